@@ -1,0 +1,1 @@
+"""Runs as the caller, whoever that is: one module per command. Has no rights of its own."""

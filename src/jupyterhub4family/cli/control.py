@@ -1,0 +1,64 @@
+"""Runs as the caller, who must be root: `start`, `stop`, `restart`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from jupyterhub4family.common.errors import PermissionRefused
+from jupyterhub4family.common.paths import LIBRARY
+from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.supervision import CRON, chosen_supervisor
+
+#: cron writes its pid here (cron(8) of Debian).
+CRON_PID = Path("/run/crond.pid")
+
+
+def add_to(commands: Any) -> None:
+    """Add these commands to the command line."""
+    start = commands.add_parser("start", help="start hub and proxy")
+    stop = commands.add_parser("stop", help="stop hub and proxy; members' running servers go on")
+    stop.add_argument("--servers", action="store_true", help="stop the members' servers, too")
+    restart = commands.add_parser("restart", help="restart the hub; open notebooks go on working meanwhile")
+    restart.add_argument("--all", action="store_true", help="restart the proxy, too")
+    start.set_defaults(run=_start)
+    stop.set_defaults(run=_stop)
+    restart.set_defaults(run=_restart)
+
+
+def _start(_arguments: argparse.Namespace) -> int:
+    _control("start")
+    print("JupyterHub is starting; see: jupyterhub4family status")
+    if chosen_supervisor() == CRON and not _cron_runs():
+        print("Note: neither systemd nor cron runs here, so nobody restarts JupyterHub after a reboot or a crash.")
+        print("      Install and start cron, or call this command at every boot.")
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    _control("stop", *(["--servers"] if arguments.servers else []))
+    print("JupyterHub is stopped" + (", and so are the members' servers" if arguments.servers else ""))
+    return 0
+
+
+def _restart(arguments: argparse.Namespace) -> int:
+    _control("restart", *(["--all"] if arguments.all else []))
+    print("JupyterHub is restarting; see: jupyterhub4family status")
+    return 0
+
+
+def _control(*words: str) -> None:
+    if os.geteuid() != 0:
+        raise PermissionRefused("only root may do this", f"sudo jupyterhub4family {' '.join(words)}")
+    run([LIBRARY / "control", *words], timeout=300)
+
+
+def _cron_runs() -> bool:
+    try:
+        pid = int(CRON_PID.read_text("ascii"))
+    except (OSError, ValueError):
+        return False
+    return shutil.which("cron", path="/usr/sbin") is not None and Path(f"/proc/{pid}").exists()

@@ -1,0 +1,65 @@
+"""Runs as the caller: `logs [hub|proxy|MEMBER] [-f]`. Reads only what the caller may read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+from pathlib import Path
+from typing import Any
+
+from jupyterhub4family.common.accounts import check_name, find_account
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.paths import LIBRARY, SERVICE_LOGS
+from jupyterhub4family.common.programs import SAFE_PATH
+from jupyterhub4family.common.supervision import HUB_UNIT, PROXY_UNIT, SYSTEMD, chosen_supervisor
+
+UNITS = {"hub": HUB_UNIT, "proxy": PROXY_UNIT}
+
+
+def add_to(commands: Any) -> None:
+    """Add this command to the command line."""
+    parser = commands.add_parser("logs", help="show what hub, proxy or a member's servers have written")
+    parser.add_argument("whose", nargs="?", default="hub", metavar="hub|proxy|MEMBER")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on showing what is written now")
+    parser.add_argument("-n", "--lines", type=int, default=200, help="how many lines (default: %(default)s)")
+    parser.set_defaults(run=logs)
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Become the program that shows the log."""
+    words = log_command(arguments.whose, arguments.lines, arguments.follow)
+    os.execve(words[0], words, {**os.environ, "PATH": SAFE_PATH})
+
+
+def log_command(whose: str, lines: int, follow: bool) -> list[str]:
+    """The program, with its words, that shows the log of `whose`. Raises FamilyError."""
+    if whose in UNITS:
+        if chosen_supervisor() == SYSTEMD:
+            end = ["--follow"] if follow else ["--no-pager"]
+            return ["/usr/bin/journalctl", "--unit", UNITS[whose], "--lines", str(lines), *end]
+        _require_reader(SERVICE_LOGS)
+        return _tail(lines, follow, [str(SERVICE_LOGS / f"{whose}.log")])
+    account = find_account(check_name(whose))
+    if os.geteuid() not in (0, account.pw_uid):
+        raise PermissionRefused(
+            f"only {account.pw_name} and root may read that log", f"sudo jupyterhub4family logs {whose}"
+        )
+    return _member_log(account, lines, follow)
+
+
+def _member_log(account: pwd.struct_passwd, lines: int, follow: bool) -> list[str]:
+    """The log is shown with the member's own rights: a link in their home leads root nowhere."""
+    show = [str(LIBRARY / "show-log"), str(lines), *(["--follow"] if follow else [])]
+    return show if os.geteuid() != 0 else ["/usr/sbin/runuser", "-u", account.pw_name, "--", *show]
+
+
+def _tail(lines: int, follow: bool, files: list[str]) -> list[str]:
+    return ["/usr/bin/tail", "-n", str(lines), *(["-F"] if follow else []), *files]
+
+
+def _require_reader(folder: Path) -> None:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        if os.geteuid() == 0:
+            raise FamilyError("there is no log yet", "jupyterhub4family status")
+        raise PermissionRefused("only root and the account jupyterhub may read that log", "call it through sudo")

@@ -1,0 +1,46 @@
+"""Runs as the caller: reads the words of the command and hands over to one module per command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Optional
+
+from jupyterhub4family import __version__
+from jupyterhub4family.cli import control, logs, members, status
+
+EPILOG = "Exit status: 0 done, 2 wrong words, 3 refused, 4 no right to do this, 6 not running; more in the manual."
+
+
+def main(words: Optional[Sequence[str]] = None) -> int:
+    """Run the command that `words` (default: the command line) ask for; returns the exit status."""
+    arguments = build_parser().parse_args(words)
+    return int(arguments.run(arguments))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="jupyterhub4family", description="JupyterHub for the family on this machine.", epilog=EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"jupyterhub4family {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (status, members, logs, control):
+        module.add_to(commands)
+    version = commands.add_parser("version", help="say which version this is")
+    version.add_argument("--json", action="store_true", help="as JSON")
+    version.set_defaults(run=_version)
+    return parser
+
+
+def _version(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        print(f'{{"version": "{__version__}"}}')
+    else:
+        print(f"jupyterhub4family {__version__}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Any identity: words that all rooms share. Standard library and Debian's yaml only."""

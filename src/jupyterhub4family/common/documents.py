@@ -1,0 +1,78 @@
+"""Any identity: the JSON that crosses doors. Reads one bounded object, takes only known keys of known types."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import IO, Any
+
+from jupyterhub4family.common.errors import FamilyError, UsageError
+
+#: Bytes; a server's environment is a few kilobytes, so this leaves ample room.
+MAXIMUM_REQUEST = 256 * 1024
+
+
+def read_request(stream: IO[bytes]) -> dict[str, Any]:
+    """Read one JSON object from `stream` until its end.
+
+    Raises UsageError for anything else: too long, no JSON, no object, a key that stands twice, NaN.
+    """
+    untrusted_bytes = stream.read(MAXIMUM_REQUEST + 1)
+    if len(untrusted_bytes) > MAXIMUM_REQUEST:
+        raise UsageError(f"the request is longer than {MAXIMUM_REQUEST} bytes")
+    try:
+        untrusted = json.loads(
+            untrusted_bytes.decode("utf-8"),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_no_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        raise UsageError("the request is no JSON object") from error
+    if not isinstance(untrusted, dict):
+        raise UsageError("the request is no JSON object")
+    return untrusted
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice")
+    return result
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
+
+
+def only_keys(untrusted: Mapping[str, Any], allowed: Mapping[str, type], required: tuple[str, ...]) -> None:
+    """Check that `untrusted` has exactly known keys of the right types.
+
+    A bool is no int here, although Python thinks so. Raises UsageError.
+    """
+    for key, value in untrusted.items():
+        if key not in allowed:
+            raise UsageError(f"unknown key {key[:40]!r} in the request")
+        if type(value) is not allowed[key]:
+            raise UsageError(f"key {key!r} must be of type {allowed[key].__name__}")
+    for key in required:
+        if key not in untrusted:
+            raise UsageError(f"key {key!r} is missing in the request")
+
+
+def clean_text(untrusted: str, what: str, maximum: int) -> str:
+    """Return `untrusted` if it is at most `maximum` characters of printable text; raise UsageError if not."""
+    if len(untrusted) > maximum or not untrusted.isprintable():
+        raise UsageError(f"{what} is too long or holds control characters")
+    return untrusted
+
+
+def write_line(answer: Mapping[str, Any]) -> None:
+    """Write one answer as a line of JSON to stdout, at once."""
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def error_answer(error: FamilyError) -> dict[str, Any]:
+    """What a door answers when it refuses or fails: sentence, hint and exit status."""
+    return {"ok": False, "error": error.message, "hint": error.hint, "status": int(error.status)}

@@ -1,0 +1,87 @@
+"""Any identity: errors that carry a sentence for people, what to try next, and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+from typing import Callable, Optional
+
+
+class ExitStatus(IntEnum):
+    """Exit statuses of every program of this project (documented in docs/reference/exit-status.md)."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    REFUSED = 3
+    PERMISSION = 4
+    UNKNOWN_ACCOUNT = 5
+    NOT_RUNNING = 6
+    NETWORK = 7
+    CONFIGURATION = 8
+    PORT_TAKEN = 9
+    DISK_FULL = 10
+
+
+class FamilyError(Exception):
+    """Something a person can cause or meet.
+
+    `message` says what is wrong, `hint` what to do next, `status` is the exit status.
+    """
+
+    status = ExitStatus.FAILURE
+
+    def __init__(self, message: str, hint: str = "", status: Optional[ExitStatus] = None):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if status is not None:
+            self.status = status
+
+    def __str__(self) -> str:
+        return f"{self.message}\nTry: {self.hint}" if self.hint else self.message
+
+
+class UsageError(FamilyError):
+    """The words of a command or the keys of a request are off."""
+
+    status = ExitStatus.USAGE
+
+
+class RefusedError(FamilyError):
+    """The request is understood and not allowed."""
+
+    status = ExitStatus.REFUSED
+
+
+class PermissionRefused(FamilyError):
+    """The caller lacks the rights."""
+
+    status = ExitStatus.PERMISSION
+
+
+class UnknownAccountError(FamilyError):
+    """There is no such Debian account."""
+
+    status = ExitStatus.UNKNOWN_ACCOUNT
+
+
+class ConfigurationError(FamilyError):
+    """A settings file cannot be used."""
+
+    status = ExitStatus.CONFIGURATION
+
+
+def run_program(main: Callable[[], int]) -> int:
+    """Run `main` and turn a FamilyError into its sentence on stderr and its exit status."""
+    try:
+        return int(main())
+    except FamilyError as error:
+        print(f"jupyterhub4family: {error}", file=sys.stderr)
+        return int(error.status)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
+        sys.stderr.close()
+        return 141

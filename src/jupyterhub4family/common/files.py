@@ -1,0 +1,72 @@
+"""Any identity: writing files so that a power cut leaves the old or the new content, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace the content of `path`: written aside, synced, then renamed. Raises OSError."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make names created or renamed in the directory `path` survive a power cut. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def point_link(link: Path, target_name: str) -> None:
+    """Make `link` a symbolic link to `target_name` in the same directory, with one rename. Raises OSError."""
+    aside = link.with_name(f".{link.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        aside.unlink()
+    aside.symlink_to(target_name)
+    aside.replace(link)
+    sync_directory(link.parent)
+
+
+def take_lock(path: Path, wait: bool) -> Optional[int]:
+    """Take the lock file `path`; returns its descriptor, to be kept open, or None if it is taken and not `wait`.
+
+    The lock ends with the last process that holds the descriptor, so it can never be left behind.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for it as long as it takes."""
+    descriptor = take_lock(path, wait=True)
+    assert descriptor is not None  # with wait, the lock is always had
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,37 @@
+"""Any identity: where things lie on the machine. Only names, nothing is opened here."""
+
+from pathlib import Path
+
+#: Doors, service programs and the Python package; owned by root.
+LIBRARY = Path("/usr/lib/jupyterhub4family")
+#: Lock files, page templates, static files; owned by root.
+SHARE = Path("/usr/share/jupyterhub4family")
+LOCKS = SHARE / "locks"
+
+CONFIGURATION = Path("/etc/jupyterhub4family")
+SETTINGS_FILE = CONFIGURATION / "config.yaml"
+EXPERT_DIRECTORY = CONFIGURATION / "jupyterhub_config.d"
+
+#: Home of the service account.
+SERVICE_HOME = Path("/var/lib/jupyterhub4family")
+RELEASES = SERVICE_HOME / "releases"
+CURRENT_RELEASE = RELEASES / "current"
+TEMPLATES = SERVICE_HOME / "templates"
+CURRENT_TEMPLATE = TEMPLATES / "current"
+STATE = SERVICE_HOME / "state"
+SERVICE_LOGS = STATE / "log"
+
+#: Written last, after everything beside it has reached the disk.
+COMPLETE_MARKER = ".complete"
+
+#: Debian's own interpreter: the doors and every environment are built on it.
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+
+#: Doors (started through sudo, without arguments).
+MEDIATOR = LIBRARY / "mediator"
+AUTHENTICATE = LIBRARY / "authenticate"
+MEMBERS = LIBRARY / "members"
+
+#: Below a member's home.
+MEMBER_ENVIRONMENT = Path(".local/share/jupyterhub4family/env")
+MEMBER_LOGS = Path(".local/state/jupyterhub4family")

@@ -1,0 +1,68 @@
+"""Any identity: who a process is, read from /proc, so that a pid used again is not taken for the old process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from pathlib import Path
+from typing import Optional
+
+PROC = Path("/proc")
+#: A variable in the environment of every member's server and of everything it starts (set by user/server.py).
+SERVER_MARKER = "JUPYTERHUB_SERVICE_PREFIX"
+#: <linux/prctl.h>
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """For a child, before it executes its program: be ended (SIGTERM) when the parent ends, however that happens."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def start_time(pid: int) -> Optional[int]:
+    """When process `pid` started, in clock ticks since the machine started; None if there is no such process.
+
+    Field 22 of /proc/PID/stat (proc(5)). A zombie counts as gone: it will never answer anything.
+    """
+    try:
+        text = (PROC / str(pid) / "stat").read_text("ascii", "replace")
+    except OSError:
+        return None
+    # The second field is the command in parentheses and may itself hold spaces and parentheses.
+    fields = text[text.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_running(pid: int, expected_start_time: int) -> bool:
+    """Whether process `pid` is still the one that started at `expected_start_time` (0: any start time will do)."""
+    if pid <= 1:
+        return False
+    started = start_time(pid)
+    if started is None:
+        # With /proc mounted hidepid=2 other accounts' processes cannot be seen; signal 0 still tells.
+        return _exists_unseen(pid)
+    return expected_start_time in (0, started)
+
+
+def _exists_unseen(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not (PROC / str(pid)).exists()
+    except OSError:
+        return False
+    return False
+
+
+def environment_value(pid: int, key: str) -> Optional[str]:
+    """The value `key` had in the environment of process `pid` when it started; None if unset or unreadable."""
+    try:
+        entries = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    prefix = key.encode() + b"="
+    for entry in entries:
+        if entry.startswith(prefix):
+            return entry[len(prefix) :].decode("utf-8", "replace")
+    return None

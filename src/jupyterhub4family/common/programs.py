@@ -1,0 +1,79 @@
+"""Any identity: the one place that runs other programs. Lists only, never a shell, secrets only on stdin."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.processes import die_with_parent
+
+SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+Word = Union[str, Path]
+
+
+class ProgramError(FamilyError):
+    """A program ended with a status other than 0, was not found, or took too long."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a program that ended left behind."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def plain_environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, str]:
+    """The environment our programs get: a fixed PATH and locale, nothing inherited, plus `extra`."""
+    return {"PATH": SAFE_PATH, "LC_ALL": "C.UTF-8", **(extra or {})}
+
+
+def last_lines(text: str, count: int = 8) -> str:
+    """The last `count` lines of `text` that hold something."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-count:])
+
+
+def run(
+    words: Sequence[Word],
+    *,
+    check: bool = True,
+    text_input: str = "",
+    timeout: Optional[float] = 60,
+    environment: Optional[Mapping[str, str]] = None,
+    directory: Word = "/",
+    dies_with_us: bool = False,
+) -> Finished:
+    """Run a program to its end and return what it printed.
+
+    `text_input` goes to its stdin; `timeout` is in seconds; `environment` is added to a plain one;
+    `dies_with_us` ends the program when this process is killed.
+    Raises ProgramError when it cannot be started or takes too long, and, with `check`, when its
+    exit status is not 0: with the last lines it said, and never with what it was given on stdin.
+    """
+    name = Path(words[0]).name
+    try:
+        done = subprocess.run(
+            [str(word) for word in words],
+            input=text_input,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            env=plain_environment(environment),
+            cwd=str(directory),
+            check=False,
+            preexec_fn=die_with_parent if dies_with_us else None,
+        )
+    except OSError as error:
+        raise ProgramError(f"{name} could not be started: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ProgramError(f"{name} did not end within {timeout:g} seconds") from error
+    if check and done.returncode != 0:
+        said = last_lines(done.stderr) or last_lines(done.stdout) or "it said nothing"
+        raise ProgramError(f"{name} ended with status {done.returncode}: {said}")
+    return Finished(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,33 @@
+"""Any identity: which supervisor keeps hub and proxy running on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from jupyterhub4family.common.settings import Settings, load_settings
+
+SYSTEMD = "systemd"
+CRON = "cron"
+
+#: There exactly when systemd is PID 1 (sd_booted(3)).
+SYSTEMD_RUNS = Path("/run/systemd/system")
+PROXY_UNIT = "jupyterhub4family-proxy.service"
+HUB_UNIT = "jupyterhub4family-hub.service"
+UNITS = (PROXY_UNIT, HUB_UNIT)
+
+
+def chosen_supervisor(settings: Settings | None = None) -> str:
+    """`systemd` or `cron`: what the settings say, and for `auto` systemd where it is PID 1.
+
+    Raises ConfigurationError if the settings cannot be read.
+    """
+    wanted = (settings or load_settings()).supervisor
+    if wanted == "auto":
+        return SYSTEMD if SYSTEMD_RUNS.is_dir() else CRON
+    return wanted
+
+
+def main() -> int:
+    """Program `supervised-by systemd|cron`: exit status 0 if that is the chosen supervisor, else 1."""
+    return 0 if sys.argv[1:] == [chosen_supervisor()] else 1

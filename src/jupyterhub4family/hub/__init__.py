@@ -1,0 +1,1 @@
+"""Runs inside JupyterHub's process, as `jupyterhub`: the only room with third-party imports."""

@@ -1,0 +1,60 @@
+"""Runs inside JupyterHub's process, as `jupyterhub`: who may log in, asked of the door `authenticate`.
+
+The hub never sees a password hash and is in no group that could read one.
+"""
+
+from __future__ import annotations
+
+import pwd
+from typing import Any, Optional
+
+from jupyterhub.auth import LocalAuthenticator
+
+from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, group_names, is_member
+from jupyterhub4family.common.paths import AUTHENTICATE
+from jupyterhub4family.hub.doors import DoorError, open_door
+
+#: Unix groups that the hub knows as groups of its own.
+_MIRRORED_GROUPS = frozenset({MEMBER_GROUP, DELEGATE_GROUP})
+
+
+class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub has no types
+    """Debian passwords through the door; membership from the live group database."""
+
+    async def authenticate(self, handler: Any, data: dict[str, str]) -> Optional[dict[str, Any]]:
+        """Return name and groups of who gave the right password, None for everybody else."""
+        # Telephones write the first letter large and add a space: Debian's names have neither.
+        name = self.normalize_username(data["username"].strip())
+        request = {"name": name, "password": data["password"], "address": handler.request.remote_ip or ""}
+        try:
+            answer = await open_door(AUTHENTICATE, request)
+        except DoorError as error:
+            self.log.error("The password of %r could not be checked: %s", name[:32], error.message)
+            return None
+        if not answer.get("allowed"):
+            self.log.warning("Login of %r refused: %s", name[:32], answer.get("reason"))
+            return None
+        return self._model(str(answer["name"]))
+
+    async def refresh_user(self, user: Any, handler: Any = None, **_more: Any) -> Any:
+        """Look again whether `user` is still a member, and in which groups."""
+        return self._model(user.name) or False
+
+    async def add_user(self, user: Any) -> None:
+        """Take into the hub only who is a member."""
+        if self._model(user.name) is None:
+            raise KeyError(f"{user.name} is not a member")
+
+    def check_allowed(self, username: str, authentication: Optional[dict[str, Any]] = None) -> bool:
+        """Whether `username` is a member now."""
+        return self._model(username) is not None
+
+    def _model(self, name: str) -> Optional[dict[str, Any]]:
+        """What JupyterHub wants to know of a member; None if `name` is none (any more)."""
+        try:
+            account = pwd.getpwnam(name)
+        except KeyError:
+            return None
+        if not is_member(account):
+            return None
+        return {"name": name, "groups": sorted(group_names(account) & _MIRRORED_GROUPS)}

@@ -1,0 +1,88 @@
+"""Runs inside JupyterHub's process, as `jupyterhub`: what the hub is told about this machine.
+
+After our own settings come the files of /etc/jupyterhub4family/jupyterhub_config.d, for experts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP
+from jupyterhub4family.common.errors import ConfigurationError
+from jupyterhub4family.common.paths import EXPERT_DIRECTORY, MEDIATOR, STATE
+from jupyterhub4family.common.settings import Settings, load_settings
+from jupyterhub4family.hub.startup import after_start
+from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, PROXY_TOKEN, ROUTES_TOKEN, ensure_token
+
+#: What members of the delegate group may do in the hub: see everybody's servers, start and stop them.
+#: Entering them would be `access:servers`, and changing users `admin:users`: neither is here.
+DELEGATE_SCOPES = ["admin-ui", "list:users", "read:users", "servers"]
+#: What the door `members` needs to make the hub know or forget a member.
+MEMBERSHIP_SCOPES = ["admin:users", "admin:servers"]
+
+
+def configure(config: Any) -> None:
+    """Fill JupyterHub's configuration object. Raises FamilyError for a settings file that cannot be used."""
+    settings = load_settings()
+    _connections(config, settings)
+    _people(config)
+    _servers(config, settings)
+    _expert_files(config)
+    after_start(settings)
+
+
+def _connections(config: Any, settings: Settings) -> None:
+    config.JupyterHub.bind_url = f"http://{settings.bind_address}:{settings.port}"
+    config.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
+    config.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
+    config.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
+    # Hub, proxy and servers are started and restarted independently of each other.
+    config.JupyterHub.cleanup_proxy = False
+    config.JupyterHub.cleanup_servers = False
+    config.ConfigurableHTTPProxy.should_start = False
+    config.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.proxy_api_port}"
+    config.ConfigurableHTTPProxy.auth_token = ensure_token(PROXY_TOKEN).reveal()
+    config.JupyterHub.services = [
+        {"name": "routes", "api_token": ensure_token(ROUTES_TOKEN).reveal()},
+        {"name": "membership", "api_token": ensure_token(MEMBERSHIP_TOKEN).reveal()},
+    ]
+
+
+def _people(config: Any) -> None:
+    from jupyterhub4family.hub.authenticator import DoorAuthenticator
+
+    config.JupyterHub.authenticator_class = DoorAuthenticator
+    config.DoorAuthenticator.allowed_groups = {MEMBER_GROUP}
+    config.DoorAuthenticator.manage_groups = True
+    # Looked up anew after this many seconds, so that who is no longer a member is out at the next click.
+    config.DoorAuthenticator.auth_refresh_age = 2
+    config.DoorAuthenticator.refresh_pre_spawn = True
+    config.JupyterHub.load_roles = [
+        {"name": DELEGATE_GROUP, "groups": [DELEGATE_GROUP], "scopes": DELEGATE_SCOPES},
+        {"name": "routes", "services": ["routes"], "scopes": ["proxy"]},
+        {"name": "membership", "services": ["membership"], "scopes": MEMBERSHIP_SCOPES},
+    ]
+
+
+def _servers(config: Any, settings: Settings) -> None:
+    from jupyterhub4family.hub.spawner import FamilySpawner
+
+    config.JupyterHub.spawner_class = FamilySpawner
+    config.JupyterHub.allow_named_servers = True
+    # Show the progress page at once instead of a white page for up to ten seconds.
+    config.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    config.FamilySpawner.sudospawner_path = str(MEDIATOR)
+    config.FamilySpawner.mediator_log_level = ""
+    config.FamilySpawner.default_url = "/lab"
+    config.FamilySpawner.notebook_dir = "~"
+    config.FamilySpawner.start_timeout = settings.start_timeout
+    config.FamilySpawner.http_timeout = settings.start_timeout
+
+
+def _expert_files(config: Any) -> None:
+    """Execute the experts' files in the order of their names, with `c` as in any jupyterhub_config.py."""
+    for file in sorted(EXPERT_DIRECTORY.glob("*.py")):
+        try:
+            exec(compile(file.read_bytes(), str(file), "exec"), {"c": config, "__file__": str(file)})
+        except Exception as error:
+            raise ConfigurationError(f"{file}: {type(error).__name__}: {error}", "mend or move the file") from error

@@ -1,0 +1,98 @@
+"""Runs inside JupyterHub's process, as `jupyterhub`: opens doors through sudo without stopping the hub meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.programs import last_lines, plain_environment
+
+#: Bytes of one answer line at most.
+LINE_LIMIT = 1024 * 1024
+
+
+class DoorError(FamilyError):
+    """A door answered that it refuses or failed, or did not answer."""
+
+
+async def open_door(
+    door: Path,
+    request: Mapping[str, Any],
+    *,
+    member: Optional[str] = None,
+    timeout: float = 60,
+    on_progress: Optional[Callable[[int, str], None]] = None,
+) -> dict[str, Any]:
+    """Send `request` through `door` (as `member`, else as root) and return its answer.
+
+    Lines before the answer go to `on_progress` as percentage and sentence. `timeout` is in seconds.
+    Raises DoorError.
+    """
+    as_whom = ["-u", member] if member else []
+    return await ask(["/usr/bin/sudo", "-nH", *as_whom, str(door)], request, timeout=timeout, on_progress=on_progress)
+
+
+async def ask(
+    words: Sequence[str],
+    request: Mapping[str, Any],
+    *,
+    timeout: float,
+    on_progress: Optional[Callable[[int, str], None]] = None,
+) -> dict[str, Any]:
+    """Run a program that speaks JSON lines and return its last line. Raises DoorError."""
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=LINE_LIMIT,
+        env=plain_environment(),
+        cwd="/",
+    )
+    try:
+        answer = await asyncio.wait_for(_converse(process, request, on_progress), timeout)
+    except asyncio.TimeoutError:
+        raise DoorError(f"{Path(words[-1]).name} did not answer within {timeout:g} seconds") from None
+    finally:
+        if process.returncode is None:
+            # sudo passes SIGTERM on to what it runs; as another account we cannot do that ourselves.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                process.terminate()
+    if not answer.get("ok"):
+        raise DoorError(str(answer.get("error", "no reason was given")), str(answer.get("hint", "")))
+    return answer
+
+
+async def _converse(
+    process: asyncio.subprocess.Process,
+    request: Mapping[str, Any],
+    on_progress: Optional[Callable[[int, str], None]],
+) -> dict[str, Any]:
+    assert process.stdin and process.stdout and process.stderr
+    errors = asyncio.ensure_future(process.stderr.read())
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(json.dumps(request).encode())
+        await process.stdin.drain()
+        process.stdin.close()
+    answer: dict[str, Any] = {}
+    async for line in process.stdout:
+        try:
+            untrusted = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(untrusted, dict):
+            continue
+        if on_progress and isinstance(untrusted.get("percent"), int):
+            on_progress(untrusted["percent"], str(untrusted.get("message", "")))
+        else:
+            answer = untrusted
+    await process.wait()
+    if not answer:
+        said = last_lines((await errors).decode("utf-8", "replace"), 3)
+        return {"ok": False, "error": f"the door gave no answer (status {process.returncode}): {said}"}
+    return answer

@@ -1,0 +1,173 @@
+"""Runs inside JupyterHub's process, as `jupyterhub`: starts members' servers through the door `mediator`.
+
+Making the environment happens in the pre-spawn hook, so it does not count against start_timeout. What happens
+is kept as events and told again to every page that asks, on every device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+from jupyterhub.utils import maybe_future, random_port
+from sudospawner import SudoSpawner
+from tornado import web
+from traitlets import Integer
+
+from jupyterhub4family.common import processes
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.paths import MEDIATOR
+from jupyterhub4family.hub.doors import open_door
+from jupyterhub4family.hub.template import TemplateKeeper
+
+#: Seconds; copying onto a very slow disk, or mending with packages from a slow line.
+PREPARE_TIMEOUT = 1800
+#: Seconds between two looks at a server that is starting.
+LOOK = 0.1
+
+template = TemplateKeeper()
+
+
+class StartFailed(web.HTTPError):  # type: ignore[misc]  # jupyterhub has no types
+    """A server could not be started. JupyterHub shows `jupyterhub_message` on the page, without a traceback."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(500, "%s", message, reason="The server could not be started")
+        self.jupyterhub_message = message
+
+    def __str__(self) -> str:
+        return self.jupyterhub_message
+
+
+class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no types
+    """SudoSpawner with an environment of the member's own, true progress, and servers known by more than a pid."""
+
+    start_time = Integer(0, help="When the server's process started, in clock ticks since the machine started.")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._events: list[dict[str, Any]] = []
+        self._news = asyncio.Event()
+
+    # -- state ------------------------------------------------------------------------------------
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a server that an earlier hub process has started."""
+        super().load_state(state)
+        self.start_time = int(state.get("start_time", 0))
+
+    def get_state(self) -> dict[str, Any]:
+        """What the database keeps of a running server."""
+        state: dict[str, Any] = super().get_state()
+        if self.start_time:
+            state["start_time"] = self.start_time
+        return state
+
+    def clear_state(self) -> None:
+        """Forget the server that has ended."""
+        super().clear_state()
+        self.start_time = 0
+
+    # -- progress ---------------------------------------------------------------------------------
+
+    def tell(self, percent: int, message: str) -> None:
+        """Keep an event and wake everybody who watches."""
+        self._events.append({"progress": percent, "message": message})
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """All events of this start, from the first one; JupyterHub stops asking when the start has ended."""
+        told = 0
+        while True:
+            news = self._news
+            while told < len(self._events):
+                yield self._events[told]
+                told += 1
+            await news.wait()
+
+    # -- start ------------------------------------------------------------------------------------
+
+    async def run_pre_spawn_hook(self) -> None:
+        """Make sure of the member's environment, then do what an expert's hook wants. Raises StartFailed."""
+        await self._prepare()
+        await maybe_future(super().run_pre_spawn_hook())
+
+    async def _prepare(self) -> None:
+        self._events.clear()
+        self.tell(0, "Looking at your environment")
+        try:
+            await template.ensure(lambda percent, message: self.tell(percent * 40 // 100, message))
+        except FamilyError as error:
+            if not template.exists():
+                raise StartFailed(str(error)) from error
+            self.log.error("The template could not be renewed: %s", error.message)
+        try:
+            await open_door(
+                MEDIATOR,
+                {"action": "prepare"},
+                member=self.user.name,
+                timeout=PREPARE_TIMEOUT,
+                on_progress=lambda percent, message: self.tell(40 + percent * 45 // 100, message),
+            )
+        except FamilyError as error:
+            raise StartFailed(str(error)) from error
+
+    async def start(self) -> tuple[str, int]:
+        """Start the server and return where it listens, as soon as it does. Raises StartFailed."""
+        self.tell(88, "Starting your server")
+        self.port = random_port()
+        request = {"action": "spawn", "args": [], "env": self.get_env()}
+        try:
+            answer = await open_door(MEDIATOR, request, member=self.user.name)
+        except FamilyError as error:
+            raise StartFailed(str(error)) from error
+        self.pid = int(answer["pid"])
+        self.start_time = int(answer["start_time"])
+        await self._listening()
+        self.tell(97, "Your server answers")
+        return ("127.0.0.1", self.port)
+
+    async def _listening(self) -> None:
+        """Return when the server listens on its port; raise StartFailed if its process has ended instead."""
+        while processes.is_running(self.pid, self.start_time):
+            with socket.socket() as probe:
+                probe.setblocking(False)
+                if await _connects(probe, self.port):
+                    return
+            await asyncio.sleep(LOOK)
+        lines = await self._last_log_lines()
+        raise StartFailed("The server ended while it was starting. The end of its log:\n" + lines)
+
+    async def _last_log_lines(self) -> str:
+        try:
+            answer = await open_door(MEDIATOR, {"action": "log", "name": self.name}, member=self.user.name)
+        except FamilyError as error:
+            return f"(no log: {error.message})"
+        return "\n".join(map(str, answer.get("lines", [])))
+
+    # -- stop -------------------------------------------------------------------------------------
+
+    async def _signal(self, sig: int) -> bool:
+        """Send a signal to the server; whether it is (still) alive. Signal 0 asks only, without sudo."""
+        alive = processes.is_running(self.pid, self.start_time)
+        if sig == 0 or not alive:
+            return alive
+        request = {"action": "kill", "pid": self.pid, "signal": int(sig), "start_time": self.start_time}
+        try:
+            answer = await open_door(MEDIATOR, request, member=self.user.name)
+        except FamilyError as error:
+            # The account may be gone or no longer a member; what is left of its server is then root's to end.
+            self.log.error("%s could not be signalled: %s", self._log_name, error.message)
+            return processes.is_running(self.pid, self.start_time)
+        return bool(answer["alive"])
+
+
+async def _connects(probe: socket.socket, port: int) -> bool:
+    try:
+        await asyncio.get_running_loop().sock_connect(probe, ("127.0.0.1", port))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""Runs inside JupyterHub's process, as `jupyterhub`: has the template of members' environments made when it is missing.
+
+One build at a time, whoever asks for it; everybody who waits sees its progress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Callable, Optional
+
+from jupyterhub4family.common.paths import CURRENT_TEMPLATE, LIBRARY
+from jupyterhub4family.hub.doors import ask
+from jupyterhub4family.service.builds import is_complete
+from jupyterhub4family.service.releases import template_tree
+
+#: Seconds; a slow line needs twenty minutes for the template.
+BUILD_TIMEOUT = 3600
+
+Progress = Callable[[int, str], None]
+
+
+class TemplateKeeper:
+    """Knows whether there is a template, and has it built."""
+
+    def __init__(self) -> None:
+        self._build: Optional[asyncio.Task[None]] = None
+        self._listeners: list[Progress] = []
+        self._last = (0, "Preparing JupyterLab for the family")
+
+    def exists(self) -> bool:
+        """Whether environments can be made now, be it from an older template."""
+        return is_complete(CURRENT_TEMPLATE)
+
+    async def ensure(self, progress: Optional[Progress] = None) -> None:
+        """Return when the wanted template is there. Raises DoorError with the reason if it cannot be made."""
+        if template_tree(lambda _percent, _message: None).is_current():
+            return
+        if self._build is None or self._build.done():
+            self._build = asyncio.ensure_future(self._run())
+        if progress is None:
+            await asyncio.shield(self._build)
+            return
+        progress(*self._last)
+        self._listeners.append(progress)
+        try:
+            await asyncio.shield(self._build)
+        finally:
+            self._listeners.remove(progress)
+
+    async def _run(self) -> None:
+        program = str(LIBRARY / "build-template")
+        await ask([program], {}, timeout=BUILD_TIMEOUT, on_progress=self._tell)
+
+    def _tell(self, percent: int, message: str) -> None:
+        self._last = (percent, message)
+        for listener in list(self._listeners):
+            listener(percent, message)

@@ -1,0 +1,101 @@
+"""Runs as root through sudo, called by the account `jupyterhub`: the door that checks a member's password.
+
+It may read the password database through PAM and nothing else; it answers yes or no and a reason. Who is no
+member is refused before PAM is asked, as slowly as a wrong password, so that time tells nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+import syslog
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jupyterhub4family.common.accounts import SERVICE_ACCOUNT, is_member
+from jupyterhub4family.common.documents import (
+    clean_text,
+    error_answer,
+    only_keys,
+    read_request,
+    write_line,
+)
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.root.caller import calling_account, require_root
+from jupyterhub4family.root.pam import PAM_ACCT_EXPIRED, PAM_NEW_AUTHTOK_REQD, Libpam, Verdict
+
+#: Name of the file in /etc/pam.d.
+PAM_SERVICE = "jupyterhub4family"
+#: Seconds, the delay that pam_unix asks for after a wrong password (pam_fail_delay(3)).
+REFUSAL_DELAY = 2.0
+#: pam_faillock counts here (see data/etc/pam.d); it does not make the directory by itself in Debian 11.
+TALLY_DIRECTORY = Path("/run/jupyterhub4family/faillock")
+
+
+def main() -> int:
+    """Answer one request; exit status 0 whether the password is right or wrong."""
+    try:
+        require_root()
+        caller = calling_account()
+        if caller is not None and caller.pw_name != SERVICE_ACCOUNT:
+            raise PermissionRefused("only the hub may ask for passwords to be checked")
+        answer = authenticate(read_request(sys.stdin.buffer))
+    except FamilyError as error:
+        write_line(error_answer(error))
+        return int(error.status)
+    write_line(answer)
+    return 0
+
+
+def authenticate(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    """Check name and password of `untrusted` and return the answer for the hub."""
+    only_keys(untrusted, {"name": str, "password": str, "address": str}, ("name", "password"))
+    untrusted_name = untrusted["name"]
+    password = untrusted["password"]
+    address = clean_text(untrusted.get("address", ""), "the address", 64)
+    if len(password) > 1024 or "\0" in password:
+        raise UsageError("the password is too long or holds a NUL")
+    account = _member(untrusted_name)
+    if account is None:
+        _record(f"refused {untrusted_name[:32]!r} from {address or 'an unknown address'}: no member")
+        time.sleep(REFUSAL_DELAY)
+        return {"ok": True, "allowed": False, "reason": "refused"}
+    TALLY_DIRECTORY.mkdir(mode=0o700, parents=True, exist_ok=True)
+    verdict = Libpam().check(PAM_SERVICE, account.pw_name, password, address)
+    if verdict.allowed:
+        return {"ok": True, "allowed": True, "reason": "", "name": account.pw_name}
+    reason = _reason(verdict)
+    _record(f"refused {account.pw_name!r} from {address or 'an unknown address'}: {reason}")
+    return {"ok": True, "allowed": False, "reason": reason}
+
+
+def _member(untrusted_name: str) -> pwd.struct_passwd | None:
+    """The account called exactly like this, if it is a member's."""
+    try:
+        account = pwd.getpwnam(untrusted_name)
+    except (KeyError, ValueError, UnicodeEncodeError):
+        return None
+    return account if account.pw_name == untrusted_name and is_member(account) else None
+
+
+def _reason(verdict: Verdict) -> str:
+    """Why PAM said no. The account's state is told only to who knew the password."""
+    if verdict.authentication == 0 and verdict.account == PAM_ACCT_EXPIRED:
+        return "account-expired"
+    if verdict.authentication == 0 and verdict.account == PAM_NEW_AUTHTOK_REQD:
+        return "password-expired"
+    return "refused"
+
+
+def _record(sentence: str) -> None:
+    """Into the system's log for logins (auth.log, or the journal)."""
+    syslog.openlog("jupyterhub4family", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_NOTICE, sentence)
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Runs as root through sudo, called by members of `jupyterhub_adm` or by root: the door to membership.
+
+It may put people's accounts into the group `jupyterhub`, take them out, and list them. It never makes, changes
+or removes an account or a home.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from jupyterhub4family.common.accounts import (
+    DELEGATE_GROUP,
+    MEMBER_GROUP,
+    administrator_groups,
+    check_name,
+    find_account,
+    group_names,
+    is_member,
+    never_a_member,
+)
+from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
+from jupyterhub4family.common.files import locked
+from jupyterhub4family.common.programs import run
+from jupyterhub4family.root.caller import calling_account, require_root
+from jupyterhub4family.root.runtime import RUNTIME, ensure_runtime
+from jupyterhub4family.root.servers import end_servers
+from jupyterhub4family.root.sudo_rights import rights_beyond_doors
+from jupyterhub4family.root.tell_hub import tell_hub
+
+#: More names than any family has.
+MAXIMUM_NAMES = 100
+
+
+def main() -> int:
+    """Answer one request; the last line of stdout is the answer."""
+    os.umask(0o022)
+    try:
+        require_root()
+        by_root = _check_caller()
+        answer = handle(read_request(sys.stdin.buffer), by_root)
+    except FamilyError as error:
+        write_line(error_answer(error))
+        return int(error.status)
+    write_line({"ok": True, **answer})
+    return 0
+
+
+def handle(untrusted: Mapping[str, Any], by_root: bool) -> dict[str, Any]:
+    """Do what the request asks for. Nothing is changed unless every name in it is acceptable."""
+    only_keys(untrusted, {"action": str, "names": list, "allow_administrator": bool}, ("action",))
+    untrusted_names = untrusted.get("names", [])
+    if len(untrusted_names) > MAXIMUM_NAMES or not all(type(name) is str for name in untrusted_names):
+        raise UsageError(f"names must be a list of at most {MAXIMUM_NAMES} texts")
+    if untrusted["action"] == "list":
+        return {"members": list_members()}
+    if untrusted["action"] not in ("add", "remove"):
+        raise UsageError("the action must be add, remove or list")
+    if not untrusted_names:
+        raise UsageError("no name was given", f"jupyterhub4family members {untrusted['action']} NAME")
+    allow_administrator = untrusted.get("allow_administrator", False)
+    if allow_administrator and not by_root:
+        raise PermissionRefused("only root may add an administrator", "ask the person who has this machine's root")
+    ensure_runtime()
+    with locked(RUNTIME / "members.lock"):
+        if untrusted["action"] == "add":
+            accounts = [_addable(name, allow_administrator) for name in untrusted_names]
+            return {"results": [_add(account) for account in accounts]}
+        accounts = [_removable(name) for name in untrusted_names]
+        return {"results": [_remove(account) for account in accounts]}
+
+
+def list_members() -> list[dict[str, Any]]:
+    """All members, sorted by name, with what people want to see of them."""
+    group = grp.getgrnam(MEMBER_GROUP)
+    found = {}
+    for account in pwd.getpwall():
+        if account.pw_name in group.gr_mem or account.pw_gid == group.gr_gid:
+            found[account.pw_name] = account
+    return [
+        {
+            "name": account.pw_name,
+            "display_name": account.pw_gecos.split(",")[0],
+            "uid": account.pw_uid,
+            "delegate": DELEGATE_GROUP in group_names(account),
+            "administrator": bool(administrator_groups(account)),
+        }
+        for _name, account in sorted(found.items())
+        if is_member(account)
+    ]
+
+
+def _check_caller() -> bool:
+    """Whether root itself calls. Raises PermissionRefused unless it is root or a delegate, now."""
+    caller = calling_account()
+    if caller is None:
+        return True
+    if DELEGATE_GROUP not in group_names(caller):
+        raise PermissionRefused(f"{caller.pw_name} is not in the group {DELEGATE_GROUP}")
+    return False
+
+
+def _addable(untrusted_name: str, allow_administrator: bool) -> pwd.struct_passwd:
+    """The account called so, if it may become a member. Raises FamilyError with a sentence that helps."""
+    account = find_account(check_name(untrusted_name))
+    refusal = never_a_member(account)
+    if refusal:
+        raise refusal
+    reasons = [f"in the group {name}" for name in administrator_groups(account)]
+    reasons += rights_beyond_doors(account.pw_name)
+    if reasons and not allow_administrator:
+        raise RefusedError(
+            f"{account.pw_name} can become root ({', '.join(reasons)}): whoever broke into the hub could, too",
+            "give the person a second account for JupyterHub, or, as root and on purpose: "
+            f"jupyterhub4family members add --allow-administrator {account.pw_name}",
+        )
+    return account
+
+
+def _removable(untrusted_name: str) -> pwd.struct_passwd:
+    account = find_account(check_name(untrusted_name))
+    refusal = never_a_member(account)
+    if refusal:
+        raise refusal
+    if account.pw_gid == grp.getgrnam(MEMBER_GROUP).gr_gid:
+        raise RefusedError(
+            f"{MEMBER_GROUP} is the primary group of {account.pw_name}, so it cannot be taken away",
+            f"give the account another primary group first: usermod -g users {account.pw_name}",
+        )
+    return account
+
+
+def _add(account: pwd.struct_passwd) -> dict[str, Any]:
+    if is_member(account):
+        return {"name": account.pw_name, "done": "already a member"}
+    run(["/usr/bin/gpasswd", "--add", account.pw_name, MEMBER_GROUP])
+    note = tell_hub("know", account.pw_name)
+    return {"name": account.pw_name, "done": "added", "note": note}
+
+
+def _remove(account: pwd.struct_passwd) -> dict[str, Any]:
+    """Stop the member's servers, take them out of the group, end their sessions, in this order.
+
+    Once out of the group the hub can no longer signal their servers; and what they started in between
+    is ended here, as root.
+    """
+    if MEMBER_GROUP not in group_names(account):
+        return {"name": account.pw_name, "done": "no member"}
+    tell_hub("forget", account.pw_name)
+    run(["/usr/bin/gpasswd", "--delete", account.pw_name, MEMBER_GROUP])
+    note = tell_hub("forget", account.pw_name)
+    end_servers(account.pw_uid)
+    return {"name": account.pw_name, "done": "removed", "note": note}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Runs as root, from Debian's maintainer scripts or by hand: account, groups, folders, rights, supervision.
+
+Every step can be done twice; the second time changes nothing. No network: what has to be fetched is fetched
+by the service itself, as the account `jupyterhub`. What `purge` takes away is in debian/jupyterhub4family.postrm,
+because by then this file is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import grp
+import os
+import pwd
+import shutil
+import sys
+from pathlib import Path
+
+from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, SERVICE_ACCOUNT
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.paths import SERVICE_HOME, SHARE, STATE
+from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
+from jupyterhub4family.root import supervisor
+from jupyterhub4family.root.caller import require_root
+from jupyterhub4family.root.runtime import RUNTIME
+from jupyterhub4family.root.servers import end_servers
+
+SUDOERS = Path("/etc/sudoers.d/jupyterhub4family")
+#: Debian's hook by which a machine says that nothing may be started now (invoke-rc.d(8)).
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_FORBIDDEN = 101
+
+
+def main() -> int:
+    """Program `setup configure|remove`."""
+    parser = argparse.ArgumentParser(prog="setup", description="Set up or take down the root part.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    configure_parser = commands.add_parser("configure", help="accounts, folders, rights; start the service")
+    configure_parser.add_argument("--enable", action="store_true", help="also enable the units (without the .deb)")
+    commands.add_parser("remove", help="stop everything; state, accounts and homes stay")
+    words = parser.parse_args()
+    os.umask(0o022)
+    require_root()
+    if words.command == "configure":
+        configure(enable=words.enable)
+    else:
+        remove()
+    return 0
+
+
+def configure(enable: bool = False) -> None:
+    """Make the machine ready and start the service, unless policy-rc.d forbids starting."""
+    ensure_groups()
+    ensure_account()
+    ensure_folders()
+    check_sudoers()
+    ensure_supervision(enable)
+    if not may_start():
+        print("policy-rc.d forbids starting services now; start with: jupyterhub4family start")
+        return
+    supervisor.start_after_install()
+
+
+def ensure_groups() -> None:
+    """Make the groups of members and delegates, if they are missing."""
+    for name in (MEMBER_GROUP, DELEGATE_GROUP):
+        try:
+            grp.getgrnam(name)
+        except KeyError:
+            run(["/usr/sbin/groupadd", "--system", name])
+
+
+def ensure_account() -> None:
+    """Make the service account, without a password. Raises FamilyError if somebody else has the name."""
+    try:
+        account = pwd.getpwnam(SERVICE_ACCOUNT)
+    except KeyError:
+        home = ["--home-dir", str(SERVICE_HOME), "--no-create-home", "--shell", "/bin/bash"]
+        about = ["--gid", MEMBER_GROUP, "--password", "*", "--comment", "JupyterHub for the family"]
+        run(["/usr/sbin/useradd", "--system", *home, *about, SERVICE_ACCOUNT])
+        return
+    if account.pw_uid == 0 or Path(account.pw_dir) != SERVICE_HOME:
+        raise FamilyError(
+            f"there is already an account {SERVICE_ACCOUNT} (home {account.pw_dir}) that is not this package's",
+            f"rename it: usermod -l OTHER {SERVICE_ACCOUNT}; then: dpkg --configure -a",
+        )
+
+
+def ensure_folders() -> None:
+    """Make the account's home. What is inside is made by the account itself, so root follows none of its links."""
+    account = pwd.getpwnam(SERVICE_ACCOUNT)
+    if not SERVICE_HOME.is_dir():
+        SERVICE_HOME.mkdir(mode=0o755)
+    os.chown(SERVICE_HOME, account.pw_uid, account.pw_gid)
+    os.chmod(SERVICE_HOME, 0o755)  # noqa: S103 (templates are public; secrets are in state/, 0700)
+    run(["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", "mkdir", "-p", "-m", "0700", STATE])
+
+
+def check_sudoers() -> None:
+    """Raise ProgramError if sudo would not accept our rules together with the machine's."""
+    run(["/usr/sbin/visudo", "-c", "-q", "-f", SUDOERS])
+
+
+def ensure_supervision(enable: bool) -> None:
+    """Give the account its crontab exactly where that is the supervisor; make systemd read the units."""
+    if chosen_supervisor() == CRON:
+        supervisor.install_crontab((SHARE / "crontab").read_text("utf-8"))
+    else:
+        supervisor.remove_crontab()
+    if SYSTEMD_RUNS.is_dir():
+        run(["systemctl", "daemon-reload"])
+        if enable:
+            run(["systemctl", "enable", "--quiet", *UNITS])
+
+
+def may_start() -> bool:
+    """Whether policy-rc.d lets services be started."""
+    if not os.access(POLICY, os.X_OK):
+        return True
+    return run([POLICY, "jupyterhub4family", "start"], check=False).status != POLICY_FORBIDDEN
+
+
+def remove() -> None:
+    """Stop hub, proxy and all members' servers, and take the crontab away. State and accounts stay."""
+    supervisor.stop()
+    supervisor.remove_crontab()
+    end_all_servers()
+    shutil.rmtree(RUNTIME, ignore_errors=True)
+
+
+def end_all_servers() -> None:
+    """End every server of every account in the member group."""
+    try:
+        group = grp.getgrnam(MEMBER_GROUP)
+    except KeyError:
+        return
+    for account in pwd.getpwall():
+        if account.pw_name in group.gr_mem:
+            end_servers(account.pw_uid)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

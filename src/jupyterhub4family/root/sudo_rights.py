@@ -1,0 +1,35 @@
+"""Runs as root, inside the door `members`: whether sudo's rules let an account become root."""
+
+from __future__ import annotations
+
+import re
+
+from jupyterhub4family.common.paths import LIBRARY
+from jupyterhub4family.common.programs import run
+
+#: A rule as `sudo -l` prints it: (users : groups) TAG: TAG: command, command
+_RULE = re.compile(r"\s+\((?P<users>[^):]*)(?::[^)]*)?\)\s+(?P<commands>.+)")
+_TAG = re.compile(r"^(?:[A-Z_]+:\s*)+")
+
+
+def rights_beyond_doors(name: str) -> list[str]:
+    """Sentences for those rules of sudo that let `name` run something as root, our own doors left out.
+
+    Raises ProgramError if sudo cannot be asked.
+    """
+    listed = run(["/usr/bin/sudo", "-n", "-l", "-U", name], check=False, timeout=30)
+    return [f"sudo allows {commands}" for commands in root_commands(listed.output)]
+
+
+def root_commands(listing: str) -> list[str]:
+    """The commands that `listing`, the output of `sudo -l`, allows as root and that are no door of ours."""
+    found = []
+    for line in listing.splitlines():
+        rule = _RULE.fullmatch(line)
+        if not rule or not {"root", "ALL", "#0"} & set(re.split(r"[,\s]+", rule["users"].strip())):
+            continue
+        commands = [_TAG.sub("", command.strip()) for command in rule["commands"].split(", ")]
+        foreign = [command for command in commands if not command.startswith(f"{LIBRARY}/")]
+        if foreign:
+            found.append(", ".join(foreign))
+    return found

@@ -1,0 +1,24 @@
+"""Runs as root, inside the door `members`: has the hub told, by a program that runs as the account `jupyterhub`.
+
+Root itself reads no secret of the service and speaks no HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+
+from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.paths import LIBRARY
+from jupyterhub4family.common.programs import Word, run
+
+
+def tell_hub(action: str, name: str) -> str:
+    """Ask the hub to know or forget `name`; returns a note for people when that was not possible, else ''."""
+    words: list[Word] = ["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", LIBRARY / "tell-hub"]
+    try:
+        done = run(words, text_input=json.dumps({"action": action, "names": [name]}), check=False, timeout=120)
+        answer = json.loads(done.output.splitlines()[-1])
+    except (FamilyError, IndexError, ValueError):
+        return "the hub could not be told; it finds out at its next start"
+    return "" if answer.get("ok") else f"{answer.get('error', '')}; the hub finds out at its next start"

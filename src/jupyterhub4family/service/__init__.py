@@ -1,0 +1,1 @@
+"""Runs as the account `jupyterhub`: releases, templates, supervision, setup page. No rights beyond its own files."""

@@ -1,0 +1,162 @@
+"""Runs as jupyterhub: builds a tree aside, proves it, and switches to it with one rename.
+
+Used for releases (what the hub runs from) and templates (what members' environments are made from). A tree
+whose build was interrupted is thrown away together with the package cache: a power cut leaves both full of
+empty files. Nothing without a marker file is ever used, and the marker is written after everything else has
+reached the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional
+
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.files import locked, point_link, sync_directory, write_atomically
+from jupyterhub4family.common.paths import COMPLETE_MARKER, SERVICE_HOME, STATE, SYSTEM_PYTHON
+from jupyterhub4family.common.programs import ProgramError, run
+from jupyterhub4family.common.uv import uv_environment
+
+#: Packages fetched once serve release and template; removed when both are built.
+CACHE = SERVICE_HOME / "cache"
+#: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
+FORMAT = "1"
+#: Seconds; long enough for a slow line (4 Mbit/s takes ten minutes for everything).
+FETCH_TIMEOUT = 3600
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A kind of tree: where its builds lie, from which lock files, and what fills one.
+
+    `fill` gets the folder to fill; it raises FamilyError when it cannot.
+    """
+
+    name: str
+    parent: Path
+    locks: tuple[Path, ...]
+    fill: Callable[[Path], None]
+
+    def wanted_id(self) -> str:
+        """Identifies the content: lock files, Python, processor. Raises FamilyError if a lock file is missing."""
+        digest = hashlib.sha256(f"{FORMAT} {system_python_version()} {platform.machine()}".encode())
+        for lock in self.locks:
+            try:
+                digest.update(lock.read_bytes())
+            except OSError as error:
+                raise FamilyError(
+                    f"{lock} cannot be read: {error.strerror}", "install the package jupyterhub4family again"
+                ) from error
+        return f"py{system_python_version()}-{digest.hexdigest()[:12]}"
+
+    @property
+    def current(self) -> Path:
+        """The link to the build in use."""
+        return self.parent / "current"
+
+    def is_current(self) -> bool:
+        """Whether the build in use is complete and the one that the lock files ask for."""
+        return is_complete(self.current) and self.current.resolve().name == self.wanted_id()
+
+
+def system_python_version() -> str:
+    """Version of Debian's Python, such as 3.11, on which every tree is built."""
+    return SYSTEM_PYTHON.resolve().name[len("python") :]
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` holds a finished build."""
+    return (folder / COMPLETE_MARKER).is_file()
+
+
+def ensure(tree: Tree) -> bool:
+    """Make the wanted build of `tree` the current one; returns whether anything was built or switched.
+
+    Raises FamilyError when it cannot; the build in use then stays in use.
+    """
+    # Members read templates and use the release's uv, so these trees are public; secrets lie in state/ only.
+    old_mask = os.umask(0o022)
+    try:
+        tree.parent.mkdir(exist_ok=True)
+        with locked(STATE / "build.lock"):
+            _throw_away_interrupted(tree)
+            if tree.is_current():
+                return False
+            wanted = tree.parent / tree.wanted_id()
+            if not is_complete(wanted):
+                _build(tree, wanted)
+            _switch(tree, wanted)
+            return True
+    except OSError as error:
+        raise _explained(error) from error
+    finally:
+        os.umask(old_mask)
+
+
+def _build(tree: Tree, target: Path) -> None:
+    aside = target.with_name(f".building-{target.name}")
+    try:
+        aside.mkdir()
+        tree.fill(aside)
+        os.sync()
+        write_atomically(aside / COMPLETE_MARKER, "")
+    except (OSError, FamilyError):
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    shutil.rmtree(target, ignore_errors=True)
+    aside.rename(target)
+    sync_directory(target.parent)
+
+
+def _switch(tree: Tree, target: Path) -> None:
+    """Point `current` to `target`, keep what was current as `previous`, remove older builds."""
+    old: Optional[str] = os.readlink(tree.current) if tree.current.is_symlink() else None
+    if old and old != target.name and is_complete(tree.parent / old):
+        point_link(tree.parent / "previous", old)
+    point_link(tree.current, target.name)
+    keep = {target.name, old, *(os.readlink(link) for link in tree.parent.iterdir() if link.is_symlink())}
+    for folder in tree.parent.iterdir():
+        if not folder.is_symlink() and folder.is_dir() and folder.name not in keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _throw_away_interrupted(tree: Tree) -> None:
+    for left in tree.parent.glob(".building-*"):
+        shutil.rmtree(left, ignore_errors=True)
+        discard_cache()
+
+
+def discard_cache() -> None:
+    """Remove all fetched packages."""
+    shutil.rmtree(CACHE, ignore_errors=True)
+
+
+def fetch(words: list[str], what: str) -> None:
+    """Run a package client that fetches `what`. Raises FamilyError with a hint for network and disk."""
+    variables = {**uv_environment(), "UV_CACHE_DIR": str(CACHE / "uv"), "HOME": str(SERVICE_HOME)}
+    try:
+        run(words, timeout=FETCH_TIMEOUT, environment=variables, directory=SERVICE_HOME, dies_with_us=True)
+    except ProgramError as error:
+        raise _fetch_failed(error, what) from error
+
+
+def _fetch_failed(error: ProgramError, what: str) -> FamilyError:
+    said = error.message
+    if "No space left" in said or "os error 28" in said or "ENOSPC" in said:
+        return FamilyError(f"the disk is full, so {what} could not be stored", "free some space", ExitStatus.DISK_FULL)
+    if ("hash" in said.lower() and "mismatch" in said.lower()) or "EINTEGRITY" in said:
+        return FamilyError(f"what was fetched for {what} is not what was expected: {said}", "try again later")
+    return FamilyError(
+        f"{what} could not be fetched: {said}", "check this machine's internet connection", ExitStatus.NETWORK
+    )
+
+
+def _explained(error: OSError) -> FamilyError:
+    if error.errno == 28:  # ENOSPC
+        return FamilyError("the disk is full", "free some space", ExitStatus.DISK_FULL)
+    return FamilyError(f"{error.filename or 'a file'} could not be written: {error.strerror}")

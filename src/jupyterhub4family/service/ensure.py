@@ -1,0 +1,104 @@
+"""Runs as jupyterhub, called by its crontab every minute and at boot, and by `start`: starts what is not running.
+
+Only where the account's crontab is the supervisor. Asks for nothing and prints nothing when all is well.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from jupyterhub4family.common import processes
+from jupyterhub4family.common.errors import FamilyError, UsageError, run_program
+from jupyterhub4family.common.files import take_lock
+from jupyterhub4family.common.paths import LIBRARY, SERVICE_HOME, STATE
+from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.supervision import CRON, chosen_supervisor
+from jupyterhub4family.service.supervise import PROCESSES, lock_file, pid_file
+
+#: There after `stop`: nothing is started until `start` or the next boot.
+STOPPED = STATE / "stopped"
+SCREEN = "/usr/bin/screen"
+#: Made by Debian's screen at boot; without it (bare containers) sessions live in the account's home.
+SCREEN_SOCKETS = Path("/run/screen")
+
+
+def main() -> int:
+    """Program `ensure [--boot|--start|--stop|--restart-hub]`."""
+    words = sys.argv[1:]
+    if words not in ([], ["--boot"], ["--start"], ["--stop"], ["--restart-hub"]):
+        raise UsageError("ensure takes one of --boot, --start, --stop, --restart-hub")
+    word = words[0] if words else ""
+    os.umask(0o077)
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    if word == "--stop":
+        stop()
+        return 0
+    if word in ("--boot", "--start"):
+        STOPPED.unlink(missing_ok=True)
+    if word == "--restart-hub":
+        _end_supervisor("hub")
+    if chosen_supervisor() != CRON or STOPPED.exists():
+        return 0
+    for name in PROCESSES:
+        _ensure_running(name)
+    return 0
+
+
+def is_supervised(name: str) -> bool:
+    """Whether a supervisor of `name` is alive."""
+    lock = take_lock(lock_file(name), wait=False)
+    if lock is None:
+        return True
+    os.close(lock)
+    return False
+
+
+def screen_environment() -> dict[str, str]:
+    """Variables under which screen finds its sessions."""
+    result = {"HOME": str(SERVICE_HOME), "TERM": "screen", "SHELL": "/bin/sh"}
+    if not SCREEN_SOCKETS.is_dir():
+        folder = SERVICE_HOME / ".screen"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        result["SCREENDIR"] = str(folder)
+    return result
+
+
+def _ensure_running(name: str) -> None:
+    if is_supervised(name):
+        return
+    variables = screen_environment()
+    # A killed screen leaves its socket behind, listed as dead for ever.
+    run([SCREEN, "-wipe", name], check=False, environment=variables)
+    run([SCREEN, "-dmS", name, LIBRARY / "supervise", name], environment=variables, directory=SERVICE_HOME)
+
+
+def stop() -> None:
+    """End hub and proxy, and keep them from being started until `start` or the next boot."""
+    STOPPED.touch(mode=0o600)
+    for name in reversed(PROCESSES):
+        _end_supervisor(name)
+
+
+def _end_supervisor(name: str) -> None:
+    try:
+        pid, started = map(int, pid_file(name).read_text("ascii").split())
+    except (OSError, ValueError):
+        return
+    if not is_supervised(name) or not processes.is_running(pid, started):
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 20
+    while is_supervised(name):
+        if time.monotonic() > deadline:
+            raise FamilyError(
+                f"the {name} did not end within 20 seconds", f"look at its log: jupyterhub4family logs {name}"
+            )
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

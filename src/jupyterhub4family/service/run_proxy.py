@@ -1,0 +1,85 @@
+"""Runs as jupyterhub, under systemd or `supervise`: answers on the portal's port from the first second.
+
+As long as there is no release it serves the setup page; then it becomes configurable-http-proxy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import NoReturn, Optional
+
+from jupyterhub4family.common import processes
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, run_program
+from jupyterhub4family.common.files import take_lock, write_atomically
+from jupyterhub4family.common.paths import CURRENT_RELEASE, SHARE, STATE
+from jupyterhub4family.common.settings import Settings, load_settings
+from jupyterhub4family.service.builds import is_complete
+from jupyterhub4family.service.setup_page import SetupPage
+from jupyterhub4family.service.tokens import PROXY_TOKEN, ROUTES_TOKEN, ensure_token
+
+PID_FILE = STATE / "proxy.pid"
+LAUNCHER = SHARE / "proxy" / "launch.js"
+
+
+def main() -> int:
+    """Never returns normally: becomes the proxy, or is ended from outside."""
+    os.umask(0o077)
+    settings = load_settings()
+    lock = take_lock(STATE / "proxy.lock", wait=False)
+    if lock is None:
+        print("another proxy is still running; waiting until it ends", flush=True)
+        lock = take_lock(STATE / "proxy.lock", wait=True)
+    assert lock is not None
+    if not is_complete(CURRENT_RELEASE):
+        _serve_setup_page(settings)
+    os.set_inheritable(lock, True)
+    _become_proxy(settings)
+
+
+def running_proxy() -> Optional[int]:
+    """The pid of the proxy, if it is running."""
+    try:
+        pid, start_time = map(int, PID_FILE.read_text("ascii").split())
+    except (OSError, ValueError):
+        return None
+    return pid if processes.is_running(pid, start_time) else None
+
+
+def _serve_setup_page(settings: Settings) -> None:
+    try:
+        page = SetupPage(settings)
+    except OSError as error:
+        raise FamilyError(
+            f"port {settings.port} cannot be had: {error.strerror}",
+            f"see which program has it: sudo ss -ltnp 'sport = :{settings.port}'",
+            ExitStatus.PORT_TAKEN,
+        ) from error
+    with page:
+        while not is_complete(CURRENT_RELEASE):
+            time.sleep(0.2)
+
+
+def _become_proxy(settings: Settings) -> NoReturn:
+    """Execute node. The proxy's secret reaches it as a file's name, so that no process list shows it."""
+    pid = os.getpid()
+    write_atomically(PID_FILE, f"{pid} {processes.start_time(pid)}\n", 0o600)
+    for token in (PROXY_TOKEN, ROUTES_TOKEN):
+        ensure_token(token)
+    release = CURRENT_RELEASE.resolve()
+    node = str(release / "node" / "bin" / "node")
+    hub = f"http://127.0.0.1:{settings.hub_port}"
+    files = [str(PROXY_TOKEN), str(ROUTES_TOKEN), f"{hub}/hub/api/proxy"]
+    portal = ["--ip", settings.bind_address, "--port", str(settings.port)]
+    control = ["--api-ip", "127.0.0.1", "--api-port", str(settings.proxy_api_port)]
+    # The default target answers before the hub has told any route.
+    targets = ["--default-target", hub, "--error-path", str(SHARE / "proxy" / "errors")]
+    package = str(release / "proxy" / "node_modules" / "configurable-http-proxy")
+    words = [node, str(LAUNCHER), package, *files, "--", *portal, *control, *targets, "--log-level", "info"]
+    os.chdir(STATE)
+    os.execve(node, words, {"PATH": "/usr/bin:/bin", "HOME": str(STATE.parent), "LANG": "C.UTF-8"})
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,149 @@
+"""Runs as jupyterhub, inside a screen session: keeps one process (hub or proxy) running where there is no systemd.
+
+What the process prints goes to the screen, so that `screen -r` shows it live, and into a log file that does
+not grow beyond its limit. Started by `ensure`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import IO, Optional
+
+from jupyterhub4family.common.errors import UsageError, run_program
+from jupyterhub4family.common.files import take_lock, write_atomically
+from jupyterhub4family.common.paths import LIBRARY, SERVICE_LOGS, STATE
+from jupyterhub4family.common.processes import die_with_parent, start_time
+
+PROCESSES = ("proxy", "hub")
+#: Bytes; beyond this a log is put aside, and one old log is kept.
+LOG_LIMIT = 5 * 1024 * 1024
+#: Seconds between the end of a process and its next start.
+PAUSE = 1.0
+#: Seconds that a process gets to end by itself.
+PATIENCE = 10.0
+
+
+def main() -> int:
+    """Program `supervise NAME`: returns when asked to end (SIGTERM, SIGHUP), the process having ended too."""
+    if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:
+        raise UsageError(f"one of {', '.join(PROCESSES)} must be named")
+    name = sys.argv[1]
+    os.umask(0o077)
+    if not _only_one(name):
+        return 0
+    SERVICE_LOGS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(pid_file(name), f"{os.getpid()} {start_time(os.getpid())}\n", 0o600)
+    Supervisor(name).keep_running()
+    return 0
+
+
+def _only_one(name: str) -> bool:
+    """Take the lock for the rest of this process's life; False if another supervisor has it."""
+    for _ in range(10):
+        # Somebody may be holding it for a moment just to see whether it is free (ensure.is_supervised).
+        if take_lock(lock_file(name), wait=False) is not None:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def lock_file(name: str) -> Path:
+    """Held as long as a supervisor of `name` lives."""
+    return STATE / f"supervise-{name}.lock"
+
+
+def pid_file(name: str) -> Path:
+    """Holds pid and start time of the supervisor of `name`."""
+    return STATE / f"supervise-{name}.pid"
+
+
+class Supervisor:
+    """Keeps the program run-NAME running until it is told to end."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._ending = False
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, self._end)
+
+    def keep_running(self) -> None:
+        """Start the program again whenever it ends."""
+        with CappedLog(SERVICE_LOGS / f"{self._name}.log") as log:
+            while not self._ending:
+                self._run_once(log)
+                if not self._ending:
+                    log.write(f"--- {self._name} has ended; starting it again ---\n".encode())
+                    time.sleep(PAUSE)
+
+    def _run_once(self, log: CappedLog) -> None:
+        # The program dies with this process: else a supervisor that was killed would leave a hub behind
+        # that nobody shows and nobody restarts.
+        self._process = subprocess.Popen(
+            [str(LIBRARY / f"run-{self._name}")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 (there are no threads here)
+        )
+        assert self._process.stdout is not None
+        if self._ending:
+            self._process.terminate()
+        for line in iter(self._process.stdout.readline, b""):
+            log.write(line)
+        self._process.stdout.close()
+        self._process.wait()
+
+    def _end(self, _number: int, _frame: Optional[FrameType]) -> None:
+        self._ending = True
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            signal.signal(signal.SIGALRM, self._end_at_once)
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+
+    def _end_at_once(self, _number: int, _frame: Optional[FrameType]) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+
+
+class CappedLog:
+    """Writes to the terminal and to a file of limited size. Neither a closed terminal nor a full disk is an error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: Optional[IO[bytes]] = None
+
+    def __enter__(self) -> CappedLog:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, line: bytes) -> None:
+        """Write one line to both places."""
+        with contextlib.suppress(OSError):
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+        with contextlib.suppress(OSError):
+            self._open().write(line)
+
+    def _open(self) -> IO[bytes]:
+        if self._file is not None and self._file.tell() > LOG_LIMIT:
+            self._file.close()
+            self._file = None
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+        if self._file is None:
+            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 (open as long as this is)
+        return self._file
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,90 @@
+"""Runs as the member, through sudo, called by the account `jupyterhub`: the door to a member's servers.
+
+Reads one JSON object and does one of four things as the member: `prepare` their environment, `spawn` a
+single-user server, `kill` (signal) such a server, show the end of a server's `log`. It may not run anything
+else: the executable is fixed, the environment is built here from an allow-list. Nothing stays behind: the
+server is started by a double fork and is no child of anybody.
+
+The words `spawn` and `kill` and their answers are those of sudospawner's mediator, so its SudoSpawner drives it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from jupyterhub4family.common.accounts import is_member
+from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.user import environment, server
+
+
+def main() -> int:
+    """Answer one request. The last line of stdout is the answer; lines before it are progress."""
+    try:
+        member = _member()
+        untrusted = read_request(sys.stdin.buffer)
+        action = _ACTIONS.get(str(untrusted.pop("action", "")))
+        if action is None:
+            raise UsageError(f"the action must be one of {', '.join(sorted(_ACTIONS))}")
+        write_line({"ok": True, **action(member, untrusted)})
+    except FamilyError as error:
+        write_line(error_answer(error))
+        # SudoSpawner of the package sudospawner takes any other status for a broken mediator and drops the reason.
+        return 0
+    return 0
+
+
+def _member() -> pwd.struct_passwd:
+    """The account this process runs as; raise PermissionRefused unless it is a member's, now."""
+    try:
+        account = pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise PermissionRefused("this process belongs to no account") from None
+    if os.getuid() != os.geteuid() or not is_member(account):
+        raise PermissionRefused(
+            f"{account.pw_name} is not a member", f"add the account: jupyterhub4family members add {account.pw_name}"
+        )
+    os.umask(0o022)
+    return account
+
+
+def _prepare(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    only_keys(untrusted, {}, ())
+
+    def tell(percent: int, message: str) -> None:
+        write_line({"percent": percent, "message": message})
+
+    return {"done": environment.prepare(member, tell)}
+
+
+def _spawn(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    only_keys(untrusted, {"args": list, "env": dict}, ("args", "env"))
+    started = server.spawn(member, untrusted["args"], untrusted["env"])
+    return {"pid": started.pid, "start_time": started.start_time}
+
+
+def _kill(_member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    only_keys(untrusted, {"pid": int, "signal": int, "start_time": int}, ("pid", "signal"))
+    alive = server.kill(untrusted["pid"], untrusted["signal"], untrusted.get("start_time", 0))
+    return {"alive": alive}
+
+
+def _log(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    only_keys(untrusted, {"name": str}, ())
+    return {"lines": server.last_log_lines(member, untrusted.get("name", ""))}
+
+
+_ACTIONS: dict[str, Callable[[pwd.struct_passwd, Mapping[str, Any]], dict[str, Any]]] = {
+    "prepare": _prepare,
+    "spawn": _spawn,
+    "kill": _kill,
+    "log": _log,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

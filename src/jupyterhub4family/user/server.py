@@ -1,0 +1,199 @@
+"""Runs as the member, inside the mediator: starts, signals and reads the log of the member's own servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import signal
+import stat
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jupyterhub4family.common import processes
+from jupyterhub4family.common.errors import FamilyError, UsageError
+from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT, MEMBER_LOGS
+
+#: What JupyterHub tells a single-user server (jupyterhub.spawner.Spawner.get_env, versions 5 and 6). Anything else
+#: that the hub sends is dropped: PATH, HOME, LD_*, PYTHON* and the paths of Jupyter's own settings above all.
+HUB_VARIABLES = frozenset(
+    """
+    JUPYTERHUB_API_TOKEN JPY_API_TOKEN JUPYTERHUB_API_URL JUPYTERHUB_ACTIVITY_URL JUPYTERHUB_BASE_URL
+    JUPYTERHUB_CLIENT_ID JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED JUPYTERHUB_COOKIE_OPTIONS JUPYTERHUB_DEBUG
+    JUPYTERHUB_DEFAULT_URL JUPYTERHUB_DISABLE_USER_CONFIG JUPYTERHUB_HOST JUPYTERHUB_OAUTH_ACCESS_SCOPES
+    JUPYTERHUB_OAUTH_CALLBACK_URL JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES JUPYTERHUB_OAUTH_SCOPES
+    JUPYTERHUB_PUBLIC_HUB_URL JUPYTERHUB_PUBLIC_URL JUPYTERHUB_ROOT_DIR JUPYTERHUB_SERVER_NAME
+    JUPYTERHUB_SERVICE_PREFIX JUPYTERHUB_SERVICE_URL JUPYTERHUB_USER MEM_LIMIT MEM_GUARANTEE CPU_LIMIT CPU_GUARANTEE
+    """.split()
+)
+SIGNALS = (0, signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+#: Bytes. A log that has grown beyond this is put aside at the next start; one old log is kept.
+LOG_LIMIT = 1024 * 1024
+LOCALE_FILE = Path("/etc/default/locale")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A server that was just started: its pid, and its start time in clock ticks since the machine started."""
+
+    pid: int
+    start_time: int
+
+
+def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_variables: Mapping[str, Any]) -> Started:
+    """Start the member's single-user server and return at once.
+
+    Raises UsageError for arguments or variables that are no text, FamilyError when the server cannot be started.
+    """
+    if untrusted_arguments:
+        # Everything JupyterHub has to say to a server it says in variables; arguments could name any file.
+        raise UsageError("servers take no arguments")
+    home = Path(member.pw_dir)
+    python = home / MEMBER_ENVIRONMENT / "bin" / "python"
+    program = home / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser"
+    if not program.exists():
+        raise FamilyError("this member has no environment yet", "start the server again: the environment is made then")
+    variables = server_environment(member, untrusted_variables)
+    log = open_log(member, variables.get("JUPYTERHUB_SERVER_NAME", ""))
+    try:
+        # The script's own first line would go through a shell to find its interpreter; we know it.
+        return _start_detached([str(python), str(program)], variables, home, log)
+    finally:
+        os.close(log)
+
+
+def server_environment(member: pwd.struct_passwd, untrusted_variables: Mapping[str, Any]) -> dict[str, str]:
+    """The complete environment of a server: the member's own basics, and what is on the allow-list."""
+    environment = Path(member.pw_dir) / MEMBER_ENVIRONMENT
+    result = {
+        "HOME": member.pw_dir,
+        "USER": member.pw_name,
+        "LOGNAME": member.pw_name,
+        "SHELL": member.pw_shell or "/bin/sh",
+        "PATH": f"{environment}/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
+        "VIRTUAL_ENV": str(environment),
+        **_locale(),
+    }
+    runtime = Path(f"/run/user/{member.pw_uid}")
+    if runtime.is_dir():
+        result["XDG_RUNTIME_DIR"] = str(runtime)
+    for key, value in untrusted_variables.items():
+        if not isinstance(value, str) or "\0" in value:
+            raise UsageError(f"the variable {key[:40]!r} is no text")
+        if key in HUB_VARIABLES:
+            result[key] = value
+    return result
+
+
+def _locale() -> dict[str, str]:
+    """LANG and LC_* as the machine sets them for logins; UTF-8 at the least."""
+    result = {"LANG": "C.UTF-8"}
+    try:
+        lines = LOCALE_FILE.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return result
+    for line in lines:
+        found = re.fullmatch(r'\s*(LANG|LANGUAGE|LC_[A-Z]+)="?([\w.@:-]*)"?\s*', line)
+        if found:
+            result[found[1]] = found[2]
+    return result
+
+
+def log_path(member: pwd.struct_passwd, server_name: str) -> Path:
+    """Where the server called `server_name` (empty: the default server) writes its log."""
+    word = urllib.parse.quote(server_name, safe="")[:100]
+    return Path(member.pw_dir) / MEMBER_LOGS / (f"server-{word}.log" if word else "server.log")
+
+
+def open_log(member: pwd.struct_passwd, server_name: str) -> int:
+    """Open a server's log for appending, a large one put aside first. Returns a file descriptor.
+
+    Raises FamilyError when the home cannot be written.
+    """
+    path = log_path(member, server_name)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.is_file() and path.stat().st_size > LOG_LIMIT:
+            path.replace(path.with_name(path.name + ".1"))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise FamilyError(f"{path} is no ordinary file", "move it away")
+        os.set_blocking(descriptor, True)
+        return descriptor
+    except OSError as error:
+        raise FamilyError(
+            f"{path} cannot be written: {error.strerror}", "see whether the disk is full: df -h ~"
+        ) from error
+
+
+def last_log_lines(member: pwd.struct_passwd, untrusted_server_name: str, count: int = 20) -> list[str]:
+    """The last lines of a server's log; an empty list if there is none."""
+    try:
+        with open(log_path(member, untrusted_server_name), "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - 16384))
+            return log.read().decode("utf-8", "replace").splitlines()[-count:]
+    except OSError:
+        return []
+
+
+def kill(pid: int, number: int, start_time: int) -> bool:
+    """Send signal `number` to the member's own server `pid`; returns whether that server is (still) alive.
+
+    A pid that meanwhile belongs to something else counts as gone and gets no signal. Raises UsageError for any
+    signal that stopping a server does not need.
+    """
+    if number not in SIGNALS:
+        raise UsageError(f"signal {number} is not among those that servers get")
+    if not processes.is_running(pid, start_time) or processes.environment_value(pid, processes.SERVER_MARKER) is None:
+        return False
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return False
+    return True
+
+
+def _start_detached(words: list[str], variables: Mapping[str, str], directory: Path, log: int) -> Started:
+    """Start `words` as a process of its own session that nobody waits for, its output into `log`.
+
+    Two forks, so that the server becomes a child of init and no helper has to stay; the pipe closes by itself
+    when the program has been executed, or brings the reason why it was not.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        if os.fork() != 0:
+            os._exit(0)
+        _become(words, variables, directory, log, writer)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with open(reader, "rb") as answers:
+        lines = answers.read().splitlines()
+    report = [json.loads(line) for line in lines]
+    if len(report) != 1:
+        reason = report[1] if len(report) > 1 else "it ended before it began"
+        raise FamilyError(f"the server could not be started: {reason}")
+    return Started(report[0]["pid"], report[0]["start_time"])
+
+
+def _become(words: list[str], variables: Mapping[str, str], directory: Path, log: int, writer: int) -> NoReturn:
+    """In the grandchild: tell the pid, then turn into the program. Does not return."""
+    try:
+        pid = os.getpid()
+        os.write(writer, json.dumps({"pid": pid, "start_time": processes.start_time(pid)}).encode() + b"\n")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(directory)
+        os.execve(words[0], words, dict(variables))
+    except OSError as error:
+        os.write(writer, json.dumps(str(error)).encode() + b"\n")
+    finally:
+        os._exit(127)
