@@ -1,0 +1,30 @@
+# `make install DESTDIR=…` lays the files where they belong; debhelper calls it, and so does an installation
+# without the .deb (see docs/README.md).
+
+DESTDIR =
+LIBRARY = $(DESTDIR)/usr/lib/jupyterhub4family
+SHARE = $(DESTDIR)/usr/share/jupyterhub4family
+FILES = $(shell cd data && find . -type f)
+
+all clean:
+
+install:
+	set -e; cd data; for file in $(FILES); do \
+	    mode=0644; if [ -x "$$file" ]; then mode=0755; fi; \
+	    install -D -m $$mode "$$file" "$(DESTDIR)/$$file"; \
+	done
+	chmod 0440 $(DESTDIR)/etc/sudoers.d/jupyterhub4family
+	set -e; cd src; find jupyterhub4family -name '*.py' | while read -r file; do \
+	    install -D -m 0644 "$$file" "$(LIBRARY)/$$file"; \
+	done
+	set -e; find locks -name '*.txt' -o -name '*.json' | while read -r file; do \
+	    install -D -m 0644 "$$file" "$(SHARE)/$$file"; \
+	done
+	ln -sf jupyterhub4family $(DESTDIR)/usr/bin/jh4f
+
+# Only for an installation without the .deb: takes the files away again.
+uninstall:
+	set -e; cd data; for file in $(FILES); do rm -f "$(DESTDIR)/$$file"; done
+	rm -rf $(LIBRARY) $(SHARE) $(DESTDIR)/usr/bin/jh4f
+
+.PHONY: all clean install uninstall
