@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import IntEnum
 from typing import Callable, Optional
@@ -75,7 +76,10 @@ class ConfigurationError(FamilyError):
 def run_program(main: Callable[[], int]) -> int:
     """Run `main` and turn a FamilyError into its sentence on stderr and its exit status."""
     try:
-        return int(main())
+        status = int(main())
+        # Here, and not when Python ends: then a reader that has gone could no longer be met below.
+        print(end="", flush=True)
+        return status
     except FamilyError as error:
         print(f"jupyterhub4family: {error}", file=sys.stderr)
         return int(error.status)
@@ -83,5 +87,6 @@ def run_program(main: Callable[[], int]) -> int:
         return 130
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
-        sys.stderr.close()
+        # Python flushes stdout once more when it ends, so that has to lead somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -13,6 +13,9 @@ from typing import Optional
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     """Replace the content of `path`: written aside, synced, then renamed. Raises OSError."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
+    # A power cut may have left one of a process that had our pid.
+    with contextlib.suppress(FileNotFoundError):
+        aside.unlink()
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:

@@ -12,13 +12,17 @@ CONFIGURATION = Path("/etc/jupyterhub4family")
 SETTINGS_FILE = CONFIGURATION / "config.yaml"
 EXPERT_DIRECTORY = CONFIGURATION / "jupyterhub_config.d"
 
-#: Home of the service account.
+#: Home of the service account. Root owns it; the account owns what lies in releases, templates, state and cache.
 SERVICE_HOME = Path("/var/lib/jupyterhub4family")
 RELEASES = SERVICE_HOME / "releases"
 CURRENT_RELEASE = RELEASES / "current"
 TEMPLATES = SERVICE_HOME / "templates"
 CURRENT_TEMPLATE = TEMPLATES / "current"
 STATE = SERVICE_HOME / "state"
+#: Fetched packages, while something is being built.
+CACHE = SERVICE_HOME / "cache"
+#: Root's: where the door `environment` builds what a member then moves into their home.
+HANDOVER = SERVICE_HOME / "handover"
 SERVICE_LOGS = STATE / "log"
 
 #: Written last, after everything beside it has reached the disk.
@@ -31,6 +35,7 @@ SYSTEM_PYTHON = Path("/usr/bin/python3")
 MEDIATOR = LIBRARY / "mediator"
 AUTHENTICATE = LIBRARY / "authenticate"
 MEMBERS = LIBRARY / "members"
+ENVIRONMENT_DOOR = LIBRARY / "environment"
 
 #: Below a member's home.
 MEMBER_ENVIRONMENT = Path(".local/share/jupyterhub4family/env")

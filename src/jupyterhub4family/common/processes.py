@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Optional
 
 PROC = Path("/proc")
+#: The kernel gives no larger pid (PID_MAX_LIMIT, proc_sys_kernel(5)).
+MAXIMUM_PID = 2**22
 #: A variable in the environment of every member's server and of everything it starts (set by user/server.py).
 SERVER_MARKER = "JUPYTERHUB_SERVICE_PREFIX"
 #: <linux/prctl.h>
@@ -36,7 +38,7 @@ def start_time(pid: int) -> Optional[int]:
 
 def is_running(pid: int, expected_start_time: int) -> bool:
     """Whether process `pid` is still the one that started at `expected_start_time` (0: any start time will do)."""
-    if pid <= 1:
+    if not 1 < pid <= MAXIMUM_PID:
         return False
     started = start_time(pid)
     if started is None:

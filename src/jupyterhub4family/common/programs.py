@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Callable, Optional, Union
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.processes import die_with_parent
@@ -77,3 +79,52 @@ def run(
         said = last_lines(done.stderr) or last_lines(done.stdout) or "it said nothing"
         raise ProgramError(f"{name} ended with status {done.returncode}: {said}")
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def converse(
+    words: Sequence[Word],
+    request: Mapping[str, Any],
+    *,
+    on_progress: Optional[Callable[[int, str], None]] = None,
+) -> dict[str, Any]:
+    """Run a program that reads one JSON object and writes JSON lines: progress at once, the answer last.
+
+    Raises ProgramError when it cannot be started or gives no answer.
+    """
+    name = Path(words[-1]).name
+    answer: dict[str, Any] = {}
+    try:
+        process = subprocess.Popen(
+            [str(word) for word in words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            env=plain_environment(),
+            cwd="/",
+        )
+    except OSError as error:
+        raise ProgramError(f"{name} could not be started: {error.strerror}") from error
+    with process:
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(request))
+            process.stdin.close()
+        for line in process.stdout:
+            event = _object(line)
+            if "percent" in event:
+                if on_progress:
+                    on_progress(int(event["percent"]), str(event.get("message", "")))
+            elif event:
+                answer = event
+    if not answer:
+        raise ProgramError(f"{name} gave no answer (status {process.returncode})")
+    return answer
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}

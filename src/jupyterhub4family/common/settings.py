@@ -36,7 +36,7 @@ class Settings:
     hub_port: int = 8081
     proxy_api_port: int = 8001
     #: Seconds a server may take from its start until it listens.
-    start_timeout: int = 120
+    start_timeout: int = 300
 
     @property
     def bind_address(self) -> str:
@@ -54,7 +54,7 @@ def load_settings(path: Path = SETTINGS_FILE) -> Settings:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     try:
         untrusted = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2026-13-45 is no date
         raise ConfigurationError(f"{path} is no valid YAML: {error}", "write lines like: port: 8000") from error
     if untrusted is None:
         return Settings()

@@ -5,10 +5,12 @@ The hub never sees a password hash and is in no group that could read one.
 
 from __future__ import annotations
 
+import ipaddress
 import pwd
 from typing import Any, Optional
 
 from jupyterhub.auth import LocalAuthenticator
+from tornado import web
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, group_names, is_member
 from jupyterhub4family.common.paths import AUTHENTICATE
@@ -18,6 +20,23 @@ from jupyterhub4family.hub.doors import DoorError, open_door
 _MIRRORED_GROUPS = frozenset({MEMBER_GROUP, DELEGATE_GROUP})
 
 
+#: What somebody who knew the password is told about the account.
+_EXPLAINED = {
+    "account-expired": "Your account on this machine has expired. Ask the person who looks after it.",
+    "password-expired": "Your password has expired. Log in at the machine itself (or by ssh) and set a new one.",
+}
+
+
+def plain_address(untrusted_address: Optional[str]) -> str:
+    """An address as people know it: IPv4 as IPv4, also when it came through an IPv6 socket. Empty if it is none."""
+    try:
+        address = ipaddress.ip_address(untrusted_address or "")
+    except ValueError:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
 class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub has no types
     """Debian passwords through the door; membership from the live group database."""
 
@@ -25,7 +44,7 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
         """Return name and groups of who gave the right password, None for everybody else."""
         # Telephones write the first letter large and add a space: Debian's names have neither.
         name = self.normalize_username(data["username"].strip())
-        request = {"name": name, "password": data["password"], "address": handler.request.remote_ip or ""}
+        request = {"name": name, "password": data["password"], "address": plain_address(handler.request.remote_ip)}
         try:
             answer = await open_door(AUTHENTICATE, request)
         except DoorError as error:
@@ -33,17 +52,21 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
             return None
         if not answer.get("allowed"):
             self.log.warning("Login of %r refused: %s", name[:32], answer.get("reason"))
+            if answer.get("reason") in _EXPLAINED:
+                raise web.HTTPError(403, _EXPLAINED[str(answer["reason"])])
             return None
         return self._model(str(answer["name"]))
 
     async def refresh_user(self, user: Any, handler: Any = None, **_more: Any) -> Any:
         """Look again whether `user` is still a member, and in which groups."""
+        if handler is not None and not hasattr(handler, "_token_authenticated"):
+            # JupyterHub 6.1.1 reads this when we say no, and sets it only for requests with a token
+            # (handlers/base.py: refresh_auth): the refusal would become a traceback.
+            handler._token_authenticated = False
         return self._model(user.name) or False
 
     async def add_user(self, user: Any) -> None:
-        """Take into the hub only who is a member."""
-        if self._model(user.name) is None:
-            raise KeyError(f"{user.name} is not a member")
+        """Nothing to do: accounts are Debian's, and who is no member (any more) is refused at every login."""
 
     def check_allowed(self, username: str, authentication: Optional[dict[str, Any]] = None) -> bool:
         """Whether `username` is a member now."""

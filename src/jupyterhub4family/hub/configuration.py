@@ -57,6 +57,9 @@ def _people(config: Any) -> None:
     # Looked up anew after this many seconds, so that who is no longer a member is out at the next click.
     config.DoorAuthenticator.auth_refresh_age = 2
     config.DoorAuthenticator.refresh_pre_spawn = True
+    if hasattr(DoorAuthenticator, "auth_refresh_strict"):
+        # From JupyterHub 6.1 on, tokens of somebody who is no longer a member are good unless this is said.
+        config.DoorAuthenticator.auth_refresh_strict = True
     config.JupyterHub.load_roles = [
         {"name": DELEGATE_GROUP, "groups": [DELEGATE_GROUP], "scopes": DELEGATE_SCOPES},
         {"name": "routes", "services": ["routes"], "scopes": ["proxy"]},

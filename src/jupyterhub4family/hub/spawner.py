@@ -104,20 +104,41 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             if not template.exists():
                 raise StartFailed(str(error)) from error
             self.log.error("The template could not be renewed: %s", error.message)
+        await self._prepare_environment(thorough=False)
+
+    async def _prepare_environment(self, thorough: bool) -> str:
+        """Have the environment made or mended; returns what was done. Raises StartFailed."""
         try:
-            await open_door(
+            answer = await open_door(
                 MEDIATOR,
-                {"action": "prepare"},
+                {"action": "prepare", "thorough": thorough},
                 member=self.user.name,
                 timeout=PREPARE_TIMEOUT,
                 on_progress=lambda percent, message: self.tell(40 + percent * 45 // 100, message),
             )
         except FamilyError as error:
             raise StartFailed(str(error)) from error
+        return str(answer.get("done"))
 
     async def start(self) -> tuple[str, int]:
-        """Start the server and return where it listens, as soon as it does. Raises StartFailed."""
+        """Start the server and return where it listens, as soon as it does. Raises StartFailed.
+
+        A server that ends while it starts may have a broken environment: that is then looked at thoroughly, and
+        if it had to be mended the server is started once more.
+        """
         self.tell(88, "Starting your server")
+        try:
+            await self._start_once()
+        except StartFailed:
+            self.tell(88, "Your server ended at once; looking for what is wrong with your environment")
+            if await self._prepare_environment(thorough=True) != "mended":
+                raise
+            self.tell(90, "Starting your server again")
+            await self._start_once()
+        self.tell(97, "Your server answers")
+        return ("127.0.0.1", self.port)
+
+    async def _start_once(self) -> None:
         self.port = random_port()
         request = {"action": "spawn", "args": [], "env": self.get_env()}
         try:
@@ -127,8 +148,6 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         self.pid = int(answer["pid"])
         self.start_time = int(answer["start_time"])
         await self._listening()
-        self.tell(97, "Your server answers")
-        return ("127.0.0.1", self.port)
 
     async def _listening(self) -> None:
         """Return when the server listens on its port; raise StartFailed if its process has ended instead."""

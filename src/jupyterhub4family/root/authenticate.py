@@ -56,8 +56,8 @@ def authenticate(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     untrusted_name = untrusted["name"]
     password = untrusted["password"]
     address = clean_text(untrusted.get("address", ""), "the address", 64)
-    if len(password) > 1024 or "\0" in password:
-        raise UsageError("the password is too long or holds a NUL")
+    if len(password) > 1024 or "\0" in password or not _is_text(password):
+        raise UsageError("the password is too long, holds a NUL or is no text")
     account = _member(untrusted_name)
     if account is None:
         _record(f"refused {untrusted_name[:32]!r} from {address or 'an unknown address'}: no member")
@@ -70,6 +70,15 @@ def authenticate(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     reason = _reason(verdict)
     _record(f"refused {account.pw_name!r} from {address or 'an unknown address'}: {reason}")
     return {"ok": True, "allowed": False, "reason": reason}
+
+
+def _is_text(untrusted: str) -> bool:
+    """Whether UTF-8 can say it: JSON can also spell halves of characters."""
+    try:
+        untrusted.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _member(untrusted_name: str) -> pwd.struct_passwd | None:

@@ -6,7 +6,9 @@ or removes an account or a home.
 
 from __future__ import annotations
 
+import contextlib
 import grp
+import json
 import os
 import pwd
 import sys
@@ -26,7 +28,8 @@ from jupyterhub4family.common.accounts import (
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
 from jupyterhub4family.common.files import locked
-from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.paths import COMPLETE_MARKER, CURRENT_TEMPLATE, MEDIATOR
+from jupyterhub4family.common.programs import Word, run
 from jupyterhub4family.root.caller import calling_account, require_root
 from jupyterhub4family.root.runtime import RUNTIME, ensure_runtime
 from jupyterhub4family.root.servers import end_servers
@@ -140,7 +143,20 @@ def _add(account: pwd.struct_passwd) -> dict[str, Any]:
         return {"name": account.pw_name, "done": "already a member"}
     run(["/usr/bin/gpasswd", "--add", account.pw_name, MEMBER_GROUP])
     note = tell_hub("know", account.pw_name)
+    _prepare_in_advance(account)
     return {"name": account.pw_name, "done": "added", "note": note}
+
+
+def _prepare_in_advance(account: pwd.struct_passwd) -> None:
+    """Have the member's environment made now, with the member's rights, so that the first login waits for nothing.
+
+    Only from a template: fetching would take minutes. If it fails, the first start tells why.
+    """
+    if not (CURRENT_TEMPLATE / COMPLETE_MARKER).is_file():
+        return
+    words: list[Word] = ["/usr/sbin/runuser", "-u", account.pw_name, "--", MEDIATOR]
+    with contextlib.suppress(FamilyError):
+        run(words, text_input=json.dumps({"action": "prepare"}), check=False, timeout=120)
 
 
 def _remove(account: pwd.struct_passwd) -> dict[str, Any]:

@@ -8,6 +8,7 @@ because by then this file is gone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import grp
 import os
 import pwd
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, SERVICE_ACCOUNT
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.paths import SERVICE_HOME, SHARE, STATE
+from jupyterhub4family.common.paths import CACHE, HANDOVER, RELEASES, SERVICE_HOME, SHARE, STATE, TEMPLATES
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
 from jupyterhub4family.root import supervisor
@@ -37,14 +38,15 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     configure_parser = commands.add_parser("configure", help="accounts, folders, rights; start the service")
     configure_parser.add_argument("--enable", action="store_true", help="also enable the units (without the .deb)")
-    commands.add_parser("remove", help="stop everything; state, accounts and homes stay")
+    remove_parser = commands.add_parser("remove", help="stop everything; state, accounts and homes stay")
+    remove_parser.add_argument("--disable", action="store_true", help="also disable the units (without the .deb)")
     words = parser.parse_args()
     os.umask(0o022)
     require_root()
     if words.command == "configure":
         configure(enable=words.enable)
     else:
-        remove()
+        remove(disable=words.disable)
     return 0
 
 
@@ -76,7 +78,8 @@ def ensure_account() -> None:
         account = pwd.getpwnam(SERVICE_ACCOUNT)
     except KeyError:
         home = ["--home-dir", str(SERVICE_HOME), "--no-create-home", "--shell", "/bin/bash"]
-        about = ["--gid", MEMBER_GROUP, "--password", "*", "--comment", "JupyterHub for the family"]
+        # Not the members' group: the rules for members' doors must not hold for the service.
+        about = ["--gid", "nogroup", "--password", "*", "--comment", "JupyterHub for the family"]
         run(["/usr/sbin/useradd", "--system", *home, *about, SERVICE_ACCOUNT])
         return
     if account.pw_uid == 0 or Path(account.pw_dir) != SERVICE_HOME:
@@ -84,16 +87,33 @@ def ensure_account() -> None:
             f"there is already an account {SERVICE_ACCOUNT} (home {account.pw_dir}) that is not this package's",
             f"rename it: usermod -l OTHER {SERVICE_ACCOUNT}; then: dpkg --configure -a",
         )
+    if account.pw_gid == grp.getgrnam(MEMBER_GROUP).gr_gid:
+        run(["/usr/sbin/usermod", "--gid", "nogroup", SERVICE_ACCOUNT])
 
 
 def ensure_folders() -> None:
-    """Make the account's home. What is inside is made by the account itself, so root follows none of its links."""
+    """Make the account's home, root's, and in it the folders that the account may fill.
+
+    The home is root's so that who takes over the account can leave nothing there that a later login or root
+    would read (.profile, .ssh), and so that root may make folders in it without being led astray by links.
+    """
     account = pwd.getpwnam(SERVICE_ACCOUNT)
-    if not SERVICE_HOME.is_dir():
-        SERVICE_HOME.mkdir(mode=0o755)
-    os.chown(SERVICE_HOME, account.pw_uid, account.pw_gid)
-    os.chmod(SERVICE_HOME, 0o755)  # noqa: S103 (templates are public; secrets are in state/, 0700)
-    run(["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", "mkdir", "-p", "-m", "0700", STATE])
+    _ensure_folder(SERVICE_HOME, 0o755, 0, 0)
+    _ensure_folder(HANDOVER, 0o711, 0, 0)
+    for folder, mode in ((RELEASES, 0o755), (TEMPLATES, 0o755), (STATE, 0o700), (CACHE, 0o700)):
+        _ensure_folder(folder, mode, account.pw_uid, account.pw_gid)
+
+
+def _ensure_folder(folder: Path, mode: int, uid: int, gid: int) -> None:
+    """Make `folder`, whose parent is root's, with this mode and owner; mend both if it exists."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=mode)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def check_sudoers() -> None:
@@ -120,8 +140,10 @@ def may_start() -> bool:
     return run([POLICY, "jupyterhub4family", "start"], check=False).status != POLICY_FORBIDDEN
 
 
-def remove() -> None:
+def remove(disable: bool = False) -> None:
     """Stop hub, proxy and all members' servers, and take the crontab away. State and accounts stay."""
+    if disable and SYSTEMD_RUNS.is_dir():
+        run(["systemctl", "disable", "--quiet", *UNITS])
     supervisor.stop()
     supervisor.remove_crontab()
     end_all_servers()
@@ -135,7 +157,8 @@ def end_all_servers() -> None:
     except KeyError:
         return
     for account in pwd.getpwall():
-        if account.pw_name in group.gr_mem:
+        # It may also be somebody's primary group.
+        if account.pw_name in group.gr_mem or account.pw_gid == group.gr_gid:
             end_servers(account.pw_uid)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.programs import ProgramError, last_lines, run
 
 #: A rule as `sudo -l` prints it: (users : groups) TAG: TAG: command, command
 _RULE = re.compile(r"\s+\((?P<users>[^):]*)(?::[^)]*)?\)\s+(?P<commands>.+)")
+#: Ways to write root among the users of a rule; in the group root is at least root.
+_NAMES_OF_ROOT = frozenset(("root", "#0", "%root", "%#0", "ALL"))
 _TAG = re.compile(r"^(?:[A-Z_]+:\s*)+")
 
 
@@ -18,6 +20,9 @@ def rights_beyond_doors(name: str) -> list[str]:
     Raises ProgramError if sudo cannot be asked.
     """
     listed = run(["/usr/bin/sudo", "-n", "-l", "-U", name], check=False, timeout=30)
+    # Of who may nothing it says so; silence is no answer.
+    if listed.status != 0 and not listed.output.strip():
+        raise ProgramError(f"sudo could not be asked what {name} may do: {last_lines(listed.errors, 3)}")
     return [f"sudo allows {commands}" for commands in root_commands(listed.output)]
 
 
@@ -26,7 +31,7 @@ def root_commands(listing: str) -> list[str]:
     found = []
     for line in listing.splitlines():
         rule = _RULE.fullmatch(line)
-        if not rule or not {"root", "ALL", "#0"} & set(re.split(r"[,\s]+", rule["users"].strip())):
+        if not rule or not _NAMES_OF_ROOT & set(re.split(r"[,\s]+", rule["users"].strip())):
             continue
         commands = [_TAG.sub("", command.strip()) for command in rule["commands"].split(", ")]
         foreign = [command for command in commands if not command.startswith(f"{LIBRARY}/")]

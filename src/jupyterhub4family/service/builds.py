@@ -16,18 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
+from jupyterhub4family.common.environments import FETCH_TIMEOUT
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.files import locked, point_link, sync_directory, write_atomically
-from jupyterhub4family.common.paths import COMPLETE_MARKER, SERVICE_HOME, STATE, SYSTEM_PYTHON
-from jupyterhub4family.common.programs import ProgramError, run
+from jupyterhub4family.common.offline import run_with_sources, wheel_sources
+from jupyterhub4family.common.paths import CACHE, COMPLETE_MARKER, STATE, SYSTEM_PYTHON
+from jupyterhub4family.common.programs import ProgramError, Word
 from jupyterhub4family.common.uv import uv_environment
 
-#: Packages fetched once serve release and template; removed when both are built.
-CACHE = SERVICE_HOME / "cache"
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
-FORMAT = "1"
-#: Seconds; long enough for a slow line (4 Mbit/s takes ten minutes for everything).
-FETCH_TIMEOUT = 3600
+FORMAT = "2"
 
 
 @dataclass(frozen=True)
@@ -132,15 +130,25 @@ def _throw_away_interrupted(tree: Tree) -> None:
 
 
 def discard_cache() -> None:
-    """Remove all fetched packages."""
-    shutil.rmtree(CACHE, ignore_errors=True)
+    """Remove all fetched packages: one store serves release and template, and nobody needs it afterwards."""
+    for folder in CACHE.glob("*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def fetch(words: list[str], what: str) -> None:
-    """Run a package client that fetches `what`. Raises FamilyError with a hint for network and disk."""
-    variables = {**uv_environment(), "UV_CACHE_DIR": str(CACHE / "uv"), "HOME": str(SERVICE_HOME)}
+def fetch(before: list[Word], after: list[Word], what: str, sources: Optional[list[list[Word]]] = None) -> None:
+    """Run a package client that fetches `what`; words for where to look come between `before` and `after`.
+
+    Raises FamilyError with a hint for network and disk.
+    """
+    variables = {**uv_environment(), "UV_CACHE_DIR": str(CACHE / "uv"), "HOME": str(CACHE)}
+    places = wheel_sources() if sources is None else sources
+    fetched(what, lambda: run_with_sources(before, after, places, variables, FETCH_TIMEOUT))
+
+
+def fetched(what: str, work: Callable[[], object]) -> None:
+    """Do `work`, which fetches `what`; raise FamilyError with a hint for network and disk when it fails."""
     try:
-        run(words, timeout=FETCH_TIMEOUT, environment=variables, directory=SERVICE_HOME, dies_with_us=True)
+        work()
     except ProgramError as error:
         raise _fetch_failed(error, what) from error
 

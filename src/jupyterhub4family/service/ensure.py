@@ -14,7 +14,7 @@ from pathlib import Path
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import FamilyError, UsageError, run_program
 from jupyterhub4family.common.files import take_lock
-from jupyterhub4family.common.paths import LIBRARY, SERVICE_HOME, STATE
+from jupyterhub4family.common.paths import LIBRARY, STATE
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.supervision import CRON, chosen_supervisor
 from jupyterhub4family.service.supervise import PROCESSES, lock_file, pid_file
@@ -22,7 +22,7 @@ from jupyterhub4family.service.supervise import PROCESSES, lock_file, pid_file
 #: There after `stop`: nothing is started until `start` or the next boot.
 STOPPED = STATE / "stopped"
 SCREEN = "/usr/bin/screen"
-#: Made by Debian's screen at boot; without it (bare containers) sessions live in the account's home.
+#: Made by Debian's screen at boot; without it (bare containers) sessions live in its state.
 SCREEN_SOCKETS = Path("/run/screen")
 
 
@@ -59,9 +59,9 @@ def is_supervised(name: str) -> bool:
 
 def screen_environment() -> dict[str, str]:
     """Variables under which screen finds its sessions."""
-    result = {"HOME": str(SERVICE_HOME), "TERM": "screen", "SHELL": "/bin/sh"}
+    result = {"HOME": str(STATE), "TERM": "screen", "SHELL": "/bin/sh"}
     if not SCREEN_SOCKETS.is_dir():
-        folder = SERVICE_HOME / ".screen"
+        folder = STATE / "screen"
         folder.mkdir(mode=0o700, exist_ok=True)
         result["SCREENDIR"] = str(folder)
     return result
@@ -73,7 +73,7 @@ def _ensure_running(name: str) -> None:
     variables = screen_environment()
     # A killed screen leaves its socket behind, listed as dead for ever.
     run([SCREEN, "-wipe", name], check=False, environment=variables)
-    run([SCREEN, "-dmS", name, LIBRARY / "supervise", name], environment=variables, directory=SERVICE_HOME)
+    run([SCREEN, "-dmS", name, LIBRARY / "supervise", name], environment=variables, directory=STATE)
 
 
 def stop() -> None:

@@ -44,7 +44,7 @@ class Reporter:
         self._speak(event)
         # A full disk must not turn the telling of progress into a failure of its own.
         with contextlib.suppress(OSError):
-            write_atomically(self._file, json.dumps({**event, "at": int(time.time())}))
+            write_atomically(self._file, json.dumps({**event, "at": int(time.time())}), 0o600)
 
 
 def read_progress(file: Path = PROGRESS_FILE) -> dict[str, Any]:

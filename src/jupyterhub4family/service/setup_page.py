@@ -25,6 +25,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    #: Browsers open several connections at once, and each of a family may have a few pages open.
+    request_queue_size = 64
     address_family = socket.AF_INET6
 
     def server_bind(self) -> None:

@@ -7,6 +7,7 @@ is no error: at its next start it compares its users with the members anyway.
 from __future__ import annotations
 
 import grp
+import http.client
 import json
 import pwd
 import sys
@@ -121,7 +122,7 @@ class Hub:
                 return users
 
     def _call(self, method: str, path: str, body: Any = None, *, accepted: tuple[int, ...]) -> Any:
-        """The decoded answer; None for 404 or an empty one. Raises HubNotRunning or FamilyError."""
+        """The decoded answer; None for an error status or an empty one. Raises HubNotRunning or FamilyError."""
         data: Optional[bytes] = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data=data, method=method)  # noqa: S310 (127.0.0.1)
         request.add_header("Authorization", f"token {self._token.reveal()}")
@@ -130,12 +131,15 @@ class Hub:
             with self._opener.open(request, timeout=60) as answer:
                 status, text = answer.status, answer.read()
         except urllib.error.HTTPError as error:
-            status, text = error.code, error.read()
-        except OSError as error:
+            status, text = error.code, b""
+        except (OSError, http.client.HTTPException) as error:
             raise HubNotRunning("the hub does not answer", "jupyterhub4family status") from error
         if status not in accepted:
             raise FamilyError(f"the hub refused {method} {path}: status {status}")
-        return json.loads(text) if text and status != 404 else None
+        try:
+            return json.loads(text) if text else None
+        except ValueError as error:
+            raise HubNotRunning("another program answers in place of the hub", "jupyterhub4family status") from error
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from jupyterhub4family.common.files import write_atomically
+from jupyterhub4family.common.files import locked, write_atomically
 from jupyterhub4family.common.paths import STATE
 
 #: The hub proves itself to the proxy's API with this.
@@ -33,13 +33,15 @@ class Secret:
 
 def ensure_token(path: Path) -> Secret:
     """The secret in `path`, made at the first call. Raises OSError."""
-    try:
-        text = path.read_text("ascii").strip()
-    except FileNotFoundError:
-        text = ""
-    # An empty file is what a power cut may leave of one.
-    if len(text) < 64:
-        text = secrets.token_hex(32)
-        write_atomically(path, text + "\n", 0o600)
-    os.chmod(path, 0o600)
+    # Hub and proxy both ask as soon as the first release is there, and must not make two different ones.
+    with locked(path.with_name("tokens.lock")):
+        try:
+            text = path.read_text("ascii").strip()
+        except FileNotFoundError:
+            text = ""
+        # An empty file is what a power cut may leave of one.
+        if len(text) < 64:
+            text = secrets.token_hex(32)
+            write_atomically(path, text + "\n", 0o600)
+        os.chmod(path, 0o600)
     return Secret(text)

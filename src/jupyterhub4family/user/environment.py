@@ -1,33 +1,36 @@
-"""Runs as the member, inside the mediator: makes and mends the member's own environment.
+"""Runs as the member, inside the mediator or their own command: makes, follows, mends the member's environment.
 
-The environment is an ordinary venv below the member's home. It is touched only when jupyterhub-singleuser,
-jupyterlab or notebook is missing from it, or when its Python no longer runs.
+The environment is an ordinary venv below the member's home. It is made when it is missing, and mended when
+jupyterhub-singleuser, jupyterlab or notebook is missing from it or its Python no longer runs. One that the
+member never changed follows the template; one that was changed is left alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import pwd
-import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Any
 
-from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.files import locked
 from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE, MEMBER_ENVIRONMENT
 from jupyterhub4family.common.programs import Word, last_lines, run
 from jupyterhub4family.common.uv import uv_environment
+from jupyterhub4family.user import copying, packages
+from jupyterhub4family.user.copying import Progress
 
-#: Told the percentage done and a sentence.
-Progress = Callable[[int, str], None]
-
-#: What a server cannot do without: a module to be found in the environment, with what people call it.
-NEEDED_MODULES = {"jupyterhub.singleuser": "jupyterhub", "jupyterlab": "jupyterlab", "notebook": "notebook"}
+#: What was done, as the mediator answers it.
+NOTHING, MADE, FOLLOWED, MENDED, UPGRADED = "nothing", "made", "followed", "mended", "upgraded"
+#: Beside the packages: from which template the environment was made, how, and what it looked like then.
+NOTE = ".jupyterhub4family.json"
 #: Prints those of its arguments that cannot be found, without importing what is costly to import.
 _FIND = (
     "import importlib.util as u, sys\n"
@@ -36,88 +39,154 @@ _FIND = (
     "    except Exception: found = None\n"
     "    if found is None: print(n)\n"
 )
+#: Modules to be found, with what people call them.
+_MODULES = {"jupyterhub.singleuser": "jupyterhub", "jupyterlab": "jupyterlab", "notebook": "notebook"}
 
 
-def prepare(member: pwd.struct_passwd, progress: Progress) -> str:
+@dataclass(frozen=True)
+class Condition:
+    """What an environment is like."""
+
+    exists: bool
+    missing: list[str]
+    #: Whether the member has installed, removed, up- or downgraded anything since it was made.
+    changed: bool
+    #: Whether the service has a newer template than the one it was made from.
+    outdated: bool
+
+
+def home_environment(member: pwd.struct_passwd) -> Path:
+    """Where the member's environment lies."""
+    return Path(member.pw_dir) / MEMBER_ENVIRONMENT
+
+
+def examine(environment: Path, thorough: bool = False) -> Condition:
+    """Look at an environment; `thorough` imports everything that a server needs, which takes seconds."""
+    if not environment.is_dir():
+        return Condition(False, [], False, False)
+    note = _read_note(environment)
+    template = copying.template_id()
+    return Condition(
+        exists=True,
+        missing=whats_missing(environment, thorough),
+        changed=note.get("fingerprint") != packages.fingerprint(environment) if note else True,
+        outdated=bool(template) and note.get("template") != template,
+    )
+
+
+def how_made(environment: Path) -> str:
+    """By what means the environment was made; empty if it is none of ours."""
+    return str(_read_note(environment).get("how", ""))
+
+
+def prepare(member: pwd.struct_passwd, progress: Progress, thorough: bool = False) -> str:
     """Make sure that the member has an environment in which a server starts; say what was done.
 
-    Returns `nothing`, `made` or `mended`. Raises FamilyError with the reason when it cannot be done; then
-    what was there before is there still.
+    Raises FamilyError with the reason when it cannot be done; then what was there before is there still.
     """
-    environment = Path(member.pw_dir) / MEMBER_ENVIRONMENT
-    if not Path(member.pw_dir).is_dir():
-        raise FamilyError(f"the home folder {member.pw_dir} is missing", "ask the person who looks after this machine")
-    # Two servers of one member starting at once must not make the environment twice.
-    with _translated_errors(environment), _locked(environment):
-        _remove_unfinished(environment)
-        if not environment.exists():
+    environment = home_environment(member)
+    with changing(member):
+        condition = examine(environment, thorough)
+        if not condition.exists:
             progress(5, "Making your own environment (only this first time)")
-            _copy_template(environment, progress)
+            _replace(environment, progress, keep_old=False)
             progress(100, "Your environment is ready")
-            return "made"
-        missing = whats_missing(environment)
-        if not missing:
-            return "nothing"
-        progress(5, f"Mending your environment: {', '.join(missing)} missing or broken")
-        _mend(environment, progress)
-        return "mended"
+            return MADE
+        if condition.missing:
+            progress(5, f"Mending your environment: {', '.join(condition.missing)} missing or broken")
+            renew(environment, progress)
+            return MENDED
+        if condition.outdated and not condition.changed:
+            progress(5, "Bringing your environment up to date")
+            _replace(environment, progress, keep_old=False)
+            progress(100, "Your environment is up to date")
+            return FOLLOWED
+        return NOTHING
 
 
-def whats_missing(environment: Path) -> list[str]:
+def renew(environment: Path, progress: Progress, with_extras: bool = True) -> list[str]:
+    """Put the environment aside and a fresh one in its place, with the member's extra packages in it.
+
+    Returns the names of the packages that could not be kept. Raises FamilyError; the old one is then in place.
+    """
+    extras = extra_packages(environment) if with_extras else {}
+    lost = _replace(environment, progress, keep_old=True, extras=extras)
+    kept = f" with your {len(extras) - len(lost)} extra packages" if len(extras) > len(lost) else ""
+    left = f". Could not be kept: {', '.join(lost)}" if lost else ""
+    progress(100, f"Your environment was made anew{kept}{left}. The old one is beside it, in env.aside-…")
+    return lost
+
+
+def extra_packages(environment: Path) -> dict[str, str]:
+    """Names and versions of what the member installed beyond the template it was made from, or the one in use."""
+    note = _read_note(environment)
+    ours = note.get("packages") or packages.installed(CURRENT_TEMPLATE.resolve() / "env")
+    return {name: version for name, version in packages.installed(environment).items() if name not in ours}
+
+
+def whats_missing(environment: Path, thorough: bool = False) -> list[str]:
     """What a server needs and `environment` lacks: names of packages, or `python` if that does not run."""
+    if packages.looks_complete(environment) and not thorough:
+        return []
     python = environment / "bin" / "python"
     try:
-        found = run([python, "-I", "-c", _FIND, *NEEDED_MODULES], check=False, timeout=60)
+        if thorough:
+            modules = "import jupyterhub.singleuser.app, jupyterlab.labapp, notebook.app, ipykernel.kernelapp"
+            tried = run([python, "-c", modules], check=False, timeout=120, directory=environment)
+            if tried.status != 0:
+                return [last_lines(tried.errors, 1) or "python"]
+        found = run([python, "-I", "-c", _FIND, *_MODULES], check=False, timeout=60)
     except FamilyError:
         return ["python"]
     if found.status != 0:
         return ["python"]
-    missing = [NEEDED_MODULES[name] for name in found.output.split() if name in NEEDED_MODULES]
+    missing = [_MODULES[name] for name in found.output.split() if name in _MODULES]
     if not missing and not (environment / "bin" / "jupyterhub-singleuser").exists():
         missing = ["jupyterhub-singleuser"]
     return missing
 
 
-def _copy_template(environment: Path, progress: Progress) -> None:
-    """Copy the service's template beside `environment`, then move it into place."""
+def _replace(environment: Path, progress: Progress, keep_old: bool, extras: dict[str, str] | None = None) -> list[str]:
+    """Make a fresh environment beside the old one, then change places. Returns the extras that could not be had."""
     fresh = _unfinished(environment)
-    source = _template()
-    _check_space(source, environment.parent)
-    _copy_tree(source, fresh, progress)
+    how = copying.copy_template(fresh, progress)
+    # Noted before the extras come: they are what makes it a changed one.
+    _write_note(fresh, how)
+    lost = _install_extras(fresh, extras or {}, progress)
+    if environment.exists() or environment.is_symlink():
+        _put_aside(environment, keep_old)
     fresh.rename(environment)
+    _remove_doomed(environment)
+    return lost
 
 
-def _mend(environment: Path, progress: Progress) -> None:
-    """Put the environment aside and a fresh one in its place, with the member's own extra packages in it."""
-    extras = extra_packages(environment, _template())
-    fresh = _unfinished(environment)
-    _check_space(_template(), environment.parent)
-    _copy_tree(_template(), fresh, progress)
-    lost = _install_extras(fresh, extras, progress)
+def _put_aside(environment: Path, keep: bool) -> None:
+    """Move the old environment out of the way; only the newest of those that are kept stays."""
+    if not keep:
+        environment.rename(environment.with_name("env.doomed"))
+        return
     for older in environment.parent.glob("env.aside-*"):
-        shutil.rmtree(older, ignore_errors=True)
-    aside = environment.with_name(time.strftime("env.aside-%Y%m%d-%H%M%S"))
-    environment.rename(aside)
-    fresh.rename(environment)
-    kept = f" with your {len(extras) - len(lost)} extra packages" if len(extras) > len(lost) else ""
-    left = f"; could not be kept: {', '.join(lost)}" if lost else ""
-    progress(100, f"Your environment was made anew{kept}{left}. The old one is in {aside.name}")
+        copying.remove_tree(older)
+    environment.rename(environment.with_name(time.strftime("env.aside-%Y%m%d-%H%M%S")))
 
 
-def extra_packages(environment: Path, template: Path) -> dict[str, str]:
-    """Names and versions of what the member installed beyond the template."""
-    ours = _packages(template)
-    return {name: version for name, version in _packages(environment).items() if name not in ours}
+def _write_note(environment: Path, how: str) -> None:
+    note = {
+        "template": copying.template_id(),
+        "how": how,
+        "made": int(time.time()),
+        "fingerprint": packages.fingerprint(environment),
+        "packages": packages.installed(environment),
+    }
+    (environment / NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
 
 
-def _packages(environment: Path) -> dict[str, str]:
-    """Name and version of every package in a venv, read from its .dist-info folders (PyPA: recording projects)."""
-    found = {}
-    for folder in environment.glob("lib/python3*/site-packages/*.dist-info"):
-        name, _, version = folder.name[: -len(".dist-info")].partition("-")
-        if version and (folder / "METADATA").is_file():
-            found[re.sub(r"[-_.]+", "-", name).lower()] = version
-    return found
+def _read_note(environment: Path) -> dict[str, Any]:
+    try:
+        note = json.loads((environment / NOTE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def _install_extras(environment: Path, extras: dict[str, str], progress: Progress) -> list[str]:
@@ -128,112 +197,52 @@ def _install_extras(environment: Path, extras: dict[str, str], progress: Progres
     wishes = [f"{name}=={version}" for name, version in sorted(extras.items())]
     if _uv_install(environment, wishes):
         return []
+    # A version may not exist for a newer Python: any version is better than none.
     return [name for name in sorted(extras) if not _uv_install(environment, [name])]
 
 
 def _uv_install(environment: Path, wishes: list[str]) -> bool:
     uv = CURRENT_RELEASE / "uv" / "bin" / "uv"
-    words: list[Word] = [
-        uv,
-        "pip",
-        "install",
-        "--quiet",
-        "--no-cache",
-        "--python",
-        environment / "bin" / "python",
-        *wishes,
-    ]
+    into: list[Word] = ["--python", environment / "bin" / "python"]
+    words: list[Word] = [uv, "pip", "install", "--quiet", "--no-cache", *into, *wishes]
     return run(words, check=False, timeout=600, environment=uv_environment()).status == 0
-
-
-def _template() -> Path:
-    template = CURRENT_TEMPLATE.resolve() / "env"
-    if not (template / "bin" / "python").exists():
-        raise FamilyError(
-            "the template for new environments is not there yet", "wait a minute and start the server again"
-        )
-    return template
 
 
 def _unfinished(environment: Path) -> Path:
     return environment.with_name("env.unfinished")
 
 
-def _remove_unfinished(environment: Path) -> None:
-    """What an earlier, interrupted try left behind is never used."""
-    left = _unfinished(environment)
-    if left.is_symlink() or left.is_file():
-        left.unlink()
-    elif left.exists():
-        shutil.rmtree(left)
-
-
-def _copy_tree(source: Path, target: Path, progress: Progress) -> None:
-    """Copy a whole tree as it is, links as links, telling the percentage by the number of files (10 to 80)."""
-    expected = max(1, sum(len(files) for _, _, files in os.walk(source)))
-    done = 0
-    told = 10
-
-    def copy(one: str, other: str) -> str:
-        nonlocal done, told
-        shutil.copy2(one, other, follow_symlinks=False)
-        done += 1
-        percent = 10 + 70 * done // expected
-        if percent >= told + 5:
-            told = percent
-            progress(percent, f"Copying {done} of {expected} files")
-        return other
-
-    shutil.copytree(source, target, symlinks=True, copy_function=copy)
-
-
-def _check_space(template: Path, folder: Path) -> None:
-    """Raise FamilyError when the disk has clearly no room, before anything is written."""
-    needed = _size_in_bytes(template)
-    status = os.statvfs(folder)
-    free = status.f_bavail * status.f_frsize
-    # A tenth more: blocks, and room to work in afterwards.
-    if free < needed * 11 // 10:
-        raise _disk_full(folder, f"{needed // 2**20} MB are needed, {free // 2**20} MB are free")
-
-
-def _size_in_bytes(folder: Path) -> int:
-    marker = folder.parent / "size"
-    try:
-        return int(marker.read_text("ascii"))
-    except (OSError, ValueError):
-        return 500 * 2**20
-
-
-def _disk_full(folder: Path, detail: str) -> FamilyError:
-    return FamilyError(
-        f"the disk with {folder} is full: {detail}",
-        "delete what you no longer need (empty the trash), then start the server again",
-        ExitStatus.DISK_FULL,
-    )
+def _remove_doomed(environment: Path) -> None:
+    with contextlib.suppress(OSError):
+        copying.remove_tree(environment.with_name("env.doomed"))
 
 
 @contextlib.contextmanager
-def _translated_errors(environment: Path) -> Iterator[None]:
-    """Turn the system's errors into sentences, and leave no half-made environment behind."""
+def changing(member: pwd.struct_passwd) -> Iterator[None]:
+    """Hold the member's environment for a change: one change at a time, leftovers gone, errors as sentences."""
+    environment = home_environment(member)
+    if not Path(member.pw_dir).is_dir():
+        raise FamilyError(f"the home folder {member.pw_dir} is missing", "ask the person who looks after this machine")
     try:
-        yield
+        environment.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Two servers of one member starting at once must not make the environment twice.
+        with locked(environment.parent / "lock"):
+            # What an earlier, interrupted try left behind is never used.
+            copying.remove_tree(_unfinished(environment))
+            _remove_doomed(environment)
+            try:
+                yield
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    copying.remove_tree(_unfinished(environment))
+                raise
     except (OSError, shutil.Error) as error:
-        with contextlib.suppress(OSError):
-            _remove_unfinished(environment)
-        if _is_disk_full(error):
-            raise _disk_full(environment.parent, "no space was left while copying") from error
-        raise FamilyError(f"the environment could not be made: {last_lines(str(error), 3)[-600:]}") from error
+        raise _as_sentence(error, environment) from error
 
 
-def _is_disk_full(error: Exception) -> bool:
+def _as_sentence(error: Exception, environment: Path) -> FamilyError:
     full = (errno.ENOSPC, errno.EDQUOT)
     # shutil.Error holds (source, target, reason) for every file that failed, the reason as text.
-    return getattr(error, "errno", None) in full or any(os.strerror(number) in str(error) for number in full)
-
-
-@contextlib.contextmanager
-def _locked(environment: Path) -> Iterator[None]:
-    environment.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with locked(environment.parent / "lock"):
-        yield
+    if getattr(error, "errno", None) in full or any(os.strerror(number) in str(error) for number in full):
+        return copying.disk_full(environment.parent, "no space was left")
+    return FamilyError(f"the environment could not be made: {last_lines(str(error), 3)[-600:]}")

@@ -53,12 +53,12 @@ def _member() -> pwd.struct_passwd:
 
 
 def _prepare(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
-    only_keys(untrusted, {}, ())
+    only_keys(untrusted, {"thorough": bool}, ())
 
     def tell(percent: int, message: str) -> None:
         write_line({"percent": percent, "message": message})
 
-    return {"done": environment.prepare(member, tell)}
+    return {"done": environment.prepare(member, tell, untrusted.get("thorough", False))}
 
 
 def _spawn(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""Any identity: makes a venv that holds exactly what a lock file says, for hub, template and, in need, a member."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jupyterhub4family.common.offline import run_with_sources, wheel_sources
+from jupyterhub4family.common.paths import SYSTEM_PYTHON
+from jupyterhub4family.common.programs import ProgramError, Word, run
+from jupyterhub4family.common.uv import uv_environment
+
+#: Seconds; long enough for a slow line (4 Mbit/s takes ten minutes for everything).
+FETCH_TIMEOUT = 3600
+
+
+def make_environment(uv: Word, environment: Path, lock: Path, what: str, cache: Path) -> None:
+    """Make a relocatable, byte-compiled venv at `environment`; every hash is checked, nothing is compiled from source.
+
+    `what` names it in errors; fetched packages are kept in `cache`. Raises ProgramError.
+    """
+    variables = {**uv_environment(), "UV_CACHE_DIR": str(cache), "HOME": str(cache)}
+    venv: list[Word] = [uv, "venv", "--quiet", "--relocatable", "--python", SYSTEM_PYTHON, environment]
+    run(venv, environment=variables, timeout=120, dies_with_us=True)
+    sync: list[Word] = [uv, "pip", "sync", "--quiet", "--python", environment / "bin" / "python"]
+    strict: list[Word] = ["--require-hashes", "--no-build", "--link-mode", "hardlink", "--compile-bytecode", lock]
+    try:
+        run_with_sources(sync, strict, wheel_sources(), variables, FETCH_TIMEOUT)
+    except ProgramError as error:
+        raise ProgramError(f"{what} could not be fetched: {error.message}") from error

@@ -1,0 +1,176 @@
+"""Runs as the member: gets a copy of the service's template into the member's home, the cheapest way that works.
+
+Hard links through the door `environment` (half a second, a few MB); else a copy, sharing blocks where the file
+system can (reflink); else, without a usable template, packages fetched by uv from the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Callable
+
+from jupyterhub4family.common.environments import make_environment
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.paths import (
+    CURRENT_RELEASE,
+    CURRENT_TEMPLATE,
+    ENVIRONMENT_DOOR,
+    HANDOVER,
+    LOCKS,
+)
+from jupyterhub4family.common.programs import ProgramError, run
+
+#: Told the percentage done and a sentence.
+Progress = Callable[[int, str], None]
+#: Bytes that must be free for a copy by hard links: folders, and room to work in.
+LINKED_NEEDS = 64 * 2**20
+
+HARD_LINKS, COPY, FETCHED = "hard links", "copy", "fetched"
+
+
+def template_id() -> str:
+    """The id of the template in use; empty if there is none."""
+    name = CURRENT_TEMPLATE.resolve().name
+    return name if (CURRENT_TEMPLATE / "env" / "bin" / "python").exists() else ""
+
+
+def copy_template(target: Path, progress: Progress) -> str:
+    """Fill `target`, which must not exist, with a fresh environment; returns how it was done.
+
+    Raises FamilyError; `target` may then be half-made, and is for the caller to remove.
+    """
+    if not template_id():
+        return _fetch(target, progress)
+    if _same_disk(target.parent):
+        _check_space(target.parent, LINKED_NEEDS)
+        try:
+            _by_door(target)
+            return HARD_LINKS
+        except (FamilyError, OSError) as error:
+            progress(10, f"No copy by hard links ({_short(error)}); copying instead")
+    source = CURRENT_TEMPLATE.resolve() / "env"
+    _check_space(target.parent, size_of(source) * 11 // 10)
+    _by_copying(source, target, progress)
+    return COPY
+
+
+def _same_disk(folder: Path) -> bool:
+    try:
+        return os.stat(folder).st_dev == os.stat(HANDOVER).st_dev
+    except OSError:
+        return False
+
+
+def _by_door(target: Path) -> None:
+    """Ask for a tree in the handover folder and move it here. Raises FamilyError or OSError."""
+    done = run(["/usr/bin/sudo", "-n", ENVIRONMENT_DOOR], text_input="{}", check=False, timeout=300)
+    try:
+        answer = json.loads(done.output.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise FamilyError("the door gave no answer") from None
+    if not answer.get("ok"):
+        raise FamilyError(str(answer.get("error", "the door refused")))
+    place = Path(str(answer["place"]))
+    try:
+        os.rename(place / "env", target)
+    except OSError:
+        shutil.rmtree(place / "env", ignore_errors=True)
+        raise
+
+
+def _by_copying(source: Path, target: Path, progress: Progress) -> None:
+    """Copy a whole tree as it is, links as links, telling the percentage by the number of files (10 to 80)."""
+    expected = max(1, sum(len(files) for _, _, files in os.walk(source)))
+    done, told = 0, 10
+
+    def copy(one: str, other: str) -> str:
+        nonlocal done, told
+        if os.path.islink(one):
+            os.symlink(os.readlink(one), other)
+        else:
+            _copy_file(one, other)
+        done += 1
+        percent = 10 + 70 * done // expected
+        if percent >= told + 5:
+            told = percent
+            progress(percent, f"Copying {done} of {expected} files")
+        return other
+
+    shutil.copytree(source, target, symlinks=True, copy_function=copy)
+
+
+def _copy_file(one: str, other: str) -> None:
+    """Copy content and mode; copy_file_range lets file systems that can do it share the blocks."""
+    with open(one, "rb") as source, open(other, "xb") as copy:
+        left = os.fstat(source.fileno()).st_size
+        try:
+            while left > 0:
+                moved = os.copy_file_range(source.fileno(), copy.fileno(), left)
+                if moved == 0:
+                    break
+                left -= moved
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            shutil.copyfileobj(source, copy)
+    shutil.copystat(one, other)
+
+
+def _fetch(target: Path, progress: Progress) -> str:
+    """Without a template: fetch everything, as the service would. Raises FamilyError."""
+    uv = CURRENT_RELEASE / "uv" / "bin" / "uv"
+    if not uv.exists():
+        raise FamilyError(
+            "JupyterLab for the family is not ready yet", "wait a few minutes, then start the server again"
+        )
+    progress(15, "Fetching JupyterLab (the prepared copy is missing; this takes longer)")
+    try:
+        make_environment(uv, target, LOCKS / "member.txt", "JupyterLab", target.parent / "cache.unfinished")
+    except ProgramError as error:
+        raise FamilyError(error.message, "check this machine's internet connection") from error
+    finally:
+        shutil.rmtree(target.parent / "cache.unfinished", ignore_errors=True)
+    return FETCHED
+
+
+def size_of(environment: Path) -> int:
+    """Bytes that a template takes on disk, as the service noted them beside it."""
+    try:
+        return int((environment.parent / "size").read_text("ascii"))
+    except (OSError, ValueError):
+        return 500 * 2**20
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Raise FamilyError when the disk has clearly no room, before anything is written."""
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    if free < needed:
+        raise disk_full(folder, f"{needed // 2**20} MB are needed, {free // 2**20} MB are free")
+
+
+def disk_full(folder: Path, detail: str) -> FamilyError:
+    """The error for a full disk, with what to do."""
+    return FamilyError(
+        f"the disk with {folder} is full: {detail}",
+        "delete what you no longer need (empty the trash), then start the server again",
+        ExitStatus.DISK_FULL,
+    )
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, link or file of the member's, if it is there. Raises OSError."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+
+def _short(error: Exception) -> str:
+    return error.message if isinstance(error, FamilyError) else str(getattr(error, "strerror", error))
