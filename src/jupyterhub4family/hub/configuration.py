@@ -35,6 +35,8 @@ def _connections(config: Any, settings: Settings) -> None:
     config.JupyterHub.bind_url = f"http://{settings.bind_address}:{settings.port}"
     config.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
     config.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
+    # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
+    config.JupyterHub.upgrade_db = True
     config.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
     # Hub, proxy and servers are started and restarted independently of each other.
     config.JupyterHub.cleanup_proxy = False

@@ -45,19 +45,25 @@ async def ask(
     on_progress: Optional[Callable[[int, str], None]] = None,
 ) -> dict[str, Any]:
     """Run a program that speaks JSON lines and return its last line. Raises DoorError."""
-    process = await asyncio.create_subprocess_exec(
-        *words,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=LINE_LIMIT,
-        env=plain_environment(),
-        cwd="/",
-    )
+    name = Path(words[-1]).name
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LINE_LIMIT,
+            env=plain_environment(),
+            cwd="/",
+        )
+    except OSError as error:
+        raise DoorError(f"{name} could not be opened: {error.strerror}") from error
     try:
         answer = await asyncio.wait_for(_converse(process, request, on_progress), timeout)
     except asyncio.TimeoutError:
-        raise DoorError(f"{Path(words[-1]).name} did not answer within {timeout:g} seconds") from None
+        raise DoorError(f"{name} did not answer within {timeout:g} seconds") from None
+    except ValueError as error:  # from readline, for a line beyond LINE_LIMIT
+        raise DoorError(f"{name} gave an answer that is too long") from error
     finally:
         if process.returncode is None:
             # sudo passes SIGTERM on to what it runs; as another account we cannot do that ourselves.
@@ -87,8 +93,9 @@ async def _converse(
             continue
         if not isinstance(untrusted, dict):
             continue
-        if on_progress and isinstance(untrusted.get("percent"), int):
-            on_progress(untrusted["percent"], str(untrusted.get("message", "")))
+        if isinstance(untrusted.get("percent"), int):
+            if on_progress:
+                on_progress(untrusted["percent"], str(untrusted.get("message", "")))
         else:
             answer = untrusted
     await process.wait()

@@ -1,23 +1,29 @@
 """Runs inside JupyterHub's process, as `jupyterhub`: what is done once, right after the hub answers.
 
-The hub's users are made the same as the members, and the template of members' environments is made if it is missing.
+The hub's users are made the same as the members; a newer release that the package brought is built and switched
+to; the template of members' environments is made if it is missing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub.doors import ask
 from jupyterhub4family.hub.spawner import template
+from jupyterhub4family.hub.template import BUILD_TIMEOUT
+from jupyterhub4family.service.run_proxy import renew_proxy
 
 #: Seconds until the hub must listen; checking many running servers comes first.
 PATIENCE = 300
-#: Seconds between tries to make the template (no network yet, disk full).
-TEMPLATE_PAUSE = 60
+#: Seconds between tries to build (no network yet, disk full).
+FIRST_PAUSE, LONGEST_PAUSE = 60, 3600
 
 log = logging.getLogger("jupyterhub4family")
 _tasks: list[asyncio.Task[None]] = []
@@ -39,13 +45,32 @@ async def _work(port: int) -> None:
         await ask([str(LIBRARY / "tell-hub")], {"action": "synchronize"}, timeout=120)
     except FamilyError as error:
         log.error("The hub's users could not be compared with the members: %s", error)
+    await _until_it_works(_renew_release, "A newer release could not be built, so the one in use stays in use")
+    await _until_it_works(template.ensure, "JupyterLab for the family is not ready")
+
+
+async def _until_it_works(work: Callable[[], Awaitable[None]], complaint: str) -> None:
+    pause = FIRST_PAUSE
     while True:
         try:
-            await template.ensure()
+            await work()
             return
         except FamilyError as error:
-            log.error("JupyterLab for the family is not ready: %s; trying again in a minute", error)
-        await asyncio.sleep(TEMPLATE_PAUSE)
+            log.error("%s: %s; trying again in %d seconds", complaint, error, pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def _renew_release() -> None:
+    """Have the wanted release built, if it is another one, and end: the supervisor starts the hub from it.
+
+    Servers and open notebooks go on meanwhile. Raises DoorError when it cannot be built.
+    """
+    answer = await ask([str(LIBRARY / "build-release")], {}, timeout=BUILD_TIMEOUT)
+    if answer.get("changed"):
+        log.warning("A newer release is ready; restarting")
+        renew_proxy()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _listening(port: int) -> None:

@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import stat
-import sys
 from pathlib import Path
 from typing import Callable
 
 from jupyterhub4family.common.documents import error_answer, write_line
 from jupyterhub4family.common.environments import make_environment
-from jupyterhub4family.common.errors import FamilyError, run_program
+from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.offline import NPM_CACHE
 from jupyterhub4family.common.paths import CACHE, LOCKS, RELEASES, STATE, SYSTEM_PYTHON, TEMPLATES
 from jupyterhub4family.common.programs import Word, run
@@ -151,19 +150,26 @@ def _size(folder: Path) -> int:
 
 def build_template() -> int:
     """Program `build-template`: make sure that the current template is the wanted one; lines of JSON on stdout."""
-    # A file of its own: the setup page must not take the template for the release.
-    reporter = Reporter(STATE / "template-progress.json", write_line)
+    status = _build("template-progress.json", template_tree)
+    if status == 0:
+        discard_cache()
+    return status
+
+
+def build_release() -> int:
+    """Program `build-release`: the same for the release, while the hub goes on serving from the current one."""
+    return _build("release-progress.json", release_tree)
+
+
+def _build(progress_file: str, tree: Callable[[Tell], Tree]) -> int:
+    """Build; the answer says whether anything was changed. Files of their own: the setup page shows its own build."""
+    reporter = Reporter(STATE / progress_file, write_line)
     try:
-        ensure(template_tree(reporter.tell))
+        changed = ensure(tree(reporter.tell))
     except FamilyError as error:
         reporter.fail(error.message, error.hint)
         write_line(error_answer(error))
         return int(error.status)
-    discard_cache()
     reporter.done()
-    write_line({"ok": True})
+    write_line({"ok": True, "changed": changed})
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(build_template))

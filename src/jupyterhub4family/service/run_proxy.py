@@ -6,6 +6,7 @@ As long as there is no release it serves the setup page; then it becomes configu
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from typing import NoReturn, Optional
@@ -45,6 +46,13 @@ def running_proxy() -> Optional[int]:
     except (OSError, ValueError):
         return None
     return pid if processes.is_running(pid, start_time) else None
+
+
+def renew_proxy() -> None:
+    """End a proxy that runs from an older release: its supervisor starts it again from the current one."""
+    proxy = running_proxy()
+    if proxy is not None:
+        os.kill(proxy, signal.SIGTERM)
 
 
 def _serve_setup_page(settings: Settings) -> None:

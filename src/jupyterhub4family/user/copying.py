@@ -117,7 +117,8 @@ def _copy_file(one: str, other: str) -> None:
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
                 raise
-            shutil.copyfileobj(source, copy)
+        # Where that is impossible, or ends too early, the rest is read and written.
+        shutil.copyfileobj(source, copy)
     shutil.copystat(one, other)
 
 

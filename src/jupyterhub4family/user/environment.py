@@ -22,7 +22,7 @@ from typing import Any
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.files import locked
 from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE, MEMBER_ENVIRONMENT
-from jupyterhub4family.common.programs import Word, last_lines, run
+from jupyterhub4family.common.programs import ProgramError, Word, last_lines, run
 from jupyterhub4family.common.uv import uv_environment
 from jupyterhub4family.user import copying, packages
 from jupyterhub4family.user.copying import Progress
@@ -205,7 +205,10 @@ def _uv_install(environment: Path, wishes: list[str]) -> bool:
     uv = CURRENT_RELEASE / "uv" / "bin" / "uv"
     into: list[Word] = ["--python", environment / "bin" / "python"]
     words: list[Word] = [uv, "pip", "install", "--quiet", "--no-cache", *into, *wishes]
-    return run(words, check=False, timeout=600, environment=uv_environment()).status == 0
+    try:
+        return run(words, check=False, timeout=600, environment=uv_environment()).status == 0
+    except ProgramError:
+        return False  # uv is missing or takes too long: a server without the extras is better than none
 
 
 def _unfinished(environment: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -44,5 +45,7 @@ def fingerprint(environment: Path) -> str:
     """Changes whenever a package is installed, removed, up- or downgraded, or a program added."""
     names = [f"{name} {version}" for name, version in installed(environment).items()]
     for folder in (environment / "bin", *environment.glob("lib/python3*/site-packages")):
-        names += [f"{folder.name}/{entry}" for entry in os.listdir(folder) if entry != "__pycache__"]
+        # A broken environment may lack any of them.
+        with contextlib.suppress(OSError):
+            names += [f"{folder.name}/{entry}" for entry in os.listdir(folder) if entry != "__pycache__"]
     return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()

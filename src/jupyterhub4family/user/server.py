@@ -105,7 +105,7 @@ def _locale() -> dict[str, str]:
 
 def log_path(member: pwd.struct_passwd, server_name: str) -> Path:
     """Where the server called `server_name` (empty: the default server) writes its log."""
-    word = urllib.parse.quote(server_name, safe="")[:100]
+    word = urllib.parse.quote(server_name, safe="", errors="replace")[:100]
     return Path(member.pw_dir) / MEMBER_LOGS / (f"server-{word}.log" if word else "server.log")
 
 
@@ -193,7 +193,7 @@ def _become(words: list[str], variables: Mapping[str, str], directory: Path, log
         os.dup2(log, 2)
         os.chdir(directory)
         os.execve(words[0], words, dict(variables))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a variable that cannot be one
         os.write(writer, json.dumps(str(error)).encode() + b"\n")
     finally:
         os._exit(127)
