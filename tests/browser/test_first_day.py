@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.machine.lib.family import PASSWORD, ready
+from tests.machine.lib.family import PASSWORD, add_member, ready
 from tests.machine.lib.places import RUN
 from tests.machine.lib.plugin import NewMachine
 
@@ -87,6 +87,27 @@ def _run_a_cell(page: Page) -> None:
     page.keyboard.type("sum(range(10))")
     page.keyboard.press("Shift+Enter")
     expect(page.locator(".jp-OutputArea-output").first).to_contain_text("45", timeout=LATER)
+
+
+def test_stop_on_the_pending_page_stops_that_server(new_machine: NewMachine, chromium: Browser) -> None:
+    """With the default server running, a named one is stopped while it starts: the default one lives on."""
+    machine = ready(new_machine("bookworm", layer="installed"))
+    add_member(machine, "alice")
+    page = chromium.new_page()
+    page.goto(f"http://{machine.ip}:8000/hub/login")
+    log_in(page, "alice", PASSWORD)
+    page.wait_for_url(re.compile("/user/alice/lab"), timeout=LATER)
+    # The named server is kept from listening, so that it stays on its way up.
+    machine.run("mkdir ~/.jupyter", user="alice")
+    machine.write("/home/alice/.jupyter/jupyter_server_config.py", "import time\ntime.sleep(60)\n")
+    page.goto(f"http://{machine.ip}:8000/hub/spawn/alice/slow")
+    page.click("#stop-server-btn", timeout=SOON)
+    page.wait_for_url(re.compile("/hub/home"), timeout=LATER)
+    machine.wait("[ $(pgrep -u alice -fc bin/jupyterhub-singleuser) = 1 ]", timeout=30)
+    machine.wait(
+        "! pgrep -u alice -f 'time.sleep' && curl -sf -o /dev/null http://127.0.0.1:8000/user/alice/api/status"
+    )
+    page.close()
 
 
 def test_the_setup_page_becomes_the_login_page(new_machine: NewMachine, chromium: Browser, deb: Path) -> None:

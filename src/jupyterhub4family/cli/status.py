@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -63,14 +64,11 @@ def find_out(settings: Settings) -> Status:
     elif portal_code is None:
         portal = "not running"
     else:
-        code, body = _get(f"{portal_url}/setup-progress.json")
-        try:
-            setup = json.loads(body) if code == 200 else {}
-        except ValueError:
-            setup = {}
-        portal = "setting up" if code == 200 and isinstance(setup, dict) else "starting"
-        if portal_code not in (200, 503) and not setup:
-            portal = "taken"
+        progress = _object(f"{portal_url}/setup-progress.json")
+        if portal_code == 503 and progress is not None:
+            portal, setup = "setting up", progress
+        else:
+            portal = "starting" if portal_code in (200, 503) else "taken"
     return Status(
         version=__version__,
         supervisor=chosen_supervisor(settings),
@@ -102,8 +100,18 @@ def _name_of(link: Any) -> str:
         return ""
 
 
+def _object(url: str) -> Optional[dict[str, Any]]:
+    """The JSON object at an address; None if there is none."""
+    code, body = _get(url)
+    try:
+        found = json.loads(body) if code == 200 else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _get(url: str) -> tuple[Optional[int], str]:
-    """Status code and text of an address; None if nobody answers."""
+    """Status code and text of an address; None if nobody answers, 0 if what answers is no web server."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=TIMEOUT) as answer:
@@ -112,6 +120,8 @@ def _get(url: str) -> tuple[Optional[int], str]:
         return error.code, ""
     except (OSError, ValueError):
         return None, ""
+    except http.client.HTTPException:
+        return 0, ""
 
 
 _SENTENCES = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP
 from jupyterhub4family.common.errors import ConfigurationError
-from jupyterhub4family.common.paths import EXPERT_DIRECTORY, MEDIATOR, STATE
+from jupyterhub4family.common.paths import EXPERT_DIRECTORY, MEDIATOR, SHARE, STATE
 from jupyterhub4family.common.settings import Settings, load_settings
 from jupyterhub4family.hub.startup import after_start
 from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, PROXY_TOKEN, ROUTES_TOKEN, ensure_token
@@ -38,6 +38,8 @@ def _connections(config: Any, settings: Settings) -> None:
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True
     config.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
+    # Pages of ours extend JupyterHub's of the same name.
+    config.JupyterHub.template_paths = [str(SHARE / "templates")]
     # Hub, proxy and servers are started and restarted independently of each other.
     config.JupyterHub.cleanup_proxy = False
     config.JupyterHub.cleanup_servers = False

@@ -141,13 +141,21 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     async def _start_once(self) -> None:
         self.port = random_port()
         request = {"action": "spawn", "args": [], "env": self.get_env()}
+        spawning = asyncio.ensure_future(open_door(MEDIATOR, request, member=self.user.name))
         try:
-            answer = await open_door(MEDIATOR, request, member=self.user.name)
+            self._take_up(await asyncio.shield(spawning))
         except FamilyError as error:
             raise StartFailed(str(error)) from error
+        except asyncio.CancelledError:
+            # Stopped by a click in this very moment: whatever has been started must be known, to be stopped.
+            self._take_up(await spawning)
+            raise
+        await self._listening()
+
+    def _take_up(self, answer: dict[str, Any]) -> None:
+        """Remember the process that the mediator has started."""
         self.pid = int(answer["pid"])
         self.start_time = int(answer["start_time"])
-        await self._listening()
 
     async def _listening(self) -> None:
         """Return when the server listens on its port; raise StartFailed if its process has ended instead."""

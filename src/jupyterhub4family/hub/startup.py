@@ -18,6 +18,7 @@ from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub.doors import ask
 from jupyterhub4family.hub.spawner import template
 from jupyterhub4family.hub.template import BUILD_TIMEOUT
+from jupyterhub4family.service.builds import discard_cache
 from jupyterhub4family.service.run_proxy import renew_proxy
 
 #: Seconds until the hub must listen; checking many running servers comes first.
@@ -47,6 +48,8 @@ async def _work(port: int) -> None:
         log.error("The hub's users could not be compared with the members: %s", error)
     await _until_it_works(_renew_release, "A newer release could not be built, so the one in use stays in use")
     await _until_it_works(template.ensure, "JupyterLab for the family is not ready")
+    # Release and template are there: what was fetched for them is needed no more.
+    discard_cache()
 
 
 async def _until_it_works(work: Callable[[], Awaitable[None]], complaint: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import sys
 import syslog
 import time
@@ -29,8 +30,8 @@ from jupyterhub4family.root.pam import PAM_ACCT_EXPIRED, PAM_NEW_AUTHTOK_REQD, L
 
 #: Name of the file in /etc/pam.d.
 PAM_SERVICE = "jupyterhub4family"
-#: Seconds, the delay that pam_unix asks for after a wrong password (pam_fail_delay(3)).
-REFUSAL_DELAY = 2.0
+#: Seconds: pam_unix asks for two after a wrong password, and libpam varies them by a quarter (pam_fail_delay(3)).
+SHORTEST_DELAY, LONGEST_DELAY = 1.5, 2.5
 #: pam_faillock counts here (see data/etc/pam.d); it does not make the directory by itself in Debian 11.
 TALLY_DIRECTORY = Path("/run/jupyterhub4family/faillock")
 
@@ -61,7 +62,7 @@ def authenticate(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     account = _member(untrusted_name)
     if account is None:
         _record(f"refused {untrusted_name[:32]!r} from {address or 'an unknown address'}: no member")
-        time.sleep(REFUSAL_DELAY)
+        time.sleep(random.SystemRandom().uniform(SHORTEST_DELAY, LONGEST_DELAY))
         return {"ok": True, "allowed": False, "reason": "refused"}
     TALLY_DIRECTORY.mkdir(mode=0o700, parents=True, exist_ok=True)
     verdict = Libpam().check(PAM_SERVICE, account.pw_name, password, address)

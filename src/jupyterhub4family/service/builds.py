@@ -25,7 +25,7 @@ from jupyterhub4family.common.programs import ProgramError, Word
 from jupyterhub4family.common.uv import uv_environment
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
-FORMAT = "2"
+FORMAT = "3"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,15 @@ def fetch(before: list[Word], after: list[Word], what: str, sources: Optional[li
 
     Raises FamilyError with a hint for network and disk.
     """
-    variables = {**uv_environment(), "UV_CACHE_DIR": str(CACHE / "uv"), "HOME": str(CACHE)}
+    (CACHE / "tmp").mkdir(exist_ok=True)
+    variables = {
+        **uv_environment(),
+        "UV_CACHE_DIR": str(CACHE / "uv"),
+        "HOME": str(CACHE),
+        # Nothing of ours under names that others could foresee, and nothing left in /tmp when this is killed.
+        "TMPDIR": str(CACHE / "tmp"),
+        "NODE_DISABLE_COMPILE_CACHE": "1",
+    }
     places = wheel_sources() if sources is None else sources
     fetched(what, lambda: run_with_sources(before, after, places, variables, FETCH_TIMEOUT))
 

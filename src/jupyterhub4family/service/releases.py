@@ -16,12 +16,12 @@ from jupyterhub4family.common.offline import NPM_CACHE
 from jupyterhub4family.common.paths import CACHE, LOCKS, RELEASES, STATE, SYSTEM_PYTHON, TEMPLATES
 from jupyterhub4family.common.programs import Word, run
 from jupyterhub4family.common.uv import TRUST_STORE
-from jupyterhub4family.service.builds import Tree, discard_cache, ensure, fetch, fetched
+from jupyterhub4family.service.builds import Tree, ensure, fetch, fetched
 from jupyterhub4family.service.progress import Reporter
 
 Tell = Callable[[int, str], None]
 
-#: Settings that every member's server starts with, in the lowest place, so that ~/.jupyter overrides them.
+#: Settings that every member's server starts with; they lie in the environment, where its owner may change them.
 SERVER_SETTINGS = {
     "ServerApp": {
         # A login shell would read /etc/profile, which resets PATH, and `pip` would no longer be the member's own.
@@ -117,9 +117,9 @@ def _fill_template(folder: Path, tell: Tell) -> None:
     uv = RELEASES / "current" / "uv" / "bin" / "uv"
     fetched("JupyterLab", lambda: make_environment(uv, environment, LOCKS / "member.txt", "JupyterLab", CACHE / "uv"))
     tell(85, "Trying JupyterLab out")
-    settings = environment / "etc" / "jupyter" / "jupyter_server_config.d"
+    settings = environment / "etc" / "jupyter"
     settings.mkdir(parents=True, exist_ok=True)
-    (settings / "jupyterhub4family.json").write_text(json.dumps(SERVER_SETTINGS, indent=1) + "\n", "utf-8")
+    (settings / "jupyter_server_config.json").write_text(json.dumps(SERVER_SETTINGS, indent=1) + "\n", "utf-8")
     run([environment / "bin" / "jupyterhub-singleuser", "--version"], timeout=120)
     run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
     _make_read_only(environment)
@@ -150,10 +150,7 @@ def _size(folder: Path) -> int:
 
 def build_template() -> int:
     """Program `build-template`: make sure that the current template is the wanted one; lines of JSON on stdout."""
-    status = _build("template-progress.json", template_tree)
-    if status == 0:
-        discard_cache()
-    return status
+    return _build("template-progress.json", template_tree)
 
 
 def build_release() -> int:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT, MEMBER_LOGS
+from jupyterhub4family.common.uv import machine_settings
 
 #: What JupyterHub tells a single-user server (jupyterhub.spawner.Spawner.get_env, versions 5 and 6). Anything else
 #: that the hub sends is dropped: PATH, HOME, LD_*, PYTHON* and the paths of Jupyter's own settings above all.
@@ -76,6 +77,8 @@ def server_environment(member: pwd.struct_passwd, untrusted_variables: Mapping[s
         "SHELL": member.pw_shell or "/bin/sh",
         "PATH": f"{environment}/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
         "VIRTUAL_ENV": str(environment),
+        # A machine behind a proxy: pip in a notebook needs it, too.
+        **machine_settings(),
         **_locale(),
     }
     runtime = Path(f"/run/user/{member.pw_uid}")

@@ -1,0 +1,10 @@
+"""Machine tests: fixtures and health checks come from `tests/machine/lib/plugin.py`."""
+
+from tests.machine.lib.plugin import (
+    deb,
+    new_machine,
+    pytest_runtest_call,
+    pytest_runtest_makereport,
+)
+
+__all__ = ["deb", "new_machine", "pytest_runtest_call", "pytest_runtest_makereport"]

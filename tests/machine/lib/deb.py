@@ -1,0 +1,61 @@
+"""Build the package from the working tree, once per content, in a copy: the tree stays clean."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.machine.lib import store
+from tests.machine.lib.places import PLAIN_PATH, RUN, digest, host
+from tests.machine.lib.project import copy_project
+
+# What cannot change the package does not rebuild it.
+_NOT_PACKAGED = {".ci", "bench", "tests", "test"}
+
+
+def build_deb(version: str | None = None) -> Path:
+    """Return the built .deb; `version` overrides the changelog's, for tests of upgrades."""
+    RUN.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="source-", dir=RUN) as scratch:
+        # Copied first, hashed then: somebody may be editing the tree at this moment.
+        tree = Path(scratch) / "source"
+        copy_project(tree, without=_NOT_PACKAGED)
+        if version is not None:
+            _set_version(tree / "debian/changelog", version)
+        key = digest(*_contents(tree))
+        entry = store.get("debs", "deb", key, lambda directory: _build(tree, directory), keep=12)
+    return next(entry.glob("*.deb"))
+
+
+def _contents(tree: Path) -> Iterator[str | bytes]:
+    for path in sorted(tree.rglob("*")):
+        if path.is_symlink():
+            yield f"{path.relative_to(tree)} -> {path.readlink()}"
+        elif path.is_file():
+            yield f"{path.relative_to(tree)} {os.access(path, os.X_OK)}"
+            yield path.read_bytes()
+
+
+def _set_version(changelog: Path, version: str) -> None:
+    text = changelog.read_text()
+    changelog.write_text(re.sub(r"\A(\S+ )\([^)]*\)", rf"\g<1>({version})", text))
+
+
+def _build(tree: Path, directory: Path) -> None:
+    environment = {**os.environ, "PATH": PLAIN_PATH, "DEB_BUILD_OPTIONS": "nocheck"}
+    host("dpkg-buildpackage", "-us", "-uc", "-b", cwd=tree, env=environment)
+    for deb in tree.parent.glob("*.deb"):
+        shutil.copy2(deb, directory)
+
+
+def field(deb: Path, name: str) -> str:
+    """Return a field of a .deb's control file."""
+    return host("dpkg-deb", "--field", deb, name).stdout.strip()
+
+
+if __name__ == "__main__":
+    print(build_deb())

@@ -1,0 +1,106 @@
+"""What most tests of the product begin with: a machine whose portal answers, members, a browser that is logged in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tests.machine.lib import layers
+from tests.machine.lib.client import Browser
+from tests.machine.lib.machine import Machine
+
+#: Everybody's password in the tests.
+PASSWORD = "correct horse 7"
+STATE = "/var/lib/jupyterhub4family/state"
+TEMPLATE = "/var/lib/jupyterhub4family/templates/current/env"
+#: What may differ on a machine after install and purge: logs, caches, package lists, backups of passwd and the like.
+NOT_COMPARED = (
+    "/var/log /var/cache /var/lib/apt /var/lib/dpkg /var/lib/systemd /run /tmp /proc /sys /dev /root /var/tmp"
+    " /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /var/spool/cron/crontabs /var/lib/private /home"
+    " /var/lib/sudo /var/spool/postfix /var/lib/update-rc.d /etc/mtab /etc/resolv.conf /var/mail /var/lib/logrotate"
+    " /etc/.pwd.lock /etc/subuid- /etc/subgid- /etc/hostname /etc/adjtime /etc/machine-id /etc/network/run"
+).split()
+
+
+def ready(machine: Machine) -> Machine:
+    """Return the machine once its portal answers and its members can be given environments."""
+    layers.wait_until_ready(machine)
+    return machine
+
+
+def add_member(machine: Machine, *names: str) -> None:
+    """Make accounts with the tests' password and let them log in."""
+    for name in names:
+        machine.add_account(name, PASSWORD)
+    machine.run(f"jupyterhub4family members add {' '.join(names)}")
+
+
+def browser(machine: Machine) -> Browser:
+    """A browser in which nobody is logged in."""
+    return Browser(f"http://{machine.ip}:8000")
+
+
+def logged_in(machine: Machine, name: str) -> Browser:
+    """A browser in which this member is logged in."""
+    window = browser(machine)
+    window.login(name, PASSWORD).expect()
+    return window
+
+
+def hub_pid(machine: Machine) -> int:
+    """The pid of the running JupyterHub, as the machine counts."""
+    return int(machine.run("pgrep -u jupyterhub -f 'bin/jupyterhub -f'").split()[0])
+
+
+def proxy_pid(machine: Machine) -> int:
+    """The pid of the running proxy, as the machine counts."""
+    return int(machine.run("pgrep -u jupyterhub -f 'proxy/launch.js'").split()[0])
+
+
+def digest_of_template(machine: Machine) -> str:
+    """Changes with any file of the template: name, mode, owner or content."""
+    return machine.run(rf"cd {TEMPLATE}/ && find . -type f -printf '%p %m %u ' -exec sha1sum {{}} + | sort | sha1sum")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What install and purge must leave as it was."""
+
+    files: frozenset[str]
+    accounts: str
+    groups: str
+    crontabs: str
+    processes: str
+
+    def difference(self, later: Snapshot) -> str:
+        """What differs, for people; empty if nothing does."""
+        found = [f"gone: {path}" for path in sorted(self.files - later.files)]
+        found += [f"new: {path}" for path in sorted(later.files - self.files)]
+        for what in ("accounts", "groups", "crontabs", "processes"):
+            before, after = getattr(self, what), getattr(later, what)
+            if before != after:
+                found.append(f"{what}:\n{before}\n->\n{after}")
+        return "\n".join(found)
+
+
+def snapshot(machine: Machine) -> Snapshot:
+    """Look at everything on the machine that lasts: name, mode, owner and size of each file, accounts, crontabs."""
+    pruned = " -o ".join(f"-path {path}" for path in NOT_COMPARED)
+    # Size and time of a directory say nothing that its entries do not.
+    listing = machine.run(
+        rf"find / -xdev \( {pruned} -o -name __pycache__ \) -prune -o"
+        r" \( -type d -printf '%p %m %u:%g\n' -o -printf '%p %m %u:%g %s %l\n' \)"
+    )
+    return Snapshot(
+        files=frozenset(line for line in listing.splitlines() if not line.startswith("/etc/ld.so.cache")),
+        accounts=machine.run("getent passwd; getent shadow | cut -d: -f1,2"),
+        groups=machine.run("getent group; cat /etc/gshadow"),
+        crontabs=machine.run("ls -A /var/spool/cron/crontabs; cat /var/spool/cron/crontabs/* 2>/dev/null; true"),
+        processes=processes_of_ours(machine),
+    )
+
+
+def processes_of_ours(machine: Machine) -> str:
+    """Processes of the service or of any server, one a line."""
+    listing = machine.run("ps axo user:32,args --no-headers")
+    return "\n".join(line for line in listing.splitlines() if re.search(r"^jupyterhub |jupyterhub4family", line))

@@ -1,0 +1,175 @@
+"""Layers: what is expensive to install, installed once and shared read-only by all machines.
+
+    root       plain Debian                                       (roots.py)
+    deps       + the package's dependencies, and apt's lists      new with Depends
+    built      + the package, its release and templates built     new with locks/, debian/control, builds.py
+    installed  + the package of this very moment                  new with every change
+
+`built` takes minutes and may hold an older version of the package; `installed` corrects that in
+seconds. `unit` is `deps` with Debian's pytest, kept apart so that no other machine has it by luck.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.machine.lib import health, roots, store
+from tests.machine.lib.deb import build_deb, field
+from tests.machine.lib.machine import Machine
+from tests.machine.lib.places import RUN, digest, host, remove_tree
+
+PACKAGE = "jupyterhub4family"
+HOME = f"/var/lib/{PACKAGE}"
+LAYERS = ("base", "deps", "unit", "installed")
+# A first build takes 40 to 60 seconds here; a replaced package is up again in two.
+BUILD_SECONDS, UPDATE_SECONDS = 400, 100
+
+# What makes releases and templates: a change there must not meet the work of its predecessor.
+_BUILDERS = ("service/builds.py", "service/releases.py")
+
+# Change it when something here changes what a layer holds.
+_RECIPE = "1"
+_APT = "apt-get -qq -y -o Dpkg::Use-Pty=0"
+
+# A layer that could not be made fails at once for the other tests that want it, for so long.
+_REMEMBER_SECONDS = 600
+
+
+@functools.cache
+def current_deb() -> Path:
+    """Return the package under test: the one `./test` has built, so that all workers agree, else the tree's."""
+    given = os.environ.get("J4F_DEB")
+    if not given:
+        return build_deb()
+    store.hold(Path(given).parent)
+    return Path(given)
+
+
+def stack(layer: str, suite: str, init: str, deb: Path | None = None) -> tuple[Path, ...]:
+    """Return the layers above the root for a machine, lowest first; made if need be."""
+    if layer == "base":
+        return ()
+    if layer == "deps":
+        return (deps_layer(suite, init, deb),)
+    if layer == "unit":
+        return (deps_layer(suite, init, deb), unit_layer(suite, init, deb))
+    if layer == "installed":
+        return installed_layers(suite, init, deb)
+    raise ValueError(f"no layer {layer!r}; there are {', '.join(LAYERS)}")
+
+
+def deps_layer(suite: str, init: str = "systemd", deb: Path | None = None) -> Path:
+    """Return the layer with everything the package depends on, but without the package."""
+    depends = field(deb or current_deb(), "Depends")
+
+    def install(machine: Machine) -> None:
+        machine.run(f"{_APT} update")
+        machine.run(f"{_APT} satisfy --no-install-recommends '{depends}'")
+
+    key = digest(_RECIPE, roots.root_key(suite, init), depends)
+    return _layer("deps", suite, init, key, below=(), work=install)
+
+
+def unit_layer(suite: str, init: str = "systemd", deb: Path | None = None) -> Path:
+    """Return a layer for unit tests, to go on top of `deps_layer`."""
+    below = deps_layer(suite, init, deb)
+
+    def install(machine: Machine) -> None:
+        machine.run(f"{_APT} install --no-install-recommends python3-pytest python3-yaml")
+
+    key = digest(_RECIPE, below.parent.name)
+    return _layer("unit", suite, init, key, below=(below,), work=install)
+
+
+def installed_layers(suite: str, init: str = "systemd", deb: Path | None = None) -> tuple[Path, ...]:
+    """Return the layers of a machine on which the package is installed and its portal answers."""
+    deb = deb or current_deb()
+    below = deps_layer(suite, init, deb)
+    lasting = digest(_RECIPE, below.parent.name, _slow_part(deb))
+
+    def install(machine: Machine) -> None:
+        _install(machine, deb, f"{_APT} install", BUILD_SECONDS)
+        (machine.directory / "deb").write_text(deb.parent.name)
+
+    built = _layer("built", suite, init, lasting, below=(below,), work=install, notes=("deb",))
+    if (built.parent / "deb").read_text() == deb.parent.name:
+        return (below, built)
+
+    def bring_up_to_date(machine: Machine) -> None:
+        _install(machine, deb, "dpkg --install", UPDATE_SECONDS)
+
+    key = digest(_RECIPE, built.parent.name, deb.parent.name)
+    installed = _layer("installed", suite, init, key, below=(below, built), work=bring_up_to_date)
+    return (below, built, installed)
+
+
+def _install(machine: Machine, deb: Path, installer: str, timeout: float) -> None:
+    machine.put(deb, f"/tmp/{deb.name}")
+    machine.run(f"{installer} /tmp/{deb.name} </dev/null")
+    wait_until_ready(machine, timeout)
+
+
+def wait_until_ready(machine: Machine, timeout: float = 60) -> None:
+    """Wait until the service has built what it needs and its login page answers."""
+    for what in ("releases", "templates"):
+        machine.wait(f"ls {HOME}/{what}/*/.complete", timeout=timeout, every=0.5)
+    scheme = "curl --insecure --silent --fail --output /dev/null"
+    machine.wait(
+        f"{scheme} http://127.0.0.1:8000/hub/login || {scheme} https://127.0.0.1:8000/hub/login",
+        timeout=timeout,
+    )
+
+
+def _slow_part(deb: Path) -> str:
+    """Return a name for what the slow part of an installation fetches, and how it builds that.
+
+    Read from the package, not from the working tree: that may have changed since.
+    """
+    with tempfile.TemporaryDirectory(dir=RUN) as scratch:
+        host("dpkg-deb", "--extract", deb, scratch)
+        share, library = Path(scratch, "usr/share", PACKAGE), Path(scratch, "usr/lib", PACKAGE, PACKAGE)
+        files = [*sorted((share / "locks").rglob("*")), *(library / name for name in _BUILDERS)]
+        return digest(field(deb, "Depends"), *(path.read_bytes() for path in files if path.is_file()))
+
+
+def _layer(
+    kind: str,
+    suite: str,
+    init: str,
+    key: str,
+    *,
+    below: Sequence[Path],
+    work: Callable[[Machine], None],
+    notes: Sequence[str] = (),
+) -> Path:
+    """Return the layer of this key; `work` makes it on a machine that stands on `below`."""
+    name = f"{suite}-{init}"
+    label = f"{kind}-{name}-{key}"
+    # The same layer made with another package deserves another try.
+    broken = RUN / "broken" / f"{label}-{current_deb().parent.name}"
+
+    def build(directory: Path) -> None:
+        if broken.exists() and time.time() - broken.stat().st_mtime < _REMEMBER_SECONDS:
+            raise RuntimeError(f"layer {label} could not be made a moment ago:\n{broken.read_text()}")
+        with Machine(suite, below, init) as machine:
+            try:
+                work(machine)
+                health.check(machine)
+            except Exception as error:
+                kept = health.keep(machine, f"layer-{label}")
+                broken.parent.mkdir(exist_ok=True)
+                broken.write_text(f"{error}\n{kept}")
+                raise RuntimeError(f"layer {label} could not be made:\n{error}\n{kept}") from error
+            machine.run("apt-get clean")
+            tree = machine.freeze_layer(directory / "tree")
+            # Each machine's journal starts with its own first boot.
+            remove_tree(tree / "var/log/journal")
+            for note in notes:
+                (directory / note).write_text((machine.directory / note).read_text())
+
+    return store.get(kind, name, key, build) / "tree"

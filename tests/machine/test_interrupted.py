@@ -1,0 +1,141 @@
+"""Builds that are interrupted: by power cuts, killed programs, a full disk, a pulled cable."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.machine.lib.family import add_member, hub_pid, logged_in, ready
+from tests.machine.lib.machine import Machine
+from tests.machine.lib.plugin import NewMachine
+
+HOME = "/var/lib/jupyterhub4family"
+HEALTHY = "curl -sf -o /dev/null http://127.0.0.1:8000/hub/health"
+#: Prints every file of the environments named on the command line that is not what its package's RECORD says.
+VERIFY = r"""
+import base64, csv, glob, hashlib, os, sys
+for environment in sys.argv[1:]:
+    checked = 0
+    for record in glob.glob(environment + "/lib/python3*/site-packages/*.dist-info/RECORD"):
+        folder = os.path.dirname(os.path.dirname(record))
+        for name, expected, size in csv.reader(open(record)):
+            if not expected.startswith("sha256="):
+                continue
+            checked += 1
+            content = open(os.path.join(folder, name), "rb").read()
+            found = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+            if found != expected[7:]:
+                print(environment, name, len(content), size)
+    assert checked > 1000, (environment, checked)
+"""
+
+
+def verify(machine: Machine, *environments: str) -> None:
+    machine.write("/root/verify.py", VERIFY)
+    assert machine.run(f"python3 /root/verify.py {' '.join(environments)}").strip() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_power_cuts_at_ten_random_moments(new_machine: NewMachine, deb: Path) -> None:
+    """Each loses all that had not reached the disk. Afterwards everything completes, and every byte is right."""
+    machine = new_machine("trixie", layer="deps", disk_mb=6000)
+    machine.put(deb, "/root/j.deb")
+    machine.add_account("alice", "correct horse 7")
+    machine.run("dpkg -i /root/j.deb >/dev/null 2>&1; gpasswd -a alice jupyterhub; sync")
+    seed = random.randrange(10**6)
+    moments = random.Random(seed)
+    for number in range(10):
+        seconds = moments.uniform(0.5, 25)
+        time.sleep(seconds)
+        before = machine.run(f"ls -a {HOME}/releases {HOME}/templates 2>&1 | tr '\\n' ' '")
+        machine.power_cut(lose_unsynced=True)
+        machine.start()
+        print(f"seed {seed}, cut {number} after {seconds:.1f} s: {before}", flush=True)
+    machine.wait(f"{HEALTHY} && test -e {HOME}/templates/current/.complete", timeout=400)
+    verify(machine, f"{HOME}/releases/current/venv", f"{HOME}/templates/current/env")
+    assert "building" not in machine.run(f"ls -a {HOME}/releases {HOME}/templates")
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        assert alice.kernel().execute("1+1") == "2"
+
+
+@pytest.mark.slow
+def test_power_cuts_while_members_are_given_environments(new_machine: NewMachine) -> None:
+    machine = ready(new_machine("bookworm", layer="installed", disk_mb=4000))
+    names = [f"kid{number}" for number in range(5)]
+    for name in names:
+        machine.add_account(name, "correct horse 7")
+    machine.run(f"sync; for n in {' '.join(names)}; do gpasswd -a $n jupyterhub; done; sync")
+    for name in names:
+        machine.wait(HEALTHY)
+        prepare = '{"action": "prepare"}'
+        machine.run(
+            f"(echo '{prepare}' | runuser -u {name} -- /usr/lib/jupyterhub4family/mediator >/dev/null 2>&1 &);"
+            f" sleep {random.uniform(0.1, 1.2):.2f}"
+        )
+        machine.power_cut(lose_unsynced=True)
+        machine.start()
+        machine.wait(HEALTHY)
+        with logged_in(machine, name) as window:
+            window.start_server()
+            assert window.kernel().execute("1+1") == "2"
+        verify(machine, f"/home/{name}/.local/share/jupyterhub4family/env")
+    verify(machine, f"{HOME}/templates/current/env")
+
+
+def test_killed_at_any_moment(new_machine: NewMachine, deb: Path) -> None:
+    """SIGKILL for everything of the service's, ten times while it builds."""
+    machine = new_machine("bookworm", layer="deps")
+    machine.put(deb, "/root/j.deb")
+    machine.run("dpkg -i /root/j.deb >/dev/null 2>&1")
+    for _ in range(10):
+        time.sleep(random.uniform(0.3, 8))
+        machine.run("pkill -9 -u jupyterhub || true")
+    machine.wait(f"{HEALTHY} && test -e {HOME}/templates/current/.complete", timeout=400)
+    verify(machine, f"{HOME}/releases/current/venv", f"{HOME}/templates/current/env")
+
+
+def _ask_for_another_release(machine: Machine) -> str:
+    """As an upgrade of the package does that brings other lock files. Returns the release that was current."""
+    machine.run("echo '# changed' >>/usr/share/jupyterhub4family/locks/hub.txt")
+    return machine.run(f"readlink {HOME}/releases/current")
+
+
+def test_a_failing_build_leaves_the_old_release_serving(new_machine: NewMachine) -> None:
+    """First without internet, then with a full disk; at last it succeeds, and notebooks notice nothing."""
+    machine = ready(new_machine("bookworm", layer="installed", disk_mb=2500))
+    add_member(machine, "alice")
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        kernel = alice.kernel()
+        kernel.execute("kept = 1")
+        old = _ask_for_another_release(machine)
+        machine.internet(False)
+        machine.run("jupyterhub4family restart")
+        machine.wait(HEALTHY, timeout=200)
+        assert machine.run(f"readlink {HOME}/releases/current") == old
+        assert "stays in use" in machine.run("journalctl -u jupyterhub4family-hub --no-pager")
+        machine.internet(True)
+
+        machine.run("fallocate -l $(($(df --output=avail -B1 / | tail -1) - 30000000)) /filler")
+        machine.run("jupyterhub4family restart")
+        machine.wait(HEALTHY, timeout=200)
+        assert machine.run(f"readlink {HOME}/releases/current") == old
+        assert "disk is full" in machine.run("journalctl -u jupyterhub4family-hub --no-pager")
+        machine.run("rm /filler")
+
+        before = hub_pid(machine)
+        machine.run("jupyterhub4family restart")
+        machine.wait(f"{HEALTHY} && [ $(readlink {HOME}/releases/current) != {old.strip()} ]", timeout=200)
+        assert hub_pid(machine) != before
+        assert machine.run(f"readlink {HOME}/releases/previous") == old
+        kernel.reconnect()
+        assert kernel.execute("kept") == "1"
+        until = time.monotonic() + 20
+        while alice.status("/user/alice/api/status") != 200:
+            assert time.monotonic() < until, "the proxy of the new release has learnt the old routes"
+            time.sleep(0.3)

@@ -1,0 +1,177 @@
+"""What each identity can not do, tried out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.machine.lib import DEBIANS, health, layers
+from tests.machine.lib.family import PASSWORD, STATE, add_member, logged_in, ready
+from tests.machine.lib.machine import Machine
+
+MEDIATOR = "/usr/lib/jupyterhub4family/mediator"
+AUTHENTICATE = "/usr/lib/jupyterhub4family/authenticate"
+MEMBERS = "/usr/lib/jupyterhub4family/members"
+
+
+@pytest.fixture(scope="module", params=DEBIANS)
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A machine with two members and somebody else; the tests leave it as it was."""
+    with Machine(request.param, layers.stack("installed", request.param, "systemd")) as machine:
+        ready(machine)
+        add_member(machine, "alice", "bob")
+        machine.add_account("stranger", PASSWORD)
+        yield machine
+        health.check(machine)
+
+
+def as_service(machine: Machine, command: str, request: object = None) -> tuple[int, str]:
+    """Run as the account jupyterhub, as whoever took it over would."""
+    text = json.dumps(request) if request is not None else ""
+    done = machine.execute(command, user="jupyterhub", input=text)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sudo -n -u alice id",
+        "sudo -n id",
+        "sudo -n -u alice /bin/sh",
+        f"sudo -n {MEDIATOR}",
+        f"sudo -n -u root {MEDIATOR}",
+        f"sudo -n -u stranger {MEDIATOR}",
+        f"sudo -n -u www-data {MEDIATOR}",
+        f"sudo -n -u alice -g shadow {MEDIATOR}",
+        f"sudo -n -u alice {MEDIATOR} --help",
+        f"sudo -n -u alice {MEDIATOR}/../../../bin/id",
+        f"sudo -n -u alice PYTHONPATH=/tmp {MEDIATOR}",
+        f"sudo -n -E -u alice LD_PRELOAD=/tmp/x {MEDIATOR}",
+        f"sudo -n {AUTHENTICATE} x",
+        f"sudo -n {MEMBERS}",
+        "sudo -n /usr/lib/jupyterhub4family/setup configure",
+        "sudo -n /usr/lib/jupyterhub4family/control stop",
+        "sudo -n -l -U root",
+        "cat /etc/shadow",
+    ],
+)
+def test_the_service_account_may_not(machine: Machine, command: str) -> None:
+    status, said = as_service(machine, command)
+    assert status != 0, said
+    assert "uid=" not in said
+
+
+def test_sudo_lists_two_doors_and_nothing_else(machine: Machine) -> None:
+    listed = machine.run("sudo -l -U jupyterhub")
+    rules = [line.strip() for line in listed.splitlines() if line.strip().startswith("(")]
+    assert len(rules) == 2, listed
+    assert all(rule.replace("\\", "").endswith('""') and "/usr/lib/jupyterhub4family/" in rule for rule in rules), rules
+    assert "shadow" not in machine.run("id -nG jupyterhub").split()
+    assert machine.run("getent shadow jupyterhub").split(":")[1] in ("*", "!"), "the account has no password"
+    machine.run("visudo -c")
+
+
+def test_the_mediator_refuses_who_is_no_member(machine: Machine) -> None:
+    """Even if sudo's rules let it be started: here root starts it as somebody else."""
+    for name in ("stranger", "root", "nobody", "jupyterhub"):
+        done = machine.execute(f"runuser -u {name} -- {MEDIATOR}", input='{"action": "prepare"}')
+        assert json.loads(done.stdout)["ok"] is False, (name, done)
+
+
+def test_the_mediator_runs_nothing_else(machine: Machine) -> None:
+    for request in (
+        {"action": "spawn", "args": ["--version"], "env": {}},
+        {"action": "spawn", "args": [], "env": {"JUPYTERHUB_USER": 1}},
+        {"action": "spawn", "args": [], "env": {"A\u0000B": "x\u0000"}},
+        {"action": "spawn", "args": [], "env": {}, "executable": "/bin/sh"},
+        {"action": "kill", "pid": 1, "signal": 1},
+        {"action": "kill", "pid": 1, "signal": "9"},
+        {"action": "exec"},
+        {"action": ["spawn"]},
+        {},
+    ):
+        _status, said = as_service(machine, f"sudo -n -u alice {MEDIATOR}", request)
+        assert json.loads(said.splitlines()[-1])["ok"] is False, (request, said)
+
+
+def test_the_mediator_kills_only_servers_of_its_member(machine: Machine) -> None:
+    own = int(machine.run("setsid sleep 1000 >/dev/null 2>&1 & echo $!", user="alice"))
+    others = int(machine.run("setsid sleep 1000 >/dev/null 2>&1 & echo $!", user="bob"))
+    for pid in (-1, 0, 1, own, others, 2**40):
+        _status, said = as_service(machine, f"sudo -n -u alice {MEDIATOR}", {"action": "kill", "pid": pid, "signal": 9})
+        assert json.loads(said.splitlines()[-1]) == {"ok": True, "alive": False}
+    machine.run(f"kill {own} && kill {others}")
+
+
+def test_a_poisoned_environment_reaches_no_server(machine: Machine) -> None:
+    poison = {
+        "LD_PRELOAD": "/tmp/evil.so",
+        "PYTHONPATH": "/tmp",
+        "PYTHONSTARTUP": "/tmp/x",
+        "PATH": "/tmp",
+        "BASH_ENV": "/tmp/x",
+        "HOME": "/tmp",
+        "JUPYTER_CONFIG_PATH": "/tmp",
+        "JUPYTERHUB_SINGLEUSER_APP": "evil.App",
+    }
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        pid = int(machine.run("pgrep -u alice -f bin/jupyterhub-singleuser").split()[0])
+        known = dict(
+            entry.split("=", 1) for entry in machine.run(f"cat /proc/{pid}/environ").split("\0") if "=" in entry
+        )
+        assert known["HOME"] == "/home/alice"
+        assert not {"LD_PRELOAD", "PYTHONPATH", "SUDO_USER", "SUDO_COMMAND"} & set(known)
+        request = {"action": "spawn", "args": [], "env": {**known, **poison}}
+        _status, said = as_service(machine, f"sudo -n -u alice {MEDIATOR}", request)
+        started = json.loads(said.splitlines()[-1])
+        environ = machine.run(f"cat /proc/{started['pid']}/environ; kill {started['pid']}")
+        for key, value in poison.items():
+            assert f"{key}={value}" not in environ.split("\0")
+        alice.stop_server()
+
+
+def test_the_authenticate_door_tells_little(machine: Machine) -> None:
+    def ask(request: object) -> dict[str, object]:
+        _status, said = as_service(machine, f"sudo -n {AUTHENTICATE}", request)
+        answer: dict[str, object] = json.loads(said.splitlines()[-1])
+        return answer
+
+    assert ask({"name": "alice", "password": PASSWORD})["allowed"] is True
+    wrong = ask({"name": "alice", "password": "wrong"})
+    assert wrong == ask({"name": "stranger", "password": PASSWORD}) == ask({"name": "root", "password": ""})
+    huge = {"name": "a", "password": "x" * 5000}
+    malformed: tuple[object, ...] = ({"name": "alice"}, {"name": ["alice"], "password": "x"}, huge, [])
+    for strange in malformed:
+        assert ask(strange)["ok"] is False
+    for user in ("alice", "stranger"):
+        assert machine.execute(f"sudo -n {AUTHENTICATE}", user=user, input="{}").returncode != 0
+        assert machine.execute(f"sudo -n {MEMBERS}", user=user, input="{}").returncode != 0
+        assert machine.execute(f"sudo -n -u bob {MEDIATOR}", user=user, input="{}").returncode != 0
+
+
+def test_secrets_lie_where_only_the_service_reads(machine: Machine) -> None:
+    for user in ("alice", "stranger"):
+        assert machine.execute(f"ls {STATE}", user=user).returncode != 0
+        assert machine.execute(f"cat {STATE}/jupyterhub.sqlite", user=user).returncode != 0
+    modes = machine.run(f"find {STATE} -type f ! -name '*.lock' -printf '%m %p\\n'")
+    assert all(line.split()[0] == "600" for line in modes.splitlines()), modes
+    for token in ("proxy_token", "routes_token", "membership_token"):
+        secret = machine.read(f"{STATE}/{token}").strip()
+        assert len(secret) == 64
+        shown = machine.run("ps axeo args; journalctl --no-pager; systemctl cat 'jupyterhub4family*'")
+        assert secret not in shown, token
+        listening = machine.run("cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'")
+        assert secret not in listening, token
+
+
+def test_nothing_of_root_can_be_written_by_others(machine: Machine) -> None:
+    places = "/usr/lib/jupyterhub4family /usr/share/jupyterhub4family /etc/sudoers.d/jupyterhub4family /usr/bin/jh4f"
+    found = machine.run(f"find -L {places} \\( ! -user root -o -perm /022 \\) -print")
+    assert found.strip() == ""
+    listening = machine.run("ss -ltnH | awk '{print $4}'").split()
+    outside = [address for address in listening if not address.startswith(("127.0.0.1:", "[::1]:"))]
+    assert {address.rsplit(":", 1)[1] for address in outside} == {"8000"}, listening

@@ -1,0 +1,139 @@
+"""Who keeps hub and proxy running: systemd, or the account's crontab with screen."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.machine.lib.family import add_member, hub_pid, logged_in, proxy_pid, ready
+from tests.machine.lib.machine import Machine
+from tests.machine.lib.plugin import NewMachine
+
+HEALTHY = "curl -sf -o /dev/null http://127.0.0.1:8000/hub/health"
+#: Seconds: cron comes once a minute.
+CRON_PATIENCE = 75
+
+
+def _status(machine: Machine) -> dict[str, object]:
+    status: dict[str, object] = json.loads(machine.execute("jupyterhub4family status --json").stdout)
+    return status
+
+
+@pytest.mark.parametrize(("suite", "init"), [("bullseye", "systemd"), ("trixie", "systemd"), ("bookworm", "sysvinit")])
+def test_the_portal_is_back_after_a_reboot(new_machine: NewMachine, suite: str, init: str) -> None:
+    machine = ready(new_machine(suite, layer="installed", init=init))
+    add_member(machine, "alice")
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        machine.reboot()
+        machine.wait(HEALTHY, timeout=CRON_PATIENCE)
+        assert _status(machine)["supervisor"] == ("systemd" if init == "systemd" else "cron")
+        # The login has survived, the server has not: the hub knows, and starts it again.
+        until = time.monotonic() + 30
+        while "" in alice.servers() and time.monotonic() < until:
+            time.sleep(0.5)
+        alice.start_server()
+        assert alice.kernel().execute("1+1") == "2"
+
+
+@pytest.mark.parametrize("victim", ["hub", "proxy"])
+def test_systemd_brings_back_what_dies(new_machine: NewMachine, victim: str) -> None:
+    machine = ready(new_machine("trixie", layer="installed"))
+    pid = hub_pid(machine) if victim == "hub" else proxy_pid(machine)
+    machine.run(f"kill -9 {pid}")
+    took = machine.wait(f"! kill -0 {pid} 2>/dev/null && {HEALTHY}", timeout=30)
+    assert took < 5, took
+
+
+@pytest.mark.parametrize("victim", ["hub", "proxy"])
+def test_screen_brings_back_what_dies(new_machine: NewMachine, victim: str) -> None:
+    """Hub or proxy dead: at once. The whole screen session dead: with cron's next minute."""
+    machine = ready(new_machine("bookworm", layer="installed", init="sysvinit"))
+    pid = hub_pid(machine) if victim == "hub" else proxy_pid(machine)
+    machine.run(f"kill -9 {pid}")
+    took = machine.wait(f"! kill -0 {pid} 2>/dev/null && {HEALTHY}", timeout=30)
+    assert took < 6, took
+    pid = hub_pid(machine) if victim == "hub" else proxy_pid(machine)
+    machine.run(f"pkill -9 -u jupyterhub -f -- '[S]CREEN -dmS {victim}'")
+    machine.wait(f"! kill -0 {pid} 2>/dev/null && {HEALTHY}", timeout=CRON_PATIENCE)
+    sessions = machine.run("screen -ls || true", user="jupyterhub")
+    assert sessions.count(f".{victim}") == 1 and "Dead" not in sessions, sessions
+
+
+def test_screen_shows_the_live_log(new_machine: NewMachine) -> None:
+    machine = ready(new_machine("bookworm", layer="installed", init="sysvinit"))
+    machine.run("curl -s http://127.0.0.1:8000/hub/login-of-this-test >/dev/null")
+    # What `sudo -iu jupyterhub` and `screen -r hub` show, attached in a terminal of its own.
+    attach = "script -qec 'screen -r hub' /dev/null >/tmp/shown 2>&1"
+    shown = machine.run(f"{attach} & sleep 2; screen -S hub -X detach; wait; cat /tmp/shown", user="jupyterhub")
+    assert "login-of-this-test" in shown
+    assert "login-of-this-test" in machine.run("jupyterhub4family logs hub")
+    assert "JupyterHub is now running" in machine.run("jupyterhub4family logs hub -n 2000")
+    assert "Proxying" in machine.run("jupyterhub4family logs proxy -n 2000")
+
+
+@pytest.mark.parametrize("init", ["systemd", "sysvinit"])
+def test_start_stop_restart(new_machine: NewMachine, init: str) -> None:
+    machine = ready(new_machine("bookworm", layer="installed", init=init))
+    add_member(machine, "alice")
+    assert machine.execute("jupyterhub4family stop", user="alice").returncode == 4
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        kernel = alice.kernel()
+        kernel.execute("x = 1")
+        machine.run("jupyterhub4family stop")
+        assert machine.execute(HEALTHY).returncode != 0
+        status = machine.execute("jupyterhub4family status")
+        assert status.returncode == 6 and "start" in status.stdout, status
+        # Stopped stays stopped, also where cron looks every minute.
+        time.sleep(62 if init == "sysvinit" else 3)
+        assert machine.execute(HEALTHY).returncode != 0
+        machine.run("jupyterhub4family start")
+        machine.run("jupyterhub4family start")
+        machine.wait(HEALTHY, timeout=30)
+        kernel.reconnect()
+        assert kernel.execute("x") == "1"
+        machine.run("jupyterhub4family restart --all")
+        machine.wait(HEALTHY, timeout=30)
+        assert len(machine.run("pgrep -u jupyterhub -f 'bin/jupyterhub -f'").split()) == 1
+        assert len(machine.run("pgrep -u jupyterhub -f proxy/launch.js").split()) == 1
+        machine.run("jupyterhub4family stop --servers")
+        assert machine.run("ps -u alice -o args --no-headers", check=False).strip() == ""
+
+
+def test_cron_can_be_chosen_where_systemd_runs(new_machine: NewMachine) -> None:
+    machine = ready(new_machine("trixie", layer="installed"))
+    machine.write("/etc/jupyterhub4family/config.yaml", "supervisor: cron\n")
+    machine.run("jupyterhub4family start")
+    machine.wait(HEALTHY, timeout=30)
+    status = _status(machine)
+    assert status["supervisor"] == "cron"
+    assert "ensure" in machine.run("crontab -u jupyterhub -l")
+    assert "jupyterhub4family-hub" not in machine.run("systemctl list-units --state=active --plain --no-legend")
+    machine.reboot()
+    machine.wait(HEALTHY, timeout=CRON_PATIENCE)
+    assert ".hub" in machine.run("screen -ls || true", user="jupyterhub")
+    machine.write("/etc/jupyterhub4family/config.yaml", "supervisor: systemd\n")
+    machine.run("jupyterhub4family start")
+    machine.wait(HEALTHY, timeout=30)
+    assert machine.execute("crontab -u jupyterhub -l").returncode != 0
+    assert "jupyterhub4family-hub" in machine.run("systemctl list-units --state=active --plain --no-legend")
+
+
+def test_settings_are_used_and_mistakes_are_told(new_machine: NewMachine) -> None:
+    machine = ready(new_machine("bookworm", layer="installed"))
+    machine.write("/etc/jupyterhub4family/config.yaml", "port: 8010\nlisten: local\n")
+    machine.run("jupyterhub4family restart --all")
+    machine.wait("curl -sf -o /dev/null http://127.0.0.1:8010/hub/health", timeout=30)
+    assert machine.run("ss -ltnH 'sport = :8010' | awk '{print $4}'").split() == ["127.0.0.1:8010"]
+    machine.write("/etc/jupyterhub4family/config.yaml", "prot: 8010\n")
+    done = machine.execute("jupyterhub4family status")
+    assert done.returncode == 8 and "'port'" in done.stderr and "Traceback" not in done.stderr
+    machine.run("mkdir -p /etc/jupyterhub4family/jupyterhub_config.d; rm /etc/jupyterhub4family/config.yaml")
+    machine.write(
+        "/etc/jupyterhub4family/jupyterhub_config.d/50-limit.py", "c.JupyterHub.named_server_limit_per_user = 1\n"
+    )
+    machine.run("jupyterhub4family restart --all")
+    machine.wait(HEALTHY, timeout=30)

@@ -1,0 +1,61 @@
+"""cli.control: root's commands, handed to root's program."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.cli import control
+from jupyterhub4family.cli.main import main
+from jupyterhub4family.common.errors import PermissionRefused
+from jupyterhub4family.common.programs import Finished
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    made: list[str] = []
+
+    def run(words: list[Any], **_more: Any) -> Finished:
+        made.append(" ".join(map(str, words)))
+        return Finished(0, "", "")
+
+    monkeypatch.setattr(control, "run", run)
+    monkeypatch.setattr(control, "chosen_supervisor", lambda: "systemd")
+    monkeypatch.setattr(control, "CRON_PID", tmp_path / "crond.pid")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return made
+
+
+@pytest.mark.parametrize("words", ["start", "stop", "stop --servers", "restart", "restart --all"])
+def test_words_are_handed_on(calls: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 0
+    assert calls == [f"/usr/lib/jupyterhub4family/control {words}"]
+    said = capsys.readouterr().out
+    assert said and ("servers" in said) is ("--servers" in words) and "Note" not in said
+
+
+@pytest.mark.parametrize("words", ["start", "stop --servers", "restart --all"])
+def test_only_root_may(calls: list[str], monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    with pytest.raises(PermissionRefused) as caught:
+        main(words.split())
+    assert caught.value.hint == f"sudo jupyterhub4family {words}" and calls == []
+
+
+@pytest.mark.parametrize(("pid", "warned"), [(None, True), ("", True), ("x", True), ("4194305", True), ("own", False)])
+def test_where_nobody_supervises_that_is_said(
+    calls: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pid: str | None,
+    warned: bool,
+) -> None:
+    monkeypatch.setattr(control, "chosen_supervisor", lambda: "cron")
+    monkeypatch.setattr(control.shutil, "which", lambda _name, **_more: "/usr/sbin/cron")
+    if pid is not None:
+        control.CRON_PID.write_text(str(os.getpid()) if pid == "own" else pid, "ascii")
+    main(["start"])
+    assert ("nobody restarts JupyterHub" in capsys.readouterr().out) is warned

@@ -1,0 +1,95 @@
+"""cli.main: every command there is, and what it refuses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from jupyterhub4family import __version__
+from jupyterhub4family.cli.main import build_parser, main
+from tests.unit.helpers import ROOT
+
+
+def commands(parser: argparse.ArgumentParser, before: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command with its sub-commands, such as `members add`, and its parser."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                yield f"{before}{name}", sub
+                yield from commands(sub, f"{before}{name} ")
+
+
+ACCEPTED = """
+    status | status --json | version | version --json | start | stop | stop --servers | restart | restart --all
+    members list | members list --json | members show | members add anna | members add anna ben --json
+    members add --allow-administrator dad | members add anna --allow-administrator | members remove anna ben
+    logs | logs hub | logs proxy -f | logs anna | logs -n 5 | logs hub --lines 5 --follow
+    env status | env upgrade | env repair anna | env reset --json
+""".replace("\n", "|").split("|")
+
+REFUSED = """
+    | stat | status now | version 1 | start hub | stop --all | restart --servers | members | members add | members remove
+    members list anna | members remove --allow-administrator anna | members add -x | members rename anna
+    logs hub proxy | logs -n | logs -n many | env | env make | env status anna ben | --json | -v
+""".replace("\n", "|").split("|")
+
+
+@pytest.mark.parametrize("words", [words.strip() for words in ACCEPTED if words.strip()])
+def test_words_that_are_understood(words: str) -> None:
+    arguments = build_parser().parse_args(words.split())
+    assert callable(arguments.run)
+
+
+@pytest.mark.parametrize("words", sorted({words.strip() for words in REFUSED}))
+def test_words_that_are_not(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        build_parser().parse_args(words.split())
+    assert caught.value.code == 2
+    assert "usage: jupyterhub4family" in capsys.readouterr().err
+
+
+def test_every_command_is_tried_above_and_explained() -> None:
+    tried = " | ".join(ACCEPTED)
+    for name, parser in commands(build_parser()):
+        assert f" {name}" in tried, f"the command {name!r} is new: add it to this test"
+        assert parser.format_help()
+
+
+def test_every_command_says_in_the_list_what_it_does() -> None:
+    for parser in [build_parser(), *(parser for _, parser in commands(build_parser()))]:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                explained = {choice.dest.split(" ")[0] for choice in action._choices_actions if choice.help}
+                assert len(explained) >= len({id(sub) for sub in action.choices.values()})
+
+
+def test_the_manual_page_mentions_every_command_and_option() -> None:
+    page = (ROOT / "data/usr/share/man/man1/jupyterhub4family.1").read_text("utf-8")
+    plain = re.sub(r"\\f[BIRP]", "", page.replace("\\-", "-"))
+    words = set(re.findall(r"[\w-]+", plain))
+    for name, parser in commands(build_parser()):
+        missing = [word for word in name.split() if word not in words]
+        assert not missing, f"the manual page does not mention {name!r}"
+        for action in parser._actions:
+            known = [option for option in action.option_strings if option in words]
+            assert known or not action.option_strings or "--help" in action.option_strings, (
+                f"the manual page does not mention {action.option_strings[-1]} of {name!r}"
+            )
+
+
+@pytest.mark.parametrize("words", [["--version"], ["version"]])
+def test_the_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        assert main(words) == 0
+    except SystemExit as ended:
+        assert ended.code == 0
+    assert capsys.readouterr().out == f"jupyterhub4family {__version__}\n"
+
+
+def test_the_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"version": __version__}

@@ -1,0 +1,113 @@
+"""cli.members: what the command asks the door, and what it makes of the answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.cli import members
+from jupyterhub4family.cli.main import main
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.programs import Finished
+
+ANNA = {"name": "anna", "display_name": "Anna Müller", "uid": 1001, "delegate": False, "administrator": False}
+
+
+class Door:
+    """The door `members`, seen from outside."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[tuple[list[str], dict[str, Any]]] = []
+        self.output = '{"ok": true, "members": []}\n'
+        self.errors = ""
+        monkeypatch.setattr(members, "run", self._run)
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def answers(self, **answer: Any) -> None:
+        self.output = json.dumps({"ok": True, **answer}) + "\n"
+
+    def _run(self, words: list[str], **more: Any) -> Finished:
+        self.asked.append((words, json.loads(more["text_input"])))
+        return Finished(0, self.output, self.errors)
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch) -> Door:
+    return Door(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("words", "request_"),
+    [
+        ("list", {"action": "list"}),
+        ("show", {"action": "list"}),
+        ("add anna ben", {"action": "add", "names": ["anna", "ben"]}),
+        ("add --allow-administrator dad", {"action": "add", "names": ["dad"], "allow_administrator": True}),
+        ("remove anna", {"action": "remove", "names": ["anna"]}),
+    ],
+)
+def test_what_the_door_is_asked(door: Door, words: str, request_: dict[str, Any]) -> None:
+    door.answers(members=[], results=[])
+    assert main(["members", *words.split()]) == 0
+    assert door.asked == [(["/usr/lib/jupyterhub4family/members"], request_)]
+
+
+def test_others_than_root_go_through_sudo(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    main(["members", "list"])
+    assert door.asked[0][0] == ["/usr/bin/sudo", "-n", "/usr/lib/jupyterhub4family/members"]
+
+
+def test_who_may_not_is_told_how_to_be_allowed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    door.output, door.errors = "", "sudo: a password is required\n"
+    with pytest.raises(PermissionRefused, match="you may not manage members") as caught:
+        main(["members", "list"])
+    assert "jupyterhub_adm" in caught.value.hint
+
+
+@pytest.mark.parametrize("output", ["", "Traceback (most recent call last):\n", '{"ok": tr'])
+def test_a_door_that_says_nonsense_is_told(door: Door, output: str) -> None:
+    door.output, door.errors = output, "NameError: x\n"
+    with pytest.raises(FamilyError, match="gave no answer: NameError: x"):
+        main(["members", "list"])
+
+
+def test_a_refusal_keeps_its_sentence_hint_and_status(door: Door) -> None:
+    door.output = '{"ok": false, "error": "root cannot be a member", "hint": "sudo adduser NAME", "status": 3}\n'
+    with pytest.raises(FamilyError, match="root cannot be a member") as caught:
+        main(["members", "add", "root"])
+    assert (caught.value.hint, caught.value.status) == ("sudo adduser NAME", 3)
+
+
+@pytest.mark.parametrize("done", ["added", "already a member", "removed", "no member"])
+def test_every_result_has_a_sentence(door: Door, done: str, capsys: pytest.CaptureFixture[str]) -> None:
+    door.answers(results=[{"name": "anna", "done": done, "note": ""}, {"name": "ben", "done": done, "note": "psst"}])
+    main(["members", "remove", "anna", "ben"])
+    first, second, note = capsys.readouterr().out.splitlines()
+    assert first.startswith("anna ") and second.startswith("ben ") and note == "  note: psst"
+
+
+def test_json_is_the_doors_own(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    door.answers(members=[ANNA])
+    main(["members", "list", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "members": [ANNA]}
+
+
+def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    dad = {**ANNA, "name": "d", "display_name": "", "delegate": True, "administrator": True}
+    ben = {**ANNA, "name": "benjamin", "display_name": "", "delegate": True}
+    members._print_table([ANNA, ben, dad])
+    assert capsys.readouterr().out.splitlines() == [
+        "anna      Anna Müller",
+        "benjamin    (delegate)",
+        "d           (delegate, administrator)",
+    ]
+
+
+def test_an_empty_table_says_how_to_fill_it(capsys: pytest.CaptureFixture[str]) -> None:
+    members._print_table([])
+    assert "jupyterhub4family members add NAME" in capsys.readouterr().out

@@ -1,0 +1,210 @@
+"""cli.status: tells what people see, whoever else may have the ports."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from jupyterhub4family import __version__
+from jupyterhub4family.cli import status
+from jupyterhub4family.cli.main import main
+from jupyterhub4family.common.programs import Finished, ProgramError
+from jupyterhub4family.common.settings import Settings
+from tests.unit.helpers import free_port
+
+Answers = dict[str, tuple[int, bytes]]
+HEALTH = "/hub/health"
+PROGRESS = "/setup-progress.json"
+
+
+class Web:
+    """Web servers of the test: each answers the addresses that it is told, everything else with one answer."""
+
+    def __init__(self) -> None:
+        self._servers: list[ThreadingHTTPServer] = []
+
+    def serve(self, answers: Answers, otherwise: tuple[int, bytes] = (404, b"")) -> int:
+        """A new server; returns its port."""
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                code, body = answers.get(self.path, otherwise)
+                self.send_response(code)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return int(server.server_address[1])
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(status, "chosen_supervisor", lambda _settings: "cron")
+    monkeypatch.setattr(status, "CURRENT_RELEASE", tmp_path / "release")
+    monkeypatch.setattr(status, "CURRENT_TEMPLATE", tmp_path / "template")
+    monkeypatch.setattr(status, "run", lambda *_words, **_more: Finished(0, "192.168.0.7 fd00::1 10.0.0.1 \n", ""))
+    made = Web()
+    yield made
+    made.close()
+
+
+def find_out(portal: Optional[int] = None, hub: Optional[int] = None) -> status.Status:
+    return status.find_out(Settings(port=portal or free_port(), hub_port=hub or free_port()))
+
+
+def test_nothing_runs(web: Web) -> None:
+    now = find_out()
+    assert (now.portal, now.hub_running, now.setup, now.version) == ("not running", False, {}, __version__)
+
+
+def test_everything_runs(web: Web) -> None:
+    now = find_out(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
+    assert (now.portal, now.hub_running) == ("running", True)
+
+
+def test_the_hub_is_starting(web: Web) -> None:
+    now = find_out(web.serve({}, otherwise=(503, b"<html>")))
+    assert (now.portal, now.hub_running) == ("starting", False)
+
+
+def test_the_proxy_is_missing(web: Web) -> None:
+    assert find_out(hub=web.serve({HEALTH: (200, b"")})).portal == "not running"
+
+
+@pytest.mark.parametrize("event", [{}, {"percent": 15, "message": "Fetching JupyterHub"}])
+def test_the_release_is_being_built(web: Web, event: dict[str, Any]) -> None:
+    page = {PROGRESS: (200, json.dumps(event).encode())}
+    now = find_out(web.serve(page, otherwise=(503, b"<html>")))
+    assert (now.portal, now.setup) == ("setting up", event)
+
+
+@pytest.mark.parametrize("code", [404, 200, 302, 401, 500])
+def test_another_web_server_has_the_port(web: Web, code: int) -> None:
+    now = find_out(web.serve({}, otherwise=(code, b"<html>It works!</html>")))
+    # Of one that says yes to everything nothing better can be said.
+    assert now.portal == ("starting" if code == 200 else "taken")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"[1]", b"null", b"1", b'"x"', b"{", b"\xff"])
+@pytest.mark.parametrize("code", [200, 404])
+def test_another_programs_json_is_no_traceback(
+    web: Web, body: bytes, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = find_out(web.serve({PROGRESS: (200, body)}, otherwise=(code, b"")))
+    assert now.portal != "running" and now.setup == {}
+    status._print(now)
+
+
+@pytest.mark.parametrize(
+    ("said", "portal"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "taken"),
+        (b"\x15\x03\x01\x00\x02\x02F", "taken"),
+        (b"", "not running"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "starting"),
+    ],
+)
+def test_something_else_than_a_web_server_has_the_port(web: Web, said: bytes, portal: str) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(1000)
+                connection.sendall(said)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    try:
+        assert find_out(int(listener.getsockname()[1])).portal == portal
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def test_somebody_who_never_answers_is_not_waited_for(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert find_out(int(silent.getsockname()[1])).portal == "not running"
+
+
+def test_addresses_of_the_lan_come_first(web: Web) -> None:
+    assert status.portal_addresses(Settings(port=9000)) == [
+        "http://192.168.0.7:9000/",
+        "http://10.0.0.1:9000/",
+        "http://127.0.0.1:9000/",
+    ]
+
+
+def test_addresses_when_only_this_machine_may_or_nothing_is_known(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert status.portal_addresses(Settings(port=9000, listen="local")) == ["http://127.0.0.1:9000/"]
+
+    def run(*_words: Any, **_more: Any) -> Finished:
+        raise ProgramError("hostname could not be started")
+
+    monkeypatch.setattr(status, "run", run)
+    assert status.portal_addresses(Settings(port=9000)) == ["http://127.0.0.1:9000/"]
+
+
+def test_which_release_and_template(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "py3.11-abc").mkdir()
+    (tmp_path / "release").symlink_to("py3.11-abc")
+    (tmp_path / "template").symlink_to("gone")
+    now = find_out()
+    assert (now.release, now.template) == ("py3.11-abc", "")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *words: str) -> int:
+    monkeypatch.setattr(status, "load_settings", lambda: settings)
+    return main(["status", *words])
+
+
+def test_the_command_when_people_can_log_in(
+    web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(port=web.serve({HEALTH: (200, b"")}), hub_port=web.serve({HEALTH: (200, b"")}))
+    assert call(monkeypatch, settings) == 0
+    said = capsys.readouterr().out
+    assert "is running" in said and f"http://192.168.0.7:{settings.port}/" in said
+
+
+def test_the_command_when_they_cannot(
+    web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = {"message": "no network", "hint": "plug the cable in", "failed": True, "percent": 0}
+    page = {PROGRESS: (200, json.dumps(event).encode())}
+    settings = Settings(port=web.serve(page, otherwise=(503, b"")), hub_port=free_port())
+    assert call(monkeypatch, settings) == 6
+    said = capsys.readouterr().out
+    assert "Problem: no network" in said and "Try: plug the cable in" in said
+    assert call(monkeypatch, Settings(port=free_port(), hub_port=free_port())) == 6
+    assert "Try: sudo jupyterhub4family start" in capsys.readouterr().out
+
+
+def test_the_command_as_json(web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, Settings(port=free_port(), hub_port=free_port()), "--json") == 6
+    now = json.loads(capsys.readouterr().out)
+    assert now["portal"] == "not running" and now["hub_running"] is False and now["supervisor"] == "cron"

@@ -1,0 +1,139 @@
+"""What several unit tests need: accounts that exist nowhere, small real programs, free ports, patience."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Callable, NoReturn, Optional
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src"
+DATA = ROOT / "data"
+
+#: Seconds that anything a test waits for may take on a slow and busy machine.
+PATIENCE = 15.0
+
+
+def account(name: str = "anna", uid: int = 1001, home: Path = Path("/nowhere"), **more: Any) -> pwd.struct_passwd:
+    """An entry of the account database that is in no database."""
+    gid = more.get("gid", uid)
+    return pwd.struct_passwd((name, "x", uid, gid, more.get("gecos", ""), str(home), more.get("shell", "/bin/bash")))
+
+
+class People:
+    """An account database for one test, in place of the machine's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.accounts: dict[str, pwd.struct_passwd] = {}
+        #: Name of each group: its number and the names of its members.
+        self.groups: dict[str, tuple[int, list[str]]] = {}
+        monkeypatch.setattr(pwd, "getpwnam", self._getpwnam)
+        monkeypatch.setattr(pwd, "getpwuid", self._getpwuid)
+        monkeypatch.setattr(pwd, "getpwall", lambda: list(self.accounts.values()))
+        monkeypatch.setattr(grp, "getgrnam", self._getgrnam)
+        monkeypatch.setattr(grp, "getgrgid", self._getgrgid)
+        monkeypatch.setattr(os, "getgrouplist", self._getgrouplist)
+        self.group("jupyterhub", 200)
+        self.group("jupyterhub_adm", 201)
+        self.group("sudo", 27)
+
+    def add(self, name: str, uid: int, *groups: str, **more: Any) -> pwd.struct_passwd:
+        """A new account, in `groups` and in a primary group of its own name."""
+        if "gid" not in more:
+            self.group(name, uid)
+        for group in groups:
+            self.groups[group][1].append(name)
+        self.accounts[name] = account(name, uid, **more)
+        return self.accounts[name]
+
+    def group(self, name: str, number: int) -> None:
+        """A new, empty group."""
+        self.groups[name] = (number, [])
+
+    def _getpwnam(self, name: str) -> pwd.struct_passwd:
+        # As the real one: these raise ValueError and UnicodeEncodeError.
+        if b"\0" in os.fsencode(name):
+            raise ValueError("embedded null byte")
+        return self.accounts[name]
+
+    def _getpwuid(self, uid: int) -> pwd.struct_passwd:
+        for one in self.accounts.values():
+            if one.pw_uid == uid:
+                return one
+        raise KeyError(uid)
+
+    def _getgrnam(self, name: str) -> grp.struct_group:
+        number, members = self.groups[name]
+        return grp.struct_group((name, "x", number, list(members)))
+
+    def _getgrgid(self, number: int) -> grp.struct_group:
+        for name, (other, _members) in self.groups.items():
+            if other == number:
+                return self._getgrnam(name)
+        raise KeyError(number)
+
+    def _getgrouplist(self, name: str, gid: int) -> list[int]:
+        return [gid] + [number for number, members in self.groups.values() if name in members and number != gid]
+
+
+def must_not_be_called(*_words: Any, **_more: Any) -> NoReturn:
+    """In place of a function that a test proves to be left alone."""
+    pytest.fail("this must not be called here")
+
+
+def write_program(path: Path, text: str, interpreter: str = sys.executable) -> Path:
+    """An executable program at `path`, in Python unless said otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!{interpreter}\n{textwrap.dedent(text)}", "utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def run_python(
+    code: str,
+    *words: str,
+    flags: Iterable[str] = ("-I",),
+    variables: Optional[Mapping[str, str]] = None,
+    text_input: str = "",
+) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a new interpreter that knows our package."""
+    return subprocess.run(
+        [sys.executable, *flags, "-c", with_our_package(code), *words],
+        input=text_input,
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, **(variables or {})},
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def with_our_package(code: str) -> str:
+    """`code` as a program that finds our package, also in an isolated interpreter."""
+    return f"import sys\nsys.dont_write_bytecode = True\nsys.path.insert(0, {str(SRC)!r})\n{textwrap.dedent(code)}"
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> None:
+    """Return as soon as `condition()` holds; fail after a long time."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not happen within {PATIENCE:g} seconds")
+        time.sleep(0.01)

@@ -1,0 +1,235 @@
+"""hub.doors: whatever is behind a door, the hub gets an answer or a sentence, and never waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common.processes import is_running
+from jupyterhub4family.hub import doors
+from jupyterhub4family.hub.doors import DoorError, ask, open_door
+from tests.unit.helpers import wait_until, write_program
+
+
+def opened(program: Path, request: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Open the door in an event loop of its own."""
+
+    async def run() -> dict[str, Any] | DoorError:
+        try:
+            return await ask([str(program)], request, **{"timeout": 10, **more})
+        except DoorError as error:
+            return without_trace(error)
+
+    async def run_and_tidy_up() -> dict[str, Any] | DoorError:
+        result = await run()
+        # The hub's loop goes on; one that ends here complains of every pipe that is still open.
+        gc.collect()
+        await asyncio.sleep(0.05)
+        return result
+
+    result = asyncio.run(run_and_tidy_up())
+    if isinstance(result, DoorError):
+        raise result
+    return result
+
+
+def without_trace(error: DoorError) -> DoorError:
+    """The error, without the frames that would keep a process and its pipes alive."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Path:
+    return tmp_path / "door"
+
+
+def test_a_request_and_its_answer(door: Path) -> None:
+    write_program(door, "import json, sys; r = json.load(sys.stdin); print(json.dumps({'ok': True, 'got': r}))")
+    request = {"action": "spawn", "env": {"A": "ü\n"}, "n": 1}
+    assert opened(door, request) == {"ok": True, "got": request}
+
+
+def test_progress_is_told_while_the_door_works(door: Path, tmp_path: Path) -> None:
+    write_program(
+        door,
+        """
+        import json, pathlib, sys, time
+        seen = pathlib.Path(json.load(sys.stdin)["seen"])
+        print('{"percent": 5, "message": "one"}', flush=True)
+        while not seen.exists():
+            time.sleep(0.01)
+        print('{"percent": 90}')
+        print('{"ok": true, "done": "made"}')
+        """,
+    )
+    told: list[tuple[int, str]] = []
+
+    def tell(percent: int, message: str) -> None:
+        told.append((percent, message))
+        (tmp_path / "seen").touch()
+
+    answer = opened(door, {"seen": str(tmp_path / "seen")}, on_progress=tell)
+    assert answer == {"ok": True, "done": "made"} and told == [(5, "one"), (90, "")]
+
+
+def test_progress_that_nobody_wants_is_no_answer(door: Path) -> None:
+    write_program(door, """print('{"percent": 5, "ok": true}')""")
+    with pytest.raises(DoorError, match="gave no answer"):
+        opened(door, {})
+
+
+def test_a_refusal_is_raised_with_its_hint(door: Path) -> None:
+    write_program(door, """print('{"ok": false, "error": "no member", "hint": "add them"}'); raise SystemExit(3)""")
+    with pytest.raises(DoorError, match="no member") as caught:
+        opened(door, {})
+    assert caught.value.hint == "add them"
+
+
+@pytest.mark.parametrize("answer", ["{}", '{"ok": 0}', '{"ok": null}', '{"error": 1}'])
+def test_an_answer_without_ok_is_a_refusal(door: Path, answer: str) -> None:
+    write_program(door, f"print('''{answer}''')")
+    with pytest.raises(DoorError):
+        opened(door, {})
+
+
+@pytest.mark.parametrize("text", ["", "print('Hello')", "print('[1]')", "print('1')", "print('\\\\xff\\\\x00')"])
+def test_no_answer_is_told_with_status_and_the_last_words(door: Path, text: str) -> None:
+    write_program(door, f"import sys\n{text}\nprint('sudo: a password is required', file=sys.stderr); sys.exit(9)")
+    with pytest.raises(DoorError, match=r"gave no answer \(status 9\): sudo: a password is required"):
+        opened(door, {})
+
+
+def test_lines_that_are_no_json_are_passed_over(door: Path) -> None:
+    write_program(door, """print("Last login: today"); print('{"ok": true}'); print("bye")""")
+    assert opened(door, {}) == {"ok": True}
+
+
+def test_a_door_that_takes_too_long_is_asked_to_end(door: Path, tmp_path: Path) -> None:
+    write_program(
+        door, f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    begin = time.monotonic()
+    with pytest.raises(DoorError, match=r"door did not answer within 0\.5 seconds"):
+        opened(door, {}, timeout=0.5)
+    assert time.monotonic() - begin < 10
+    if (tmp_path / "pid").exists():
+        pid = int((tmp_path / "pid").read_text("ascii"))
+        wait_until(lambda: not is_running(pid, 0), "the end of the door")
+
+
+def test_a_door_that_never_reads_does_not_block(door: Path) -> None:
+    write_program(door, """import os; os.close(0); print('{"ok": true}')""")
+    assert opened(door, {"long": "x" * 1_000_000}) == {"ok": True}
+
+
+def test_a_door_that_reads_nothing_and_says_nothing_is_ended(door: Path) -> None:
+    write_program(door, "import time; time.sleep(60)")
+    with pytest.raises(DoorError, match="did not answer"):
+        opened(door, {"long": "x" * 1_000_000}, timeout=0.5)
+
+
+def test_a_lot_of_chatter_on_stderr_does_not_block(door: Path) -> None:
+    write_program(door, """import sys; sys.stderr.write("x" * 1_000_000); print('{"ok": true}')""")
+    assert opened(door, {}) == {"ok": True}
+
+
+def test_a_line_that_is_too_long_is_an_error_and_no_traceback(door: Path) -> None:
+    """A member can make their own mediator say anything."""
+    write_program(door, f"""print('{{"ok": true, "x": "' + "x" * {doors.LINE_LIMIT} + '"}}')""")
+    with pytest.raises(DoorError, match="door"):
+        opened(door, {})
+
+
+def test_a_door_that_is_missing_is_an_error_and_no_traceback(door: Path) -> None:
+    with pytest.raises(DoorError, match="door could not be opened"):
+        opened(door, {})
+
+
+def test_a_door_that_is_killed_is_an_error(door: Path) -> None:
+    write_program(door, f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})")
+    with pytest.raises(DoorError, match=r"status -9"):
+        opened(door, {})
+
+
+def test_others_go_on_while_a_door_works(door: Path) -> None:
+    write_program(door, """import time; time.sleep(0.3); print('{"ok": true}')""")
+
+    async def both() -> list[dict[str, Any]]:
+        return await asyncio.gather(*(ask([str(door)], {}, timeout=10) for _ in range(4)))
+
+    begin = time.monotonic()
+    assert asyncio.run(both()) == [{"ok": True}] * 4
+    assert time.monotonic() - begin < 4 * 0.3 + 2
+
+
+def test_who_no_longer_wants_the_answer_ends_the_door(door: Path, tmp_path: Path) -> None:
+    write_program(
+        door, f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+
+    async def give_up() -> None:
+        task = asyncio.ensure_future(ask([str(door)], {}, timeout=30))
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text("ascii"):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        del task
+        pid = int((tmp_path / "pid").read_text("ascii"))
+        while is_running(pid, 0):
+            await asyncio.sleep(0.01)
+        gc.collect()
+        await asyncio.sleep(0.05)
+
+    asyncio.run(asyncio.wait_for(give_up(), 15))
+
+
+def test_nothing_of_the_hubs_environment_goes_through(door: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONFIGPROXY_AUTH_TOKEN", "secret")
+    write_program(door, "import json, os; print(json.dumps({'ok': True, 'names': sorted(os.environ)}))")
+    assert set(opened(door, {})["names"]) <= {"PATH", "LC_ALL", "LC_CTYPE"}
+
+
+@pytest.mark.parametrize(
+    ("member", "wanted"),
+    [
+        (None, ["/usr/bin/sudo", "-nH", "/usr/lib/jupyterhub4family/mediator"]),
+        ("anna", ["/usr/bin/sudo", "-nH", "-u", "anna", "/usr/lib/jupyterhub4family/mediator"]),
+    ],
+)
+def test_doors_are_opened_through_sudo_without_arguments(
+    monkeypatch: pytest.MonkeyPatch, member: str | None, wanted: list[str]
+) -> None:
+    asked: list[Any] = []
+
+    async def fake_ask(words: list[str], request: dict[str, Any], **_more: Any) -> dict[str, Any]:
+        asked.append((words, request))
+        return {"ok": True}
+
+    monkeypatch.setattr(doors, "ask", fake_ask)
+    mediator = Path("/usr/lib/jupyterhub4family/mediator")
+    assert asyncio.run(open_door(mediator, {"action": "prepare"}, member=member)) == {"ok": True}
+    assert asked == [(wanted, {"action": "prepare"})]
+
+
+def test_no_descriptor_stays_open(door: Path) -> None:
+    write_program(door, """print('{"ok": true}')""")
+
+    async def many() -> tuple[int, int]:
+        await ask([str(door)], {}, timeout=10)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            await ask([str(door)], {}, timeout=10)
+        await asyncio.sleep(0.1)
+        return before, len(os.listdir("/proc/self/fd"))
+
+    before, after = asyncio.run(many())
+    assert after <= before

@@ -1,0 +1,96 @@
+"""root.servers: a removed member's servers end, whatever else the person runs goes on.
+
+Shown only the processes that the tests start: the person who runs the tests may well do so in a server of JupyterHub.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+from jupyterhub4family.common.processes import SERVER_MARKER, environment_value, is_running
+from jupyterhub4family.root import servers
+from tests.unit.helpers import PATIENCE, wait_until
+
+
+class Processes:
+    """Real processes, and a /proc that lists no others."""
+
+    def __init__(self, proc: Path) -> None:
+        self._proc = proc
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, script: str, marker: Optional[str]) -> subprocess.Popen[bytes]:
+        variables = {"READY": "1"} if marker is None else {"READY": "1", SERVER_MARKER: marker}
+        process = subprocess.Popen(["/bin/sh", "-c", script], env=variables, stdout=subprocess.PIPE)
+        self._started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        wait_until(lambda: environment_value(process.pid, "READY"), "the start of a process")
+        (self._proc / str(process.pid)).mkdir()
+        return process
+
+    def end(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture
+def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    # In the real one there is more than processes.
+    for name in ("self", "net", "1a"):
+        (proc / name).mkdir()
+    monkeypatch.setattr(servers, "PROC", proc)
+    started = Processes(proc)
+    yield started
+    started.end()
+
+
+OBEYS = "echo ready; exec sleep 60"
+IGNORES = "trap '' TERM; echo ready; while :; do sleep 1; done"
+
+
+def test_servers_end_and_everything_else_goes_on(processes: Processes) -> None:
+    server = processes.start(OBEYS, "/user/anna/")
+    named = processes.start(OBEYS, "")
+    editor = processes.start(OBEYS, None)
+    begin = time.monotonic()
+    assert servers.end_servers(os.getuid()) == 2
+    assert time.monotonic() - begin < servers.PATIENCE, "nobody had to be waited for"
+    assert not is_running(server.pid, 0) and not is_running(named.pid, 0)
+    assert is_running(editor.pid, 0)
+
+
+def test_who_does_not_listen_is_killed(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "PATIENCE", 0.3)
+    deaf = processes.start(IGNORES, "/user/anna/")
+    assert servers.end_servers(os.getuid()) == 1
+    assert deaf.wait(PATIENCE) == -9
+
+
+def test_another_accounts_servers_go_on(processes: Processes) -> None:
+    server = processes.start(OBEYS, "/user/ben/")
+    assert servers.end_servers(os.getuid() + 1) == 0
+    assert is_running(server.pid, 0)
+
+
+def test_a_process_that_ends_by_itself_meanwhile_is_no_error(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(_pid: int, _number: int) -> None:
+        raise ProcessLookupError
+
+    processes.start(OBEYS, "/user/anna/")
+    monkeypatch.setattr(servers, "PATIENCE", 0.0)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(os, "kill", kill)
+        assert servers.end_servers(os.getuid()) == 1

@@ -1,0 +1,116 @@
+"""service.run_proxy: the setup page gives way to the proxy, whose secrets stand in no process list."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.paths import COMPLETE_MARKER
+from jupyterhub4family.common.processes import start_time
+from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.service import run_proxy, setup_page
+from tests.unit.helpers import DATA, PATIENCE, free_port, wait_until
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("PID_FILE", "PROXY_TOKEN", "ROUTES_TOKEN"):
+        monkeypatch.setattr(run_proxy, name, tmp_path / name.lower())
+    monkeypatch.setattr(run_proxy, "STATE", tmp_path)
+    monkeypatch.setattr(run_proxy, "CURRENT_RELEASE", tmp_path / "release")
+    page = DATA / "usr/share/jupyterhub4family/setup-page.html"
+    monkeypatch.setattr(setup_page.SetupPage.__init__, "__defaults__", (page,))
+    return tmp_path
+
+
+def complete(folder: Path) -> None:
+    (folder / "release").mkdir()
+    (folder / "release" / COMPLETE_MARKER).touch()
+
+
+def test_the_running_proxy_is_found_by_pid_and_start_time(folder: Path) -> None:
+    assert run_proxy.running_proxy() is None
+    process = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        started = start_time(process.pid)
+        assert started is not None
+        run_proxy.PID_FILE.write_text(f"{process.pid} {started}\n", "ascii")
+        assert run_proxy.running_proxy() == process.pid
+        run_proxy.PID_FILE.write_text(f"{process.pid} {started + 1}\n", "ascii")
+        assert run_proxy.running_proxy() is None
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1", "0 0", "1 0", "-1 0", "1 2 3", "\0"])
+def test_a_pid_file_that_makes_no_sense_is_no_proxy(folder: Path, text: str) -> None:
+    run_proxy.PID_FILE.write_text(text, "ascii")
+    assert run_proxy.running_proxy() is None
+
+
+def test_a_taken_port_has_an_exit_status_of_its_own(folder: Path) -> None:
+    settings = Settings(port=free_port(), listen="local")
+    with setup_page.SetupPage(settings):
+        with pytest.raises(FamilyError, match=f"port {settings.port} cannot be had") as caught:
+            run_proxy._serve_setup_page(settings)
+    assert caught.value.status == ExitStatus.PORT_TAKEN and str(settings.port) in caught.value.hint
+
+
+def test_the_setup_page_is_there_until_there_is_a_release(folder: Path) -> None:
+    settings = Settings(port=free_port(), listen="local")
+    serving = threading.Thread(target=run_proxy._serve_setup_page, args=(settings,), daemon=True)
+    serving.start()
+    wait_until(lambda: status_of(settings.port) == 503, "the setup page")
+    complete(folder)
+    serving.join(PATIENCE)
+    assert not serving.is_alive()
+    assert status_of(settings.port) is None, "the port is the proxy's now"
+
+
+def status_of(port: int) -> int | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    except ConnectionRefusedError:
+        return None
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(("listen", "address"), [("lan", ""), ("local", "127.0.0.1")])
+def test_how_the_proxy_is_started(folder: Path, monkeypatch: pytest.MonkeyPatch, listen: str, address: str) -> None:
+    started: list[Any] = []
+
+    def execve(*words: Any) -> None:
+        started.extend(words)
+        raise SystemExit
+
+    complete(folder)
+    monkeypatch.setattr(os, "execve", execve)
+    monkeypatch.setattr(os, "chdir", lambda _path: None)
+    monkeypatch.setenv("NODE_OPTIONS", "--require /tmp/bad.js")
+    with pytest.raises(SystemExit):
+        run_proxy._become_proxy(Settings(port=9000, hub_port=9001, proxy_api_port=9002, listen=listen))
+    _program, words, variables = started
+    for file in (run_proxy.PROXY_TOKEN, run_proxy.ROUTES_TOKEN):
+        secret = file.read_text("ascii").strip()
+        assert len(secret) == 64
+        assert not any(secret in word for word in [*words, *variables.values()])
+        assert str(file) in words
+    options = words[words.index("--") + 1 :]
+    given = dict(zip(options[::2], options[1::2]))
+    assert given["--ip"] == address and given["--port"] == "9000"
+    assert given["--api-ip"] == "127.0.0.1" and given["--api-port"] == "9002"
+    assert given["--default-target"] == "http://127.0.0.1:9001"
+    assert set(variables) == {"PATH", "HOME", "LANG"}
+    assert run_proxy.running_proxy() == os.getpid()
+    assert run_proxy.PID_FILE.stat().st_mode & 0o777 == 0o600

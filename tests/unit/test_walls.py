@@ -1,0 +1,237 @@
+"""The walls between the rooms (docs: repository; design, section 8): who may import what, and whose rights it needs.
+
+What runs as root or as a member runs before any venv exists, and a library that the service could write must
+never run as root: so the table is exact, and imports inside functions count.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.unit.helpers import PATIENCE, SRC
+
+PACKAGE = "jupyterhub4family"
+MODULES = sorted((SRC / PACKAGE).rglob("*.py"))
+
+#: Room: the other rooms it may use, and the packages that are not Python's own.
+WALLS: dict[str, tuple[set[str], set[str]]] = {
+    "common": (set(), {"yaml"}),
+    "root": ({"common"}, set()),
+    "service": ({"common"}, set()),
+    "hub": ({"common", "service"}, {"jupyterhub", "tornado", "traitlets", "jinja2", "sudospawner"}),
+    "user": ({"common"}, set()),
+    "cli": ({"common"}, set()),
+    # Of no room: the package itself holds its name and version.
+    "": (set(), set()),
+}
+
+#: How the docstring of each module begins: with the identity that runs it.
+IDENTITIES = {
+    "": "Any identity",
+    "common": "Any identity",
+    "root": "Runs as root",
+    "service": "Runs as jupyterhub",
+    "hub": "Runs inside JupyterHub's process",
+    "user": "Runs as the member",
+    "cli": "Runs as the caller",
+}
+
+
+def room_of(module: Path) -> str:
+    parts = module.relative_to(SRC / PACKAGE).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def name_of(module: Path) -> str:
+    """The name under which a module is imported."""
+    parts = module.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(source: str, module: str = f"{PACKAGE}.room.module") -> Iterator[str]:
+    """The full name of everything that `source` imports, anywhere in it; "?" for what cannot be told."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*module.split(".")[: -node.level], *([base] if base else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call):
+            function = ast.unparse(node.func).rpartition(".")[2]
+            if function in ("__import__", "import_module", "run_module", "find_spec", "run_path", "spec_from_file_location"):
+                first = node.args[0] if node.args else None
+                yield str(first.value) if isinstance(first, ast.Constant) else "?"
+
+
+def is_standard(name: str) -> bool:
+    """Whether a top-level module is Python's own."""
+    if sys.version_info >= (3, 10):
+        return name in sys.stdlib_module_names
+    spec = importlib.util.find_spec(name)
+    if name in sys.builtin_module_names:
+        return True
+    origin = (spec and spec.origin) or ""
+    return origin.startswith(sysconfig.get_path("stdlib") + "/") and "-packages/" not in origin
+
+
+def holes(source: str, room: str) -> list[str]:
+    """What `source`, as a module of `room`, imports without being allowed to."""
+    rooms, packages = WALLS[room]
+    found = []
+    for name in imports(source, f"{PACKAGE}.{room}.module"):
+        top, _, rest = name.partition(".")
+        if top == PACKAGE:
+            other = rest.partition(".")[0]
+            # `from jupyterhub4family import __version__` is for everybody.
+            if other not in ({room, "__version__"} if room else {"__version__"}) | rooms:
+                found.append(name)
+        elif top not in packages and not is_standard(top):
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_no_module_reaches_where_it_must_not(module: Path) -> None:
+    assert holes(module.read_text("utf-8"), room_of(module)) == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_every_module_begins_with_the_identity_that_runs_it(module: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
+    assert docstring.startswith(IDENTITIES[room_of(module)])
+
+
+def test_there_is_no_room_without_walls() -> None:
+    assert {room_of(module) for module in MODULES} == set(WALLS) == set(IDENTITIES)
+    folders = {path.name for path in (SRC / PACKAGE).iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(WALLS) - {""}
+
+
+def test_third_party_packages_are_few() -> None:
+    """What is in the list is used, or the list is longer than it need be; jinja2 is for the pages to come."""
+    for room, (_, packages) in WALLS.items():
+        used = {
+            name.partition(".")[0]
+            for module in MODULES
+            if room_of(module) == room
+            for name in imports(module.read_text("utf-8"), name_of(module))
+        }
+        assert {name for name in used if name != PACKAGE and not is_standard(name)} <= packages
+        assert packages - used <= {"jinja2"}
+
+
+BAD = [
+    ("root", "import yaml"),
+    ("root", "import requests"),
+    ("root", "from jupyterhub4family.service import tokens"),
+    ("root", "from jupyterhub4family.user.server import kill"),
+    ("root", "import jupyterhub4family.service.tokens as t"),
+    ("root", "def f():\n    import jupyterhub4family.hub.doors"),
+    ("root", "def f():\n    if False:\n        from yaml import safe_load"),
+    ("root", "try:\n    import psutil\nexcept ImportError:\n    pass"),
+    ("root", "from ..service import tokens"),
+    ("root", "from .. import service"),
+    ("root", "from jupyterhub4family import service"),
+    ("root", "__import__('yaml')"),
+    ("root", "import importlib\nimportlib.import_module('jupyterhub4family.service.tokens')"),
+    ("root", "from importlib import import_module\nimport_module(input())"),
+    ("common", "from jupyterhub4family.root import pam"),
+    ("common", "import tornado"),
+    ("service", "import jupyterhub"),
+    ("service", "from jupyterhub4family.hub import doors"),
+    ("user", "import yaml"),
+    ("user", "from jupyterhub4family.root import servers"),
+    ("cli", "from jupyterhub4family.root import members"),
+    ("cli", "def f():\n    from jupyterhub4family.root.members import handle"),
+    ("cli", "from jupyterhub4family.service.tokens import ensure_token"),
+    ("hub", "from jupyterhub4family.user import server"),
+    ("hub", "import sqlalchemy"),
+    ("hub", "import yaml"),
+    ("", "from jupyterhub4family.common import errors"),
+]
+GOOD = [
+    ("root", "import os, sys\nfrom jupyterhub4family.common.files import locked\nfrom jupyterhub4family.root import pam"),
+    ("root", "from . import pam\nfrom ..common import files\nfrom jupyterhub4family import __version__"),
+    ("common", "import yaml\nfrom yaml import safe_load\nimport xml.etree.ElementTree"),
+    ("service", "def f():\n    from jupyterhub4family.common import uv"),
+    ("hub", "import jupyterhub.auth, tornado.web\nfrom jupyterhub4family.service import tokens"),
+    ("cli", "import importlib\nimportlib.import_module('json')"),
+]
+
+
+@pytest.mark.parametrize(("room", "source"), BAD)
+def test_the_test_itself_sees_a_hole(room: str, source: str) -> None:
+    assert len(holes(source, room)) == 1
+
+
+@pytest.mark.parametrize(("room", "source"), GOOD)
+def test_the_test_itself_sees_no_hole_where_there_is_none(room: str, source: str) -> None:
+    assert holes(source, room) == []
+
+
+# -- and they really need nothing else ---------------------------------------------------------------
+
+#: Imports a module; prints where modules come from that are neither Python's own nor ours.
+ALONE = """
+import importlib, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+before = set(sys.modules)
+importlib.import_module(sys.argv[2])
+tops = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(tops))
+"""
+
+
+def needs_yaml(name: str, seen: set[str] | None = None) -> bool:
+    """Whether a module of ours needs yaml, directly or through others of ours."""
+    seen = seen if seen is not None else set()
+    seen.add(name)
+    path = SRC / Path(*name.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if not file.exists():
+        return False  # the name of something inside a module
+    found = set(imports(file.read_text("utf-8"), name))
+    ours = {part for one in found if one.startswith(PACKAGE) for part in (one, one.rpartition(".")[0])}
+    return any(one.startswith("yaml") for one in found) or any(
+        needs_yaml(one, seen) for one in sorted(ours - seen) if one
+    )
+
+
+def imported_alone(module: Path) -> tuple[str, subprocess.CompletedProcess[str]]:
+    name = name_of(module)
+    # Without -S Debian's modules can be found: only who needs yaml gets that.
+    flags = ["-I"] if needs_yaml(name) else ["-I", "-S"]
+    words = [sys.executable, *flags, "-c", ALONE, str(SRC), name]
+    return name, subprocess.run(words, capture_output=True, encoding="utf-8", timeout=PATIENCE * 2, check=False)
+
+
+def test_every_module_outside_the_hub_can_be_imported_with_nothing_but_python_and_yaml() -> None:
+    alone = [module for module in MODULES if room_of(module) != "hub"]
+    with ThreadPoolExecutor(4) as several:
+        results = dict(several.map(imported_alone, alone))
+    failed = {name: done.stderr for name, done in results.items() if done.returncode != 0}
+    assert not failed
+    for name, done in results.items():
+        # yaml brings a module of Cython's along. What a .pth file of the machine's own brings was there before.
+        known = (PACKAGE, "yaml", "_yaml", "cython_runtime")
+        tops = [top for top in done.stdout.split() if top not in known and not top.startswith("_cython_")]
+        assert [top for top in tops if not is_standard(top)] == [], name
+
+
+def test_yaml_is_needed_where_settings_are_read_only() -> None:
+    assert needs_yaml(f"{PACKAGE}.common.settings") and needs_yaml(f"{PACKAGE}.cli.status")
+    # A door that runs as root for everybody, or as a member, reads no settings.
+    for name in ("root.members", "root.authenticate", "root.environment", "user.mediator", "user.own_environment"):
+        assert not needs_yaml(f"{PACKAGE}.{name}"), name

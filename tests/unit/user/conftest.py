@@ -1,0 +1,21 @@
+"""For tests of what runs as the member."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.user.template import Home, make_template
+
+
+@pytest.fixture(scope="module")
+def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `env` of a template; nobody may change it."""
+    return make_template(tmp_path_factory.mktemp("template") / "made")
+
+
+@pytest.fixture
+def home(tmp_path: Path, small_template: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A member's home without an environment, and a service with a template."""
+    return Home(tmp_path, small_template, monkeypatch)

@@ -1,0 +1,231 @@
+"""user.server: a server is started as nobody's child, with nothing of ours left open, and failures are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common.errors import FamilyError, UsageError
+from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
+from jupyterhub4family.common.processes import SERVER_MARKER, is_running, start_time
+from jupyterhub4family.user import server
+from jupyterhub4family.user.server import Started, _start_detached, log_path, spawn
+from tests.unit.helpers import account, wait_until, write_program
+
+#: Writes what it finds around itself to the file that `REPORT` names, then waits to be ended.
+PROGRAM = """
+import json, os, sys, time
+fds = {}
+for name in os.listdir("/proc/self/fd"):
+    try:
+        fds[name] = os.readlink("/proc/self/fd/" + name)
+    except FileNotFoundError:
+        pass  # that was the folder itself, while it was listed
+found = {"pid": os.getpid(), "parent": os.getppid(), "session": os.getsid(0), "folder": os.getcwd(), "fds": fds,
+         "words": sys.argv, "variables": dict(os.environ), "stdin": sys.stdin.read()}
+print("hello", flush=True); print("trouble", file=sys.stderr, flush=True)
+path = os.environ["JUPYTERHUB_USER"]
+with open(path + ".tmp", "w") as file:
+    json.dump(found, file)
+os.rename(path + ".tmp", path)
+time.sleep(60)
+"""
+
+
+class Starter:
+    """Starts real programs through the module, and ends them after the test."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.report = home / "report.json"
+        self.program = write_program(home / "program", PROGRAM)
+        self._started: list[Started] = []
+
+    def start(self, *words: str, **variables: str) -> Started:
+        log = os.open(self.home / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            given = {SERVER_MARKER: "/user/anna/", "JUPYTERHUB_USER": str(self.report), **variables}
+            return self.remember(_start_detached(list(words) or [str(self.program)], given, self.home, log))
+        finally:
+            os.close(log)
+
+    def remember(self, started: Started) -> Started:
+        self._started.append(started)
+        return started
+
+    def told(self) -> dict[str, Any]:
+        wait_until(self.report.exists, "the report of the program")
+        found = json.loads(self.report.read_text("utf-8"))
+        assert isinstance(found, dict)
+        return found
+
+    def end(self) -> None:
+        for one in self._started:
+            if is_running(one.pid, one.start_time):
+                os.kill(one.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def starter(tmp_path: Path) -> Iterator[Starter]:
+    made = Starter(tmp_path)
+    yield made
+    made.end()
+
+
+def test_pid_and_start_time_are_the_programs(starter: Starter) -> None:
+    started = starter.start()
+    assert starter.told()["pid"] == started.pid
+    assert start_time(started.pid) == started.start_time
+
+
+def test_it_is_nobodys_child_and_has_its_own_session(starter: Starter) -> None:
+    started = starter.start()
+    told = starter.told()
+    assert told["parent"] != os.getpid()
+    assert told["session"] not in (os.getsid(0), started.pid), "a session's leader could take over a terminal"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(started.pid, os.WNOHANG)
+
+
+def test_no_child_is_left_to_wait_for(starter: Starter) -> None:
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()
+    starter.start()
+    assert Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split() == children
+
+
+def test_no_descriptor_leaks_in_either_direction(starter: Starter, tmp_path: Path) -> None:
+    secret = os.open(tmp_path / "secret", os.O_RDWR | os.O_CREAT, 0o600)
+    before = os.listdir("/proc/self/fd")
+    handed_on = {number for number in before if is_handed_on(int(number))}
+    assert str(secret) not in handed_on
+    starter.start()
+    assert os.listdir("/proc/self/fd") == before
+    os.close(secret)
+    told = starter.told()
+    fds = told["fds"]
+    # It sees itself looking; and whoever started the tests may have left something open for everybody (sudo does not).
+    own_folder = next((number for number, target in fds.items() if target == f"/proc/{told['pid']}/fd"), "")
+    log = str(tmp_path / "log")
+    assert {fds[number] for number in ("1", "2")} == {log} and fds["0"] == "/dev/null"
+    assert set(fds) - {"0", "1", "2"} <= handed_on | {own_folder}, fds
+
+
+def is_handed_on(descriptor: int) -> bool:
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:
+        return False  # that was the folder itself, while it was listed
+
+
+def test_it_gets_exactly_the_variables_words_and_folder(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/tmp/bad")
+    starter.start(str(starter.program), "-x", "a b", JUPYTERHUB_SERVER_NAME="grün")
+    told = starter.told()
+    # Python itself may add LC_CTYPE (PEP 538).
+    assert set(told["variables"]) - {"LC_CTYPE"} == {SERVER_MARKER, "JUPYTERHUB_USER", "JUPYTERHUB_SERVER_NAME"}
+    assert told["words"] == [str(starter.program), "-x", "a b"]
+    assert told["folder"] == str(starter.home) and told["stdin"] == ""
+
+
+def test_what_it_prints_is_in_the_log(starter: Starter) -> None:
+    starter.start()
+    starter.told()
+    assert (starter.home / "log").read_text("utf-8") == "hello\ntrouble\n"
+
+
+def test_a_signal_for_our_session_does_not_reach_it(starter: Starter) -> None:
+    started = starter.start()
+    starter.told()
+    assert os.getpgid(started.pid) != os.getpgid(0)
+
+
+@pytest.mark.parametrize("kind", ["missing", "no program", "a folder", "missing interpreter"])
+def test_a_program_that_cannot_be_executed_is_told(starter: Starter, kind: str) -> None:
+    path = starter.home / "broken"
+    if kind == "no program":
+        path.write_text("text", "ascii")
+    elif kind == "a folder":
+        path.mkdir()
+    elif kind == "missing interpreter":
+        write_program(path, "", interpreter="/nowhere/python")
+    with pytest.raises(FamilyError, match=r"the server could not be started: \[Errno"):
+        starter.start(str(path))
+
+
+def test_a_folder_that_is_missing_is_told(starter: Starter) -> None:
+    log = os.open(starter.home / "log", os.O_WRONLY | os.O_CREAT, 0o600)
+    with pytest.raises(FamilyError, match="No such file or directory"):
+        _start_detached([str(starter.program)], {}, starter.home / "missing", log)
+    os.close(log)
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a\0b"])
+def test_a_value_that_no_program_can_get_is_told(starter: Starter, value: str) -> None:
+    with pytest.raises(FamilyError, match="the server could not be started"):
+        starter.start(JUPYTERHUB_SERVER_NAME=value)
+
+
+def test_a_program_that_ends_at_once_was_started_all_the_same(starter: Starter) -> None:
+    started = starter.start("/bin/false")
+    wait_until(lambda: not is_running(started.pid, started.start_time), "its end")
+
+
+# -- spawn -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def member(starter: Starter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pwd.struct_passwd:
+    """A member whose environment holds a program that reports."""
+    monkeypatch.setattr(server, "LOCALE_FILE", tmp_path / "none")
+    bin_folder = starter.home / MEMBER_ENVIRONMENT / "bin"
+    write_program(bin_folder / "jupyterhub-singleuser", PROGRAM, interpreter="/nowhere/python")
+    write_program(bin_folder / "python", 'exec /usr/bin/env python3 "$@"', interpreter="/bin/sh")
+    return account("anna", os.getuid(), home=starter.home)
+
+
+def test_spawn_runs_the_members_own_program_with_their_own_python(starter: Starter, member: pwd.struct_passwd) -> None:
+    sent = {
+        SERVER_MARKER: "/user/anna/maths/",
+        "JUPYTERHUB_USER": str(starter.report),
+        "JUPYTERHUB_SERVER_NAME": "maths/../x",
+        "LD_LIBRARY_PATH": "/tmp/bad",
+        "BASH_ENV": "/tmp/bad",
+    }
+    started = starter.remember(spawn(member, [], sent))
+    told = starter.told()
+    assert told["pid"] == started.pid
+    assert told["words"] == [str(starter.home / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser")]
+    assert told["folder"] == str(starter.home)
+    assert not {"LD_LIBRARY_PATH", "BASH_ENV"} & set(told["variables"])
+    assert "hello" in log_path(member, "maths/../x").read_text("utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["--config=/tmp/x.py"], [""], [1]])
+def test_arguments_are_refused(member: pwd.struct_passwd, arguments: list[Any]) -> None:
+    with pytest.raises(UsageError, match="no arguments"):
+        spawn(member, arguments, {})
+
+
+def test_without_an_environment_nothing_is_started(tmp_path: Path) -> None:
+    with pytest.raises(FamilyError, match="no environment yet"):
+        spawn(account(home=tmp_path), [], {})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["\ud800", "x" * 100_000])
+def test_a_name_that_makes_no_sense_is_an_error_and_no_traceback(member: pwd.struct_passwd, name: str) -> None:
+    before = os.listdir("/proc/self/fd")
+    try:
+        started = spawn(member, [], {"JUPYTERHUB_SERVER_NAME": name, "JUPYTERHUB_USER": "/nowhere/x"})
+    except FamilyError:
+        pass
+    else:
+        wait_until(lambda: not is_running(started.pid, started.start_time), "its end")
+    assert os.listdir("/proc/self/fd") == before
