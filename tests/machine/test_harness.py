@@ -118,6 +118,15 @@ def test_power_cut(new_machine: NewMachine, lose: bool) -> None:
     assert kept is not lose
 
 
+def test_a_disk_is_free_at_once_whoever_booted_meanwhile(new_machine: NewMachine) -> None:
+    machine = new_machine("bookworm", disk_mb=200)
+    others = [new_machine("trixie", init=init) for init in ("systemd", "sysvinit")]
+    machine.power_cut(lose_unsynced=True)
+    machine.start()
+    machine.run("echo works > /srv/file")
+    assert all(other.run("echo alive") for other in others)
+
+
 def test_a_disk_can_be_full(new_machine: NewMachine) -> None:
     machine = new_machine("trixie", disk_mb=200)
     assert machine.execute("head -c 300M /dev/zero > /srv/fill").returncode != 0

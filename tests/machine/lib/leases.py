@@ -80,7 +80,7 @@ def kill_machine(name: str) -> None:
 
 
 def _nspawn_pids(name: str) -> list[int]:
-    """Find systemd-nspawn processes of this machine; a name is unique on the host."""
+    """Find systemd-nspawn, or what is about to become it; a machine's name is unique on the host."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -89,7 +89,7 @@ def _nspawn_pids(name: str) -> list[int]:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[0].endswith(b"systemd-nspawn") and f"--machine={name}".encode() in words:
+        if f"--machine={name}".encode() in words:
             found.append(int(entry.name))
     return found
 

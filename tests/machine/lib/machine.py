@@ -16,9 +16,7 @@ Options worth knowing:
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
 import subprocess
 import tempfile
 import time
@@ -28,24 +26,12 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.machine.lib import cgroups, leases, network, roots
+from tests.machine.lib.disks import Disk
 from tests.machine.lib.inside import Inside
-from tests.machine.lib.places import (
-    RUN,
-    attached,
-    host,
-    mounts_below,
-    move_tree,
-    read_tail,
-    remove_tree,
-    unmount_below,
-)
+from tests.machine.lib.places import RUN, host, move_tree, read_tail, remove_tree
 
 # nspawn's exit status when the machine asked for a reboot (it leaves that to us, see `cgroups`).
 REBOOT_STATUS = 133
-# EXT4_IOC_SHUTDOWN with "no log flush": what xfstests calls "godown".
-_EXT4_SHUTDOWN, _NO_LOG_FLUSH = 0x8004587D, 2
-# Pages wait in memory long enough for a power cut to lose them.
-_DISK_OPTIONS = "loop,commit=300"
 
 
 class Machine(Inside):
@@ -61,16 +47,16 @@ class Machine(Inside):
     ) -> None:
         super().__init__()
         self.suite, self.init, self.layers = suite, init, tuple(layers)
-        self.disk_mb = disk_mb
         self.memory_v1 = memory_cgroup and cgroups.needs_memory_v1()
         self.pid: int | None = None
         self._nspawn: subprocess.Popen[bytes] | None = None
-        self._root = roots.root(suite, init)
+        root = roots.root(suite, init)
         self._lease = leases.take()
         self.name, self.ip = self._lease.name, network.address(self._lease.number)
         RUN.mkdir(parents=True, exist_ok=True)
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=RUN))
         self._lease.record(self.directory)
+        self._disk = Disk(self.directory, (root, *self.layers), disk_mb)
         self._netns: Path | None = None
         self.destroyed = False
 
@@ -78,10 +64,10 @@ class Machine(Inside):
 
     def start(self, timeout: float = 90) -> Machine:
         """Boot, and return when the machine is up."""
-        self._mount()
+        self._disk.create()
         if self._netns is None:
             self._netns = network.add_namespace(self.name, self._lease.number)
-        (self.directory / "root/etc/resolv.conf").write_text(network.resolv_conf())
+        (self.directory / "resolv.conf").write_text(network.resolv_conf())
         self._nspawn = self._spawn()
         end = time.monotonic() + timeout
         self._until(self._find_init, end)
@@ -107,15 +93,12 @@ class Machine(Inside):
 
     def power_cut(self, lose_unsynced: bool = False) -> None:
         """End every process at once; with `lose_unsynced` (needs `disk_mb`) unwritten data too."""
-        if lose_unsynced:
-            if not self.disk_mb:
-                raise ValueError("lose_unsynced needs a machine with a disk of its own: disk_mb=...")
-            self._drop_disk()
+        if lose_unsynced and self._nspawn is not None:
+            self._disk.cut_off(self._nspawn.pid)
         leases.kill_machine(self.name)
         if self._nspawn is not None:
             self._nspawn.wait(timeout=30)
-        self.pid = self._nspawn = None
-        self._unmount()
+        self._is_off()
 
     def destroy(self) -> None:
         """Remove the machine and everything it left on the host. May be called twice."""
@@ -125,7 +108,6 @@ class Machine(Inside):
         try:
             if self._nspawn is not None:
                 self.power_cut()
-            self._unmount()
             remove_tree(self.directory)
             cgroups.remove(self.name)
             network.internet(self._lease.number, on=True)
@@ -135,13 +117,13 @@ class Machine(Inside):
 
     def freeze_layer(self, dest: Path) -> Path:
         """Shut down and keep what was changed in the machine as a layer for other machines."""
-        if self.disk_mb:
+        if self._disk.megabytes:
             raise ValueError("a layer cannot be taken from a disk image")
         if self.pid is not None:
             self.stop()
         remove_tree(dest)
         dest.parent.mkdir(parents=True, exist_ok=True)
-        move_tree(self.directory / "disk/upper", dest)
+        move_tree(self._disk.upper, dest)
         return dest
 
     def __enter__(self) -> Machine:
@@ -183,79 +165,29 @@ class Machine(Inside):
         if self.pid is not None:
             yield lambda cmd: self.execute(cmd, timeout=60).stdout
             return
-        self._mount()
-        try:
-            root = str(self.root_directory)
-            yield lambda cmd: host("chroot", root, "sh", "-c", cmd, check=False).stdout
-        finally:
-            self._unmount()
+        self._disk.create()
+        yield (
+            lambda cmd: host(*self._disk.mounted(["chroot", str(self._disk.root), "sh", "-c", cmd]), check=False).stdout
+        )
+        self._disk.wait_released()
 
     def console(self, lines: int = 60) -> str:
         """Return the end of what the machine printed on its console."""
         return read_tail(self.directory / "console.log", lines)
 
-    @property
-    def root_directory(self) -> Path:
-        """Where the host sees the machine's file system while it is mounted."""
-        return self.directory / "root"
-
     # -- underneath -------------------------------------------------------------------------
-
-    def _mount(self) -> None:
-        disk, root = self.directory / "disk", self.directory / "root"
-        disk.mkdir(exist_ok=True)
-        root.mkdir(exist_ok=True)
-        if self.disk_mb and not os.path.ismount(disk):
-            host("mount", "-o", _DISK_OPTIONS, self._disk_image(self.disk_mb), disk)
-        for part in ("upper", "work"):
-            (disk / part).mkdir(exist_ok=True)
-        if os.path.ismount(root):
-            return
-        lower = ":".join(str(layer) for layer in (*reversed(self.layers), self._root))
-        # metacopy: a hard link to a file of a lower layer needs no copy of its contents, so
-        # members' hard-linked environments are as quick here as on a plain disk.
-        options = f"lowerdir={lower},upperdir={disk}/upper,workdir={disk}/work,metacopy=on"
-        host("mount", "-t", "overlay", "overlay", "-o", options, root)
-
-    def _disk_image(self, megabytes: int) -> Path:
-        image = self.directory / "disk.img"
-        if not image.exists():
-            with image.open("wb") as file:
-                file.truncate(megabytes << 20)
-            lazily = "lazy_itable_init=1,lazy_journal_init=1"
-            host("mkfs.ext4", "-q", "-m0", "-E", lazily, image)
-        return image
-
-    def _unmount(self) -> None:
-        """Unmount; the kernel may need a moment after the last process is gone."""
-        end = time.monotonic() + 20
-        while True:
-            unmount_below(self.directory)
-            # Another machine that is just booting may hold a copy of our mounts for an instant. As
-            # long as the disk is attached, mounting it again would give the same, dead file system.
-            left = mounts_below(self.directory) or attached(self.directory / "disk.img")
-            if not left:
-                return
-            if time.monotonic() > end:
-                raise RuntimeError(f"{self.name}: still in use: {left}")
-            time.sleep(0.05)
-
-    def _drop_disk(self) -> None:
-        handle = os.open(self.directory / "disk", os.O_RDONLY)
-        try:
-            fcntl.ioctl(handle, _EXT4_SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
-        finally:
-            os.close(handle)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         groups = cgroups.create(self.name, self.memory_v1)
         unified = "0" if self.memory_v1 else "1"
+        resolver = f"cat {self.directory}/resolv.conf > {self._disk.root}/etc/resolv.conf"
         command = [
+            *("sh", "-c", f'{resolver}; exec "$@"', "sh"),
             # nspawn itself in the machine's network, rather than --network-namespace-path: so
             # the machine's /sys, too, shows its own interfaces and not the host's.
             *("nsenter", f"--net={self._netns}"),
             *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit"),
-            f"--directory={self.root_directory}",
+            f"--directory={self._disk.root}",
             f"--machine={self.name}",
             f"--hostname={roots.HOSTNAME}",
             "--capability=CAP_NET_ADMIN",
@@ -267,7 +199,7 @@ class Machine(Inside):
         ]
         with (self.directory / "console.log").open("ab") as console:
             return subprocess.Popen(
-                command,
+                self._disk.mounted(command),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -315,6 +247,9 @@ class Machine(Inside):
             raise RuntimeError(f"machine {self.name} is not running")
         self.execute(command)
         status = self._nspawn.wait(timeout=120)
-        self.pid = self._nspawn = None
-        self._unmount()
+        self._is_off()
         return status
+
+    def _is_off(self) -> None:
+        self.pid = self._nspawn = None
+        self._disk.wait_released()

@@ -75,18 +75,6 @@ def mounts_below(path: Path) -> list[Path]:
     return sorted(found, key=lambda where: len(where.parts), reverse=True)
 
 
-def attached(image: Path) -> list[Path]:
-    """Return the loop devices that hold this disk image."""
-    found = []
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            if backing.read_text().strip() == str(image):
-                found.append(backing.parents[1])
-        except OSError:
-            pass  # detached at this moment
-    return found
-
-
 def unmount_below(path: Path) -> None:
     """Unmount everything at or below `path`."""
     for where in mounts_below(path):
