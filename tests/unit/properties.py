@@ -9,11 +9,12 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
-from hypothesis import configuration, settings  # noqa: E402 (only after it is known to be there)
+from hypothesis import configuration, settings
 
 if "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ:
-    # Else it would keep its notes in the working tree.
-    configuration.set_hypothesis_home_dir(tempfile.gettempdir() + "/hypothesis-of-jupyterhub4family")
+    # Else it would keep its notes in the working tree. Removed when Python ends.
+    _notes = tempfile.TemporaryDirectory()
+    configuration.set_hypothesis_home_dir(_notes.name)
 
 #: Busy machines are slow, and a test that fails now and then for that teaches nobody anything.
-thorough = settings(max_examples=200, deadline=None)
+thorough = settings(max_examples=40, deadline=None)

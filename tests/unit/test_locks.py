@@ -132,7 +132,7 @@ def package_lock() -> dict[str, Any]:
 
 def test_locks_were_made_from_their_inputs() -> None:
     command = [sys.executable, str(ROOT / "tools" / "lock"), "--check"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     assert done.returncode == 0, done.stdout.decode()
 
 

@@ -54,7 +54,9 @@ def test_programs_are_isolated_and_import_what_exists(program: Path) -> None:
     assert text.startswith("#!/usr/bin/python3 -I\n")
     tree = ast.parse(text)
     assert ast.get_docstring(tree)
-    places = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and str(node.value).startswith("/")]
+    places = [
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and str(node.value).startswith("/")
+    ]
     assert places == [str(paths.LIBRARY)], "the one place where our package lies"
     ours = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     for node in ours:
@@ -102,7 +104,9 @@ def test_commands_are_exact_and_take_no_arguments() -> None:
         assert (LIBRARY / Path(program).name).is_file()
 
 
-@pytest.mark.parametrize("dangerous", ["*", "?", "[", "]", "!authenticate", "env_keep", "SETENV:", " ALL: ", "sudoedit", "visiblepw"])
+@pytest.mark.parametrize(
+    "dangerous", ["*", "?", "[", "]", "!authenticate", "env_keep", "SETENV:", " ALL: ", "sudoedit", "visiblepw"]
+)
 def test_the_rules_have_no_wildcard_and_give_nothing_else_away(dangerous: str) -> None:
     rules = "\n".join(lines_of(SUDOERS)).replace("NOSETENV:", "")
     assert dangerous not in rules

@@ -1,1 +1,1 @@
-"""Runs as jupyterhub, the service's own account: releases, templates, supervision, setup page. No rights beyond its own files."""
+"""Runs as jupyterhub: releases, templates, supervision, setup page. No rights beyond its own files."""

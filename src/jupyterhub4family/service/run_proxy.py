@@ -87,7 +87,8 @@ def _become_proxy(settings: Settings) -> NoReturn:
     # The default target answers before the hub has told any route.
     targets = ["--default-target", hub, "--error-path", str(SHARE / "proxy" / "errors")]
     package = str(release / "proxy" / "node_modules" / "configurable-http-proxy")
-    words = [node, *NODE_OPTIONS, str(LAUNCHER), package, *files, "--", *portal, *control, *targets, "--log-level", "info"]
+    options = [*portal, *control, *targets, "--log-level", "info"]
+    words = [node, *NODE_OPTIONS, str(LAUNCHER), package, *files, "--", *options]
     os.chdir(STATE)
     os.execve(node, words, {"PATH": "/usr/bin:/bin", "HOME": str(STATE), "LANG": "C.UTF-8"})
 

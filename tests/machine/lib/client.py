@@ -281,6 +281,7 @@ class Browser:
         method: str,
         path: str,
         mode: str,
+        *,
         follow: bool = True,
         headers: Mapping[str, str] | None = None,
         data: Mapping[str, str] | None = None,

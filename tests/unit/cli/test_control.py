@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_where_nobody_supervises_that_is_said(
     warned: bool,
 ) -> None:
     monkeypatch.setattr(control, "chosen_supervisor", lambda: "cron")
-    monkeypatch.setattr(control.shutil, "which", lambda _name, **_more: "/usr/sbin/cron")
+    monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/sbin/cron")
     if pid is not None:
         control.CRON_PID.write_text(str(os.getpid()) if pid == "own" else pid, "ascii")
     main(["start"])

@@ -112,9 +112,7 @@ def test_a_refusal_keeps_its_status(program: Program) -> None:
         ({"exists": False}, "There is no environment yet"),
     ],
 )
-def test_status(
-    program: Program, difference: dict[str, Any], wanted: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status(program: Program, difference: dict[str, Any], wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
     program.answer = {**STATUS, **difference}
     assert main(["env", "status"]) == 0
     assert wanted in capsys.readouterr().out

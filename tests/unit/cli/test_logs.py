@@ -75,9 +75,17 @@ def test_nobody_else_sees_it(machine: Path, monkeypatch: pytest.MonkeyPatch, uid
 
 @pytest.mark.parametrize(
     ("whose", "kind"),
-    [("clara", UnknownAccountError), ("Hub", RefusedError), ("../hub", RefusedError), ("-f", RefusedError), ("", RefusedError)],
+    [
+        ("clara", UnknownAccountError),
+        ("Hub", RefusedError),
+        ("../hub", RefusedError),
+        ("-f", RefusedError),
+        ("", RefusedError),
+    ],
 )
-def test_names_that_are_none(machine: Path, monkeypatch: pytest.MonkeyPatch, whose: str, kind: type[FamilyError]) -> None:
+def test_names_that_are_none(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, whose: str, kind: type[FamilyError]
+) -> None:
     as_whom(monkeypatch, 0)
     with pytest.raises(kind):
         log_command(whose, 50, False)

@@ -32,8 +32,8 @@ ACCEPTED = """
 """.replace("\n", "|").split("|")
 
 REFUSED = """
-    | stat | status now | version 1 | start hub | stop --all | restart --servers | members | members add | members remove
-    members list anna | members remove --allow-administrator anna | members add -x | members rename anna
+    | stat | status now | version 1 | start hub | stop --all | restart --servers | members | members add
+    members remove | members list ben | members remove --allow-administrator anna | members add -x | members rename anna
     logs hub proxy | logs -n | logs -n many | env | env make | env status anna ben | --json | -v
 """.replace("\n", "|").split("|")
 

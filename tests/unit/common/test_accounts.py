@@ -113,9 +113,7 @@ def test_groups_come_from_the_database_and_may_have_lost_their_names(
         ("nobody", 65534, r"system account \(uid 65534\)"),
     ],
 )
-def test_who_can_never_be_a_member_even_when_in_the_group(
-    people: People, name: str, uid: int, sentence: str
-) -> None:
+def test_who_can_never_be_a_member_even_when_in_the_group(people: People, name: str, uid: int, sentence: str) -> None:
     one = people.add(name, uid, accounts.MEMBER_GROUP, gid=uid)
     refusal = never_a_member(one)
     assert isinstance(refusal, RefusedError)

@@ -10,12 +10,12 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
-from hypothesis import example, given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from jupyterhub4family.common.documents import clean_text, only_keys, read_request  # noqa: E402
-from jupyterhub4family.common.errors import UsageError  # noqa: E402
-from tests.unit.properties import thorough  # noqa: E402
+from jupyterhub4family.common.documents import clean_text, only_keys, read_request
+from jupyterhub4family.common.errors import UsageError
+from tests.unit.properties import thorough
 
 #: What JSON can say. Surrogates are left in: JSON can spell them.
 VALUES = st.recursive(
@@ -24,7 +24,9 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 #: Bytes that are nearly JSON.
-NEARLY = st.lists(st.sampled_from(list('{}[]:,"\\ntrue0123.eE+-u \n\0')), max_size=40).map(lambda parts: "".join(parts).encode())
+NEARLY = st.lists(st.sampled_from(list('{}[]:,"\\ntrue0123.eE+-u \n\0')), max_size=40).map(
+    lambda parts: "".join(parts).encode()
+)
 
 
 @thorough

@@ -10,7 +10,7 @@ import pytest
 
 from jupyterhub4family.common import errors
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, run_program
-from tests.unit.helpers import PATIENCE, with_our_package
+from tests.unit.helpers import PATIENCE, PYTHON, with_our_package
 
 
 def kinds_of_errors() -> list[type[FamilyError]]:
@@ -26,9 +26,7 @@ def test_a_program_that_works_keeps_its_status(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("kind", kinds_of_errors())
-def test_an_error_is_said_with_what_to_try_next(
-    kind: type[FamilyError], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_is_said_with_what_to_try_next(kind: type[FamilyError], capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> int:
         raise kind("it is raining", "take an umbrella")
 
@@ -60,9 +58,7 @@ def test_a_reader_that_has_gone_is_no_traceback() -> None:
             print("line", flush=True)
     sys.exit(run_program(main))
     """
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-c", with_our_package(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen([*PYTHON, "-c", with_our_package(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout and process.stderr
     process.stdout.readline()
     process.stdout.close()

@@ -6,14 +6,13 @@ import errno
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from jupyterhub4family.common import files
 from jupyterhub4family.common.files import locked, point_link, take_lock, write_atomically
-from tests.unit.helpers import PATIENCE, run_python, wait_until, with_our_package
+from tests.unit.helpers import PATIENCE, PYTHON, run_python, wait_until, with_our_package
 
 
 def mode_of(path: Path) -> int:
@@ -135,7 +134,7 @@ def test_a_lock_keeps_another_process_out_until_it_is_closed(tmp_path: Path) -> 
 def test_a_lock_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = with_our_package(TRY_LOCK + "sys.stdout.flush()\nimport time\ntime.sleep(60)")
-    process = subprocess.Popen([sys.executable, "-I", "-c", code, str(path)], stdout=subprocess.PIPE)
+    process = subprocess.Popen([*PYTHON, "-c", code, str(path)], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"True\n"
@@ -178,7 +177,7 @@ def test_locked_waits_for_the_other(tmp_path: Path) -> None:
     with locked(pathlib.Path(sys.argv[1])):
         pathlib.Path(sys.argv[2]).touch()
     """
-    words = [sys.executable, "-I", "-c", with_our_package(code), str(tmp_path / "lock"), str(tmp_path / "had")]
+    words = [*PYTHON, "-c", with_our_package(code), str(tmp_path / "lock"), str(tmp_path / "had")]
     with locked(tmp_path / "lock"):
         process = subprocess.Popen(words)
         wait_until(lambda: waits_for_a_lock(process.pid), "the other process waiting")

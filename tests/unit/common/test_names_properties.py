@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jupyterhub4family.common.accounts import check_name, is_ordinary_uid  # noqa: E402
-from jupyterhub4family.common.errors import ConfigurationError, RefusedError  # noqa: E402
-from jupyterhub4family.common.settings import Settings, parse_settings  # noqa: E402
-from tests.unit.properties import thorough  # noqa: E402
+from jupyterhub4family.common.accounts import check_name, is_ordinary_uid
+from jupyterhub4family.common.errors import ConfigurationError, RefusedError
+from jupyterhub4family.common.settings import Settings, parse_settings
+from tests.unit.properties import thorough
 
 NAMES = st.text() | st.from_regex(r"[a-zA-Z_0-9 ./\n-]{1,40}")
 
@@ -33,18 +33,25 @@ def test_a_name_that_passes_is_harmless_everywhere(name: str) -> None:
     assert not set(name) & set("/.:,*?[]!%#=~$&;|<>()'\"\\ \n\0")
 
 
+@thorough
 @given(st.integers())
 def test_no_uid_of_the_system_is_ordinary(uid: int) -> None:
     if is_ordinary_uid(uid):
         assert 1000 <= uid < 2**32 - 1 and not 60000 <= uid <= 65535
 
 
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | st.lists(st.integers(), max_size=2)
+PLAIN = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | st.lists(st.integers(), max_size=2)
+)
 KEYS = st.sampled_from(list(Settings.__dataclass_fields__)) | st.text(max_size=12) | st.integers() | st.none()
 
 
 @thorough
-@given(st.dictionaries(KEYS, PLAIN | st.integers(1000, 66000) | st.sampled_from(["lan", "local", "cron", "auto"]), max_size=6))
+@given(
+    st.dictionaries(
+        KEYS, PLAIN | st.integers(1000, 66000) | st.sampled_from(["lan", "local", "cron", "auto"]), max_size=6
+    )
+)
 def test_settings_are_valid_or_refused_with_a_sentence(mapping: dict[Any, Any]) -> None:
     try:
         settings = parse_settings(mapping, "config.yaml")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.processes import environment_value, is_running, start_time
-from tests.unit.helpers import PATIENCE, wait_until, with_our_package
+from tests.unit.helpers import PATIENCE, PYTHON, wait_until, with_our_package
 
 #: What /proc/PID/stat would misread if it were split at spaces or at the first parenthesis.
 ODD_NAMES = ["a b c", "a) S 1 (b", ")", "(((", "x) Z 0 0", "ä\n1 2", "R 1 2 3 4"]
@@ -50,7 +49,7 @@ def test_names_with_spaces_and_parentheses(name: str) -> None:
     """
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     process = subprocess.Popen(
-        [sys.executable, "-I", "-c", with_our_package(code), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*PYTHON, "-c", with_our_package(code), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         assert process.stdout and process.stdout.readline() == b"ready\n"
@@ -136,7 +135,7 @@ def test_a_child_ends_with_its_parent() -> None:
     print(subprocess.Popen(["/bin/sleep", "60"], preexec_fn=die_with_parent).pid, flush=True)
     time.sleep(60)
     """
-    parent = subprocess.Popen([sys.executable, "-I", "-c", with_our_package(code)], stdout=subprocess.PIPE)
+    parent = subprocess.Popen([*PYTHON, "-c", with_our_package(code)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     grandchild = int(parent.stdout.readline())
     ticks = start_time(grandchild)

@@ -165,7 +165,9 @@ def test_progress_is_told_at_once_and_the_answer_is_the_last_object(tmp_path: Pa
     assert told == [(10, "first"), (90, "")]
 
 
-@pytest.mark.parametrize("text", ["", "print('no JSON')", "print('[]')", """print('{"percent": 1}')""", "import sys; sys.exit(3)"])
+@pytest.mark.parametrize(
+    "text", ["", "print('no JSON')", "print('[]')", """print('{"percent": 1}')""", "import sys; sys.exit(3)"]
+)
 def test_no_answer_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ProgramError, match="door gave no answer"):
         converse([write_program(tmp_path / "door", text)], {})

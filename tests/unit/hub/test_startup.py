@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Iterator
 from types import ModuleType
@@ -45,14 +46,25 @@ class Startup:
         self.keeper = keeper
         self.asked: list[Any] = []
         self.refusal: Optional[FamilyError] = None
+        #: How often the release cannot be built, and whether it is another one then.
+        self.build_failures = 0
+        self.changed = False
+        self.done: list[str] = []
         monkeypatch.setattr(module, "ask", self._ask)
-        monkeypatch.setattr(module, "TEMPLATE_PAUSE", 0.01)
+        monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+        monkeypatch.setattr(module, "discard_cache", lambda: self.done.append("cache discarded"))
+        monkeypatch.setattr(module, "renew_proxy", lambda: self.done.append("proxy renewed"))
+        monkeypatch.setattr(module.os, "kill", lambda pid, number: self.done.append(f"{pid} {int(number)}"))
 
     async def _ask(self, words: list[str], request: dict[str, Any], **_more: Any) -> dict[str, Any]:
-        self.asked.append((words, request))
-        if self.refusal is not None:
+        (program,) = words
+        self.asked.append((program.rpartition("/")[2], request))
+        if program.endswith("/tell-hub") and self.refusal is not None:
             raise self.refusal
-        return {"ok": True}
+        if program.endswith("/build-release") and self.build_failures:
+            self.build_failures -= 1
+            raise DoorError("no network")
+        return {"ok": True, "changed": self.changed}
 
     def run(self, port: int, meanwhile: Optional[Callable[[], Awaitable[None]]] = None) -> None:
         """Start as the hub does, and wait until everything is done."""
@@ -81,7 +93,16 @@ async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.close()
 
 
-def test_first_the_hub_then_the_members_then_the_template(startup: Startup) -> None:
+def listening_on(port: int) -> Callable[[], Awaitable[None]]:
+    """What makes the hub answer on `port`."""
+
+    async def meanwhile() -> None:
+        await asyncio.start_server(answer, "127.0.0.1", port)
+
+    return meanwhile
+
+
+def test_first_the_hub_then_the_members_then_release_and_template(startup: Startup) -> None:
     port = free_port()
 
     async def meanwhile() -> None:
@@ -90,36 +111,37 @@ def test_first_the_hub_then_the_members_then_the_template(startup: Startup) -> N
         await asyncio.start_server(answer, "127.0.0.1", port)
 
     startup.run(port, meanwhile)
-    assert startup.asked == [(["/usr/lib/jupyterhub4family/tell-hub"], {"action": "synchronize"})]
+    assert startup.asked == [("tell-hub", {"action": "synchronize"}), ("build-release", {})]
     assert startup.keeper.calls == 1
+    assert startup.done == ["cache discarded"]
 
 
-def test_a_comparison_that_fails_does_not_keep_the_template_from_being_made(
+def test_a_comparison_that_fails_does_not_keep_the_rest_from_being_done(
     startup: Startup, caplog: pytest.LogCaptureFixture
 ) -> None:
     startup.refusal = DoorError("the hub does not answer")
     port = free_port()
-
-    async def meanwhile() -> None:
-        await asyncio.start_server(answer, "127.0.0.1", port)
-
     with caplog.at_level(logging.ERROR):
-        startup.run(port, meanwhile)
+        startup.run(port, listening_on(port))
     assert startup.keeper.calls == 1
     assert "could not be compared" in caplog.text and "Traceback" not in caplog.text
 
 
-def test_the_template_is_tried_until_it_is_there(startup: Startup, caplog: pytest.LogCaptureFixture) -> None:
+def test_builds_are_tried_until_they_work(startup: Startup, caplog: pytest.LogCaptureFixture) -> None:
     startup.keeper.failures = 3
+    startup.build_failures = 2
     port = free_port()
-
-    async def meanwhile() -> None:
-        await asyncio.start_server(answer, "127.0.0.1", port)
-
     with caplog.at_level(logging.ERROR):
-        startup.run(port, meanwhile)
-    assert startup.keeper.calls == 4
-    assert caplog.text.count("no network") == 3 and "Traceback" not in caplog.text
+        startup.run(port, listening_on(port))
+    assert startup.keeper.calls == 4 and startup.build_failures == 0
+    assert caplog.text.count("no network") == 5 and "Traceback" not in caplog.text
+
+
+def test_after_a_newer_release_was_built_the_hub_ends_to_be_started_from_it(startup: Startup) -> None:
+    startup.changed = True
+    port = free_port()
+    startup.run(port, listening_on(port))
+    assert startup.done[:2] == ["proxy renewed", f"{os.getpid()} 15"]
 
 
 def test_reading_the_configuration_alone_does_nothing(startup: Startup) -> None:

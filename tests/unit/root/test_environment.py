@@ -93,7 +93,9 @@ def test_each_call_has_a_place_that_nobody_can_guess(service: Service) -> None:
     assert len(places) == 3 and all(len(name) > 20 for name in places)
 
 
-@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, ExitStatus.DISK_FULL), (errno.EMLINK, ExitStatus.FAILURE)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(errno.ENOSPC, ExitStatus.DISK_FULL), (errno.EMLINK, ExitStatus.FAILURE)]
+)
 def test_a_failure_leaves_nothing_behind(
     service: Service, monkeypatch: pytest.MonkeyPatch, number: int, status: ExitStatus
 ) -> None:
@@ -106,9 +108,7 @@ def test_a_failure_leaves_nothing_behind(
     assert caught.value.status == status and service.left() == []
 
 
-def test_a_folder_that_cannot_be_given_leaves_nothing_behind(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_given_leaves_nothing_behind(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def fchown(*_words: Any) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
@@ -119,7 +119,8 @@ def test_a_folder_that_cannot_be_given_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize(
-    "name", ["../../../etc", "/etc", "py3.11-0123456789AB", "py3.11-0123", "current", ".", "..", f"{ID}/../x", f"{ID}\n"]
+    "name",
+    ["../../../etc", "/etc", "py3.11-0123456789AB", "py3.11-0123", "current", ".", "..", f"{ID}/../x", f"{ID}\n"],
 )
 def test_a_name_that_the_service_does_not_give_leads_nowhere(service: Service, name: str) -> None:
     service.point(name)

@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UnknownAccountError, UsageError
+from jupyterhub4family.common.errors import (
+    FamilyError,
+    PermissionRefused,
+    RefusedError,
+    UnknownAccountError,
+    UsageError,
+)
 from jupyterhub4family.common.paths import COMPLETE_MARKER, MEDIATOR
 from jupyterhub4family.common.programs import Finished, ProgramError
 from jupyterhub4family.root import members

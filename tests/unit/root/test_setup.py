@@ -59,7 +59,9 @@ def test_the_account_is_made_once_without_a_password(machine: Machine) -> None:
     assert len(machine.lines) == 1
 
 
-@pytest.mark.parametrize(("uid", "home"), [(1005, Path("/home/jupyterhub")), (0, SERVICE_HOME), (998, Path("/srv/hub"))])
+@pytest.mark.parametrize(
+    ("uid", "home"), [(1005, Path("/home/jupyterhub")), (0, SERVICE_HOME), (998, Path("/srv/hub"))]
+)
 def test_somebody_elses_account_is_left_alone(machine: Machine, uid: int, home: Path) -> None:
     machine.people.add("jupyterhub", uid, home=home, gid=200)
     with pytest.raises(FamilyError, match="not this package's") as caught:

@@ -19,6 +19,7 @@ class Machine:
     """Remembers which programs were run, as lines."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, people: People) -> None:
+        self.supervisor = "cron"
         self.lines: list[str] = []
         self.inputs: list[str] = []
         self.statuses: dict[str, int] = {}
@@ -30,7 +31,6 @@ class Machine:
         monkeypatch.setattr(supervisor, "CRONTAB", self.crontab)
         monkeypatch.setattr(supervisor, "run", self._run)
         monkeypatch.setattr(supervisor, "chosen_supervisor", lambda: self.supervisor)
-        self.supervisor = "cron"
 
     def has_systemd(self) -> None:
         self.systemd.mkdir()

@@ -44,7 +44,7 @@ class FakeHub:
         self._thread.join()
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        parts = [urllib.parse.unquote(part) for part in path.split("?")[0].split("/")[1:]]
+        parts = [urllib.parse.unquote(part) for part in path.split("?", maxsplit=1)[0].split("/")[1:]]
         if parts == ["users"]:
             return self._all_users(method, path, body)
         user = self.users.get(parts[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import shutil
 import stat
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_the_id_says_what_is_inside(shop: Workshop, monkeypatch: pytest.MonkeyPa
     second = shop.tree.wanted_id()
     monkeypatch.setattr(builds, "system_python_version", lambda: "3.99")
     third = shop.tree.wanted_id()
-    monkeypatch.setattr(builds.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert len({first, second, third, shop.tree.wanted_id()}) == 4
 
 
@@ -157,9 +158,7 @@ def test_the_marker_is_written_after_everything_has_reached_the_disk(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    monkeypatch.setattr(
-        os, "sync", lambda: seen.append(sorted(p.name for p in shop.parent.glob(".building-*/**/*")))
-    )
+    monkeypatch.setattr(os, "sync", lambda: seen.append(sorted(p.name for p in shop.parent.glob(".building-*/**/*"))))
     ensure(shop.tree)
     assert seen == [["bin", "program"]]
 
@@ -237,25 +236,29 @@ def test_a_folder_that_cannot_be_written_is_told(shop: Workshop) -> None:
 def test_why_something_could_not_be_fetched(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, said: str, status: ExitStatus, hint: str
 ) -> None:
-    def run(*_words: object, **_more: object) -> Finished:
+    def run(*_words: object) -> Finished:
         raise ProgramError(f"uv ended with status 2: {said}")
 
-    monkeypatch.setattr(builds, "run", run)
+    monkeypatch.setattr(builds, "run_with_sources", run)
     with pytest.raises(FamilyError, match="JupyterLab") as caught:
-        builds.fetch(["uv"], "JupyterLab")
+        builds.fetch(["uv"], [], "JupyterLab")
     assert caught.value.status == status and hint in caught.value.hint
 
 
 def test_clients_keep_what_they_fetch_in_the_cache_only(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, str] = {}
 
-    def run(*_words: object, **more: object) -> Finished:
-        environment = more["environment"]
-        assert isinstance(environment, dict)
+    def run(
+        _before: object, _after: object, _sources: object, environment: dict[str, str], _timeout: float
+    ) -> Finished:
         seen.update(environment)
-        assert more["dies_with_us"] is True
+        assert Path(environment["TMPDIR"]).is_dir()
         return Finished(0, "", "")
 
-    monkeypatch.setattr(builds, "run", run)
-    builds.fetch(["uv"], "JupyterLab")
-    assert seen["UV_CACHE_DIR"].startswith(str(shop.cache))
+    monkeypatch.setattr(builds, "run_with_sources", run)
+    for _ in range(2):
+        builds.fetch(["uv"], [], "JupyterLab")
+    for name in ("UV_CACHE_DIR", "HOME", "TMPDIR"):
+        assert seen[name].startswith(str(shop.cache))
+    builds.discard_cache()
+    assert list(shop.cache.iterdir()) == []

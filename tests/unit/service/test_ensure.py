@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from jupyterhub4family.common.processes import start_time
 from jupyterhub4family.common.programs import Finished
 from jupyterhub4family.service import ensure, supervise
 from jupyterhub4family.service.ensure import is_supervised
-from tests.unit.helpers import PATIENCE, run_python, wait_until, with_our_package
+from tests.unit.helpers import PATIENCE, PYTHON, run_python, wait_until, with_our_package
 
 
 class Account:
@@ -79,7 +80,7 @@ signal.pause()
 def running_hub(service: Account) -> Iterator[subprocess.Popen[bytes]]:
     service.state.mkdir(mode=0o700)
     process = subprocess.Popen(
-        [sys.executable, "-I", "-c", with_our_package(SUPERVISOR), str(service.state)], stdout=subprocess.PIPE
+        [*PYTHON, "-c", with_our_package(SUPERVISOR), str(service.state)], stdout=subprocess.PIPE
     )
     assert process.stdout and process.stdout.readline() == b"ready\n"
     yield process
@@ -169,7 +170,7 @@ def test_a_supervisor_that_does_not_end_is_told(
     service: Account, running_hub: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 10_000, 15))
-    monkeypatch.setattr(ensure.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(os, "kill", lambda _pid, _number: None)
         with pytest.raises(FamilyError, match="the hub did not end within 20 seconds"):
@@ -198,7 +199,7 @@ def test_two_that_look_at_the_same_moment_do_not_hinder_the_supervisor(service: 
     (supervise.STATE / "tried").touch()
     print(supervise._only_one("hub"))
     """
-    words = [sys.executable, "-I", "-c", with_our_package(code), str(service.state)]
+    words = [*PYTHON, "-c", with_our_package(code), str(service.state)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
     wait_until((service.state / "tried").exists, "the first try")
     os.close(lock)
@@ -208,11 +209,11 @@ def test_two_that_look_at_the_same_moment_do_not_hinder_the_supervisor(service: 
 def test_the_program_itself_needs_nothing_but_its_folder(tmp_path: Path) -> None:
     code = """
     import pathlib
-    from jupyterhub4family.service import ensure
-    ensure.STATE = pathlib.Path(sys.argv.pop(1))
+    from jupyterhub4family.service import ensure, supervise
+    ensure.STATE = supervise.STATE = pathlib.Path(sys.argv.pop(1))
     ensure.STOPPED = ensure.STATE / "stopped"
     sys.argv[1:] = ["--stop"]
     sys.exit(ensure.main())
     """
-    assert run_python(code, str(tmp_path / "state")).returncode == 0
+    assert run_python(code, str(tmp_path / "state"), interpreter=(sys.executable, "-I")).returncode == 0
     assert (tmp_path / "state" / "stopped").stat().st_mode & 0o777 == 0o600

@@ -12,7 +12,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.paths import LOCKS
 from jupyterhub4family.service import releases
 from jupyterhub4family.service.builds import Tree
-from tests.unit.helpers import ROOT, must_not_be_called
+from tests.unit.helpers import ROOT
 
 
 def nobody(_percent: int, _message: str) -> None:
@@ -57,47 +57,52 @@ def test_the_size_counts_blocks_and_follows_no_link(tmp_path: Path) -> None:
     assert releases._size(tmp_path / "tree") - alone < 100_000
 
 
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(releases, "STATE", tmp_path)
-    return tmp_path / "template-progress.json"
-
-
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_building_the_template_streams_its_progress_and_an_answer(
-    program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["template", "release"])
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_build_streams_its_progress_and_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, changed: bool
 ) -> None:
-    discarded = []
+    file = tmp_path / f"{name}-progress.json"
 
-    def ensure(tree: Tree) -> bool:
-        assert tree.name == "template" and tree.locks == (LOCKS / "member.txt",)
-        return True
-
-    def template_tree(tell: releases.Tell) -> Tree:
+    def tree(tell: releases.Tell) -> Tree:
         tell(10, "Fetching")
-        assert json.loads(program.read_text("utf-8"))["percent"] == 10
-        return Tree("template", program.parent, (LOCKS / "member.txt",), lambda _folder: None)
+        # A file of its own: the setup page must not take the one for the other.
+        assert json.loads(file.read_text("utf-8"))["percent"] == 10
+        return Tree(name, tmp_path, (), lambda _folder: None)
 
-    monkeypatch.setattr(releases, "ensure", ensure)
-    monkeypatch.setattr(releases, "template_tree", template_tree)
-    monkeypatch.setattr(releases, "discard_cache", lambda: discarded.append(True))
-    assert releases.build_template() == 0
-    assert lines(capsys) == [{"percent": 10, "message": "Fetching"}, {"ok": True}]
-    assert discarded and not program.exists()
+    monkeypatch.setattr(releases, "STATE", tmp_path)
+    monkeypatch.setattr(releases, "ensure", lambda tree: changed and tree.name == name)
+    monkeypatch.setattr(releases, f"{name}_tree", tree)
+    assert getattr(releases, f"build_{name}")() == 0
+    assert lines(capsys) == [{"percent": 10, "message": "Fetching"}, {"ok": True, "changed": changed}]
+    assert not file.exists()
 
 
-def test_a_template_that_cannot_be_built_is_told_and_what_was_fetched_is_kept(
-    program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["template", "release"])
+def test_a_build_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     def ensure(_tree: Tree) -> bool:
         raise FamilyError("no network", "plug the cable in", ExitStatus.NETWORK)
 
+    monkeypatch.setattr(releases, "STATE", tmp_path)
     monkeypatch.setattr(releases, "ensure", ensure)
-    monkeypatch.setattr(releases, "discard_cache", must_not_be_called)
-    assert releases.build_template() == 7
+    assert getattr(releases, f"build_{name}")() == 7
     answer = lines(capsys)[-1]
     assert answer == {"ok": False, "error": "no network", "hint": "plug the cable in", "status": 7}
-    assert json.loads(program.read_text("utf-8"))["failed"] is True
+    assert json.loads((tmp_path / f"{name}-progress.json").read_text("utf-8"))["failed"] is True
+
+
+def test_nobody_may_write_into_the_files_that_members_share(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for path, mode in (("bin/program", 0o775), ("module.py", 0o666), ("other.py", 0o644), (".lock", 0o666)):
+        (tmp_path / path).touch()
+        (tmp_path / path).chmod(mode)
+    (tmp_path / "link").symlink_to("/nowhere")
+    releases._make_read_only(tmp_path)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {"program": 0o755, "module.py": 0o644, "other.py": 0o644}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.unit.helpers import DATA, PATIENCE, free_port, wait_until
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("PID_FILE", "PROXY_TOKEN", "ROUTES_TOKEN"):
-        monkeypatch.setattr(run_proxy, name, tmp_path / name.lower())
+        monkeypatch.setattr(run_proxy, name, tmp_path / name)
     monkeypatch.setattr(run_proxy, "STATE", tmp_path)
     monkeypatch.setattr(run_proxy, "CURRENT_RELEASE", tmp_path / "release")
     page = DATA / "usr/share/jupyterhub4family/setup-page.html"
@@ -48,6 +49,17 @@ def test_the_running_proxy_is_found_by_pid_and_start_time(folder: Path) -> None:
     finally:
         process.kill()
         process.wait(PATIENCE)
+
+
+def test_a_proxy_is_renewed_by_ending_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signals = []
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
+        run_proxy.renew_proxy()
+        assert signals == []
+        meanwhile.setattr(run_proxy, "running_proxy", lambda: 4711)
+        run_proxy.renew_proxy()
+    assert signals == [(4711, signal.SIGTERM)]
 
 
 @pytest.mark.parametrize("text", ["", "x", "1", "0 0", "1 0", "-1 0", "1 2 3", "\0"])
@@ -101,7 +113,7 @@ def test_how_the_proxy_is_started(folder: Path, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SystemExit):
         run_proxy._become_proxy(Settings(port=9000, hub_port=9001, proxy_api_port=9002, listen=listen))
     _program, words, variables = started
-    for file in (run_proxy.PROXY_TOKEN, run_proxy.ROUTES_TOKEN):
+    for file in (folder / "PROXY_TOKEN", folder / "ROUTES_TOKEN"):
         secret = file.read_text("ascii").strip()
         assert len(secret) == 64
         assert not any(secret in word for word in [*words, *variables.values()])

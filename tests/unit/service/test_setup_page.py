@@ -53,7 +53,15 @@ def send(port: int, raw: bytes) -> bytes:
             answer += part
 
 
-PATHS = ["/", "/hub/login", "/hub/health", "/user/anna/lab?x=1#y", "/setup-progress.json?x", "//", "/..%2f..%2fetc/passwd"]
+PATHS = [
+    "/",
+    "/hub/login",
+    "/hub/health",
+    "/user/anna/lab?x=1#y",
+    "/setup-progress.json?x",
+    "//",
+    "/..%2f..%2fetc/passwd",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)

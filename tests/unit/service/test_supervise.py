@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from jupyterhub4family.common.files import take_lock
 from jupyterhub4family.common.processes import is_running, start_time
 from jupyterhub4family.service import supervise
 from jupyterhub4family.service.supervise import CappedLog
-from tests.unit.helpers import PATIENCE, wait_until, with_our_package, write_program
+from tests.unit.helpers import PATIENCE, PYTHON, wait_until, with_our_package, write_program
 
 #: The real program, with its folders moved and its patience shortened.
 SUPERVISE = """
@@ -48,7 +47,7 @@ class Keeper:
         write_program(self.folder / "run-hub", program)
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-I", "-c", with_our_package(SUPERVISE), str(self.folder), *words]
+        command = [*PYTHON, "-c", with_our_package(SUPERVISE), str(self.folder), *words]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._started.append(process)
         return process
@@ -142,7 +141,9 @@ def test_the_pid_file_says_who_keeps(keeper: Keeper) -> None:
 
 
 def test_what_is_printed_goes_to_the_screen_and_into_the_log(keeper: Keeper) -> None:
-    keeper.keeps("import sys; print('out', flush=True); print('err', file=sys.stderr)" + TELLS_ITS_PID + "time.sleep(60)")
+    keeper.keeps(
+        "import sys; print('out', flush=True); print('err', file=sys.stderr)" + TELLS_ITS_PID + "time.sleep(60)"
+    )
     supervisor = keeper.start("hub")
     keeper.wait_for_start()
     assert keeper.log.read_text("utf-8").startswith("out\nerr\nrunning ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,8 @@ def fake() -> Iterator[FakeHub]:
 
 @pytest.fixture
 def hub(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    real_sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: real_sleep(min(seconds, 0.01)))
     # The machine's proxy is for the internet, not for the hub.
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
@@ -73,9 +76,7 @@ def test_forget_waits_for_a_server_that_is_just_starting(fake: FakeHub, hub: Hub
     assert fake.requests.count("DELETE /users/anna/server") == 2
 
 
-def test_a_server_that_does_not_stop_is_told(
-    fake: FakeHub, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_does_not_stop_is_told(fake: FakeHub, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.add("anna", "")
     fake.looks_until_stopped = 10_000
     monkeypatch.setattr(tell_hub, "STOP_TIMEOUT", 0.5)

@@ -6,14 +6,13 @@ import json
 import os
 import stat
 import subprocess
-import sys
 import traceback
 from pathlib import Path
 
 import pytest
 
 from jupyterhub4family.service.tokens import Secret, ensure_token
-from tests.unit.helpers import PATIENCE, with_our_package
+from tests.unit.helpers import PATIENCE, PYTHON, with_our_package
 
 TEXT = "0123456789abcdef" * 4
 
@@ -68,7 +67,7 @@ def test_who_asks_at_the_same_time_gets_the_same_secret(tmp_path: Path) -> None:
     sys.stdin.readline()
     print(tokens.ensure_token(pathlib.Path(sys.argv[1])).reveal())
     """
-    words = [sys.executable, "-I", "-c", with_our_package(code), str(tmp_path / "token")]
+    words = [*PYTHON, "-c", with_our_package(code), str(tmp_path / "token")]
     askers = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
     for asker in askers:
         assert asker.stdout and asker.stdout.readline() == b"ready\n"

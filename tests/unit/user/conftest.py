@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, small_template: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path: Path, small_template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A member's home without an environment, and a service with a template."""
-    return Home(tmp_path, small_template, monkeypatch)
+    made = Home(tmp_path, small_template, monkeypatch)
+    yield made
+    if made.home.exists():
+        assert (made.home / "work.ipynb").read_text("utf-8") == "precious", "notebooks are never touched"

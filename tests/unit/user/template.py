@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -55,6 +55,29 @@ def add_package(env: Path, name: str, version: str, with_module: bool = True) ->
     if with_module:
         (site / name).mkdir()
         (site / name / "__init__.py").write_text("", "utf-8")
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int, str]]:
+    """Every name below `folder` with mode, size and target, to see whether anything changed."""
+    found = {}
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        target = os.readlink(path) if path.is_symlink() else ""
+        if "__pycache__" not in path.parts:
+            size = 0 if path.is_dir() else status.st_size
+            found[str(path.relative_to(folder))] = (status.st_mode, size, target)
+    return found
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    """What takes these files and folders out of a venv; `site/` stands for its packages."""
+
+    def do(env: Path) -> None:
+        for name in names:
+            path = site_of(env) / name[5:] if name.startswith("site/") else env / name
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    return do
 
 
 class Home:
@@ -115,5 +138,6 @@ class Home:
     def works(self) -> bool:
         """Whether Python of the environment runs and finds everything there, and only there."""
         code = "import jupyterhub.singleuser.app, jupyterlab, notebook, sys; print(jupyterlab.__file__, sys.prefix)"
-        done = subprocess.run([self.env / "bin" / "python", "-I", "-c", code], capture_output=True, encoding="utf-8")
+        words = [str(self.env / "bin" / "python"), "-I", "-c", code]
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", check=False)
         return done.returncode == 0 and done.stdout.count(str(self.env)) == 2

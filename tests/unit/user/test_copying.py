@@ -140,9 +140,7 @@ def test_a_door_that_refuses_means_a_copy(door: Door, target: Path, answer: str)
     assert told[0].startswith("No copy by hard links (")
 
 
-def test_a_door_that_does_not_open_means_a_copy(
-    door: Door, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_door_that_does_not_open_means_a_copy(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_words: Any, **_more: Any) -> Finished:
         raise ProgramError("sudo did not end within 300 seconds")
 
@@ -161,9 +159,7 @@ def test_a_tree_that_cannot_be_moved_in_is_not_left_lying_about(
     assert list(door.place.iterdir()) == []
 
 
-def test_on_another_disk_the_door_is_not_even_asked(
-    door: Door, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_another_disk_the_door_is_not_even_asked(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "_same_disk", lambda _folder: False)
     monkeypatch.setattr(copying, "run", must_not_be_called)
     assert copying.copy_template(target, nobody) == copying.COPY

@@ -13,6 +13,7 @@ import pytest
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.user import environment, mediator, server
+from jupyterhub4family.user.copying import Progress
 from jupyterhub4family.user.server import Started
 from tests.unit.helpers import People, must_not_be_called
 
@@ -20,9 +21,7 @@ from tests.unit.helpers import People, must_not_be_called
 class Door:
     """The door, opened for the account that the test names; what it would do is remembered."""
 
-    def __init__(
-        self, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def __init__(self, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.done: list[tuple[Any, ...]] = []
         self._monkeypatch, self._capsys = monkeypatch, capsys
         people.add("root", 0, "jupyterhub")
@@ -63,7 +62,7 @@ class Door:
 
         return call
 
-    def _prepare(self, member: pwd.struct_passwd, progress: environment.Progress, thorough: bool = False) -> str:
+    def _prepare(self, member: pwd.struct_passwd, progress: Progress, thorough: bool = False) -> str:
         self.done.append(("prepare", member.pw_name, thorough))
         progress(5, "Making")
         progress(100, "Ready")

@@ -44,9 +44,7 @@ class Command:
 
 
 @pytest.fixture
-def command(
-    home: Home, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
+def command(home: Home, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     return Command(home, people, monkeypatch, capsys)
 
 

@@ -45,7 +45,9 @@ def test_complete(env: Path) -> None:
     assert packages.site_packages(env) == site_of(env)
 
 
-@pytest.mark.parametrize("name", ["jupyterhub/singleuser/__init__.py", "jupyterlab/__init__.py", "notebook/__init__.py"])
+@pytest.mark.parametrize(
+    "name", ["jupyterhub/singleuser/__init__.py", "jupyterlab/__init__.py", "notebook/__init__.py"]
+)
 def test_incomplete_without_a_needed_file(env: Path, name: str) -> None:
     (site_of(env) / name).unlink()
     assert not packages.looks_complete(env)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from jupyterhub4family.common import uv
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT, MEMBER_LOGS
 from jupyterhub4family.user import server
@@ -32,6 +33,7 @@ DANGEROUS = """
 @pytest.fixture
 def no_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(server, "LOCALE_FILE", tmp_path / "locale")
+    monkeypatch.setattr(uv, "MACHINE_ENVIRONMENT", tmp_path / "environment")
     return tmp_path / "locale"
 
 
@@ -67,6 +69,14 @@ def test_the_basics_are_the_members_own(no_locale: Path, monkeypatch: pytest.Mon
     assert set(got) <= {"HOME", "USER", "LOGNAME", "SHELL", "PATH", "VIRTUAL_ENV", "LANG", "XDG_RUNTIME_DIR"}
 
 
+def test_the_machines_proxy_is_for_pip_in_a_notebook_and_nothing_else_comes_along(no_locale: Path) -> None:
+    text = "http_proxy=http://proxy:3128\nPATH=/tmp/bad\nLD_PRELOAD=/tmp/bad.so\n"
+    no_locale.with_name("environment").write_text(text, "utf-8")
+    got = server_environment(account(), {"http_proxy": "http://evil"})
+    assert got["http_proxy"] == "http://proxy:3128"
+    assert "/tmp/bad" not in got["PATH"] and "LD_PRELOAD" not in got
+
+
 def test_an_account_without_a_shell_gets_one(no_locale: Path) -> None:
     assert server_environment(account(shell=""), {})["SHELL"] == "/bin/sh"
 
@@ -97,7 +107,22 @@ def test_the_locale_is_the_machines(no_locale: Path, text: str, wanted: dict[str
 
 # -- logs ------------------------------------------------------------------------------------------
 
-NAMES = ["", "maths", "../../x", "a/b", "..", ".", "x" * 300, "Größe", "日本" * 60, "a b", "-n", "%2F", "a\nb", "\ud800"]
+NAMES = [
+    "",
+    "maths",
+    "../../x",
+    "a/b",
+    "..",
+    ".",
+    "x" * 300,
+    "Größe",
+    "日本" * 60,
+    "a b",
+    "-n",
+    "%2F",
+    "a\nb",
+    "\ud800",
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=[repr(name[:20]) for name in NAMES])

@@ -107,9 +107,7 @@ def test_a_variable_of_a_similar_name_makes_no_server() -> None:
 
 
 @pytest.mark.parametrize("pid", [0, 1, -1, -2, -(2**31), 2**22 + 1, 2**31, 2**64])
-def test_numbers_that_mean_everybody_or_nobody_get_no_signal(
-    monkeypatch: pytest.MonkeyPatch, pid: int
-) -> None:
+def test_numbers_that_mean_everybody_or_nobody_get_no_signal(monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
     sent: list[Any] = []
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(os, "kill", lambda *words: sent.append(words))

@@ -1,4 +1,4 @@
-"""user.server: whatever the hub sends, a server gets nothing but what the list allows, and logs stay in their folder."""
+"""user.server: whatever the hub sends, a server gets what the list allows, and its log stays in its folder."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jupyterhub4family.common.errors import UsageError  # noqa: E402
-from jupyterhub4family.common.paths import MEMBER_LOGS  # noqa: E402
-from jupyterhub4family.user.server import HUB_VARIABLES, log_path, server_environment  # noqa: E402
-from tests.unit.helpers import account  # noqa: E402
-from tests.unit.properties import thorough  # noqa: E402
+from jupyterhub4family.common.errors import UsageError
+from jupyterhub4family.common.paths import MEMBER_LOGS
+from jupyterhub4family.user.server import HUB_VARIABLES, log_path, server_environment
+from tests.unit.helpers import account
+from tests.unit.properties import thorough
 
-KEYS = st.sampled_from(sorted(HUB_VARIABLES)) | st.text() | st.sampled_from(["PATH", "HOME", "LD_PRELOAD", "PYTHONPATH"])
+KEYS = (
+    st.sampled_from(sorted(HUB_VARIABLES)) | st.text() | st.sampled_from(["PATH", "HOME", "LD_PRELOAD", "PYTHONPATH"])
+)
 MEMBER = account(home=Path("/home/anna"))
 BASICS = server_environment(MEMBER, {})
 

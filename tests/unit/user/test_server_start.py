@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from jupyterhub4family.common import uv
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
 from jupyterhub4family.common.processes import SERVER_MARKER, is_running, start_time
@@ -184,6 +185,7 @@ def test_a_program_that_ends_at_once_was_started_all_the_same(starter: Starter) 
 def member(starter: Starter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pwd.struct_passwd:
     """A member whose environment holds a program that reports."""
     monkeypatch.setattr(server, "LOCALE_FILE", tmp_path / "none")
+    monkeypatch.setattr(uv, "MACHINE_ENVIRONMENT", tmp_path / "none")
     bin_folder = starter.home / MEMBER_ENVIRONMENT / "bin"
     write_program(bin_folder / "jupyterhub-singleuser", PROGRAM, interpreter="/nowhere/python")
     write_program(bin_folder / "python", 'exec /usr/bin/env python3 "$@"', interpreter="/bin/sh")
