@@ -62,9 +62,7 @@ def test_the_first_day(new_machine: NewMachine, chromium: Browser) -> None:
     _run_a_cell(page)
     picture(page, "notebook")
 
-    page.goto(f"http://{machine.ip}:8000/hub/home")
-    page.fill(".new-server-name", "school")
-    page.click(".new-server-btn")
+    page.goto(f"http://{machine.ip}:8000/hub/spawn/alice/school")
     page.wait_for_url(re.compile("/user/alice/school/lab"), timeout=LATER)
     page.goto(f"http://{machine.ip}:8000/hub/home")
     expect(page.get_by_text("school").first).to_be_visible()

@@ -20,14 +20,14 @@ def test_two_named_servers_side_by_side(new_machine: NewMachine) -> None:
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         alice.start_server("school")
-        alice.start_server("music & più")
-        school, music = alice.kernel("school"), alice.kernel("music & più")
+        alice.start_server("music-2")
+        school, music = alice.kernel("school"), alice.kernel("music-2")
         school.execute("x = 'school'")
         music.execute("x = 'music'")
-        assert set(alice.servers()) == {"school", "music & più"}
+        assert set(alice.servers()) == {"school", "music-2"}
         alice.stop_server("school")
         assert music.execute("x") == "'music'"
-        assert "music & più" in alice.servers()
+        assert "music-2" in alice.servers()
         logs = machine.run("ls ~alice/.local/state/jupyterhub4family/").split("\n")
         assert "server-school.log" in logs
         # Nothing of the stopped server is left, nothing of the mediator stays beside the other one.

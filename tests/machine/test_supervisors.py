@@ -56,6 +56,8 @@ def test_screen_brings_back_what_dies(new_machine: NewMachine, victim: str) -> N
     took = machine.wait(f"! kill -0 {pid} 2>/dev/null && {HEALTHY}", timeout=30)
     assert took < 6, took
     pid = hub_pid(machine) if victim == "hub" else proxy_pid(machine)
+    # Without its screen the proxy is away until cron comes; a hub that asks it something just then says so.
+    machine.expect_log("Repeated api_request to proxy path")
     machine.run(f"pkill -9 -u jupyterhub -f -- '[S]CREEN -dmS {victim}'")
     machine.wait(f"! kill -0 {pid} 2>/dev/null && {HEALTHY}", timeout=CRON_PATIENCE)
     sessions = machine.run("screen -ls || true", user="jupyterhub")
@@ -66,7 +68,7 @@ def test_screen_shows_the_live_log(new_machine: NewMachine) -> None:
     machine = ready(new_machine("bookworm", layer="installed", init="sysvinit"))
     machine.run("curl -s http://127.0.0.1:8000/hub/login-of-this-test >/dev/null")
     # What `sudo -iu jupyterhub` and `screen -r hub` show, attached in a terminal of its own.
-    attach = "script -qec 'screen -r hub' /dev/null >/tmp/shown 2>&1"
+    attach = "TERM=xterm script -qec 'screen -r hub' /dev/null >/tmp/shown 2>&1"
     shown = machine.run(f"{attach} & sleep 2; screen -S hub -X detach; wait; cat /tmp/shown", user="jupyterhub")
     assert "login-of-this-test" in shown
     assert "login-of-this-test" in machine.run("jupyterhub4family logs hub")

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT, MEMBER_LOGS
-from jupyterhub4family.common.uv import machine_settings
+from jupyterhub4family.common.uv import TRUST_STORE, machine_settings
 
 #: What JupyterHub tells a single-user server (jupyterhub.spawner.Spawner.get_env, versions 5 and 6). Anything else
 #: that the hub sends is dropped: PATH, HOME, LD_*, PYTHON* and the paths of Jupyter's own settings above all.
@@ -77,6 +77,9 @@ def server_environment(member: pwd.struct_passwd, untrusted_variables: Mapping[s
         "SHELL": member.pw_shell or "/bin/sh",
         "PATH": f"{environment}/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
         "VIRTUAL_ENV": str(environment),
+        # Debian's trust store, as everywhere: it knows the certificate of a filtering proxy, pip's own does not.
+        "PIP_CERT": str(TRUST_STORE),
+        "UV_SYSTEM_CERTS": "1",
         # A machine behind a proxy: pip in a notebook needs it, too.
         **machine_settings(),
         **_locale(),

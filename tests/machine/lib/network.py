@@ -35,6 +35,11 @@ table ip {TABLE} {{
 """
 
 
+def _hardware_address(number: int) -> str:
+    """Return the link address of the machine with this number, locally administered."""
+    return f"02:4a:34:66:00:{number:02x}"
+
+
 def address(number: int) -> str:
     """Return the address of the machine with this number."""
     return f"{PREFIX}.{number}"
@@ -43,7 +48,9 @@ def address(number: int) -> str:
 def ensure() -> None:
     """Create what is missing of the bridge and the rules."""
     if not Path(f"/sys/class/net/{BRIDGE}").exists():
-        host("ip", "link", "add", BRIDGE, "type", "bridge")
+        # An address of its own: else the bridge takes that of a machine, another one whenever machines come and go,
+        # and whoever has remembered it sends into the void for some seconds.
+        host("ip", "link", "add", BRIDGE, "address", _hardware_address(1), "type", "bridge")
     # Repeated each time: a run killed half-way may have left a bridge without an address.
     host("ip", "addr", "replace", f"{GATEWAY}/24", "dev", BRIDGE)
     host("ip", "link", "set", BRIDGE, "up")
@@ -70,7 +77,9 @@ def add_namespace(name: str, number: int) -> Path:
     """
     drop_namespace(name)
     host("ip", "netns", "add", name)
-    host("ip", "link", "add", _cable(name), "type", "veth", "peer", "name", "host0", "netns", name)
+    # The same number has the same hardware address: the host may remember it from the machine before.
+    peer = ("peer", "name", "host0", "address", _hardware_address(number), "netns", name)
+    host("ip", "link", "add", _cable(name), "type", "veth", *peer)
     host("ip", "link", "set", _cable(name), "master", BRIDGE, "up")
     inside = ("ip", "-n", name)
     host(*inside, "link", "set", "lo", "up")
