@@ -81,6 +81,8 @@ def test_the_first_day(new_machine: NewMachine, chromium: Browser) -> None:
 def _run_a_cell(page: Page) -> None:
     page.click(".jp-LauncherCard[data-category=Notebook]")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell .cm-content", timeout=LATER)
+    # A cell that is run before the kernel is there may be forgotten by the page.
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=LATER)
     page.click(".jp-Notebook .jp-CodeCell .cm-content")
     page.keyboard.type("sum(range(10))")
     page.keyboard.press("Shift+Enter")

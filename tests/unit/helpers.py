@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import inspect
 import os
 import pwd
 import socket
@@ -108,8 +109,32 @@ def run_python(code: str, *words: str, interpreter: tuple[str, ...] = PYTHON) ->
 
 
 def with_our_package(code: str) -> str:
-    """`code` as a program that finds our package, also in an isolated interpreter."""
-    return f"import sys\nsys.dont_write_bytecode = True\nsys.path.insert(0, {str(SRC)!r})\n{textwrap.dedent(code)}"
+    """`code` as a program that finds our package, also in an isolated interpreter, and nothing of an installed one."""
+    return "\n".join(
+        (
+            "import sys",
+            "sys.dont_write_bytecode = True",
+            f"sys.path.insert(0, {str(SRC)!r})",
+            inspect.getsource(leave_the_machine_alone),
+            "leave_the_machine_alone()",
+            textwrap.dedent(code),
+        )
+    )
+
+
+def leave_the_machine_alone() -> None:
+    """Point all folders of the service and of its settings to nowhere, before anything of ours has read them.
+
+    The machine that runs the tests may have the package installed, and a test that forgets to replace one such
+    folder would act on the real service, as one once did. Also sent to other interpreters, so it needs nothing.
+    """
+    import pathlib
+
+    from jupyterhub4family.common import paths
+
+    for name, path in list(vars(paths).items()):
+        if isinstance(path, pathlib.Path) and str(path).startswith(("/var/", "/etc/", "/run/")):
+            setattr(paths, name, pathlib.Path(f"/nonexistent{path}"))
 
 
 def free_port() -> int:

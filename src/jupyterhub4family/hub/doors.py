@@ -14,6 +14,8 @@ from jupyterhub4family.common.programs import last_lines, plain_environment
 
 #: Bytes of one answer line at most.
 LINE_LIMIT = 1024 * 1024
+#: Seconds that a program which was told to end gets for it.
+FAREWELL = 2.0
 
 
 class DoorError(FamilyError):
@@ -69,6 +71,9 @@ async def ask(
             # sudo passes SIGTERM on to what it runs; as another account we cannot do that ourselves.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 process.terminate()
+            # Seen to its end: a hub that stops just now would else complain about a loop that is closed.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(process.wait(), FAREWELL)
     if not answer.get("ok"):
         raise DoorError(str(answer.get("error", "no reason was given")), str(answer.get("hint", "")))
     return answer
