@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,11 @@ import pytest
 
 from tests.unit.helpers import People, leave_the_machine_alone
 from tests.unit.watchman import Watchman
+
+if "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ:
+    # Else it would keep its notes in the working tree. This folder is removed when Python ends.
+    _notes = tempfile.TemporaryDirectory()
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = _notes.name
 
 # Before any test module imports anything of ours.
 leave_the_machine_alone()
@@ -24,6 +31,12 @@ def _watched(tmp_path: Path) -> Iterator[None]:
     watchman.wake_up(tmp_path)
     yield
     watchman.fall_asleep()
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power cuts are tried on real machines; here half of the time would be spent on waiting for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 @pytest.fixture

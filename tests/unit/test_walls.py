@@ -113,15 +113,15 @@ def holes(source: str, room: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_no_module_reaches_where_it_must_not(module: Path) -> None:
-    assert holes(module.read_text("utf-8"), room_of(module)) == []
+def test_no_module_reaches_where_it_must_not() -> None:
+    found = {name_of(module): holes(module.read_text("utf-8"), room_of(module)) for module in MODULES}
+    assert {name: names for name, names in found.items() if names} == {}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_every_module_begins_with_the_identity_that_runs_it(module: Path) -> None:
-    docstring = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
-    assert docstring.startswith(IDENTITIES[room_of(module)])
+def test_every_module_begins_with_the_identity_that_runs_it() -> None:
+    for module in MODULES:
+        docstring = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
+        assert docstring.startswith(IDENTITIES[room_of(module)]), name_of(module)
 
 
 def test_there_is_no_room_without_walls() -> None:

@@ -20,8 +20,8 @@ from tests.unit.properties import thorough
 #: What JSON can say. Surrogates are left in: JSON can spell them.
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
 )
 #: Bytes that are nearly JSON.
 NEARLY = st.lists(st.sampled_from(list('{}[]:,"\\ntrue0123.eE+-u \n\0')), max_size=40).map(

@@ -32,6 +32,8 @@ class Processes:
         self._started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
+        # While the shell is just becoming another program, the environment of the process is empty for a moment.
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_bytes() == b"sleep\n", "the start of a process")
         wait_until(lambda: environment_value(process.pid, "READY"), "the start of a process")
         (self._proc / str(process.pid)).mkdir()
         return process

@@ -37,10 +37,11 @@ def no_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "locale"
 
 
-@pytest.mark.parametrize("name", [*DANGEROUS, "", "=", "A=B"])
-def test_a_dangerous_variable_makes_no_difference(no_locale: Path, name: str) -> None:
+def test_a_dangerous_variable_makes_no_difference(no_locale: Path) -> None:
     member = account()
-    assert server_environment(member, {name: "/tmp/bad"}) == server_environment(member, {})
+    untouched = server_environment(member, {})
+    for name in (*DANGEROUS, "", "=", "A=B"):
+        assert server_environment(member, {name: "/tmp/bad"}) == untouched, name
 
 
 def test_what_the_hub_has_to_say_is_passed_on(no_locale: Path) -> None:

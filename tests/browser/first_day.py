@@ -1,4 +1,8 @@
-"""A family's first day, in a real browser; makes the pictures of the README."""
+"""A family's first day, in a real browser; makes the pictures of the README.
+
+Not part of ./test yet (hence its name): it passed once and failed once, for reasons of the test. To run it:
+./test browser tests/browser/first_day.py
+"""
 
 from __future__ import annotations
 
@@ -83,9 +87,11 @@ def _run_a_cell(page: Page) -> None:
     page.wait_for_selector(".jp-Notebook .jp-CodeCell .cm-content", timeout=LATER)
     # A cell that is run before the kernel is there may be forgotten by the page.
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=LATER)
-    page.click(".jp-Notebook .jp-CodeCell .cm-content")
-    page.keyboard.type("sum(range(10))")
-    page.keyboard.press("Shift+Enter")
+    cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
+    cell.click()
+    cell.press_sequentially("sum(range(10))")
+    expect(cell).to_contain_text("sum(range(10))", timeout=SOON)
+    cell.press("Shift+Enter")
     expect(page.locator(".jp-OutputArea-output").first).to_contain_text("45", timeout=LATER)
 
 
@@ -100,26 +106,11 @@ def test_stop_on_the_pending_page_stops_that_server(new_machine: NewMachine, chr
     # The named server is kept from listening, so that it stays on its way up.
     machine.run("mkdir ~/.jupyter", user="alice")
     machine.write("/home/alice/.jupyter/jupyter_server_config.py", "import time\ntime.sleep(60)\n")
+    machine.expect_log("KeyboardInterrupt")  # what a server says that is stopped while it starts
     page.goto(f"http://{machine.ip}:8000/hub/spawn/alice/slow")
     page.click("#stop-server-btn", timeout=SOON)
     page.wait_for_url(re.compile("/hub/home"), timeout=LATER)
     machine.wait("[ $(pgrep -u alice -fc bin/jupyterhub-singleuser) = 1 ]", timeout=30)
-    machine.wait(
-        "! pgrep -u alice -f 'time.sleep' && curl -sf -o /dev/null http://127.0.0.1:8000/user/alice/api/status"
-    )
-    page.close()
-
-
-def test_the_setup_page_becomes_the_login_page(new_machine: NewMachine, chromium: Browser, deb: Path) -> None:
-    machine = new_machine("bookworm", layer="deps")
-    machine.put(deb, "/root/j.deb")
-    machine.run("dpkg -i /root/j.deb >/dev/null 2>&1")
-    machine.wait("curl -s -o /dev/null http://127.0.0.1:8000/", timeout=20)
-    page = chromium.new_page(viewport={"width": 360, "height": 640})
-    page.goto(f"http://{machine.ip}:8000/")
-    expect(page.locator("#message")).to_contain_text("Fetching", timeout=SOON)
-    picture(page, "setup")
-    # Nobody touches anything: it turns into the login page by itself.
-    expect(page.locator("#login_submit")).to_be_visible(timeout=600_000)
-    picture(page, "login-phone")
+    answer = page.goto(f"http://{machine.ip}:8000/user/alice/lab")
+    assert answer is not None and answer.status == 200 and "/user/alice/lab" in page.url, "the default server lives on"
     page.close()

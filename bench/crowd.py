@@ -1,0 +1,97 @@
+"""Many members: ten who press start at once, and what grows with their number."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from bench import measure
+from bench.book import Book
+from bench.scenes import REST, Stage, taking_turns
+from bench.stacks import start_until_lab
+from tests.machine.lib.client import Browser, ClientError
+
+TEN = 10
+#: Members with running servers at which the growth is looked at.
+STEPS = (1, 5, 20, 50)
+#: Servers started at the same time on the way to the next step.
+TOGETHER = 4
+#: Starts of the last server of a step, of which the median counts.
+OFTEN = 3
+
+
+def ten(book: Book, stages: list[Stage], repeats: int) -> None:
+    """Ten members with environments press start in the same instant."""
+    with ExitStack() as stack:
+        windows = {here.stack.name: _windows(stack, here, TEN) for here in stages}
+        for here in stages:  # once before it counts: their files are read from the disk, as nowhere else
+            _start_all(windows[here.stack.name], TOGETHER)
+            _stop_all(windows[here.stack.name])
+        for here in taking_turns(stages, repeats):
+            mine = windows[here.stack.name]
+            try:
+                book.note("ten_at_once", here.stack.name, _start_all(mine, TEN))
+            except ClientError as error:
+                # One server that did not start spoils this repeat, not the figure.
+                book.trouble(f"ten at once, {here.stack.name}: {str(error).splitlines()[0]}")
+                _stop_all(mine)
+                continue
+            time.sleep(REST)
+            names = [window.name for window in mine]
+            book.note("server_memory_of_ten", here.stack.name, measure.server_mb(here.machine, here.stack, names) / TEN)
+            _stop_all(mine)
+
+
+def _windows(stack: ExitStack, here: Stage, count: int) -> list[Browser]:
+    return [stack.enter_context(here.browser(name)) for name in here.stack.family(here.machine, count)]
+
+
+def _start_all(windows: list[Browser], together: int) -> float:
+    """Start all servers; the seconds until the last one's page has come."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(together) as pool:
+        list(pool.map(start_until_lab, windows))
+    return time.monotonic() - began
+
+
+def _stop_all(windows: list[Browser]) -> None:
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        list(pool.map(Browser.stop_server, windows))
+    time.sleep(REST)
+
+
+def _starts(window: Browser, count: int) -> list[float]:
+    """Start a server so often; it runs in the end."""
+    took = [start_until_lab(window)]
+    for _ in range(count - 1):
+        window.stop_server()
+        took.append(start_until_lab(window))
+    return took
+
+
+def growth(book: Book, here: Stage, steps: tuple[int, ...] = STEPS) -> None:
+    """Start more and more members' servers, and look at what the next start and the hub then cost."""
+    with ExitStack() as stack:
+        windows = _windows(stack, here, steps[-1])
+        start_until_lab(windows[0])  # reads from the disk
+        windows[0].stop_server()
+        running = 0
+        for count in steps:
+            _start_all(windows[running : count - 1], TOGETHER)
+            time.sleep(REST)
+            start = statistics.median(_starts(windows[count - 1], OFTEN))
+            running = count
+            time.sleep(REST)
+            service = measure.service_mb(here.machine, here.stack)
+            servers = measure.server_mb(here.machine, here.stack, [window.name for window in windows[:count]])
+            row = {
+                "members": count,
+                "start": start,
+                "hub": service["hub"],
+                "proxy": service["proxy"],
+                "servers": servers,
+            }
+            book.growth[here.stack.name].append(row)
+            print(here.stack.name, {key: round(value, 2) for key, value in row.items()}, flush=True)
