@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.user.template import Home, make_template
+from tests.unit.user.template import TEMPLATE_ID, Home, make_template
 
 
 @pytest.fixture(scope="module")
 def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `env` of a template; nobody may change it."""
-    return make_template(tmp_path_factory.mktemp("template") / "made")
+    return make_template(tmp_path_factory.mktemp("template") / TEMPLATE_ID)
 
 
 @pytest.fixture

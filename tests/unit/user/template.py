@@ -20,12 +20,15 @@ MODULES = """
     jupyterhub/__init__ jupyterhub/singleuser/__init__ jupyterhub/singleuser/app jupyterlab/__init__ jupyterlab/labapp
     notebook/__init__ notebook/app ipykernel/__init__ ipykernel/kernelapp pip/__init__
 """.split()
+TEMPLATE_ID = "py3.11-aaaaaaaaaaaa"
 PACKAGES = {"jupyterhub": "6.1.1", "jupyterlab": "4.6.6", "notebook": "7.6.5", "ipykernel": "7.0", "pip": "26.0"}
 
 
 def make_template(folder: Path) -> Path:
     """A template as the service builds one; returns its `env`."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "env")], check=True, timeout=60)
+    for name in ("activate", "activate.csh", "activate.fish", "Activate.ps1"):
+        (folder / "env" / "bin" / name).unlink()
     site = site_of(folder / "env")
     for name in MODULES:
         (site / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +96,7 @@ class Home:
         self.uv_log = folder / "uv.log"
         self.events: list[tuple[int, str]] = []
         (self.service / "templates").mkdir(parents=True)
-        shutil.copytree(template.parent, self.service / "templates" / "py3.11-aaaaaaaaaaaa", symlinks=True)
-        self.point("py3.11-aaaaaaaaaaaa")
+        self.point(str(template.parent))
         for module in (copying, environment):
             monkeypatch.setattr(module, "CURRENT_TEMPLATE", self.service / "templates" / "current")
             monkeypatch.setattr(module, "CURRENT_RELEASE", self.service / "releases" / "current")
@@ -109,6 +111,12 @@ class Home:
         link = self.service / "templates" / "current"
         link.unlink(missing_ok=True)
         link.symlink_to(name)
+
+    def own_template(self) -> Path:
+        """The template, for a test that changes it: the other one is everybody's."""
+        shutil.copytree(self.template.parent, self.service / "templates" / TEMPLATE_ID, symlinks=True)
+        self.point(TEMPLATE_ID)
+        return self.template
 
     def new_template(self, name: str = "py3.11-bbbbbbbbbbbb") -> None:
         """The service has built another one, with a newer JupyterLab."""

@@ -15,7 +15,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.programs import Finished, ProgramError
 from jupyterhub4family.user import copying
 from tests.unit.helpers import must_not_be_called
-from tests.unit.user.template import Home
+from tests.unit.user.template import TEMPLATE_ID, Home
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def nobody(_percent: int, _message: str) -> None:
 
 
 def test_a_copy_is_faithful(home: Home, target: Path) -> None:
-    program = home.template / "bin" / "jupyterhub-singleuser"
+    program = home.own_template() / "bin" / "jupyterhub-singleuser"
     os.utime(program, (1_000_000_000, 1_000_000_000))
     assert copying.copy_template(target, nobody) == copying.COPY
     copy = target / "bin" / "jupyterhub-singleuser"
@@ -201,8 +201,8 @@ def test_without_a_network_either_there_is_a_sentence(
 
 
 def test_the_id_of_the_template(home: Home) -> None:
-    assert copying.template_id() == "py3.11-aaaaaaaaaaaa"
-    (home.template / "bin" / "python").unlink()
+    assert copying.template_id() == TEMPLATE_ID
+    (home.own_template() / "bin" / "python").unlink()
     assert copying.template_id() == ""
     home.point("nowhere")
     assert copying.template_id() == ""

@@ -15,7 +15,7 @@ from tests.unit.user.template import Home, add_package, site_of
 @pytest.fixture
 def env(home: Home) -> Path:
     """A venv that a test may change."""
-    return home.template
+    return home.own_template()
 
 
 def test_names_are_those_of_pypi(env: Path) -> None:
@@ -70,7 +70,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a module without a package": lambda env: (site_of(env) / "mine.py").touch(),
     "a path file": lambda env: (site_of(env) / "editable.pth").touch(),
     "a program": lambda env: (env / "bin" / "black").touch(),
-    "a program removed": lambda env: (env / "bin" / "activate").unlink(),
+    "a program removed": lambda env: (env / "bin" / "jupyterhub-singleuser").unlink(),
     "all programs removed": lambda env: shutil.rmtree(env / "bin"),
 }
 
