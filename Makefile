@@ -4,6 +4,8 @@
 DESTDIR =
 LIBRARY = $(DESTDIR)/usr/lib/jupyterhub4family
 SHARE = $(DESTDIR)/usr/share/jupyterhub4family
+LANGUAGES = de
+CATALOGUE = LC_MESSAGES/jupyterhub4family
 FILES = $(shell cd data && find . -type f)
 
 all clean:
@@ -20,11 +22,16 @@ install:
 	set -e; find locks -name '*.txt' -o -name '*.json' | while read -r file; do \
 	    install -D -m 0644 "$$file" "$(SHARE)/$$file"; \
 	done
+	set -e; cd locale; for language in $(LANGUAGES); do \
+	    mkdir -p $(DESTDIR)/usr/share/locale/$$language/LC_MESSAGES; \
+	    msgfmt -o $(DESTDIR)/usr/share/locale/$$language/$(CATALOGUE).mo $$language/$(CATALOGUE).po; \
+	done
 	ln -sf jupyterhub4family $(DESTDIR)/usr/bin/jh4f
 
 # Only for an installation without the .deb: takes the files away again.
 uninstall:
 	set -e; cd data; for file in $(FILES); do rm -f "$(DESTDIR)/$$file"; done
+	rm -f $(foreach language,$(LANGUAGES),$(DESTDIR)/usr/share/locale/$(language)/$(CATALOGUE).mo)
 	rm -rf $(LIBRARY) $(SHARE) $(DESTDIR)/usr/bin/jh4f
 
 .PHONY: all clean install uninstall

@@ -243,7 +243,7 @@ def test_without_the_deb(new_machine: NewMachine) -> None:
     machine.wait_http("/hub/login", timeout=60)
     machine.run("/usr/lib/jupyterhub4family/setup remove --disable")
     machine.run("cd /root/clone && sh debian/jupyterhub4family.postrm purge && make uninstall")
-    machine.run("userdel -r alice; apt-get purge -y make >/dev/null 2>&1")
+    machine.run("userdel -r alice; apt-get purge -y --autoremove make gettext >/dev/null 2>&1")
     difference = [line for line in before.difference(snapshot(machine)).splitlines() if "/home/alice" not in line]
     assert difference == [], difference
 

@@ -67,6 +67,7 @@ class Machine(Inside):
         self._disk.create()
         if self._netns is None:
             self._netns = network.add_namespace(self.name, self._lease.number)
+        network.configure(self.name, self._lease.number)
         (self.directory / "resolv.conf").write_text(network.resolv_conf())
         self._nspawn = self._spawn()
         end = time.monotonic() + timeout

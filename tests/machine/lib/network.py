@@ -71,22 +71,23 @@ def remove() -> None:
 
 
 def add_namespace(name: str, number: int) -> Path:
-    """Make the machine's network, with its cable plugged in, before the machine itself exists.
-
-    The address is there from the first instant of the boot, and the network outlives a reboot.
-    """
+    """Make the machine's network, with its cable plugged in, before the machine itself exists; it outlives a reboot."""
     drop_namespace(name)
     host("ip", "netns", "add", name)
     # The same number has the same hardware address: the host may remember it from the machine before.
     peer = ("peer", "name", "host0", "address", _hardware_address(number), "netns", name)
     host("ip", "link", "add", _cable(name), "type", "veth", *peer)
     host("ip", "link", "set", _cable(name), "master", BRIDGE, "up")
+    return Path("/run/netns") / name
+
+
+def configure(name: str, number: int) -> None:
+    """Give the machine its address and route, before each boot: sysvinit takes interfaces down when it reboots."""
     inside = ("ip", "-n", name)
     host(*inside, "link", "set", "lo", "up")
-    host(*inside, "addr", "add", f"{address(number)}/24", "dev", "host0")
+    host(*inside, "addr", "replace", f"{address(number)}/24", "dev", "host0")
     host(*inside, "link", "set", "host0", "up")
-    host(*inside, "route", "add", "default", "via", GATEWAY)
-    return Path("/run/netns") / name
+    host(*inside, "route", "replace", "default", "via", GATEWAY)
 
 
 def drop_namespace(name: str) -> None:

@@ -1,0 +1,117 @@
+"""Any identity: sentences for people, in the language of whoever reads them.
+
+`_("{name} is now a member", name=name)` gives a `Message`: a string in the process's own language that remembers
+what it was made of, so that it can cross a door as JSON and be told again in the language of a browser.
+The catalogue is gettext's (locale/, kept by tools/messages); English is the language of the source.
+"""
+
+from __future__ import annotations
+
+import functools
+import gettext
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+DOMAIN = "jupyterhub4family"
+LOCALES = Path("/usr/share/locale")
+#: The first one is what the source speaks.
+LANGUAGES = ("en", "de")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+class Message(str):
+    """A sentence in the process's language; `id` is its English original with {placeholders}, `values` fill them."""
+
+    id: str
+    values: dict[str, Any]
+
+    def __new__(cls, text: str, id: str, values: Mapping[str, Any]) -> Message:
+        """A message that reads `text` here."""
+        message = super().__new__(cls, text)
+        message.id, message.values = id, dict(values)
+        return message
+
+    def __reduce__(self) -> Any:
+        """What copy and pickle need."""
+        return Message, (str(self), self.id, self.values)
+
+
+def _(id: str, /, **values: Any) -> Message:
+    """The sentence `id` in the process's language, its {placeholders} filled with `values`."""
+    return Message(_filled(catalogue(process_language()).gettext(id), id, values), id, values)
+
+
+def N_(id: str) -> str:
+    """Mark a sentence for the catalogue without translating it yet: `_(CONSTANT)` does that where it is used."""
+    return id
+
+
+def ngettext(one: str, many: str, count: int, /, **values: Any) -> str:
+    """The sentence for `count` things, in the process's language; {count} stands for the number."""
+    chosen = catalogue(process_language()).ngettext(one, many, count)
+    return _filled(chosen, one if count == 1 else many, {"count": count, **values})
+
+
+def translated(message: str, language: str) -> str:
+    """The same sentence in `language`; a plain string, which nobody has translated, stays as it is."""
+    if not isinstance(message, Message):
+        return message
+    values = {
+        key: translated(value, language) if isinstance(value, str) else value for key, value in message.values.items()
+    }
+    return _filled(catalogue(language).gettext(message.id), message.id, values)
+
+
+def to_json(message: str) -> Any:
+    """What goes through a door: a plain string as it is, a Message with what it was made of."""
+    if not isinstance(message, Message):
+        return str(message)
+    values = {key: to_json(value) if isinstance(value, str) else value for key, value in message.values.items()}
+    return {"text": str(message), "id": message.id, "values": values}
+
+
+def from_json(untrusted: Any) -> str:
+    """The other end of `to_json`, in this process's language; whatever is not understood becomes plain text."""
+    if not isinstance(untrusted, dict):
+        return "" if untrusted is None else str(untrusted)
+    identifier, values = untrusted.get("id"), untrusted.get("values")
+    if not isinstance(identifier, str) or not isinstance(values, dict):
+        return str(untrusted.get("text", ""))
+    plain = {str(key): from_json(value) if isinstance(value, (dict, str)) else value for key, value in values.items()}
+    return Message(_filled(catalogue(process_language()).gettext(identifier), identifier, plain), identifier, plain)
+
+
+def process_language() -> str:
+    """The language of whoever started this process (LANGUAGE, LC_ALL, LC_MESSAGES, LANG); English if we lack it."""
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    # As in gettext: LANGUAGE counts only when the locale is not plain C.
+    wishes = os.environ.get("LANGUAGE", "").split(":") if locale.partition(".")[0] not in ("", "C", "POSIX") else []
+    return best_language([*wishes, locale])
+
+
+def best_language(wishes: list[str]) -> str:
+    """The first of `wishes` (such as `de_AT.UTF-8` or `de-AT`) that we speak; English if there is none."""
+    for wish in wishes:
+        code = wish.replace("-", "_").partition("_")[0].partition(".")[0].lower()
+        if code in LANGUAGES:
+            return code
+    return LANGUAGES[0]
+
+
+@functools.cache
+def catalogue(language: str) -> gettext.NullTranslations:
+    """The translations into `language`; the originals where a catalogue is missing."""
+    return gettext.translation(DOMAIN, str(LOCALES), [language], fallback=True)
+
+
+def _filled(text: str, original: str, values: Mapping[str, Any]) -> str:
+    """`text` with its {placeholders} filled; a translation with a wrong placeholder gives way to the original.
+
+    Not str.format: what comes through a door could ask that for attributes, or for a width of a gigabyte.
+    """
+    names = set(_PLACEHOLDER.findall(text))
+    chosen = text if names <= values.keys() else original
+    return _PLACEHOLDER.sub(lambda found: str(values.get(found[1], found[0])), chosen)
