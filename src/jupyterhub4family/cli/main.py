@@ -9,6 +9,7 @@ from typing import Optional
 
 from jupyterhub4family import __version__
 from jupyterhub4family.cli import control, env, logs, members, status
+from jupyterhub4family.common.arguments import translate_argparse
 
 EPILOG = "Exit status: 0 done, 2 wrong words, 3 refused, 4 no right to do this, 6 not running; more in the manual."
 
@@ -21,6 +22,7 @@ def main(words: Optional[Sequence[str]] = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
+    translate_argparse()
     parser = argparse.ArgumentParser(
         prog="jupyterhub4family", description="JupyterHub for the family on this machine.", epilog=EPILOG
     )
