@@ -37,6 +37,12 @@ class Settings:
     proxy_api_port: int = 8001
     #: Seconds a server may take from its start until it listens.
     start_timeout: int = 300
+    #: Whether the portal speaks HTTPS.
+    https: bool = True
+    #: Whether it may go without although everybody at home can reach it.
+    allow_plain_http: bool = False
+    #: Further names and addresses that its certificate shall be good for.
+    extra_names: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def bind_address(self) -> str:
@@ -70,9 +76,9 @@ def parse_settings(untrusted: Mapping[Any, Any], source: str) -> Settings:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)[0]
             raise ConfigurationError(f"{source}: unknown key {key!r}", f"the nearest known key is {near!r}")
-        wanted = type(fields[key].default)
+        wanted = type(getattr(Settings(), key))
         if type(value) is not wanted:
-            kind = "a whole number" if wanted is int else "a word"
+            kind = {int: "a whole number", bool: "true or false", list: "a list of words"}.get(wanted, "a word")
             raise ConfigurationError(f"{source}: {key} must be {kind}, not {value!r}")
     settings = Settings(**untrusted)
     _check_values(settings, source)
@@ -87,6 +93,11 @@ def _check_values(settings: Settings, source: str) -> None:
             raise ConfigurationError(f"{source}: {key} must lie between 1024 and 65535, not {number}")
     if len(set(ports.values())) < len(ports):
         raise ConfigurationError(f"{source}: {', '.join(ports)} must be three different numbers")
+    if settings.listen == "lan" and not settings.https and not settings.allow_plain_http:
+        raise ConfigurationError(
+            f"{source}: without HTTPS everybody at home could read along, passwords, too",
+            "keep https: true, or set listen: local",
+        )
     if not 10 <= settings.start_timeout <= 3600:
         raise ConfigurationError(f"{source}: start_timeout must lie between 10 and 3600 seconds")
     for key, choices in (("listen", LISTEN_CHOICES), ("supervisor", SUPERVISORS)):

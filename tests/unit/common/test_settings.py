@@ -35,8 +35,9 @@ def test_the_defaults_are_valid() -> None:
 
 def test_every_key_can_be_set(tmp_path: Path) -> None:
     text = "port: 9000\nlisten: local\nsupervisor: cron\nhub_port: 9001\nproxy_api_port: 9002\nstart_timeout: 300\n"
+    text += "https: false\nallow_plain_http: true\nextra_names: [a]\n"
     settings = load(tmp_path, text)
-    assert settings == Settings(9000, "local", "cron", 9001, 9002, 300)
+    assert settings == Settings(9000, "local", "cron", 9001, 9002, 300, False, True, ["a"])
     assert len(text.splitlines()) == len(dataclasses.fields(Settings)), "a new key is missing in this test"
 
 
