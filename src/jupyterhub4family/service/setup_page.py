@@ -186,8 +186,7 @@ def asked_host(untrusted: str) -> tuple[str, int]:
 
 def settings_language(settings: Settings) -> str:
     """The language that the family has chosen for everybody; "" if each browser is to have its own."""
-    chosen = getattr(settings, "language", "auto")
-    return chosen if chosen in LANGUAGES else ""
+    return settings.language if settings.language in LANGUAGES else ""
 
 
 class _Handler(BaseHTTPRequestHandler):
