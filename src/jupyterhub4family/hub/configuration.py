@@ -9,7 +9,7 @@ from typing import Any
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP
 from jupyterhub4family.common.errors import ConfigurationError
-from jupyterhub4family.common.paths import EXPERT_DIRECTORY, MEDIATOR, SHARE, STATE
+from jupyterhub4family.common.paths import EXPERT_DIRECTORY, MEDIATOR, STATE
 from jupyterhub4family.common.settings import Settings, load_settings
 from jupyterhub4family.hub.startup import after_start
 from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, PROXY_TOKEN, ROUTES_TOKEN, ensure_token
@@ -26,6 +26,7 @@ def configure(config: Any) -> None:
     settings = load_settings()
     _connections(config, settings)
     _people(config)
+    _pages(config, settings)
     _servers(config, settings)
     _expert_files(config)
     after_start(settings)
@@ -38,8 +39,6 @@ def _connections(config: Any, settings: Settings) -> None:
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True
     config.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
-    # Pages of ours extend JupyterHub's of the same name.
-    config.JupyterHub.template_paths = [str(SHARE / "templates")]
     # Hub, proxy and servers are started and restarted independently of each other.
     config.JupyterHub.cleanup_proxy = False
     config.JupyterHub.cleanup_servers = False
@@ -69,6 +68,12 @@ def _people(config: Any) -> None:
         {"name": "routes", "services": ["routes"], "scopes": ["proxy"]},
         {"name": "membership", "services": ["membership"], "scopes": MEMBERSHIP_SCOPES},
     ]
+
+
+def _pages(config: Any, settings: Settings) -> None:
+    from jupyterhub4family.hub.pages import configure_pages
+
+    configure_pages(config, settings)
 
 
 def _servers(config: Any, settings: Settings) -> None:
