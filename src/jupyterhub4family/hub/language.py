@@ -19,6 +19,7 @@ OWN_NAMES = {"en": "English", "de": "Deutsch"}
 JUPYTERHUBS_SENTENCES = (
     N_("Invalid username or password"),
     N_("Login form invalid or expired. Try again."),
+    N_("No access to resources or resources not found"),
     N_("Error"),
     N_("JupyterHub requires JavaScript."),
     N_("Please enable it to proceed."),

@@ -66,7 +66,8 @@ def configure_pages(config: Any, settings: Settings) -> None:
         "servers_have_titles": jupyterhub.version_info[0] >= 6,
     }
     config.JupyterHub.extra_handlers = [
-        (r"/static/family/(.*)", CacheControlStaticFilesHandler, {"path": str(STATIC)}),
+        # Not below /static, which tornado serves before it asks anybody. Over plain HTTP the proxy passes /hub/trust*.
+        (r"/trust/static/(.*)", CacheControlStaticFilesHandler, {"path": str(STATIC)}),
         *trust.handlers(settings),
     ]
     _extend_every_page(settings.language)

@@ -4,6 +4,8 @@
 // -- every page ---------------------------------------------------------------------------------
 
 const language = document.documentElement.lang;
+// Whoever reads English may still count hours to 24.
+const region = navigator.languages.find((one) => one.startsWith(language)) || language;
 
 function onClick(selector, action) {
   document.querySelectorAll(selector).forEach((element) => element.addEventListener("click", () => action(element)));
@@ -20,7 +22,7 @@ document.querySelectorAll("time[datetime]").forEach((element) => {
   const moment = new Date(element.dateTime);
   const today = moment.toDateString() === new Date().toDateString();
   const style = today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" };
-  element.textContent = new Intl.DateTimeFormat(language, style).format(moment);
+  element.textContent = new Intl.DateTimeFormat(region, style).format(moment);
 });
 
 document.querySelectorAll("[data-reload-seconds]").forEach((element) => {
