@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common.errors import ConfigurationError
-from jupyterhub4family.common.settings import Settings, load_settings, parse_settings
+from jupyterhub4family.common.settings import KEYS, Settings, load_settings, parse_settings
 
 
 def load(tmp_path: Path, text: str) -> Settings:
@@ -34,9 +34,16 @@ def test_the_defaults_are_valid() -> None:
 
 
 def test_every_key_can_be_set(tmp_path: Path) -> None:
-    text = "port: 9000\nlisten: local\nsupervisor: cron\nhub_port: 9001\nproxy_api_port: 9002\nstart_timeout: 300\n"
+    text = (
+        "port: 9000\nlisten: local\nsupervisor: cron\nhub_port: 9001\nproxy_api_port: 9002\nstart_timeout: 300\n"
+        "https: false\nallow_plain_http: true\nextra_names: [nas, 192.168.1.5]\nfamily_name: The Millers\n"
+        "login_help: Ask Mum.\nlanguage: de\n"
+    )
     settings = load(tmp_path, text)
-    assert settings == Settings(9000, "local", "cron", 9001, 9002, 300)
+    names = ["nas", "192.168.1.5"]
+    assert settings == Settings(
+        9000, "local", "cron", 9001, 9002, 300, False, True, names, "The Millers", "Ask Mum.", "de"
+    )
     assert len(text.splitlines()) == len(dataclasses.fields(Settings)), "a new key is missing in this test"
 
 
@@ -80,18 +87,48 @@ def test_odd_keys_are_errors_and_no_tracebacks(tmp_path: Path, text: str) -> Non
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("port: '8000'", "port must be a whole number, not '8000'"),
-        ("port: 8000.0", "port must be a whole number, not 8000.0"),
-        ("port: true", "port must be a whole number, not True"),
-        ("port: null", "port must be a whole number, not None"),
-        ("port:", "port must be a whole number, not None"),
-        ("port: [8000]", r"port must be a whole number, not \[8000\]"),
+        ("port: 8000.0", "port must be a whole number from 1024 to 65535, not '8000.0'"),
+        ("port: true", "port must be a whole number .*, not 'true'"),
+        ("port: null", "port must be a whole number .*, not 'null'"),
+        ("port:", "port has no value; it must be a whole number"),
+        ("port: [8000]", r"port must be a whole number .*, not \['8000'\]"),
+        ("port: {a: 1}", "port must be a whole number from 1024 to 65535"),
+        ("port: !mine 8000", "port must be a whole number"),
         ("port: 8000x", "port must be a whole number"),
-        ("listen: 127", "listen must be a word, not 127"),
+        # YAML reads these as 2048, 8000, 8000, 8000, 8000 and 2026-11-23.
+        ("port: 04000", "port must be a whole number"),
+        ("port: 0x1f40", "port must be a whole number"),
+        ("port: 0o17500", "port must be a whole number"),
+        ("port: 8_000", "port must be a whole number"),
+        ("port: 2:13:20", "port must be a whole number"),
+        ("port: 2026-11-23", "port must be a whole number"),
+        ("port: ٨٠٠٠", "port must be a whole number"),
+        ("port: 99999999999999999999999999", "port must be a whole number"),
+        ("listen: 127", "listen must be one of lan, local, not '127'"),
         # YAML takes these for true and false.
-        ("listen: on", "listen must be a word, not True"),
-        ("supervisor: no", "supervisor must be a word, not False"),
+        ("listen: on", "listen must be one of lan, local, not 'on'"),
+        ("supervisor: no", "supervisor must be one of auto, systemd, cron, not 'no'"),
+        ("listen: [lan]", "listen must be one of"),
         ("start_timeout: 1e3", "start_timeout must be a whole number"),
+        ("https: 1", "https must be true or false, not '1'"),
+        ("https: maybe", "https must be true or false, not 'maybe'"),
+        ("https:", "https has no value"),
+        ("extra_names: nas", "extra_names must be a list of host names"),
+        ("extra_names: [nas, 'a b']", "extra_names: 'a b' is neither a host name nor an IP address"),
+        ("extra_names: [192.168.1.300]", "neither a host name nor an IP address"),
+        ("extra_names: ['*.home']", "neither a host name nor an IP address"),
+        ("extra_names: [-nas]", "neither a host name nor an IP address"),
+        ("extra_names: [nas.]", "neither a host name nor an IP address"),
+        ("extra_names: ['fe80::1%eth0']", "neither a host name nor an IP address"),
+        ("extra_names: [nas, nas]", "extra_names must be a list"),
+        ("extra_names: [[nas]]", "extra_names must be a list"),
+        ("family_name: [a]", "family_name must be one line of at most 80 characters"),
+        (f"family_name: {'x' * 81}", "family_name must be one line of at most 80 characters"),
+        ('family_name: "a\\nb"', "family_name must be one line"),
+        ('family_name: "a\\e[31m"', "family_name must be one line"),
+        ('family_name: "\\u202e"', "family_name must be one line"),
+        ('login_help: "a\\tb"', "login_help must be text of at most 500 characters"),
+        ("language: fr", "language must be one of auto, en, de, not 'fr'"),
     ],
 )
 def test_wrong_types(tmp_path: Path, line: str, sentence: str) -> None:
@@ -102,7 +139,7 @@ def test_wrong_types(tmp_path: Path, line: str, sentence: str) -> None:
 @pytest.mark.parametrize("key", ["port", "hub_port", "proxy_api_port"])
 @pytest.mark.parametrize("number", [-1, 0, 1, 80, 443, 1023, 65536, 10**9])
 def test_ports_that_nobody_but_root_can_have(key: str, number: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"{key} must lie between 1024 and 65535, not {number}"):
+    with pytest.raises(ConfigurationError, match=f"{key} must be a whole number from 1024 to 65535, not {number}"):
         parse_settings({key: number}, "x")
 
 
@@ -123,7 +160,7 @@ def test_ports_must_differ(mapping: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("seconds", [-1, 0, 9, 3601])
 def test_a_start_timeout_that_makes_no_sense(seconds: int) -> None:
-    with pytest.raises(ConfigurationError, match="start_timeout must lie between 10 and 3600"):
+    with pytest.raises(ConfigurationError, match="start_timeout must be a whole number from 10 to 3600"):
         parse_settings({"start_timeout": seconds}, "x")
 
 
@@ -131,6 +168,87 @@ def test_a_start_timeout_that_makes_no_sense(seconds: int) -> None:
 def test_words_are_chosen_from_a_list(key: str, word: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{key} must be one of .*, not {word!r}"):
         parse_settings({key: word}, "x")
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('port: "9000"', 9000),
+        ("port: '9000'", 9000),
+        ("listen: 'local'", "local"),
+        ("https: yes", True),
+        ("https: ON", True),
+        ("https: 'true'", True),
+        ("https: True", True),
+        # What YAML would make something else of.
+        ("family_name: 1984", "1984"),
+        ("family_name: No", "No"),
+        ("family_name: Null", "Null"),
+        ("family_name: 2026-11-23", "2026-11-23"),
+        ("family_name: 007", "007"),
+        ("family_name: 12:30", "12:30"),
+        ("family_name: 1e3", "1e3"),
+        ("family_name: 'The #1 family: us'", "The #1 family: us"),
+        ("family_name:", ""),
+        ('family_name: ""', ""),
+        ("family_name: Müller 🦊", "Müller 🦊"),
+        ("login_help: |\n  Ask Mum.\n  Or Dad.", "Ask Mum.\nOr Dad."),
+        ("login_help: >\n  Ask\n  Mum.", "Ask Mum."),
+        ("extra_names: []", []),
+        ("extra_names: [nas, nas.home, 10.0.0.1, 'fd00::1']", ["nas", "nas.home", "10.0.0.1", "fd00::1"]),
+        ("extra_names:\n  - nas\n  - xn--bcher-kva.example", ["nas", "xn--bcher-kva.example"]),
+    ],
+)
+def test_what_is_meant_is_understood(tmp_path: Path, line: str, value: Any) -> None:
+    assert getattr(load(tmp_path, line), line.partition(":")[0]) == value
+
+
+def test_a_key_that_stands_twice_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"config\.yaml:3: port stands there twice"):
+        load(tmp_path, "port: 9000\n\nport: 9001\n")
+
+
+def test_a_wrong_value_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"config\.yaml:3: port must be"):
+        load(tmp_path, "# ours\nlisten: lan\nport: x\n")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "allowed"),
+    [
+        ({"https": False}, False),
+        ({"https": False, "listen": "local"}, True),
+        ({"https": False, "allow_plain_http": True}, True),
+        ({"allow_plain_http": True}, True),
+    ],
+)
+def test_passwords_travel_readable_only_on_purpose(mapping: dict[str, Any], allowed: bool) -> None:
+    if allowed:
+        assert parse_settings(mapping, "x").https is mapping.get("https", True)
+    else:
+        with pytest.raises(ConfigurationError, match="without HTTPS everybody at home could read along") as caught:
+            parse_settings(mapping, "x")
+        assert "listen: local" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "mapping", [{"port": "8000"}, {"port": True}, {"https": 1}, {"extra_names": ("nas",)}, {"extra_names": [1]}]
+)
+def test_a_mapping_is_strict_about_types(mapping: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_settings(mapping, "x")
+
+
+def test_no_two_settings_share_a_list() -> None:
+    assert Settings().extra_names is not Settings().extra_names
+
+
+def test_every_key_is_described() -> None:
+    assert list(KEYS) == [field.name for field in dataclasses.fields(Settings)]
+    for name, key in KEYS.items():
+        assert key.name == name and key.allowed and key.since
+        assert key.meaning.endswith(".") and (not key.more or key.more.endswith("."))
+        assert key.from_text(key.to_text(key.default)) == key.default
 
 
 BAD_FILES = {
@@ -146,6 +264,7 @@ BAD_FILES = {
     "an unknown alias": "port: *x",
     "a date that is none": "port: 2026-13-45",
     "too deep": "[" * 1000,
+    "too long": "#" * 300_000,
 }
 
 

@@ -1,0 +1,226 @@
+"""Any identity: what one settings key is: kind, default, range, meaning. Everything about a key follows from this.
+
+Validation, the command `config`, the reference page, the sample file, the manual page and shell completion all read
+these descriptions; the keys themselves stand in common/settings.py.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from jupyterhub4family.common.messages import N_, Message, _
+
+#: What has to be restarted before a changed value counts.
+HUB = "hub"
+HUB_AND_PROXY = "all"
+NOTHING = "nothing"
+
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.IGNORECASE)
+#: What YAML 1.1 takes for true and false, so that nobody has to know which of them it is.
+_SWITCH_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+class BadValue(ValueError):
+    """A value that a key does not take; `sentence` says why, beginning with the key."""
+
+    def __init__(self, sentence: Message, hint: str = "") -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the settings file. `meaning` is one English sentence, marked for translation."""
+
+    default: Any
+    meaning: str
+    restarts: str = HUB
+    #: What an expert or somebody in trouble may want to know, beyond the one sentence.
+    more: str = ""
+    since: str = "0.1"
+    name: str = ""
+
+    #: How the reference calls values of this kind.
+    kind = N_("a value")
+
+    def check(self, value: Any) -> None:
+        """Raise BadValue unless `value` is one for this key, of the right type."""
+        raise NotImplementedError
+
+    def from_text(self, untrusted: str) -> Any:
+        """The value that somebody means who wrote this text. Raises BadValue."""
+        raise NotImplementedError
+
+    def from_list(self, untrusted: list[str]) -> Any:
+        """The value that somebody means who wrote a list of these texts. Raises BadValue."""
+        raise self._no_such(untrusted)
+
+    def to_text(self, value: Any) -> str:
+        """How `value` is written on a command line; `from_text` understands it."""
+        return str(value)
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, in the process's language; for the reference and for errors."""
+        return _(self.kind)
+
+    def words(self) -> tuple[str, ...]:
+        """All values there are, where they are few; for shell completion."""
+        return ()
+
+    def _no_such(self, value: Any, hint: str = "") -> BadValue:
+        shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:80] + " …"
+        return BadValue(_("{key} must be {what}, not {value}", key=self.name, what=self.allowed, value=shown), hint)
+
+
+@dataclass(frozen=True)
+class Number(Key):
+    """A whole number between two borders, both allowed."""
+
+    minimum: int = 0
+    maximum: int = 0
+
+    @property
+    def allowed(self) -> str:
+        """Both borders, too."""
+        return _("a whole number from {minimum} to {maximum}", minimum=self.minimum, maximum=self.maximum)
+
+    def check(self, value: Any) -> None:
+        """Python thinks that True is a whole number; nobody else does."""
+        if type(value) is not int or not self.minimum <= value <= self.maximum:
+            raise self._no_such(value)
+
+    def from_text(self, untrusted: str) -> Any:
+        """Plain digits only: YAML would read 010 as eight and 1:30 as ninety."""
+        if not _PLAIN_NUMBER.fullmatch(untrusted):
+            raise self._no_such(untrusted, _("write plain digits, such as {example}", example=self.default))
+        value = int(untrusted)
+        self.check(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Switch(Key):
+    """True or false."""
+
+    kind = N_("true or false")
+
+    def check(self, value: Any) -> None:
+        """Only the real ones."""
+        if type(value) is not bool:
+            raise self._no_such(value)
+
+    def from_text(self, untrusted: str) -> Any:
+        """Also yes, no, on, off, in any case."""
+        try:
+            return _SWITCH_WORDS[untrusted.lower()]
+        except KeyError:
+            raise self._no_such(untrusted) from None
+
+    def to_text(self, value: Any) -> str:
+        """As YAML writes it."""
+        return "true" if value else "false"
+
+    def words(self) -> tuple[str, ...]:
+        """Both."""
+        return ("true", "false")
+
+
+@dataclass(frozen=True)
+class Choice(Key):
+    """One of a few words."""
+
+    choices: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """All of them."""
+        return _("one of {choices}", choices=", ".join(self.choices))
+
+    def check(self, value: Any) -> None:
+        """Exactly as it is written in the list."""
+        if type(value) is not str or value not in self.choices:
+            raise self._no_such(value)
+
+    def from_text(self, untrusted: str) -> Any:
+        """Nothing is guessed."""
+        self.check(untrusted)
+        return untrusted
+
+    def words(self) -> tuple[str, ...]:
+        """The choices."""
+        return self.choices
+
+
+@dataclass(frozen=True)
+class Text(Key):
+    """Text for people, at most `maximum` characters; with `lines` it may have several lines."""
+
+    maximum: int = 80
+    lines: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """Its length, too."""
+        if self.lines:
+            return _("text of at most {maximum} characters", maximum=self.maximum)
+        return _("one line of at most {maximum} characters", maximum=self.maximum)
+
+    def check(self, value: Any) -> None:
+        """No control characters: it stands in pages and in terminals."""
+        if type(value) is not str or len(value) > self.maximum:
+            raise self._no_such(value)
+        if not (value.replace("\n", "") if self.lines else value).isprintable():
+            raise self._no_such(value)
+
+    def from_text(self, untrusted: str) -> Any:
+        """As it is, without the line break at its end that YAML's | leaves."""
+        value = untrusted.rstrip("\n") if self.lines else untrusted
+        self.check(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Names(Key):
+    """A list of host names and IP addresses."""
+
+    maximum: int = 50
+    kind = N_("a list of host names and IP addresses")
+
+    def check(self, value: Any) -> None:
+        """Each is a name or an address, and none is there twice."""
+        if type(value) is not list or len(value) > self.maximum or len(set(map(str, value))) != len(value):
+            raise self._no_such(value)
+        for one in value:
+            if type(one) is not str or not _is_name_or_address(one):
+                raise BadValue(
+                    _("{key}: {value} is neither a host name nor an IP address", key=self.name, value=repr(one)[:80])
+                )
+
+    def from_text(self, untrusted: str) -> Any:
+        """Separated by commas or spaces."""
+        return self.from_list(untrusted.replace(",", " ").split())
+
+    def from_list(self, untrusted: list[str]) -> Any:
+        """As they are."""
+        self.check(untrusted)
+        return untrusted
+
+    def to_text(self, value: Any) -> str:
+        """With commas."""
+        return ",".join(value)
+
+
+def _is_name_or_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        # A name of digits only would be an address that somebody mistyped.
+        return bool(_HOST_NAME.fullmatch(text)) and not text.replace(".", "").isdigit()
+    return "%" not in text
