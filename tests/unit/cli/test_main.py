@@ -28,7 +28,8 @@ ACCEPTED = """
     members list | members list --json | members show | members add anna | members add anna ben --json
     members add --allow-administrator dad | members add anna --allow-administrator | members remove anna ben
     logs | logs hub | logs proxy -f | logs anna | logs -n 5 | logs hub --lines 5 --follow
-    env status | env upgrade | env repair anna | env reset --json
+    doctor | open | support | doctor --fix --json
+    doctor --fix | doctor --deep --json | env status | env upgrade | env repair anna | env reset --json
 """.replace("\n", "|").split("|")
 
 REFUSED = """
