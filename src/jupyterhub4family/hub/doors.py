@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import from_json
 from jupyterhub4family.common.programs import last_lines, plain_environment
 
 #: Bytes of one answer line at most.
@@ -75,7 +76,7 @@ async def ask(
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(process.wait(), FAREWELL)
     if not answer.get("ok"):
-        raise DoorError(str(answer.get("error", "no reason was given")), str(answer.get("hint", "")))
+        raise DoorError(from_json(answer.get("error")) or "no reason was given", from_json(answer.get("hint")))
     return answer
 
 
@@ -94,13 +95,13 @@ async def _converse(
     async for line in process.stdout:
         try:
             untrusted = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(untrusted, dict):
             continue
         if isinstance(untrusted.get("percent"), int):
             if on_progress:
-                on_progress(untrusted["percent"], str(untrusted.get("message", "")))
+                on_progress(untrusted["percent"], from_json(untrusted.get("message")))
         else:
             answer = untrusted
     await process.wait()
