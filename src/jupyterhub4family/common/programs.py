@@ -94,7 +94,7 @@ def run_in_terminal(words: Sequence[Word]) -> int:
     try:
         return subprocess.run([str(word) for word in words], check=False).returncode
     except OSError as error:
-        raise ProgramError(f"{Path(words[0]).name} could not be started: {error.strerror}") from error
+        raise _not_started(Path(words[0]).name, error) from error
 
 
 def converse(
