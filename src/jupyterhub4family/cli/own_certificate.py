@@ -66,7 +66,7 @@ def missing_names(certificate: str) -> list[str]:
 def install(certificate: str, key: str, account: pwd.struct_passwd) -> None:
     """Keep both where the portal looks; the key can be read by root and the service account only."""
     OWN_TLS.mkdir(mode=0o755, parents=True, exist_ok=True)
-    OWN_TLS.chmod(0o755)  # noqa: S103 (the certificate is public, and the account has to get at its key)
+    OWN_TLS.chmod(0o755)
     try:
         write_atomically(OWN_TLS / "portal.key", key, 0o400)
         os.chown(OWN_TLS / "portal.key", account.pw_uid, 0)
