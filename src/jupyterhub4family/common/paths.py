@@ -33,6 +33,8 @@ AUTHORITY_CERTIFICATE = PUBLIC / "ca.crt"
 CERTIFICATE_REPORT = PUBLIC / "certificate.json"
 #: A certificate that the family brought along (`cert use`), and its key: used in place of our own.
 OWN_TLS = CONFIGURATION / "tls"
+LAST_GOOD_SETTINGS = PUBLIC / "settings.last-good.json"
+SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 
 #: Written last, after everything beside it has reached the disk.
 COMPLETE_MARKER = ".complete"

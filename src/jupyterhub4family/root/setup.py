@@ -18,7 +18,17 @@ from pathlib import Path
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, SERVICE_ACCOUNT
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.paths import CACHE, HANDOVER, PUBLIC, RELEASES, SERVICE_HOME, SHARE, STATE, TEMPLATES
+from jupyterhub4family.common.paths import (
+    AUTHORITY_CERTIFICATE,
+    CACHE,
+    HANDOVER,
+    PUBLIC,
+    RELEASES,
+    SERVICE_HOME,
+    SHARE,
+    STATE,
+    TEMPLATES,
+)
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
 from jupyterhub4family.root import supervisor
@@ -100,14 +110,12 @@ def ensure_folders() -> None:
     account = pwd.getpwnam(SERVICE_ACCOUNT)
     _ensure_folder(SERVICE_HOME, 0o755, 0, 0)
     _ensure_folder(HANDOVER, 0o711, 0, 0)
-    for folder, mode in (
-        (RELEASES, 0o755),
-        (TEMPLATES, 0o755),
-        (PUBLIC, 0o755),
-        (STATE, 0o700),
-        (CACHE, 0o700),
-    ):
+    for folder, mode in ((RELEASES, 0o755), (TEMPLATES, 0o755), (PUBLIC, 0o755), (STATE, 0o700), (CACHE, 0o700)):
         _ensure_folder(folder, mode, account.pw_uid, account.pw_gid)
+    # A short name for the certificate that people copy to their devices.
+    link = SERVICE_HOME / AUTHORITY_CERTIFICATE.name
+    if not link.is_symlink():
+        link.symlink_to(f"{PUBLIC.name}/{AUTHORITY_CERTIFICATE.name}")
 
 
 def _ensure_folder(folder: Path, mode: int, uid: int, gid: int) -> None:

@@ -27,7 +27,8 @@ from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.files import locked, write_atomically
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import AUTHORITY_CERTIFICATE, CERTIFICATE_REPORT, OWN_TLS, TLS
-from jupyterhub4family.common.settings import Settings, load_settings
+from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.service.names import Names, fitting, permitted_subtrees, wanted_names
 
 #: How long a certificate is good for in all. Phones refuse more than 398 days.
@@ -51,7 +52,8 @@ def main() -> int:
     parser.add_argument("--new-authority", action="store_true", help="make a new authority as well")
     words = parser.parse_args()
     os.umask(0o077)
-    for sentence in ensure(load_settings(), renew=words.what == "renew", new_authority=words.new_authority):
+    settings, _trouble = settings_in_use()
+    for sentence in ensure(settings, renew=words.what == "renew", new_authority=words.new_authority):
         print(f"certificate: {sentence}", flush=True)
     return 0
 
