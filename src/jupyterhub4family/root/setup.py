@@ -31,8 +31,10 @@ from jupyterhub4family.common.paths import (
     TEMPLATES,
 )
 from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
 from jupyterhub4family.root import supervisor
+from jupyterhub4family.root.announcement import ensure_announcement, remove_announcement
 from jupyterhub4family.root.caller import require_root
 from jupyterhub4family.root.runtime import RUNTIME
 from jupyterhub4family.root.servers import end_servers
@@ -68,6 +70,7 @@ def configure(enable: bool = False) -> None:
     ensure_folders()
     check_sudoers()
     ensure_supervision(enable)
+    ensure_announcement(settings_in_use()[0])
     if not may_start():
         print(_("policy-rc.d forbids starting services now; start with: {command}", command="jupyterhub4family start"))
         return
@@ -169,6 +172,7 @@ def remove(disable: bool = False) -> None:
         run(["systemctl", "disable", "--quiet", *UNITS])
     supervisor.stop()
     supervisor.remove_crontab()
+    remove_announcement()
     end_all_servers()
     shutil.rmtree(RUNTIME, ignore_errors=True)
 

@@ -30,6 +30,8 @@ ACCEPTED = """
     logs | logs hub | logs proxy -f | logs anna | logs -n 5 | logs hub --lines 5 --follow
     doctor | open | support | doctor --fix --json
     doctor --fix | doctor --deep --json
+    cert show | cert show --json | cert renew --new-authority | cert export | cert export x --der | cert trust --remove
+    cert use a b | cert use --reset
     env status | env upgrade | env repair anna | env reset --json
     config show | config show --origin --json | config get port | config get port --json | config edit --no-restart
     config set port 9000 | config set family_name The Millers -q | config set port 9000 --dry-run --no-restart
