@@ -11,7 +11,6 @@ import io
 import json
 import os
 import socket
-import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -19,9 +18,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli.checks.members import accounts_in_group
-from jupyterhub4family.cli.doctor import Progress, examine
+from jupyterhub4family.cli.checks.people import accounts_in_group
+from jupyterhub4family.cli.doctor import examine, progress_bar
 from jupyterhub4family.cli.redaction import Redaction
+from jupyterhub4family.cli.terminal import Bar
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
@@ -99,17 +99,17 @@ def add_to(commands: Any) -> None:
 
 def support(_arguments: argparse.Namespace) -> int:
     """Write the archive into the current folder and say where it is."""
-    progress = Progress(sys.stderr.isatty())
+    bar = progress_bar()
     people = [(account.pw_name, account.pw_gecos.split(",")[0]) for account in accounts_in_group()]
     redaction = Redaction(people, socket.gethostname())
     name = time.strftime("jupyterhub4family-support-%Y%m%d-%H%M%S")
     path = Path.cwd() / f"{name}.tar.gz"
     with _new_file(path) as file:
         with tarfile.open(fileobj=file, mode="w:gz") as archive:
-            for title, text in texts(progress):
+            for title, text in texts(bar):
                 _add(archive, f"{name}/{title}", redaction.clean(text[-LARGEST:]))
         _give_to_caller(file.fileno())
-    progress.end()
+    bar.end()
     print(_("Written: {path}", path=path))
     print(_("It holds no passwords, no keys and no names of members. Look into it before you send it to anybody."))
     if os.geteuid() != 0:
@@ -117,14 +117,14 @@ def support(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def texts(progress: Progress) -> Iterator[tuple[str, str]]:
+def texts(bar: Bar) -> Iterator[tuple[str, str]]:
     """Title and text of everything that goes into the archive, not yet redacted."""
     yield "README.txt", README.format(version=__version__)
-    found = [one.as_json() for one in examine(progress)]
+    found = [one.as_json() for one in examine(bar)]
     yield "doctor.json", json.dumps(found, indent=1, ensure_ascii=False)
     programs = {**PROGRAMS, **(UNIT_PROGRAMS if SYSTEMD_RUNS.is_dir() else {})}
     for number, (title, commands) in enumerate(programs.items()):
-        progress.tell(100 * number // len(programs), title)
+        bar.show(100 * number // len(programs), title)
         yield title, "\n".join(map(_output, commands))
     for file in (SETTINGS_FILE, *_files(EXPERT_DIRECTORY, "*.py")):
         yield f"settings/{file.name}", _content(file)

@@ -14,6 +14,7 @@ from jupyterhub4family.cli.checks import trees
 from jupyterhub4family.cli.checks.finding import OK, PROBLEM, UNKNOWN, WARNING, Check, Finding, Situation
 from jupyterhub4family.cli.checks.registry import CHECKS
 from jupyterhub4family.cli.main import main
+from jupyterhub4family.cli.terminal import Bar
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.settings import Settings
 
@@ -35,7 +36,7 @@ UNSEEN = Finding(UNKNOWN, "The cellar is dark")
 def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Check]:
     found: dict[str, Check] = {"sun": saying(FINE)}
     monkeypatch.setattr(doctor, "CHECKS", found)
-    monkeypatch.setattr(doctor, "load_settings", Settings)
+    monkeypatch.setattr(doctor, "settings_in_use", lambda: (Settings(), None))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return found
 
@@ -89,7 +90,7 @@ def test_a_check_that_cannot_look_ends_nothing(checks: dict[str, Check], error: 
 
     checks.clear()
     checks.update(broken=broken, sun=saying(FINE))
-    results = doctor.examine(doctor.Progress(False))
+    results = doctor.examine(Bar(quiet=True))
     assert [one.finding.state for one in results][-2:] == [UNKNOWN, OK]
     assert results[-2].finding.sentence == words
 

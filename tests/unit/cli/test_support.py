@@ -31,7 +31,7 @@ def folder(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setattr(support, "run", run)
     monkeypatch.setattr(support, "SYSTEMD_RUNS", tmp_path)
     finding = Finding(PROBLEM, "The home of anna is missing", "find it")
-    monkeypatch.setattr(support, "examine", lambda _progress: [Result("homes", finding)])
+    monkeypatch.setattr(support, "examine", lambda _bar: [Result("homes", finding)])
     logs, here = tmp_path / "log", tmp_path / "here"
     logs.mkdir()
     here.mkdir()
