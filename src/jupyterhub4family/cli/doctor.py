@@ -39,6 +39,7 @@ from jupyterhub4family.cli.terminal import (
     is_quiet,
     is_terminal,
 )
+from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.messages import N_, _, ngettext
 from jupyterhub4family.common.paths import LIBRARY
@@ -82,14 +83,14 @@ class Result:
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("doctor", help="look whether everything is as it should be, and mend what is not")
+    parser = commands.add_parser("doctor", help=_("look whether everything is as it should be, and mend what is not"))
     names = parser.add_argument(
         "checks", nargs="*", metavar="CHECK", help=_("look at this only (names: doctor --json)")
     )
     completes(names, " ".join(CHECKS))
-    parser.add_argument("--fix", action="store_true", help="mend what can be mended, then look again (root only)")
-    parser.add_argument("--deep", action="store_true", help="also log in, start a server and calculate (root only)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--fix", action="store_true", help=_("mend what can be mended, then look again (root only)"))
+    parser.add_argument("--deep", action="store_true", help=_("also log in, start a server and calculate (root only)"))
+    parser.add_argument("--json", action="store_true", help=_("as JSON"))
     add_quiet(parser)
     parser.set_defaults(run=doctor)
 
@@ -183,7 +184,7 @@ def _fix_one(step: str, bar: Bar) -> str:
         words, sentence = [str(LIBRARY / "repair"), step], _(DONE[step])
     answer = converse(words, {}, on_progress=bar.show)
     if not answer.get("ok"):
-        raise FamilyError(str(answer.get("error")), str(answer.get("hint", "")))
+        raise answered_error(answer)
     return sentence
 
 
@@ -195,8 +196,9 @@ def round_trip(bar: Bar) -> list[Result]:
     except FamilyError as error:
         return [Result("round-trip", problem(error.message, logs))]
     if not answer.get("ok"):
-        sentence = _("A trial login failed: {reason}", reason=str(answer.get("error")))
-        return [Result("round-trip", problem(sentence, str(answer.get("hint") or logs)))]
+        told = answered_error(answer)
+        sentence = _("A trial login failed: {reason}", reason=told.message)
+        return [Result("round-trip", problem(sentence, told.hint or logs))]
     sentence = _(
         "A trial member logged in, started a server and calculated, in {seconds} seconds",
         seconds=answer["seconds"],

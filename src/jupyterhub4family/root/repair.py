@@ -18,9 +18,10 @@ from jupyterhub4family.common.accounts import (
     SERVICE_ACCOUNT,
     group_names,
 )
-from jupyterhub4family.common.documents import write_line
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.documents import answered_error, write_line
+from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.files import write_atomically
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY, SHARE
 from jupyterhub4family.common.programs import converse, run
 from jupyterhub4family.root import setup, supervisor
@@ -38,7 +39,7 @@ def repair(steps: Iterable[str]) -> None:
     wanted = set(steps)
     unknown = sorted(wanted - STEPS.keys())
     if unknown:
-        raise UsageError(f"there is no step {unknown[0]!r}", f"one of: {', '.join(STEPS)}")
+        raise UsageError(_("{program} takes one of {words}", program="repair", words=", ".join(STEPS)))
     for name, step in STEPS.items():
         if name in wanted:
             step()
@@ -121,7 +122,7 @@ def _fetch(program: str) -> None:
         words, {}, on_progress=lambda percent, message: write_line({"percent": percent, "message": message})
     )
     if not answer.get("ok"):
-        raise FamilyError(str(answer.get("error")), str(answer.get("hint", "")), ExitStatus(answer.get("status", 1)))
+        raise answered_error(answer)
 
 
 #: Names of all steps, in the order in which they are done.

@@ -17,6 +17,7 @@ from jupyterhub4family.common.accounts import (
     administrator_groups,
     never_a_member,
 )
+from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _, ngettext
 from jupyterhub4family.common.paths import LIBRARY, MEMBER_ENVIRONMENT
@@ -140,7 +141,11 @@ def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[F
         return
     if not answer.get("ok"):
         yield unknown(
-            _("The environment of {name} could not be looked at: {reason}", name=name, reason=str(answer.get("error")))
+            _(
+                "The environment of {name} could not be looked at: {reason}",
+                name=name,
+                reason=answered_error(answer).message,
+            )
         )
     elif answer.get("missing"):
         yield problem(
