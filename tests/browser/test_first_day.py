@@ -73,7 +73,7 @@ def _run_a_cell(page: Page) -> None:
     page.keyboard.press("Shift+Enter")
     expect(page.locator(".jp-OutputArea-output").first).to_contain_text("45", timeout=LATER)
     assert page.locator(".Toastify__toast").count() == 0, (
-        "nobody is asked whether they want news of the Jupyter project"
+        "nobody is asked whether they want Jupyter news"
     )
 
 
