@@ -21,7 +21,7 @@ from typing import Any
 from jupyterhub4family.cli import settings_document, settings_editor, terminal
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, PermissionRefused
 from jupyterhub4family.common.files import write_atomically
-from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.messages import _, language_variables
 from jupyterhub4family.common.paths import LIBRARY, SETTINGS_FILE, STATE
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.setting_key import HUB, HUB_AND_PROXY, BadValue
@@ -246,7 +246,7 @@ def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None
         terminal.say(arguments, _("It takes effect after: {command}", command=command))
     else:
         with terminal.waiting(arguments, _("JupyterHub is being restarted")):
-            run([LIBRARY / "control", *words], timeout=RESTART_TIMEOUT)
+            run([LIBRARY / "control", *words], timeout=RESTART_TIMEOUT, environment=language_variables())
         terminal.say(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
 
 
