@@ -1,5 +1,5 @@
 # `make install DESTDIR=…` lays the files where they belong; debhelper calls it, and so does an installation
-# without the .deb (see docs/howto/install.md).
+# without the .deb (see docs/README.md).
 
 DESTDIR =
 LIBRARY = $(DESTDIR)/usr/lib/jupyterhub4family
