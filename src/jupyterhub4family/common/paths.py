@@ -24,6 +24,10 @@ CACHE = SERVICE_HOME / "cache"
 #: Root's: where the door `environment` builds what a member then moves into their home.
 HANDOVER = SERVICE_HOME / "handover"
 SERVICE_LOGS = STATE / "log"
+#: The account's, too, but everybody may read it: nothing in it is secret.
+PUBLIC = SERVICE_HOME / "public"
+LAST_GOOD_SETTINGS = PUBLIC / "settings.last-good.json"
+SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 
 #: Written last, after everything beside it has reached the disk.
 COMPLETE_MARKER = ".complete"

@@ -81,6 +81,17 @@ def run(
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def run_in_terminal(words: Sequence[Word]) -> int:
+    """Run a program that talks to whoever sits at the terminal, such as an editor; returns its exit status.
+
+    It gets the caller's own environment. Raises ProgramError when it cannot be started.
+    """
+    try:
+        return subprocess.run([str(word) for word in words], check=False).returncode
+    except OSError as error:
+        raise ProgramError(f"{Path(words[0]).name} could not be started: {error.strerror}") from error
+
+
 def converse(
     words: Sequence[Word],
     request: Mapping[str, Any],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from jupyterhub4family.common.settings import Settings, load_settings
+from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.settings_in_use import settings_in_use
 
 SYSTEMD = "systemd"
 CRON = "cron"
@@ -18,11 +19,8 @@ UNITS = (PROXY_UNIT, HUB_UNIT)
 
 
 def chosen_supervisor(settings: Settings | None = None) -> str:
-    """`systemd` or `cron`: what the settings say, and for `auto` systemd where it is PID 1.
-
-    Raises ConfigurationError if the settings cannot be read.
-    """
-    wanted = (settings or load_settings()).supervisor
+    """`systemd` or `cron`: what the settings say, and for `auto` systemd where it is PID 1."""
+    wanted = (settings or settings_in_use()[0]).supervisor
     if wanted == "auto":
         return SYSTEMD if SYSTEMD_RUNS.is_dir() else CRON
     return wanted

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP
-from jupyterhub4family.common.errors import ConfigurationError
-from jupyterhub4family.common.paths import EXPERT_DIRECTORY, MEDIATOR, SHARE, STATE
-from jupyterhub4family.common.settings import Settings, load_settings
+from jupyterhub4family.common.paths import MEDIATOR, SHARE, STATE
+from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.settings_in_use import settings_in_use
+from jupyterhub4family.hub.expert_files import execute_expert_files
 from jupyterhub4family.hub.startup import after_start
 from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, PROXY_TOKEN, ROUTES_TOKEN, ensure_token
 
@@ -22,12 +23,12 @@ MEMBERSHIP_SCOPES = ["admin:users", "admin:servers"]
 
 
 def configure(config: Any) -> None:
-    """Fill JupyterHub's configuration object. Raises FamilyError for a settings file that cannot be used."""
-    settings = load_settings()
+    """Fill JupyterHub's configuration object. A bad settings file has been told in the log by `run-hub`."""
+    settings, _trouble = settings_in_use()
     _connections(config, settings)
     _people(config)
     _servers(config, settings)
-    _expert_files(config)
+    execute_expert_files(config)
     after_start(settings)
 
 
@@ -84,12 +85,3 @@ def _servers(config: Any, settings: Settings) -> None:
     config.FamilySpawner.notebook_dir = "~"
     config.FamilySpawner.start_timeout = settings.start_timeout
     config.FamilySpawner.http_timeout = settings.start_timeout
-
-
-def _expert_files(config: Any) -> None:
-    """Execute the experts' files in the order of their names, with `c` as in any jupyterhub_config.py."""
-    for file in sorted(EXPERT_DIRECTORY.glob("*.py")):
-        try:
-            exec(compile(file.read_bytes(), str(file), "exec"), {"c": config, "__file__": str(file)})
-        except Exception as error:
-            raise ConfigurationError(f"{file}: {type(error).__name__}: {error}", "mend or move the file") from error

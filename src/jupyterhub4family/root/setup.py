@@ -18,7 +18,7 @@ from pathlib import Path
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, SERVICE_ACCOUNT
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.paths import CACHE, HANDOVER, RELEASES, SERVICE_HOME, SHARE, STATE, TEMPLATES
+from jupyterhub4family.common.paths import CACHE, HANDOVER, PUBLIC, RELEASES, SERVICE_HOME, SHARE, STATE, TEMPLATES
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
 from jupyterhub4family.root import supervisor
@@ -100,7 +100,7 @@ def ensure_folders() -> None:
     account = pwd.getpwnam(SERVICE_ACCOUNT)
     _ensure_folder(SERVICE_HOME, 0o755, 0, 0)
     _ensure_folder(HANDOVER, 0o711, 0, 0)
-    for folder, mode in ((RELEASES, 0o755), (TEMPLATES, 0o755), (STATE, 0o700), (CACHE, 0o700)):
+    for folder, mode in ((RELEASES, 0o755), (TEMPLATES, 0o755), (PUBLIC, 0o755), (STATE, 0o700), (CACHE, 0o700)):
         _ensure_folder(folder, mode, account.pw_uid, account.pw_gid)
 
 

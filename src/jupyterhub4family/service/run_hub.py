@@ -16,7 +16,7 @@ from jupyterhub4family.common.errors import FamilyError, run_program
 from jupyterhub4family.common.files import take_lock
 from jupyterhub4family.common.paths import CURRENT_RELEASE, LIBRARY, STATE
 from jupyterhub4family.common.programs import SAFE_PATH
-from jupyterhub4family.common.settings import load_settings
+from jupyterhub4family.common.settings_in_use import settings_of_service
 from jupyterhub4family.service.builds import ensure, is_complete, system_python_version
 from jupyterhub4family.service.progress import Reporter
 from jupyterhub4family.service.releases import release_tree
@@ -30,7 +30,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 10, 300
 def main() -> int:
     """Never returns normally: becomes JupyterHub, or is ended from outside."""
     os.umask(0o077)
-    load_settings()  # a mistake in the settings file is told now, not minutes later
+    settings_of_service("hub")  # a mistake in the settings file is told now, not minutes later
     lock = take_lock(STATE / "hub.lock", wait=False)
     if lock is None:
         print("another hub is still running; waiting until it ends", flush=True)

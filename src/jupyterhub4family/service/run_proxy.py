@@ -15,7 +15,8 @@ from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, run_program
 from jupyterhub4family.common.files import take_lock, write_atomically
 from jupyterhub4family.common.paths import CURRENT_RELEASE, SHARE, STATE
-from jupyterhub4family.common.settings import Settings, load_settings
+from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.settings_in_use import settings_of_service
 from jupyterhub4family.service.builds import is_complete
 from jupyterhub4family.service.setup_page import SetupPage
 from jupyterhub4family.service.tokens import PROXY_TOKEN, ROUTES_TOKEN, ensure_token
@@ -30,7 +31,7 @@ NODE_OPTIONS = ["--lite-mode"]
 def main() -> int:
     """Never returns normally: becomes the proxy, or is ended from outside."""
     os.umask(0o077)
-    settings = load_settings()
+    settings = settings_of_service("proxy")
     lock = take_lock(STATE / "proxy.lock", wait=False)
     if lock is None:
         print("another proxy is still running; waiting until it ends", flush=True)

@@ -20,7 +20,7 @@ from typing import Any, Optional
 from jupyterhub4family.common.accounts import MEMBER_GROUP, is_member
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
-from jupyterhub4family.common.settings import load_settings
+from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, Secret, ensure_token
 
 #: Seconds until a server that was asked to stop must have done so.
@@ -38,7 +38,7 @@ def main() -> int:
     try:
         untrusted = read_request(sys.stdin.buffer)
         only_keys(untrusted, {"action": str, "names": list}, ("action",))
-        hub = Hub(f"http://127.0.0.1:{load_settings().hub_port}/hub/api", ensure_token(MEMBERSHIP_TOKEN))
+        hub = Hub(f"http://127.0.0.1:{settings_in_use()[0].hub_port}/hub/api", ensure_token(MEMBERSHIP_TOKEN))
         names = [str(name) for name in untrusted.get("names", [])]
         if untrusted["action"] == "know":
             hub.know(names)

@@ -29,6 +29,9 @@ ACCEPTED = """
     members add --allow-administrator dad | members add anna --allow-administrator | members remove anna ben
     logs | logs hub | logs proxy -f | logs anna | logs -n 5 | logs hub --lines 5 --follow
     env status | env upgrade | env repair anna | env reset --json
+    config show | config show --origin --json | config get port | config get port --json | config edit --no-restart
+    config set port 9000 | config set family_name The Millers -q | config set port 9000 --dry-run --no-restart
+    config unset port -n --quiet
 """.replace("\n", "|").split("|")
 
 REFUSED = """

@@ -43,16 +43,13 @@ def test_the_unit_is_skipped_exactly_where_cron_supervises(
         monkeypatch.setattr(sys, "argv", ["supervised-by", *words])
         return supervision.main()
 
-    monkeypatch.setattr(supervision, "load_settings", Settings)
+    monkeypatch.setattr(supervision, "settings_in_use", lambda: (Settings(), None))
     assert (exit_status("cron"), exit_status("systemd"), exit_status(), exit_status("cron", "systemd")) == (0, 1, 1, 1)
     systemd_folder.mkdir()
     assert (exit_status("cron"), exit_status("systemd"), exit_status("")) == (1, 0, 1)
 
 
-def test_settings_that_cannot_be_read_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load() -> Settings:
-        raise ConfigurationError("bad")
-
-    monkeypatch.setattr(supervision, "load_settings", load)
-    with pytest.raises(ConfigurationError):
-        supervision.chosen_supervisor()
+def test_a_bad_settings_file_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    last_good = Settings(supervisor="cron")
+    monkeypatch.setattr(supervision, "settings_in_use", lambda: (last_good, ConfigurationError("bad")))
+    assert supervision.chosen_supervisor() == "cron"

@@ -142,7 +142,7 @@ def test_an_answer_that_is_none_is_an_error_and_no_traceback(
 def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request: Any, port: int
 ) -> tuple[int, dict[str, Any]]:
-    monkeypatch.setattr(tell_hub, "load_settings", lambda: Settings(hub_port=port))
+    monkeypatch.setattr(tell_hub, "settings_in_use", lambda: (Settings(hub_port=port), None))
     monkeypatch.setattr(tell_hub, "ensure_token", lambda _path: Secret(TOKEN))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(request).encode())))
     status = tell_hub.main()

@@ -1,23 +1,13 @@
-#!/usr/bin/python3 -B
-"""Write docs/reference/commands.md from what `jupyterhub4family --help` is made of.
-
-tools/commands.py           # after a change of the command line; tests/unit/test_docs.py says when that is due
-"""
+"""The commands as a page of the docs."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-PAGE = REPOSITORY / "docs/reference/commands.md"
 
 HEAD = """# Commands
 
-<!-- Written by tools/commands.py from the command's own help: change that, then call it again. -->
+<!-- python3 -m tools.manual makes this from the command's own help; changes here are lost. -->
 
 `jupyterhub4family`, for the lazy `jh4f`. The same is in `man jupyterhub4family`, and each command tells about itself
 with `--help`. What its exit status means: [exit statuses](exit-status.md).
@@ -41,7 +31,7 @@ In this project's folder; see [other ways to install](../howto/install.md).
 
 
 def page(parser: argparse.ArgumentParser) -> str:
-    """The whole page."""
+    """docs/reference/commands.md."""
     return HEAD + "".join(f"{line}\n" for line in _told(parser, [], "")) + TAIL
 
 
@@ -93,17 +83,3 @@ def _explained(action: argparse.Action) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
-
-
-def main() -> int:
-    """Write the page."""
-    os.environ["LC_ALL"] = "C.UTF-8"
-    sys.path.insert(0, str(REPOSITORY / "src"))
-    from jupyterhub4family.cli.main import build_parser
-
-    PAGE.write_text(page(build_parser()), "utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
