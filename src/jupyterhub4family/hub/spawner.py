@@ -7,9 +7,10 @@ is kept as events and told again to every page that asks, on every device.
 from __future__ import annotations
 
 import asyncio
-import socket
+import pwd
+import signal
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 from jupyterhub.utils import maybe_future, random_port
 from sudospawner import SudoSpawner
@@ -19,6 +20,7 @@ from traitlets import Integer
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.paths import MEDIATOR
+from jupyterhub4family.hub import ports
 from jupyterhub4family.hub.doors import open_door
 from jupyterhub4family.hub.template import TemplateKeeper
 
@@ -41,8 +43,19 @@ class StartFailed(web.HTTPError):  # type: ignore[misc]  # jupyterhub has no typ
         return self.jupyterhub_message
 
 
+class NoPort(StartFailed):
+    """No port of this machine could be had for a server; its environment is not to blame."""
+
+
+class PortTaken(Exception):
+    """Somebody else listens on the port that was meant for a member's server; says who (uid)."""
+
+
 class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no types
     """SudoSpawner with an environment of the member's own, true progress, and servers known by more than a pid."""
+
+    #: Of all servers on their way up: two members' servers must not draw the same port.
+    _ports_of_starts: ClassVar[set[int]] = set()
 
     start_time = Integer(0, help="When the server's process started, in clock ticks since the machine started.")
 
@@ -129,6 +142,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         self.tell(88, "Starting your server")
         try:
             await self._start_once()
+        except NoPort:
+            raise
         except StartFailed:
             self.tell(88, "Your server ended at once; looking for what is wrong with your environment")
             if await self._prepare_environment(thorough=True) != "mended":
@@ -139,7 +154,41 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         return ("127.0.0.1", self.port)
 
     async def _start_once(self) -> None:
-        self.port = random_port()
+        """Start the server and return when it listens; once more on another port if somebody else has taken its.
+
+        Raises StartFailed.
+        """
+        for tries_left in (1, 0):
+            self.port = self._free_port()
+            self._ports_of_starts.add(self.port)
+            try:
+                await self._start_on_port()
+                return
+            except PortTaken as error:
+                self.log.warning("%s: port %d is taken by uid %s", self._log_name, self.port, error)
+                # Not stop(): that also forgets the token, which the next try needs. Nobody has used this server yet.
+                await self._signal(signal.SIGKILL)
+            finally:
+                self._ports_of_starts.discard(self.port)
+            if not tries_left:
+                raise NoPort(
+                    "Another account's program has taken the port of your server, twice. Start it once more; "
+                    "if that happens again, ask the person who looks after this machine to see who does that."
+                )
+
+    def _free_port(self) -> int:
+        """A port on which nobody listens, and that was given to no other server on its way up. Raises NoPort."""
+        try:
+            while (port := random_port()) in self._ports_of_starts:
+                pass
+        except OSError as error:
+            raise NoPort(
+                "This machine has no free port left for your server. "
+                "Ask the person who looks after it to see which program has taken them."
+            ) from error
+        return int(port)
+
+    async def _start_on_port(self) -> None:
         request = {"action": "spawn", "args": [], "env": self.get_env()}
         spawning = asyncio.ensure_future(open_door(MEDIATOR, request, member=self.user.name))
         try:
@@ -158,12 +207,20 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         self.start_time = int(answer["start_time"])
 
     async def _listening(self) -> None:
-        """Return when the server listens on its port; raise StartFailed if its process has ended instead."""
-        while processes.is_running(self.pid, self.start_time):
-            with socket.socket() as probe:
-                probe.setblocking(False)
-                if await _connects(probe, self.port):
-                    return
+        """Return when the member's own program listens on the port.
+
+        Raises PortTaken if somebody else's does, StartFailed if the server's process has ended instead.
+        """
+        uid = pwd.getpwnam(self.user.name).pw_uid
+        alive = True
+        while alive:
+            # In this order: a server that found its port taken and ended is not taken for a broken one.
+            alive = processes.is_running(self.pid, self.start_time)
+            owners = ports.owners(self.port)
+            if owners - {uid}:
+                raise PortTaken(", ".join(map(str, sorted(owners))))
+            if alive and owners:
+                return
             await asyncio.sleep(LOOK)
         lines = await self._last_log_lines()
         raise StartFailed("The server ended while it was starting. The end of its log:\n" + lines)
@@ -190,11 +247,3 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             self.log.error("%s could not be signalled: %s", self._log_name, error.message)
             return processes.is_running(self.pid, self.start_time)
         return bool(answer["alive"])
-
-
-async def _connects(probe: socket.socket, port: int) -> bool:
-    try:
-        await asyncio.get_running_loop().sock_connect(probe, ("127.0.0.1", port))
-    except OSError:
-        return False
-    return True
