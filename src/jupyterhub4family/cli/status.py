@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from jupyterhub4family import __version__
-from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.addresses import portal_urls
+from jupyterhub4family.common.errors import ExitStatus
 from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE
-from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.settings import Settings, load_settings
 from jupyterhub4family.common.supervision import chosen_supervisor
 
@@ -56,7 +57,7 @@ def status(arguments: argparse.Namespace) -> int:
 def find_out(settings: Settings) -> Status:
     """Ask hub and portal."""
     hub_code, _ = _get(f"http://127.0.0.1:{settings.hub_port}/hub/health")
-    portal_url = f"http://127.0.0.1:{settings.port}"
+    portal_url = f"{'https' if settings.https else 'http'}://127.0.0.1:{settings.port}"
     portal_code, _ = _get(f"{portal_url}/hub/health")
     setup: dict[str, Any] = {}
     if portal_code == 200 and hub_code == 200:
@@ -74,23 +75,11 @@ def find_out(settings: Settings) -> Status:
         supervisor=chosen_supervisor(settings),
         portal=portal,
         hub_running=hub_code == 200,
-        addresses=portal_addresses(settings),
+        addresses=portal_urls(settings),
         release=_name_of(CURRENT_RELEASE),
         template=_name_of(CURRENT_TEMPLATE),
         setup=setup,
     )
-
-
-def portal_addresses(settings: Settings) -> list[str]:
-    """Where browsers find the portal, the best address first."""
-    hosts = ["127.0.0.1"]
-    if settings.listen == "lan":
-        try:
-            found = run(["hostname", "-I"], timeout=10).output.split()
-        except FamilyError:
-            found = []
-        hosts = [host for host in found if ":" not in host] + hosts
-    return [f"http://{host}:{settings.port}/" for host in hosts]
 
 
 def _name_of(link: Any) -> str:
@@ -112,12 +101,20 @@ def _object(url: str) -> Optional[dict[str, Any]]:
 
 def _get(url: str) -> tuple[Optional[int], str]:
     """Status code and text of an address; None if nobody answers, 0 if what answers is no web server."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # Whether the certificate is good is another question (`doctor`), and nothing secret is sent here.
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    secure = urllib.request.HTTPSHandler(context=anybody)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), secure)
     try:
         with opener.open(url, timeout=TIMEOUT) as answer:
             return answer.status, answer.read(65536).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         return error.code, ""
+    except urllib.error.URLError as error:
+        # Something that does not speak TLS; who only hangs up is about to end or to start.
+        no_tls = isinstance(error.reason, ssl.SSLError) and not isinstance(error.reason, ssl.SSLEOFError)
+        return (0 if no_tls else None), ""
     except (OSError, ValueError):
         return None, ""
     except http.client.HTTPException:

@@ -33,7 +33,9 @@ def configure(config: Any) -> None:
 
 
 def _connections(config: Any, settings: Settings) -> None:
-    config.JupyterHub.bind_url = f"http://{settings.bind_address}:{settings.port}"
+    # TLS is the proxy's; this is how JupyterHub calls itself.
+    scheme = "https" if settings.https else "http"
+    config.JupyterHub.bind_url = f"{scheme}://{settings.bind_address}:{settings.port}"
     config.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
     config.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
