@@ -23,7 +23,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 #: What a parent reads is there in both languages, page by page.
 TRANSLATED = sorted([*DOCS.glob("README.md"), *DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md")])
 #: Commands that are being built at this moment.
-AWAITED = {"cert", "doctor", "support"}
+AWAITED = {"doctor", "support"}
 COMMANDS = DOCS / "reference/commands.md"
 CASTS = sorted(DOCS.glob("casts/*.cast"))
 FENCE = re.compile(r"^( *)```(\{?[\w-]*\}?)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
