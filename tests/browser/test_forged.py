@@ -19,7 +19,7 @@ from playwright.sync_api import Error, Playwright
 
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.service import certificates
-from tests.browser import lib
+from tests.browser.lib import ARGUMENTS, start_chromium
 
 HOSTS = ("example.org", "printer.local")
 
@@ -95,8 +95,8 @@ def visit(
         server.socket = forged(authority, *wanted).wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         rules = ", ".join(f"MAP {one} 127.0.0.1" for one in HOSTS)
-        monkeypatch.setattr(lib, "ARGUMENTS", [*lib.ARGUMENTS, f"--host-resolver-rules={rules}"])
-        chromium = lib.start_chromium(playwright, tmp_path / "chromium", authority)
+        monkeypatch.setattr("tests.browser.lib.ARGUMENTS", [*ARGUMENTS, f"--host-resolver-rules={rules}"])
+        chromium = start_chromium(playwright, tmp_path / "chromium", authority)
         try:
             page = chromium.new_page()
             page.goto(f"https://{host}:{server.server_address[1]}/")
