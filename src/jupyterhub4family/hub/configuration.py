@@ -84,8 +84,12 @@ def _servers(config: Any, settings: Settings) -> None:
 
     config.JupyterHub.spawner_class = FamilySpawner
     config.JupyterHub.allow_named_servers = True
-    # Show the progress page at once instead of a white page for up to ten seconds.
-    config.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    config.JupyterHub.tornado_settings = {
+        # Show the progress page at once instead of a white page for up to ten seconds.
+        "slow_spawn_timeout": 0,
+        # Also the XSRF cookie, which would be left out otherwise: no browser sends any of them without TLS.
+        "cookie_options": {"secure": settings.https},
+    }
     config.FamilySpawner.sudospawner_path = str(MEDIATOR)
     config.FamilySpawner.mediator_log_level = ""
     config.FamilySpawner.default_url = "/lab"

@@ -7,6 +7,7 @@ is kept as events and told again to every page that asks, on every device.
 from __future__ import annotations
 
 import asyncio
+import logging
 import pwd
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -46,6 +47,20 @@ class StartFailed(web.HTTPError):  # type: ignore[misc]  # jupyterhub has no typ
 
     def __str__(self) -> str:
         return self.jupyterhub_message
+
+
+class _WithoutTraceback(logging.Filter):
+    """A start that failed after its page was shown is told once more by tornado (JupyterHub 5), as if it were a bug."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten such a record to its sentence; let all pass."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, StartFailed):
+            record.msg, record.args, record.exc_info = "A start has failed: %s", (error.sentence,), None
+        return True
+
+
+logging.getLogger("tornado.application").addFilter(_WithoutTraceback())
 
 
 class NoPort(StartFailed):
