@@ -126,9 +126,11 @@ function watchStart(page) {
       if (!stopped) window.location.reload();
       return;
     }
+    // JupyterHub's own "Server requested" tells nobody anything, in one language only.
+    if (!event.messages) return;
     bar.style.width = `${event.progress}%`;
     bar.setAttribute("aria-valuenow", event.progress);
-    const sentence = (event.messages && event.messages[language]) || event.message || "";
+    const sentence = event.messages[language] || event.message;
     message.textContent = sentence;
     const entry = document.createElement("li");
     entry.textContent = sentence;
