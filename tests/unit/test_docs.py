@@ -21,7 +21,8 @@ from tools import casts
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 #: What a parent reads is there in both languages, page by page.
-TRANSLATED = sorted([*DOCS.glob("README.md"), *DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md")])
+EXPLAINED = [DOCS / f"explanation/{name}.md" for name in ("certificates", "environments", "security")]
+TRANSLATED = sorted([DOCS / "README.md", *DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md"), *EXPLAINED])
 #: Commands that are being built at this moment.
 AWAITED = {"doctor", "support"}
 COMMANDS = DOCS / "reference/commands.md"
