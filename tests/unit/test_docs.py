@@ -165,6 +165,10 @@ def test_commands_in_pages_exist(page: Path, line: str) -> None:
         pytest.fail(f"{name_of(page)}: {line}: no such command ({ended.code})")
 
 
+def test_nothing_is_awaited_that_has_come() -> None:
+    assert not AWAITED & set(words_of(build_parser())), "take it out of AWAITED"
+
+
 @pytest.mark.parametrize("key", sorted(KEYS))
 def test_every_setting_is_in_the_reference(key: str) -> None:
     assert f"`{key}`" in text_of(DOCS / "reference/configuration.md")
