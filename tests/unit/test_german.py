@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.cli import members
-from jupyterhub4family.cli.main import main
+from jupyterhub4family.cli.main import build_parser, main
 from jupyterhub4family.common import documents, messages
 from jupyterhub4family.common.errors import UsageError, run_program
 from jupyterhub4family.common.messages import _, translated
@@ -72,6 +72,31 @@ def test_help_is_german(capsys: pytest.CaptureFixture[str]) -> None:
     assert "diese Hilfe zeigen" in said and "diese Konten aufnehmen" in said and "Optionen:" in said
     for english in ("usage", "options", "positional", "show this", "default", "start", " the "):
         assert english not in said
+
+
+def every_help(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """Where a text of help stands, and the text, for a whole command line."""
+    yield parser.prog, f"{parser.description or ''}{parser.epilog or ''}"
+    for action in parser._actions:
+        yield f"{parser.prog} {'/'.join(action.option_strings) or action.dest}", action.help or ""
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._choices_actions:
+                yield f"{parser.prog} {choice.dest}", choice.help or ""
+            for one in action.choices.values():
+                yield from every_help(one)
+
+
+def test_every_help_has_its_german(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(argparse, "_", getattr(argparse, "_"))  # noqa: B009 (not in typeshed)
+    monkeypatch.setattr(messages, "LOCALES", compiled)
+    told = []
+    for locale in ("C.UTF-8", "de_DE.UTF-8"):
+        monkeypatch.setenv("LC_ALL", locale)
+        messages.catalogue.cache_clear()
+        told.append(list(every_help(build_parser())))
+    messages.catalogue.cache_clear()
+    assert len(told[0]) > 50
+    assert [place for (place, text), (_place, other) in zip(*told) if text and text == other] == []
 
 
 @pytest.mark.usefixtures("german")

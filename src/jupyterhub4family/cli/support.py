@@ -93,7 +93,7 @@ cookies, notebooks and files, names of members (member1, member2 ...) and of the
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    text = "pack what helpers need to know into one archive, without secrets and names"
+    text = _("pack what helpers need to know into one archive, without secrets and names")
     commands.add_parser("support", help=text).set_defaults(run=support)
 
 
