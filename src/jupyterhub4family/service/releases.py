@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from pathlib import Path
 from typing import Callable
 
@@ -149,12 +150,15 @@ def _size(folder: Path) -> int:
 
 
 def build_template() -> int:
-    """Program `build-template`: make sure that the current template is the wanted one; lines of JSON on stdout."""
+    """Program `build-template [--anew]`: make sure that the current template is the wanted one.
+
+    Lines of JSON on stdout, the answer last.
+    """
     return _build("template-progress.json", template_tree)
 
 
 def build_release() -> int:
-    """Program `build-release`: the same for the release, while the hub goes on serving from the current one."""
+    """Program `build-release [--anew]`: the same for the release, while the hub goes on serving."""
     return _build("release-progress.json", release_tree)
 
 
@@ -162,7 +166,7 @@ def _build(progress_file: str, tree: Callable[[Tell], Tree]) -> int:
     """Build; the answer says whether anything was changed. Files of their own: the setup page shows its own build."""
     reporter = Reporter(STATE / progress_file, write_line)
     try:
-        changed = ensure(tree(reporter.tell))
+        changed = ensure(tree(reporter.tell), anew="--anew" in sys.argv[1:])
     except FamilyError as error:
         reporter.fail(error.message, error.hint)
         write_line(error_answer(error))
