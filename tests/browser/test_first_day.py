@@ -72,9 +72,7 @@ def _run_a_cell(page: Page) -> None:
     expect(cell).to_have_text("sum(range(10))", timeout=SOON)
     page.keyboard.press("Shift+Enter")
     expect(page.locator(".jp-OutputArea-output").first).to_contain_text("45", timeout=LATER)
-    assert page.locator(".Toastify__toast").count() == 0, (
-        "nobody is asked whether they want Jupyter news"
-    )
+    assert page.locator(".Toastify__toast").count() == 0, "nobody is asked whether they want Jupyter news"
 
 
 def test_stop_on_the_pending_page_stops_that_server(new_machine: NewMachine, new_chromium: NewChromium) -> None:
