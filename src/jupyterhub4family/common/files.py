@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Optional
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace the content of `path`: written aside, synced, then renamed. Raises OSError."""
+def write_atomically(path: Path, text: str, mode: int = 0o644, owner: Optional[tuple[int, int]] = None) -> None:
+    """Replace the content of `path`: written aside, synced, then renamed. Raises OSError.
+
+    `owner`: uid and gid, for root; without, it is the caller's.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     # A power cut may have left one of a process that had our pid.
     with contextlib.suppress(FileNotFoundError):
@@ -19,6 +22,8 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), mode)
             file.write(text)
             file.flush()

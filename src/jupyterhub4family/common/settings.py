@@ -208,7 +208,7 @@ def parse_text(text: str, source: str) -> dict[str, Origin]:
                 _("{where}: {key} stands there twice", where=where, key=key.name), _("take one of the two lines away")
             )
         try:
-            found[key.name] = Origin(_value(key, value_node), line)
+            found[key.name] = Origin(value_of(key, value_node), line)
         except BadValue as error:
             raise _refusal(where, error) from error
     return found
@@ -248,8 +248,8 @@ def parse_settings(untrusted: Mapping[Any, Any], source: str) -> Settings:
     return settings
 
 
-def _value(key: Key, node: Any) -> Any:
-    """What a node of the file means for this key. Raises BadValue."""
+def value_of(key: Key, node: Any) -> Any:
+    """What a node of YAML means as the value of this key. Raises BadValue."""
     if isinstance(node, yaml.SequenceNode) and all(_is_plain(one) for one in node.value):
         return key.from_list([one.value for one in node.value])
     if not _is_plain(node):

@@ -1,0 +1,257 @@
+"""Runs as the caller: `config get|set|unset|edit|show`. Everybody may read the settings, root may change them.
+
+A change is written only when the whole file is good with it, in one rename; then what has to be restarted is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import errno
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jupyterhub4family.cli import settings_document, settings_editor, terminal
+from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, PermissionRefused
+from jupyterhub4family.common.files import write_atomically
+from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.paths import LIBRARY, SETTINGS_FILE, STATE
+from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.setting_key import HUB, HUB_AND_PROXY, BadValue
+from jupyterhub4family.common.settings import KEYS, Settings, known_key, load_settings, read_origins
+from jupyterhub4family.common.settings_in_use import explain, settings_in_use
+from jupyterhub4family.common.supervision import HUB_UNIT, SYSTEMD, chosen_supervisor
+
+#: Seconds.
+RESTART_TIMEOUT = 300
+
+
+def add_to(commands: Any) -> None:
+    """Add this command to the command line."""
+    parser = commands.add_parser("config", help=_("show and change the settings"))
+    actions = parser.add_subparsers(dest="action", metavar="show|get|set|unset|edit", required=True)
+    show = actions.add_parser("show", help=_("show all settings"))
+    show.add_argument("--origin", action="store_true", help=_("also say where each value comes from"))
+    get = actions.add_parser("get", help=_("show one value"))
+    change = actions.add_parser("set", help=_("change one value"))
+    unset = actions.add_parser("unset", help=_("go back to the default of a key"))
+    edit = actions.add_parser("edit", help=_("change the settings file in an editor; it is checked before it counts"))
+    for one in (get, change, unset):
+        key = one.add_argument("key", metavar="KEY", help=_("a key, such as port; all: man jupyterhub4family-config"))
+        terminal.completes(key, "keys")
+    value = change.add_argument(
+        "value", nargs="+", metavar="VALUE", help=_("the new value; several words are one text")
+    )
+    terminal.completes(value, "values")
+    for one in (show, get):
+        one.add_argument("--json", action="store_true", help=_("as JSON"))
+    for one in (change, unset):
+        terminal.add_dry_run(one)
+    for one in (change, unset, edit):
+        one.add_argument("--no-restart", action="store_true", help=_("leave it to a later restart to take effect"))
+        terminal.add_quiet(one)
+    for one, function in ((show, _show), (get, _get), (change, _set), (unset, _unset), (edit, _edit)):
+        one.set_defaults(run=function)
+
+
+# -- reading -----------------------------------------------------------------------------------------
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    settings, trouble = settings_in_use()
+    origins = _origins(trouble)
+    values = dataclasses.asdict(settings)
+    if arguments.json:
+        document = {key: {"value": values[key], "origin": origins[key]} for key in KEYS} if arguments.origin else values
+        print(json.dumps(document, indent=1, ensure_ascii=False))
+    else:
+        lines = {key: f"{key}: {settings_document.written(value)}" for key, value in values.items()}
+        width = max(len(line) for line in lines.values() if len(line) <= 50)
+        for key, line in lines.items():
+            print(f"{line:{width}}  # {origins[key]}" if arguments.origin else line)
+    if trouble is not None:
+        raise explain(trouble)
+    return ExitStatus.OK
+
+
+def _origins(trouble: ConfigurationError | None) -> dict[str, str]:
+    if trouble is not None:
+        return {key: _("last good settings") for key in KEYS}
+    lines = {key: origin.line for key, origin in read_origins(SETTINGS_FILE).items()}
+    return {key: f"{SETTINGS_FILE}:{lines[key]}" if key in lines else _("default") for key in KEYS}
+
+
+def _get(arguments: argparse.Namespace) -> int:
+    key = known_key(arguments.key)
+    settings, trouble = settings_in_use()
+    value = getattr(settings, key.name)
+    print(json.dumps(value, ensure_ascii=False) if arguments.json else key.to_text(value))
+    if trouble is not None:
+        print(f"jupyterhub4family: {explain(trouble)}", file=sys.stderr)
+    return ExitStatus.OK
+
+
+# -- changing ----------------------------------------------------------------------------------------
+
+
+def _set(arguments: argparse.Namespace) -> int:
+    key = known_key(arguments.key)
+    try:
+        value = key.from_text(" ".join(arguments.value))
+    except BadValue as error:
+        raise ConfigurationError(error.sentence, error.hint) from None
+    _change(arguments, lambda text: settings_document.changed(text, key, value, str(SETTINGS_FILE)))
+    return ExitStatus.OK
+
+
+def _unset(arguments: argparse.Namespace) -> int:
+    name = arguments.key
+
+    def without(text: str) -> str:
+        # A key that we do not know may be taken away, where it stands.
+        if not settings_document.has(text, name, str(SETTINGS_FILE)):
+            known_key(name)
+        return settings_document.without(text, name, str(SETTINGS_FILE))
+
+    _change(arguments, without)
+    return ExitStatus.OK
+
+
+def _edit(arguments: argparse.Namespace) -> int:
+    _require_root("config edit")
+    with _folder_locked() as folder:
+        before = _text()
+        after = settings_editor.edited(before, SETTINGS_FILE, folder)
+        if after == before:
+            terminal.say(arguments, _("Nothing was changed."))
+            return ExitStatus.OK
+        settings_before = _settings_or_none()
+        _write(after)
+    settings_editor.forget_draft(SETTINGS_FILE)
+    _take_effect(arguments, settings_before)
+    return ExitStatus.OK
+
+
+def _change(arguments: argparse.Namespace, make: Any) -> None:
+    """Let `make` turn the file's text into a new one, and do what follows from that."""
+    if arguments.dry_run:
+        before = _text()
+        _print_difference(before, make(before))
+        return
+    _require_root("config")
+    with _folder_locked():
+        before = _text()
+        after = make(before)
+        if after == before:
+            terminal.say(arguments, _("Nothing to change: it is so already."))
+            return
+        settings_before = _settings_or_none()
+        _write(after)
+    _take_effect(arguments, settings_before)
+
+
+def _text() -> str:
+    """The settings file as it is; empty if there is none. Raises ConfigurationError."""
+    try:
+        with open(SETTINGS_FILE, encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(_("{file} cannot be read: {why}", file=str(SETTINGS_FILE), why=str(error))) from error
+
+
+def _settings_or_none() -> Settings | None:
+    try:
+        return load_settings(SETTINGS_FILE)
+    except ConfigurationError:
+        return None
+
+
+def _write(text: str) -> None:
+    """Replace the settings file in one step; mode and owner stay, and a link stays one."""
+    file = SETTINGS_FILE.resolve()
+    mode, owner = 0o644, (os.geteuid(), os.getegid())
+    with contextlib.suppress(FileNotFoundError):
+        found = file.stat()
+        mode, owner = found.st_mode & 0o777, (found.st_uid, found.st_gid)
+    try:
+        write_atomically(file, text, mode, owner)
+    except OSError as error:
+        status = ExitStatus.DISK_FULL if error.errno == errno.ENOSPC else ExitStatus.FAILURE
+        raise FamilyError(
+            _("{file} could not be written: {why}", file=str(file), why=str(error.strerror)), status=status
+        ) from error
+
+
+@contextlib.contextmanager
+def _folder_locked() -> Iterator[Path]:
+    """The settings' folder, made if it is missing; no second `config` changes anything meanwhile."""
+    folder = SETTINGS_FILE.parent
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o755)
+        # Whatever root's umask says: the service has to read it.
+        folder.chmod(0o755)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        os.close(descriptor)
+
+
+def _require_root(words: str) -> None:
+    if os.geteuid() != 0:
+        if sys.argv[1:2] == ["config"]:
+            words = " ".join(sys.argv[1:])
+        raise PermissionRefused(_("only root may change the settings"), f"sudo jupyterhub4family {words}")
+
+
+def _print_difference(before: str, after: str) -> None:
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), str(SETTINGS_FILE), str(SETTINGS_FILE), lineterm=""
+    )
+    for line in lines:
+        print(line)
+
+
+# -- what a change needs -----------------------------------------------------------------------------
+
+
+def needed_restart(before: Settings | None, after: Settings) -> str:
+    """What has to be restarted: HUB, HUB_AND_PROXY, or nothing (empty). `before` is None after a bad file."""
+    if before is None:
+        return HUB_AND_PROXY
+    needed = {key.restarts for name, key in KEYS.items() if getattr(before, name) != getattr(after, name)}
+    return next((one for one in (HUB_AND_PROXY, HUB) if one in needed), "")
+
+
+def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None:
+    terminal.say(arguments, _("{file} is written.", file=str(SETTINGS_FILE)))
+    needed = needed_restart(before, load_settings(SETTINGS_FILE))
+    words = ["restart", *(["--all"] if needed == HUB_AND_PROXY else [])]
+    if not needed:
+        terminal.say(arguments, _("Nothing has to be restarted."))
+    elif not _is_running(before or settings_in_use()[0]):
+        terminal.say(arguments, _("JupyterHub does not run; it takes effect when it is started."))
+    elif arguments.no_restart:
+        command = f"sudo jupyterhub4family {' '.join(words)}"
+        terminal.say(arguments, _("It takes effect after: {command}", command=command))
+    else:
+        with terminal.waiting(arguments, _("JupyterHub is being restarted")):
+            run([LIBRARY / "control", *words], timeout=RESTART_TIMEOUT)
+        terminal.say(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
+
+
+def _is_running(settings: Settings) -> bool:
+    """Whether the hub is meant to run now: who has stopped it shall not find it started by a setting."""
+    if chosen_supervisor(settings) == SYSTEMD:
+        return run(["systemctl", "is-active", HUB_UNIT], check=False).output.strip() in ("active", "activating")
+    return not (STATE / "stopped").exists()

@@ -1,0 +1,20 @@
+"""Any identity: what each exit status means, in a few words, for the manual."""
+
+from __future__ import annotations
+
+from jupyterhub4family.common.errors import ExitStatus
+from jupyterhub4family.common.messages import N_
+
+STATUS_MEANINGS = {
+    ExitStatus.OK: N_("Done."),
+    ExitStatus.FAILURE: N_("It did not work, for a reason that has no number of its own."),
+    ExitStatus.USAGE: N_("The words of the command are off."),
+    ExitStatus.REFUSED: N_("Understood, and not allowed."),
+    ExitStatus.PERMISSION: N_("The caller lacks the rights."),
+    ExitStatus.UNKNOWN_ACCOUNT: N_("There is no such Debian account."),
+    ExitStatus.NOT_RUNNING: N_("Nobody can log in now: stopped, starting, being set up."),
+    ExitStatus.NETWORK: N_("Something could not be fetched."),
+    ExitStatus.CONFIGURATION: N_("The settings file cannot be used."),
+    ExitStatus.PORT_TAKEN: N_("Another program has the portal's port."),
+    ExitStatus.DISK_FULL: N_("No space left."),
+}
