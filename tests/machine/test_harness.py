@@ -86,7 +86,7 @@ def test_network(new_machine: NewMachine) -> None:
     server = "perl -MIO::Socket::INET -e '$s=IO::Socket::INET->new(LocalPort=>8000,Listen=>5,"
     server += 'ReuseAddr=>1); while($c=$s->accept){<$c>; print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhi"; close $c}'
     one.run(f"setsid {server}' >/dev/null 2>&1 </dev/null &")
-    assert one.wait_http("/", timeout=10) < 10
+    assert one.wait_http("/", timeout=10, scheme="http") < 10
     reach_world = "curl --silent --max-time 5 --output /dev/null https://deb.debian.org/"
     reach_neighbour = f"curl --silent --max-time 3 --output /dev/null http://{one.ip}:8000/"
     other.run(reach_world)
@@ -98,7 +98,7 @@ def test_network(new_machine: NewMachine) -> None:
     one.unplug()
     assert other.execute(reach_neighbour).returncode != 0
     with pytest.raises(TimeoutError):
-        one.wait_http("/", timeout=0.5)
+        one.wait_http("/", timeout=0.5, scheme="http")
     one.reboot()
     assert other.execute(reach_neighbour).returncode != 0, "the cable stays out over a reboot"
     one.plug()

@@ -24,6 +24,7 @@ from tests.machine.lib.family import (
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.places import REPOSITORY
 from tests.machine.lib.plugin import NewMachine
+from tests.machine.lib.project import commands_of_readme
 
 ACCOUNT_ENTRIES = "getent passwd jupyterhub; getent group jupyterhub jupyterhub_adm; true"
 HOME = "/var/lib/jupyterhub4family"
@@ -52,9 +53,10 @@ def test_the_readmes_first_command(new_machine: NewMachine, suite: str) -> None:
     machine = new_machine(suite, layer="base")
     put_clone(machine)
     answers = _watch_the_port(machine)
-    said = machine.run("cd /tmp && /root/clone/install </dev/null 2>&1", timeout=840)
+    install = commands_of_readme()[0].replace("sudo ./", "/root/clone/")  # root needs no sudo, which is not there yet
+    said = machine.run(f"cd /tmp && {install} </dev/null 2>&1", timeout=840)
     codes = answers()
-    assert "JupyterHub is running" in said and f"http://{machine.ip}:8000/" in said, said
+    assert "JupyterHub is running" in said and f"https://{machine.ip}:8000/" in said, said
     assert "members add" in said and "%" in said, "it tells how to go on, and how far it is"
     assert 503 in codes and codes[-1] == 200, "the port has answered before the portal did"
     assert machine.execute("dpkg -s debhelper").returncode != 0, "the tools for building are gone again"
@@ -157,7 +159,7 @@ def test_remove_keeps_state_and_reinstall_takes_it_up(new_machine: NewMachine, d
         release = machine.run(f"readlink {HOME}/releases/current")
         machine.run("apt-get remove -y jupyterhub4family </dev/null >/dev/null 2>&1")
         assert processes_of_ours(machine) == ""
-        assert machine.execute("curl -s http://127.0.0.1:8000/").returncode != 0
+        assert machine.execute("curl -sk https://127.0.0.1:8000/").returncode != 0
         machine.put(deb, "/root/j.deb")
         machine.run("dpkg -i /root/j.deb >/dev/null 2>&1")
         machine.wait_http("/hub/login", timeout=60)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.lib.family import add_member, hub_pid, logged_in, ready
+from tests.machine.lib.family import HEALTHY, add_member, hub_pid, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
 HOME = "/var/lib/jupyterhub4family"
-HEALTHY = "curl -sf -o /dev/null http://127.0.0.1:8000/hub/health"
 #: The hub's log on one line, because a message and its hint are two.
 JOURNAL = "journalctl -u jupyterhub4family-hub --no-pager -o cat | tr '\\n' ' '"
 #: Prints every file of the environments named on the command line that is not what its package's RECORD says.

@@ -8,7 +8,7 @@ import pytest
 
 from tests.machine.lib.client import Browser, Kernel
 from tests.machine.lib.deb import build_deb
-from tests.machine.lib.family import add_member, digest_of_template, hub_pid, logged_in, proxy_pid, ready
+from tests.machine.lib.family import CURL, HEALTHY, add_member, digest_of_template, hub_pid, logged_in, proxy_pid, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -63,14 +63,14 @@ def test_kernels_survive_the_hub(new_machine: NewMachine, init: str) -> None:
         machine.run(f"kill -9 {old_hub}")
         # The open notebook does not even notice: it goes through the proxy.
         assert kernel.execute("kept") == "'since the beginning'"
-        took = machine.wait("curl -sf http://127.0.0.1:8000/hub/health", timeout=60)
+        took = machine.wait(HEALTHY, timeout=60)
         assert took < (20 if init == "systemd" else 70), took
         assert hub_pid(machine) != old_hub
         assert proxy_pid(machine) == old_proxy
         _still_there(machine, kernel, pid)
 
         machine.run("jupyterhub4family restart")
-        machine.wait("curl -sf http://127.0.0.1:8000/hub/health", timeout=60)
+        machine.wait(HEALTHY, timeout=60)
         _still_there(machine, kernel, pid)
 
         before = hub_pid(machine)
@@ -78,7 +78,7 @@ def test_kernels_survive_the_hub(new_machine: NewMachine, init: str) -> None:
         machine.put(newer, "/root/newer.deb")
         machine.run("apt-get install -y /root/newer.deb </dev/null >/dev/null 2>&1")
         machine.wait(f"pgrep -u jupyterhub -f 'bin/jupyterhub -f' | grep -v '^{before}$'", timeout=90)
-        machine.wait("curl -sf http://127.0.0.1:8000/hub/health", timeout=60)
+        machine.wait(HEALTHY, timeout=60)
         assert proxy_pid(machine) == old_proxy, "an upgrade that brings no new proxy leaves it running"
         _still_there(machine, kernel, pid)
 
@@ -97,7 +97,7 @@ def test_a_killed_proxy_comes_back_with_its_routes(new_machine: NewMachine, init
         kernel, pid = _kernel_with_variable(alice)
         machine.run(f"kill -9 {proxy_pid(machine)}")
         began = time.monotonic()
-        machine.wait("curl -sf http://127.0.0.1:8000/user/alice/api/status || [ $? = 22 ]", timeout=70)
+        machine.wait(f"{CURL} -f https://127.0.0.1:8000/user/alice/api/status || [ $? = 22 ]", timeout=70)
         while alice.status("/user/alice/api/status") != 200:
             assert time.monotonic() - began < 70
             time.sleep(0.2)

@@ -7,11 +7,10 @@ import time
 
 import pytest
 
-from tests.machine.lib.family import add_member, hub_pid, logged_in, proxy_pid, ready
+from tests.machine.lib.family import CURL, HEALTHY, add_member, hub_pid, logged_in, proxy_pid, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
-HEALTHY = "curl -sf -o /dev/null http://127.0.0.1:8000/hub/health"
 #: Commands that succeed when hub or proxy run, with another pid.
 RUNS_AGAIN = {
     "hub": "pgrep -u jupyterhub -f 'bin/jupyterhub -f' | grep -qvx {pid}",
@@ -76,7 +75,7 @@ def test_screen_brings_back_what_dies(new_machine: NewMachine, victim: str) -> N
 
 def test_screen_shows_the_live_log(new_machine: NewMachine) -> None:
     machine = ready(new_machine("bookworm", layer="installed", init="sysvinit"))
-    machine.run("curl -s http://127.0.0.1:8000/hub/login-of-this-test >/dev/null")
+    machine.run(f"{CURL} https://127.0.0.1:8000/hub/login-of-this-test >/dev/null")
     # What `sudo -iu jupyterhub` and `screen -r hub` show, attached in a terminal of its own.
     attach = "TERM=xterm script -qec 'screen -r hub' /dev/null >/tmp/shown 2>&1"
     shown = machine.run(f"{attach} & sleep 2; screen -S hub -X detach; wait; cat /tmp/shown", user="jupyterhub")
@@ -138,7 +137,7 @@ def test_settings_are_used_and_mistakes_are_told(new_machine: NewMachine) -> Non
     machine = ready(new_machine("bookworm", layer="installed"))
     machine.write("/etc/jupyterhub4family/config.yaml", "port: 8010\nlisten: local\n")
     machine.run("jupyterhub4family restart --all")
-    machine.wait("curl -sf -o /dev/null http://127.0.0.1:8010/hub/health", timeout=30)
+    machine.wait(f"{CURL} -f -o /dev/null https://127.0.0.1:8010/hub/health", timeout=30)
     assert machine.run("ss -ltnH 'sport = :8010' | awk '{print $4}'").split() == ["127.0.0.1:8010"]
     machine.write("/etc/jupyterhub4family/config.yaml", "prot: 8010\n")
     done = machine.execute("jupyterhub4family status")

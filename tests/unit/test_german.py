@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from jupyterhub4family.cli.main import main
 from jupyterhub4family.common import documents, messages
 from jupyterhub4family.common.errors import UsageError, run_program
 from jupyterhub4family.common.messages import _, translated
-from jupyterhub4family.common.programs import Finished
+from jupyterhub4family.common.programs import Finished, ProgramError, run
 from tests.unit.helpers import SRC
 
 PROJECT = SRC.parent
@@ -135,6 +136,19 @@ def test_whole_errors_can_be_told_again() -> None:
     error = UsageError(_("no name was given"), _("call it through sudo"))
     assert str(error) == "es wurde kein Name genannt\nTipp: mit sudo aufrufen"
     assert translated(str(error), "en") == "no name was given\nTry: call it through sudo"
+
+
+@pytest.mark.usefixtures("german")
+def test_the_system_s_reasons_are_german(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError) as refused:
+        run([tmp_path / "missing"])
+    assert str(refused.value) == "missing ließ sich nicht starten: Datei oder Ordner nicht gefunden"
+    assert translated(str(refused.value), "en") == "missing could not be started: No such file or directory"
+
+
+def test_the_system_s_reasons_are_spelled_as_the_system_does() -> None:
+    said = {os.strerror(number) for number in errno.errorcode}
+    assert said >= messages.SYSTEM_REASONS
 
 
 def environment(**variables: str) -> dict[str, str]:

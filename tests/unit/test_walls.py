@@ -234,6 +234,12 @@ def needs_yaml(name: str, seen: set[str] | None = None) -> bool:
     )
 
 
+def needs_cryptography(name: str) -> bool:
+    """Whether a module is one of the two that make certificates; they run as a program of their own."""
+    file = (SRC / Path(*name.split("."))).with_suffix(".py")
+    return file.exists() and "cryptography.x509" in imports(file.read_text("utf-8"), name)
+
+
 def imported_alone(flags: list[str], names: list[str]) -> dict[str, list[str]]:
     """Which top-level modules came with each module."""
     words = [sys.executable, *flags, "-c", ALONE, str(SRC), *names]
@@ -247,12 +253,15 @@ def test_every_module_outside_the_hub_can_be_imported_with_nothing_but_python_an
     names = [name_of(module) for module in MODULES if room_of(module) != "hub"]
     # Without -S Debian's modules can be found: only who needs yaml gets that.
     with_yaml = [name for name in names if needs_yaml(name)]
+    with_cryptography = {name for name in names if needs_cryptography(name)}
+    assert with_cryptography == {f"{PACKAGE}.service.certificates", f"{PACKAGE}.service.names"}
     found = imported_alone(["-I"], with_yaml)
     found.update(imported_alone(["-I", "-S"], [name for name in names if name not in with_yaml]))
     for name, tops in found.items():
         assert "BROKEN" not in tops, f"{name}: {' '.join(tops)}"
         # yaml brings a module of Cython's along. What a .pth file of the machine's own brings was there before.
-        known = (PACKAGE, "yaml", "_yaml", "cython_runtime")
+        known = {PACKAGE, "yaml", "_yaml", "cython_runtime"}
+        known |= {"cryptography", "_cffi_backend", "six"} if name in with_cryptography else set()
         foreign = [top for top in tops if top not in known and not top.startswith("_cython_") and not is_standard(top)]
         assert foreign == [], name
 

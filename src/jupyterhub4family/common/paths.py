@@ -24,8 +24,15 @@ CACHE = SERVICE_HOME / "cache"
 #: Root's: where the door `environment` builds what a member then moves into their home.
 HANDOVER = SERVICE_HOME / "handover"
 SERVICE_LOGS = STATE / "log"
-#: The account's, too, but everybody may read it: nothing in it is secret.
+#: The family's own certificate authority and the portal's certificate, with their keys.
+TLS = STATE / "tls"
+#: The account's, readable for everybody: nothing secret is in here, and nobody may trust it more than the account.
 PUBLIC = SERVICE_HOME / "public"
+AUTHORITY_CERTIFICATE = PUBLIC / "ca.crt"
+#: What the certificate in use holds, as JSON, for `cert show` and `doctor`.
+CERTIFICATE_REPORT = PUBLIC / "certificate.json"
+#: A certificate that the family brought along (`cert use`), and its key: used in place of our own.
+OWN_TLS = CONFIGURATION / "tls"
 LAST_GOOD_SETTINGS = PUBLIC / "settings.last-good.json"
 SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 

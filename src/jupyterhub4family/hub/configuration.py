@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP
-from jupyterhub4family.common.paths import MEDIATOR, SHARE, STATE
+from jupyterhub4family.common.paths import MEDIATOR, STATE
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.hub.expert_files import execute_expert_files
@@ -27,20 +27,21 @@ def configure(config: Any) -> None:
     settings, _trouble = settings_in_use()
     _connections(config, settings)
     _people(config)
+    _pages(config, settings)
     _servers(config, settings)
     execute_expert_files(config)
     after_start(settings)
 
 
 def _connections(config: Any, settings: Settings) -> None:
-    config.JupyterHub.bind_url = f"http://{settings.bind_address}:{settings.port}"
+    # TLS is the proxy's; this is how JupyterHub calls itself.
+    scheme = "https" if settings.https else "http"
+    config.JupyterHub.bind_url = f"{scheme}://{settings.bind_address}:{settings.port}"
     config.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
     config.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True
     config.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
-    # Pages of ours extend JupyterHub's of the same name.
-    config.JupyterHub.template_paths = [str(SHARE / "templates")]
     # Hub, proxy and servers are started and restarted independently of each other.
     config.JupyterHub.cleanup_proxy = False
     config.JupyterHub.cleanup_servers = False
@@ -72,13 +73,23 @@ def _people(config: Any) -> None:
     ]
 
 
+def _pages(config: Any, settings: Settings) -> None:
+    from jupyterhub4family.hub.pages import configure_pages
+
+    configure_pages(config, settings)
+
+
 def _servers(config: Any, settings: Settings) -> None:
     from jupyterhub4family.hub.spawner import FamilySpawner
 
     config.JupyterHub.spawner_class = FamilySpawner
     config.JupyterHub.allow_named_servers = True
-    # Show the progress page at once instead of a white page for up to ten seconds.
-    config.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    config.JupyterHub.tornado_settings = {
+        # Show the progress page at once instead of a white page for up to ten seconds.
+        "slow_spawn_timeout": 0,
+        # Also the XSRF cookie, which would be left out otherwise: no browser sends any of them without TLS.
+        "cookie_options": {"secure": settings.https},
+    }
     config.FamilySpawner.sudospawner_path = str(MEDIATOR)
     config.FamilySpawner.mediator_log_level = ""
     config.FamilySpawner.default_url = "/lab"

@@ -19,10 +19,22 @@ from pathlib import Path
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, SERVICE_ACCOUNT
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import CACHE, HANDOVER, PUBLIC, RELEASES, SERVICE_HOME, SHARE, STATE, TEMPLATES
+from jupyterhub4family.common.paths import (
+    AUTHORITY_CERTIFICATE,
+    CACHE,
+    HANDOVER,
+    PUBLIC,
+    RELEASES,
+    SERVICE_HOME,
+    SHARE,
+    STATE,
+    TEMPLATES,
+)
 from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
 from jupyterhub4family.root import supervisor
+from jupyterhub4family.root.announcement import ensure_announcement, remove_announcement
 from jupyterhub4family.root.caller import require_root
 from jupyterhub4family.root.runtime import RUNTIME
 from jupyterhub4family.root.servers import end_servers
@@ -58,6 +70,7 @@ def configure(enable: bool = False) -> None:
     ensure_folders()
     check_sudoers()
     ensure_supervision(enable)
+    ensure_announcement(settings_in_use()[0])
     if not may_start():
         print(_("policy-rc.d forbids starting services now; start with: {command}", command="jupyterhub4family start"))
         return
@@ -111,6 +124,10 @@ def ensure_folders() -> None:
     _ensure_folder(HANDOVER, 0o711, 0, 0)
     for folder, mode in ((RELEASES, 0o755), (TEMPLATES, 0o755), (PUBLIC, 0o755), (STATE, 0o700), (CACHE, 0o700)):
         _ensure_folder(folder, mode, account.pw_uid, account.pw_gid)
+    # A short name for the certificate that people copy to their devices.
+    link = SERVICE_HOME / AUTHORITY_CERTIFICATE.name
+    if not link.is_symlink():
+        link.symlink_to(f"{PUBLIC.name}/{AUTHORITY_CERTIFICATE.name}")
 
 
 def _ensure_folder(folder: Path, mode: int, uid: int, gid: int) -> None:
@@ -155,6 +172,7 @@ def remove(disable: bool = False) -> None:
         run(["systemctl", "disable", "--quiet", *UNITS])
     supervisor.stop()
     supervisor.remove_crontab()
+    remove_announcement()
     end_all_servers()
     shutil.rmtree(RUNTIME, ignore_errors=True)
 

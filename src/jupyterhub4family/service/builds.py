@@ -26,7 +26,7 @@ from jupyterhub4family.common.programs import ProgramError, Word
 from jupyterhub4family.common.uv import uv_environment
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
-FORMAT = "3"
+FORMAT = "4"
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ def is_complete(folder: Path) -> bool:
     return (folder / COMPLETE_MARKER).is_file()
 
 
-def ensure(tree: Tree) -> bool:
+def ensure(tree: Tree, anew: bool = False) -> bool:
     """Make the wanted build of `tree` the current one; returns whether anything was built or switched.
 
-    Raises FamilyError when it cannot; the build in use then stays in use.
+    `anew` builds it even if it is there: one that was damaged on the disk. Raises FamilyError when it cannot;
+    the build in use then stays in use.
     """
     # Members read templates and use the release's uv, so these trees are public; secrets lie in state/ only.
     old_mask = os.umask(0o022)
@@ -85,10 +86,13 @@ def ensure(tree: Tree) -> bool:
         tree.parent.mkdir(exist_ok=True)
         with locked(STATE / "build.lock"):
             _throw_away_interrupted(tree)
-            if tree.is_current():
+            if anew:
+                # What was fetched shares its files with the builds: damage in one is damage in both.
+                discard_cache()
+            elif tree.is_current():
                 return False
             wanted = tree.parent / tree.wanted_id()
-            if not is_complete(wanted):
+            if anew or not is_complete(wanted):
                 _build(tree, wanted)
             _switch(tree, wanted)
             return True

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from pathlib import Path
 from typing import Callable
 
@@ -29,6 +30,9 @@ SERVER_SETTINGS = {
         "terminado_settings": {"shell_command": ["/bin/sh", "-c", 'exec "${SHELL:-/bin/bash}"']}
     }
 }
+#: The same for JupyterLab. Asking whether somebody wants news, and looking for newer versions, asks the internet at
+#: each start, and the answer would only puzzle a child: the family's JupyterLab gets newer with the package.
+LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
 
 
 def release_tree(tell: Tell) -> Tree:
@@ -121,6 +125,9 @@ def _fill_template(folder: Path, tell: Tell) -> None:
     settings = environment / "etc" / "jupyter"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "jupyter_server_config.json").write_text(json.dumps(SERVER_SETTINGS, indent=1) + "\n", "utf-8")
+    overrides = environment / "share" / "jupyter" / "lab" / "settings"
+    overrides.mkdir(parents=True, exist_ok=True)
+    (overrides / "overrides.json").write_text(json.dumps(LAB_SETTINGS, indent=1) + "\n", "utf-8")
     run([environment / "bin" / "jupyterhub-singleuser", "--version"], timeout=120)
     run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
     _make_read_only(environment)
@@ -150,12 +157,15 @@ def _size(folder: Path) -> int:
 
 
 def build_template() -> int:
-    """Program `build-template`: make sure that the current template is the wanted one; lines of JSON on stdout."""
+    """Program `build-template [--anew]`: make sure that the current template is the wanted one.
+
+    Lines of JSON on stdout, the answer last.
+    """
     return _build("template-progress.json", template_tree)
 
 
 def build_release() -> int:
-    """Program `build-release`: the same for the release, while the hub goes on serving from the current one."""
+    """Program `build-release [--anew]`: the same for the release, while the hub goes on serving."""
     return _build("release-progress.json", release_tree)
 
 
@@ -163,7 +173,7 @@ def _build(progress_file: str, tree: Callable[[Tell], Tree]) -> int:
     """Build; the answer says whether anything was changed. Files of their own: the setup page shows its own build."""
     reporter = Reporter(STATE / progress_file, write_line)
     try:
-        changed = ensure(tree(reporter.tell))
+        changed = ensure(tree(reporter.tell), anew="--anew" in sys.argv[1:])
     except FamilyError as error:
         reporter.fail(error.message, error.hint)
         write_line(error_answer(error))

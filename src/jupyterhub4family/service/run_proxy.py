@@ -5,24 +5,34 @@ As long as there is no release it serves the setup page; then it becomes configu
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import sys
 import time
-from typing import NoReturn, Optional
+from pathlib import Path
+from typing import Any, NoReturn, Optional
 
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, run_program
 from jupyterhub4family.common.files import take_lock, write_atomically
-from jupyterhub4family.common.paths import CURRENT_RELEASE, SHARE, STATE
+from jupyterhub4family.common.messages import LANGUAGES, _, translated
+from jupyterhub4family.common.paths import CURRENT_RELEASE, LIBRARY, OWN_TLS, SHARE, STATE, TLS
+from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import settings_of_service
 from jupyterhub4family.service.builds import is_complete
-from jupyterhub4family.service.setup_page import SetupPage
+from jupyterhub4family.service.setup_page import SetupPage, sent_in_clear
 from jupyterhub4family.service.tokens import PROXY_TOKEN, ROUTES_TOKEN, ensure_token
 
 PID_FILE = STATE / "proxy.pid"
+#: Tells of which program the running proxy is made.
+PROGRAM_FILE = STATE / "proxy.program"
 LAUNCHER = SHARE / "proxy" / "launch.js"
+#: Looks whether the certificate is still good, and makes a new one if not. A program of its own: what it needs in
+#: memory is gone when it ends.
+CHECK_CERTIFICATES = (str(LIBRARY / "certificates"), "ensure")
 #: Node without its optimizing compilers: after load 58 instead of 103 MB, for 0.6 ms more of the processor per
 #: request (docs/adr/0009-lean-processes.md). A family's machine has more time than memory.
 NODE_OPTIONS = ["--lite-mode"]
@@ -37,6 +47,8 @@ def main() -> int:
         print("another proxy is still running; waiting until it ends", flush=True)
         lock = take_lock(STATE / "proxy.lock", wait=True)
     assert lock is not None
+    if settings.https:
+        ensure_certificate()
     if not is_complete(CURRENT_RELEASE):
         _serve_setup_page(settings)
     os.set_inheritable(lock, True)
@@ -59,13 +71,35 @@ def renew_proxy() -> None:
         os.kill(proxy, signal.SIGTERM)
 
 
+def renew_outdated_proxy() -> None:
+    """As the above, for a proxy that was started before the package brought another program for it.
+
+    Else a portal that has learned HTTPS, or whose proxy has been mended, would go on as before until the next boot.
+    """
+    try:
+        known = PROGRAM_FILE.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        known = ""
+    if running_proxy() is not None and known != _program():
+        print("the proxy runs from an older version of the package; starting it again", flush=True)
+        renew_proxy()
+
+
+def _program() -> str:
+    """A word that changes with the proxy's program."""
+    digest = hashlib.sha256()
+    for file in sorted(LAUNCHER.parent.glob("*.js")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _serve_setup_page(settings: Settings) -> None:
     try:
         page = SetupPage(settings)
     except OSError as error:
         raise FamilyError(
-            f"port {settings.port} cannot be had: {error.strerror}",
-            f"see which program has it: sudo ss -ltnp 'sport = :{settings.port}'",
+            _("port {port} cannot be had: {reason}", port=settings.port, reason=error.strerror),
+            _("see which program has it: {command}", command=f"sudo ss -ltnp 'sport = :{settings.port}'"),
             ExitStatus.PORT_TAKEN,
         ) from error
     with page:
@@ -77,21 +111,39 @@ def _become_proxy(settings: Settings) -> NoReturn:
     """Execute node. The proxy's secret reaches it as a file's name, so that no process list shows it."""
     pid = os.getpid()
     write_atomically(PID_FILE, f"{pid} {processes.start_time(pid)}\n", 0o600)
+    write_atomically(PROGRAM_FILE, f"{_program()}\n", 0o600)
     for token in (PROXY_TOKEN, ROUTES_TOKEN):
         ensure_token(token)
     release = CURRENT_RELEASE.resolve()
     node = str(release / "node" / "bin" / "node")
-    hub = f"http://127.0.0.1:{settings.hub_port}"
-    files = [str(PROXY_TOKEN), str(ROUTES_TOKEN), f"{hub}/hub/api/proxy"]
-    portal = ["--ip", settings.bind_address, "--port", str(settings.port)]
-    control = ["--api-ip", "127.0.0.1", "--api-port", str(settings.proxy_api_port)]
-    # The default target answers before the hub has told any route.
-    targets = ["--default-target", hub, "--error-path", str(SHARE / "proxy" / "errors")]
-    package = str(release / "proxy" / "node_modules" / "configurable-http-proxy")
-    options = [*portal, *control, *targets, "--log-level", "info"]
-    words = [node, *NODE_OPTIONS, str(LAUNCHER), package, *files, "--", *options]
+    words = [node, *NODE_OPTIONS, str(LAUNCHER), json.dumps(_configuration(settings, release))]
     os.chdir(STATE)
     os.execve(node, words, {"PATH": "/usr/bin:/bin", "HOME": str(STATE), "LANG": "C.UTF-8"})
+
+
+def _configuration(settings: Settings, release: Path) -> dict[str, Any]:
+    """What launch.js is told; it stands in the process list, so secrets are named by their files."""
+    hub = f"http://127.0.0.1:{settings.hub_port}"
+    return {
+        "package": str(release / "proxy" / "node_modules" / "configurable-http-proxy"),
+        "proxyTokenFile": str(PROXY_TOKEN),
+        "routesTokenFile": str(ROUTES_TOKEN),
+        "hubApi": f"{hub}/hub/api/proxy",
+        "ip": settings.bind_address,
+        "port": settings.port,
+        "apiPort": settings.proxy_api_port,
+        # Answers before the hub has told any route.
+        "defaultTarget": hub,
+        "errorPath": str(SHARE / "proxy" / "errors"),
+        "https": {"folders": [str(OWN_TLS), str(TLS)], "check": [*CHECK_CERTIFICATES]} if settings.https else None,
+        "plain": {"refused": {language: translated(sent_in_clear(), language) for language in LANGUAGES}},
+    }
+
+
+def ensure_certificate() -> None:
+    """Have a certificate made if there is none; one that has to be renewed is seen to by the running proxy."""
+    if not all((TLS / name).is_file() for name in ("portal.crt", "portal.key", "ca.crt")):
+        print(run(CHECK_CERTIFICATES, timeout=120).output, end="", flush=True)
 
 
 if __name__ == "__main__":

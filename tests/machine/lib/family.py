@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.machine.lib import layers
 from tests.machine.lib.client import Browser
@@ -11,6 +12,10 @@ from tests.machine.lib.machine import Machine
 
 #: Everybody's password in the tests.
 PASSWORD = "correct horse 7"
+#: The family's authority on a machine, and how a program there asks the portal without ignoring anything.
+CA = "/var/lib/jupyterhub4family/ca.crt"
+CURL = f"curl -s --cacert {CA}"
+HEALTHY = f"{CURL} -f -o /dev/null https://127.0.0.1:8000/hub/health"
 STATE = "/var/lib/jupyterhub4family/state"
 TEMPLATE = "/var/lib/jupyterhub4family/templates/current/env"
 #: What may differ on a machine after install and purge: logs, caches, package lists, backups of passwd and the like.
@@ -37,7 +42,17 @@ def add_member(machine: Machine, *names: str) -> None:
 
 def browser(machine: Machine) -> Browser:
     """A browser in which nobody is logged in."""
-    return Browser(f"http://{machine.ip}:8000")
+    return Browser(f"https://{machine.ip}:8000", verify=authority(machine) or True)
+
+
+def authority(machine: Machine) -> Path | None:
+    """The certificate of this machine's authority, copied to the host; None if it has none yet."""
+    text = machine.execute(f"cat {CA}").stdout
+    if not text:
+        return None
+    copy = machine.directory / "ca.crt"
+    copy.write_text(text)
+    return copy
 
 
 def logged_in(machine: Machine, name: str) -> Browser:

@@ -140,13 +140,17 @@ class Inside:
                 )
             time.sleep(every)
 
-    def wait_http(self, url_path: str = "/", port: int = 8000, timeout: float = 60, scheme: str = "http") -> float:
-        """Ask from the host until the answer is 200 (redirects followed); return the seconds."""
+    def wait_http(self, url_path: str = "/", port: int = 8000, timeout: float = 60, scheme: str = "https") -> float:
+        """Ask from the host until the answer is 200 (redirects followed); return the seconds.
+
+        Only who is certified by the machine's own authority counts.
+        """
         url = f"{scheme}://{self.ip}:{port}{url_path}"
         start, waited = time.monotonic(), 0.0
         while True:
             # Patient with a slow answer, but not beyond the time that is left.
-            answer = _answer(url, patience=min(10.0, max(1.0, timeout - waited)))
+            authority = self.execute("cat /var/lib/jupyterhub4family/ca.crt").stdout if scheme == "https" else ""
+            answer = _answer(url, authority, patience=min(10.0, max(1.0, timeout - waited)))
             waited = time.monotonic() - start
             if answer == "200":
                 return waited
@@ -196,11 +200,11 @@ def _run(words: list[str], timeout: float, input: str | None) -> subprocess.Comp
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
-def _answer(url: str, patience: float) -> str:
-    """Ask once, without trusting any certificate authority: this is about being alive."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+def _answer(url: str, authority: str, patience: float) -> str:
+    """Ask once, trusting this authority (PEM) and nobody else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authority:
+        context.load_verify_locations(cadata=authority)
     # No proxy of the host's environment: the machine is next door.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:

@@ -118,9 +118,8 @@ def wait_until_ready(machine: Machine, timeout: float = 60) -> None:
     """Wait until the service has built what it needs and its login page answers."""
     for what in ("releases", "templates"):
         machine.wait(f"ls {HOME}/{what}/*/.complete", timeout=timeout, every=0.5)
-    scheme = "curl --insecure --silent --fail --output /dev/null"
     machine.wait(
-        f"{scheme} http://127.0.0.1:8000/hub/login || {scheme} https://127.0.0.1:8000/hub/login",
+        f"curl --cacert {HOME}/ca.crt --silent --fail --output /dev/null https://127.0.0.1:8000/hub/login",
         timeout=timeout,
     )
 

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Optional
@@ -15,7 +16,9 @@ import pytest
 from jupyterhub4family import __version__
 from jupyterhub4family.cli import status
 from jupyterhub4family.cli.main import main
-from jupyterhub4family.common.programs import Finished, ProgramError
+from jupyterhub4family.common import addresses
+from jupyterhub4family.common.errors import ConfigurationError, FamilyError
+from jupyterhub4family.common.programs import Finished
 from jupyterhub4family.common.settings import Settings
 from tests.unit.helpers import free_port
 
@@ -61,14 +64,25 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
     monkeypatch.setattr(status, "chosen_supervisor", lambda _settings: "cron")
     monkeypatch.setattr(status, "CURRENT_RELEASE", tmp_path / "release")
     monkeypatch.setattr(status, "CURRENT_TEMPLATE", tmp_path / "template")
-    monkeypatch.setattr(status, "run", lambda *_words, **_more: Finished(0, "192.168.0.7 fd00::1 10.0.0.1 \n", ""))
+    monkeypatch.setattr(addresses, "lan_addresses", lambda: ["192.168.0.7", "10.0.0.1"])
+    monkeypatch.setattr(status, "lan_addresses", lambda: ["192.168.0.7", "10.0.0.1"])
+    monkeypatch.setattr(addresses, "announces_local_name", lambda: False)
+    monkeypatch.setattr(status, "members", lambda: ["anna"])
+    monkeypatch.setattr(status, "read_authority", lambda: None)
+    monkeypatch.setattr(status, "configuration_troubles", lambda: [])
+    monkeypatch.setattr(status, "run", lambda words: Finished(0, f"[code of {words[-1]}]\n", ""))
     made = Web()
     yield made
     made.close()
 
 
 def find_out(portal: Optional[int] = None, hub: Optional[int] = None) -> status.Status:
-    return status.find_out(Settings(port=portal or free_port(), hub_port=hub or free_port()))
+    return status.find_out(plain(portal, hub))
+
+
+def plain(portal: Optional[int] = None, hub: Optional[int] = None) -> Settings:
+    """Settings of a portal without TLS: what answers in these tests has none."""
+    return Settings(port=portal or free_port(), hub_port=hub or free_port(), https=False, allow_plain_http=True)
 
 
 def test_nothing_runs(web: Web) -> None:
@@ -151,22 +165,19 @@ def test_somebody_who_never_answers_is_not_waited_for(web: Web, monkeypatch: pyt
         assert find_out(int(silent.getsockname()[1])).portal == "not running"
 
 
+def test_a_portal_that_should_speak_tls_and_does_not(web: Web) -> None:
+    number = web.serve({HEALTH: (200, b"")})
+    assert status.find_out(Settings(port=number, hub_port=free_port())).portal == "taken"
+    assert status.find_out(Settings(port=free_port(), hub_port=free_port())).portal == "not running"
+
+
 def test_addresses_of_the_lan_come_first(web: Web) -> None:
-    assert status.portal_addresses(Settings(port=9000)) == [
-        "http://192.168.0.7:9000/",
-        "http://10.0.0.1:9000/",
-        "http://127.0.0.1:9000/",
+    found = status.find_out(Settings(port=free_port(), hub_port=free_port())).addresses
+    assert [address.rpartition(":")[0] for address in found] == [
+        "https://192.168.0.7",
+        "https://10.0.0.1",
+        "https://127.0.0.1",
     ]
-
-
-def test_addresses_when_only_this_machine_may_or_nothing_is_known(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert status.portal_addresses(Settings(port=9000, listen="local")) == ["http://127.0.0.1:9000/"]
-
-    def run(*_words: Any, **_more: Any) -> Finished:
-        raise ProgramError("hostname could not be started")
-
-    monkeypatch.setattr(status, "run", run)
-    assert status.portal_addresses(Settings(port=9000)) == ["http://127.0.0.1:9000/"]
 
 
 def test_which_release_and_template(web: Web, tmp_path: Path) -> None:
@@ -178,14 +189,14 @@ def test_which_release_and_template(web: Web, tmp_path: Path) -> None:
 
 
 def call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *words: str) -> int:
-    monkeypatch.setattr(status, "load_settings", lambda: settings)
+    monkeypatch.setattr(status, "settings_in_use", lambda: (settings, None))
     return main(["status", *words])
 
 
 def test_the_command_when_people_can_log_in(
     web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = Settings(port=web.serve({HEALTH: (200, b"")}), hub_port=web.serve({HEALTH: (200, b"")}))
+    settings = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
     assert call(monkeypatch, settings) == 0
     said = capsys.readouterr().out
     assert "is running" in said and f"http://192.168.0.7:{settings.port}/" in said
@@ -196,15 +207,64 @@ def test_the_command_when_they_cannot(
 ) -> None:
     event = {"message": "no network", "hint": "plug the cable in", "failed": True, "percent": 0}
     page = {PROGRESS: (200, json.dumps(event).encode())}
-    settings = Settings(port=web.serve(page, otherwise=(503, b"")), hub_port=free_port())
+    settings = plain(web.serve(page, otherwise=(503, b"")))
     assert call(monkeypatch, settings) == 6
     said = capsys.readouterr().out
     assert "Problem: no network" in said and "Try: plug the cable in" in said
-    assert call(monkeypatch, Settings(port=free_port(), hub_port=free_port())) == 6
+    assert call(monkeypatch, plain()) == 6
     assert "Try: sudo jupyterhub4family start" in capsys.readouterr().out
 
 
 def test_the_command_as_json(web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(monkeypatch, Settings(port=free_port(), hub_port=free_port()), "--json") == 6
+    assert call(monkeypatch, plain(), "--json") == 6
     now = json.loads(capsys.readouterr().out)
     assert now["portal"] == "not running" and now["hub_running"] is False and now["supervisor"] == "cron"
+
+
+def test_the_next_step(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
+    assert status.find_out(runs).next == ""
+    monkeypatch.setattr(status, "members", lambda: [])
+    assert "members add" in status.find_out(runs).next
+    assert "start" in find_out().next
+    assert "ss -ltnp" in status.find_out(plain(web.serve({}))).next
+
+
+def test_how_a_new_device_learns_to_trust(
+    web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(status, "read_authority", lambda: b"a certificate")
+    now = status.find_out(Settings(port=8000, hub_port=free_port()))
+    assert now.trust == "http://192.168.0.7:8000/trust"
+    assert now.fingerprint.count(":") == 31
+    status._print(replace(now, portal="running"), with_code=True)
+    said = capsys.readouterr().out
+    assert now.trust in said and now.fingerprint[-47:] in said and f"[code of {now.trust}]" in said
+    for settings in (Settings(https=False, listen="local"), Settings(listen="local")):
+        assert status.trust_address(settings) == ""
+
+
+def test_a_code_only_where_it_fits_or_is_wanted(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    def code(address: str) -> str:
+        shown.append(address)
+        return ""
+
+    monkeypatch.setattr(status, "code", code)
+    settings = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
+    assert call(monkeypatch, settings) == 0 and shown == []
+    assert call(monkeypatch, settings, "--qr") == 0
+    assert shown == [f"http://192.168.0.7:{settings.port}/"]
+
+
+def test_a_bad_settings_file_is_told_beside_what_runs(
+    web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
+    trouble = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
+    monkeypatch.setattr(status, "settings_in_use", lambda: (settings, trouble))
+    with pytest.raises(FamilyError) as caught:
+        main(["status"])
+    assert int(caught.value.status) == 8 and "prot" in caught.value.message
+    assert "JupyterHub is running" in capsys.readouterr().out

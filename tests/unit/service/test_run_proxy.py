@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.common.processes import start_time
+from jupyterhub4family.common.programs import Finished
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.service import run_proxy, setup_page
 from tests.unit.helpers import DATA, PATIENCE, free_port, wait_until
@@ -22,7 +24,7 @@ from tests.unit.helpers import DATA, PATIENCE, free_port, wait_until
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("PID_FILE", "PROXY_TOKEN", "ROUTES_TOKEN"):
+    for name in ("PID_FILE", "PROGRAM_FILE", "PROXY_TOKEN", "ROUTES_TOKEN"):
         monkeypatch.setattr(run_proxy, name, tmp_path / name)
     monkeypatch.setattr(run_proxy, "STATE", tmp_path)
     monkeypatch.setattr(run_proxy, "CURRENT_RELEASE", tmp_path / "release")
@@ -69,7 +71,7 @@ def test_a_pid_file_that_makes_no_sense_is_no_proxy(folder: Path, text: str) -> 
 
 
 def test_a_taken_port_has_an_exit_status_of_its_own(folder: Path) -> None:
-    settings = Settings(port=free_port(), listen="local")
+    settings = Settings(port=free_port(), listen="local", https=False)
     with setup_page.SetupPage(settings):
         with pytest.raises(FamilyError, match=f"port {settings.port} cannot be had") as caught:
             run_proxy._serve_setup_page(settings)
@@ -77,7 +79,7 @@ def test_a_taken_port_has_an_exit_status_of_its_own(folder: Path) -> None:
 
 
 def test_the_setup_page_is_there_until_there_is_a_release(folder: Path) -> None:
-    settings = Settings(port=free_port(), listen="local")
+    settings = Settings(port=free_port(), listen="local", https=False)
     serving = threading.Thread(target=run_proxy._serve_setup_page, args=(settings,), daemon=True)
     serving.start()
     wait_until(lambda: status_of(settings.port) == 503, "the setup page")
@@ -117,12 +119,51 @@ def test_how_the_proxy_is_started(folder: Path, monkeypatch: pytest.MonkeyPatch,
         secret = file.read_text("ascii").strip()
         assert len(secret) == 64
         assert not any(secret in word for word in [*words, *variables.values()])
-        assert str(file) in words
-    options = words[words.index("--") + 1 :]
-    given = dict(zip(options[::2], options[1::2]))
-    assert given["--ip"] == address and given["--port"] == "9000"
-    assert given["--api-ip"] == "127.0.0.1" and given["--api-port"] == "9002"
-    assert given["--default-target"] == "http://127.0.0.1:9001"
+        assert str(file) in words[-1]
+    given = json.loads(words[-1])
+    assert given["ip"] == address and given["port"] == 9000 and given["apiPort"] == 9002
+    assert given["defaultTarget"] == "http://127.0.0.1:9001"
+    assert given["https"]["check"] == list(run_proxy.CHECK_CERTIFICATES)
+    assert set(given["plain"]["refused"]) == {"en", "de"}
     assert set(variables) == {"PATH", "HOME", "LANG"}
     assert run_proxy.running_proxy() == os.getpid()
     assert run_proxy.PID_FILE.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_https_there_is_no_certificate(folder: Path) -> None:
+    settings = Settings(listen="local", https=False)
+    assert run_proxy._configuration(settings, folder)["https"] is None
+
+
+def test_a_certificate_is_made_only_where_none_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(run_proxy, "TLS", folder)
+
+    def run(words: Any, **_more: Any) -> Finished:
+        called.append(words)
+        return Finished(0, "", "")
+
+    monkeypatch.setattr(run_proxy, "run", run)
+    run_proxy.ensure_certificate()
+    assert called == [run_proxy.CHECK_CERTIFICATES]
+    for name in ("portal.crt", "portal.key", "ca.crt"):
+        (folder / name).touch()
+    run_proxy.ensure_certificate()
+    assert len(called) == 1
+
+
+def test_a_proxy_of_an_older_program_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed: list[bool] = []
+    monkeypatch.setattr(run_proxy, "renew_proxy", lambda: renewed.append(True))
+    monkeypatch.setattr(run_proxy, "LAUNCHER", folder / "launch.js")
+    run_proxy.renew_outdated_proxy()
+    assert not renewed, "none runs"
+    monkeypatch.setattr(run_proxy, "running_proxy", lambda: 4711)
+    run_proxy.renew_outdated_proxy()
+    assert len(renewed) == 1, "of one from before these notes nothing is known"
+    run_proxy.PROGRAM_FILE.write_text(run_proxy._program(), "ascii")
+    run_proxy.renew_outdated_proxy()
+    assert len(renewed) == 1
+    (folder / "plain.js").write_text("// mended", "ascii")
+    run_proxy.renew_outdated_proxy()
+    assert len(renewed) == 2

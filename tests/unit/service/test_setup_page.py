@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
 import socket
+import ssl
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
+from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.service import setup_page
 from jupyterhub4family.service.setup_page import SetupPage
@@ -26,7 +30,7 @@ def port() -> Iterator[int]:
     """Where a setup page answers on this machine only. One for all tests: none of them may disturb it."""
     number = free_port()
     with mock.patch.object(setup_page, "read_progress", lambda: EVENT):
-        with SetupPage(Settings(port=number, listen="local"), PAGE):
+        with SetupPage(Settings(port=number, listen="local", https=False), PAGE):
             yield number
 
 
@@ -68,7 +72,7 @@ PATHS = [
 def test_every_address_shows_the_page_and_is_not_taken_for_the_hub(port: int, path: str) -> None:
     answer, body = ask(port, "GET", path)
     assert answer.status == 503
-    assert body == PAGE.read_bytes()
+    assert body == setup_page.in_language(PAGE.read_text("utf-8"), "en") and b"{{" not in body
     headers = {key.lower(): value for key, value in answer.getheaders()}
     assert headers["content-type"] == "text/html; charset=utf-8"
     assert headers["content-length"] == str(len(body))
@@ -113,6 +117,26 @@ def test_a_login_that_is_sent_shows_the_page(port: int) -> None:
     assert answer.status == 503 and b"secret" not in body
 
 
+def test_the_page_says_nothing_that_is_missing_in_the_catalogue() -> None:
+    told = re.findall(r"\{\{(.*?)\}\}", PAGE.read_text("utf-8"), re.DOTALL)
+    assert sorted(told) == sorted(message.id for message in setup_page.sentences())
+
+
+def test_the_page_in_german(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup_page, "translated", lambda message, language: f"<{language}> {message}")
+    page = setup_page.in_language(PAGE.read_text("utf-8"), "de")
+    assert b'<html lang="de">' in page and b"&lt;de&gt; Progress" in page
+
+
+@pytest.mark.parametrize(
+    ("wishes", "language"),
+    [("de-AT,de;q=0.9,en;q=0.8", "de"), ("fr,de;q=0.5", "de"), ("en,de", "en"), ("", "en"), ("x" * 9999, "en")],
+)
+def test_the_language_is_the_browsers(port: int, wishes: str, language: str) -> None:
+    raw = f"GET / HTTP/1.1\r\nHost: x\r\nAccept-Language: {wishes}\r\n\r\n"
+    assert f'<html lang="{language}">'.encode() in send(port, raw.encode())
+
+
 GARBAGE = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "nothing": b"",
@@ -150,7 +174,7 @@ def test_who_says_nothing_keeps_nobody_waiting(port: int) -> None:
 def test_the_port_is_free_again_afterwards() -> None:
     number = free_port()
     for _ in range(2):
-        with SetupPage(Settings(port=number, listen="local"), PAGE):
+        with SetupPage(Settings(port=number, listen="local", https=False), PAGE):
             assert ask(number, "GET", "/")[0].status == 503
     with pytest.raises(ConnectionRefusedError):
         ask(number, "GET", "/")
@@ -159,14 +183,14 @@ def test_the_port_is_free_again_afterwards() -> None:
 @pytest.mark.parametrize("listen", ["local", "lan"])
 def test_a_port_that_is_taken_is_an_error_at_once(listen: str) -> None:
     number = free_port()
-    with SetupPage(Settings(port=number, listen="local"), PAGE):
+    with SetupPage(Settings(port=number, listen="local", https=False), PAGE):
         with pytest.raises(OSError, match="in use"):
-            SetupPage(Settings(port=number, listen=listen), PAGE)
+            SetupPage(Settings(port=number, listen=listen, https=False, allow_plain_http=True), PAGE)
 
 
 def test_the_lan_is_answered_on_ipv4_and_ipv6() -> None:
     number = free_port()
-    with SetupPage(Settings(port=number, listen="lan"), PAGE):
+    with SetupPage(Settings(port=number, listen="lan", https=False, allow_plain_http=True), PAGE):
         assert ask(number, "GET", "/")[0].status == 503
         try:
             with socket.create_connection(("::1", number), timeout=10) as connection:
@@ -188,6 +212,99 @@ def ipv6_works() -> bool:
 def test_a_missing_page_is_an_error_and_takes_no_port(tmp_path: Path) -> None:
     number = free_port()
     with pytest.raises(FileNotFoundError):
-        SetupPage(Settings(port=number, listen="local"), tmp_path / "none.html")
+        SetupPage(Settings(port=number, listen="local", https=False), tmp_path / "none.html")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", number))
+
+
+# -- with TLS ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, ssl.SSLContext]]:
+    """A setup page as it is by default, and a client that trusts exactly the family's authority."""
+    pytest.importorskip("cryptography")
+    from jupyterhub4family.service import certificates
+
+    folder = tmp_path_factory.mktemp("secure")
+    number = free_port()
+    with mock.patch.multiple(
+        certificates,
+        TLS=folder,
+        OWN_TLS=folder / "own",
+        AUTHORITY_CERTIFICATE=folder / "x" / "x",
+        CERTIFICATE_REPORT=folder / "x" / "y",
+    ):
+        certificates.ensure(Settings())
+    with mock.patch.object(setup_page, "read_progress", lambda: EVENT):
+        with mock.patch.multiple(setup_page, TLS=folder, OWN_TLS=folder / "own"):
+            page = SetupPage(Settings(port=number, listen="local"), PAGE)
+        with page:
+            yield number, ssl.create_default_context(cafile=str(folder / "ca.crt"))
+
+
+def test_tls_with_a_certificate_that_can_be_verified(secure: tuple[int, ssl.SSLContext]) -> None:
+    for host in ("127.0.0.1", "localhost"):
+        connection = http.client.HTTPSConnection(host, secure[0], timeout=10, context=secure[1])
+        connection.request("GET", "/setup-progress.json")
+        answer = connection.getresponse()
+        assert answer.status == 200 and json.loads(answer.read()) == EVENT
+        connection.close()
+
+
+def test_old_versions_of_tls_are_refused(secure: tuple[int, ssl.SSLContext]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with pytest.raises(OSError):
+        with socket.create_connection(("127.0.0.1", secure[0]), timeout=10) as raw:
+            context.wrap_socket(raw)
+
+
+REDIRECTS = [
+    ("localhost", "/hub/login?next=%2Fhub", "https://localhost:{port}/hub/login?next=%2Fhub"),
+    ("localhost:8443", "/", "https://localhost:8443/"),
+    ("192.168.1.7:8000", "/", "https://192.168.1.7:8000/"),
+    ("[::1]:8000", "/", "https://[::1]:8000/"),
+    ("example.org", "/", "https://127.0.0.1:{port}/"),
+    ("1.1.1.1", "/", "https://127.0.0.1:{port}/"),
+    ("localhost@example.org", "/", "https://127.0.0.1:{port}/"),
+    ("localhost/@example.org", "/", "https://127.0.0.1:{port}/"),
+    ("", "/", "https://127.0.0.1:{port}/"),
+    ("localhost", "//example.org", "https://localhost:{port}"),
+]
+
+
+@pytest.mark.parametrize(("host", "path", "target"), REDIRECTS)
+def test_without_tls_one_is_led_there_and_nowhere_else(
+    secure: tuple[int, ssl.SSLContext], host: str, path: str, target: str
+) -> None:
+    answer = send(secure[0], f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()).decode()
+    assert answer.startswith("HTTP/1.0 307 ")
+    location = re.search(r"^Location: (.*)\r$", answer, re.MULTILINE)
+    assert location and location[1].startswith(target.format(port=secure[0])), answer
+
+
+def test_a_form_without_tls_is_refused(secure: tuple[int, ssl.SSLContext]) -> None:
+    answer = send(secure[0], b"POST /hub/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\npassword=x")
+    assert answer.startswith(b"HTTP/1.0 403 ") and b"https://" in answer
+
+
+@pytest.mark.parametrize("raw", GARBAGE.values(), ids=list(GARBAGE))
+def test_garbage_disturbs_nobody_here_either(
+    secure: tuple[int, ssl.SSLContext], raw: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(OSError):
+        send(secure[0], raw)
+    assert send(secure[0], b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 307 ")
+    assert capfd.readouterr().err == ""
+
+
+def test_without_a_certificate_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup_page, "TLS", tmp_path)
+    monkeypatch.setattr(setup_page, "OWN_TLS", tmp_path)
+    with pytest.raises(FamilyError, match="no certificate"):
+        SetupPage(Settings(port=free_port(), listen="local"), PAGE)

@@ -1,35 +1,98 @@
-// Runs as jupyterhub: starts configurable-http-proxy with its secret read from a file, and asks the hub for its
-// routes as soon as the proxy listens, so that a proxy that was killed does not forget running servers.
+// Runs as jupyterhub, started by run_proxy.py: configurable-http-proxy, with TLS and plain HTTP on one port.
 //
-//   node launch.js PACKAGE PROXY_TOKEN_FILE ROUTES_TOKEN_FILE HUB_API_URL -- [options of configurable-http-proxy]
+//   node launch.js CONFIGURATION     (one JSON object without secrets: it can be seen in the process list)
+//
+// It also asks the hub for its routes as soon as it listens, so that a proxy that was killed does not forget servers.
 "use strict";
 
 const fs = require("fs");
 const http = require("http");
+const net = require("net");
 const path = require("path");
+const { Certificates } = require("./certificates.js");
+const { plainHandler } = require("./plain.js");
 
-const [packageFolder, proxyTokenFile, routesTokenFile, hubApi] = process.argv.slice(2, 6);
-const program = path.join(packageFolder, "bin", "configurable-http-proxy");
+const configuration = JSON.parse(process.argv[2]);
+const { ConfigurableProxy } = require(path.join(configuration.package, "index.js"));
+const { defaultLogger } = require(path.join(configuration.package, "lib", "log.js"));
 
-// Set in here it is in no process list, and not in /proc/PID/environ either.
-process.env.CONFIGPROXY_AUTH_TOKEN = fs.readFileSync(proxyTokenFile, "ascii").trim();
-process.argv = [process.argv[0], program, ...process.argv.slice(7)];
-require(program);
+const TLS_HANDSHAKE = 0x16; // the first byte of every TLS connection; plain HTTP begins with a letter
+const PATIENCE = 15000; // milliseconds for a connection to say something, and for a handshake
+
+// What only a proxy in front may say. The hub believes the last of these that it hears, and that is us.
+const FORGEABLE = ["forwarded", "x-real-ip", "x-scheme", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-port",
+  "x-forwarded-host"];
+
+const log = defaultLogger({ level: "info" });
+const certificates = configuration.https ? new Certificates(configuration.https, log) : null;
+const proxy = new ConfigurableProxy({
+  log,
+  // Read here it is in no process list, and not in /proc/PID/environ either.
+  authToken: fs.readFileSync(configuration.proxyTokenFile, "ascii").trim(),
+  defaultTarget: configuration.defaultTarget,
+  errorPath: configuration.errorPath,
+  ssl: certificates ? { ...certificates.load(), handshakeTimeout: PATIENCE } : undefined,
+  headers: {},
+  xfwd: true,
+  prependPath: true,
+  includePrefix: true,
+});
+
+proxy.apiServer.listen(configuration.apiPort, "127.0.0.1");
+const entrance = certificates ? makeEntrance(proxy.proxyServer) : proxy.proxyServer;
+entrance.listen(configuration.port, configuration.ip, () => {
+  log.info("Listening at %s://%s:%s", certificates ? "https" : "http", configuration.ip || "*", configuration.port);
+  askForRoutes(20);
+  if (certificates) certificates.follow(proxy.proxyServer);
+});
+
+process.on("SIGINT", () => process.exit(2));
+
+// One port for both: the first byte decides which server goes on with the connection.
+function makeEntrance(secure) {
+  const forget = (request) => FORGEABLE.forEach((name) => delete request.headers[name]);
+  secure.prependListener("request", forget);
+  secure.prependListener("upgrade", forget);
+  const pass = (request, response) => secure.emit("request", request, response);
+  const plain = http.createServer(plainHandler({ port: configuration.port, certificates, pass, ...configuration.plain }));
+  // They never listen themselves; this is what makes them watch their connections for slow clients.
+  for (const server of [secure, plain]) server.emit("listening");
+
+  function decide(socket) {
+    const first = socket.read(1);
+    if (first === null) {
+      socket.once("readable", () => decide(socket));
+      return;
+    }
+    socket.setTimeout(0);
+    socket.removeAllListeners("timeout");
+    socket.removeAllListeners("end");
+    socket.unshift(first);
+    const isTls = first[0] === TLS_HANDSHAKE;
+    if (isTls) socket.allowHalfOpen = false; // as of a server that only knows TLS
+    (isTls ? secure : plain).emit("connection", socket);
+  }
+
+  return net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const drop = () => socket.destroy();
+    socket.setTimeout(PATIENCE, drop);
+    socket.on("error", drop);
+    socket.once("end", drop);
+    decide(socket);
+  });
+}
 
 // The hub may be starting as well: it then sends its routes by itself, and this has nothing to do.
-const TRIES = 20;
-const PAUSE = 500; // milliseconds
-
 function askForRoutes(triesLeft) {
-  const again = () => triesLeft > 1 && setTimeout(askForRoutes, PAUSE, triesLeft - 1).unref();
+  const again = () => triesLeft > 1 && setTimeout(askForRoutes, 500, triesLeft - 1).unref();
   let token;
   try {
-    token = fs.readFileSync(routesTokenFile, "ascii").trim();
+    token = fs.readFileSync(configuration.routesTokenFile, "ascii").trim();
   } catch (error) {
     return again();
   }
   const request = http.request(
-    hubApi,
+    configuration.hubApi,
     { method: "POST", headers: { Authorization: `token ${token}` }, timeout: 5000 },
     (answer) => {
       answer.resume();
@@ -40,5 +103,3 @@ function askForRoutes(triesLeft) {
   request.on("timeout", () => request.destroy());
   request.end();
 }
-
-setTimeout(askForRoutes, 50, TRIES);

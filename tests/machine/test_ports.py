@@ -1,0 +1,67 @@
+"""A member who takes the ports that others' servers are about to listen on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.machine.lib.family import add_member, logged_in, ready
+from tests.machine.lib.places import host
+from tests.machine.lib.plugin import NewMachine
+
+#: bind(0) draws from the odd half of these while it can, connect() from the even half (Linux since 4.2): whoever takes
+#: the odd ones has whatever the hub has drawn, and the portal's own connections go on.
+FIRST, LAST = 40000, 40999
+
+# Waits until somebody else's server is on its way, takes every second port, and answers on all of them as if it were
+# that server. Ends after five minutes.
+SQUATTER = f"""
+import os, selectors, socket, time
+def others():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = open(f"/proc/{{pid}}/cmdline").read()
+            if "bin/jupyterhub-singleuser" in words and os.stat(f"/proc/{{pid}}").st_uid != os.getuid(): return True
+        except OSError: pass
+while not others(): time.sleep(0.005)
+watch, taken = selectors.DefaultSelector(), 0
+for port in range({FIRST} + 1, {LAST} + 1, 2):
+    door = socket.socket()
+    try:
+        door.bind(("127.0.0.1", port)); door.listen()
+    except OSError: continue
+    watch.register(door, selectors.EVENT_READ); taken += 1
+print("taken", taken, flush=True)
+until = time.monotonic() + 300
+while time.monotonic() < until:
+    for key, _events in watch.select(0.1):
+        visitor = key.fileobj.accept()[0]
+        visitor.settimeout(1)
+        try:
+            print("caught", visitor.recv(65536)[:200], flush=True)
+            head = b"HTTP/1.1 200 OK\\r\\nX-JupyterHub-Version: 6.1.1\\r\\nContent-Length: 7"
+            visitor.sendall(head + b"\\r\\n\\r\\ngotcha!")
+        except OSError: pass
+        visitor.close()
+"""
+
+
+@pytest.mark.parametrize("suite", ["bullseye", "trixie"])
+def test_a_server_whose_port_is_taken_gets_another(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
+    add_member(machine, "alice", "bob")
+    # The machine may not do this itself; it has a network of its own, so that nobody else notices.
+    setting = f"net.ipv4.ip_local_port_range={FIRST} {LAST}"
+    host("nsenter", f"--target={machine.pid}", "--net", "sysctl", "-qw", setting)
+    machine.write("/home/bob/squat.py", SQUATTER)
+    machine.run("setsid python3 -u ~/squat.py >~/squat.log 2>&1 </dev/null &", user="bob")
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        bobs = machine.read("/home/bob/squat.log")
+        assert int(bobs.split()[1]) > 400, f"bob did what the test is about: {bobs}"
+        log = machine.run("jupyterhub4family logs hub")
+        assert log.count(f"is taken by uid {machine.run('id -u bob').strip()}") == 1, log
+        assert alice.kernel().execute("import getpass; getpass.getuser()") == "'alice'"
+        assert "gotcha" not in alice.get("/user/alice/lab").text
+        assert machine.run("pgrep -u alice -fc bin/jupyterhub-singleuser").strip() == "1", "the first try has ended"
+        assert "caught" not in machine.read("/home/bob/squat.log"), "not one request has reached bob"
+        alice.stop_server()
