@@ -24,7 +24,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 EXPLAINED = [DOCS / f"explanation/{name}.md" for name in ("certificates", "environments", "security")]
 TRANSLATED = sorted([DOCS / "README.md", *DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md"), *EXPLAINED])
 #: Commands that are being built at this moment.
-AWAITED = {"doctor", "support"}
+AWAITED: set[str] = set()
 COMMANDS = DOCS / "reference/commands.md"
 CASTS = sorted(DOCS.glob("casts/*.cast"))
 FENCE = re.compile(r"^( *)```(\{?[\w-]*\}?)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)

@@ -27,7 +27,7 @@ from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.setting_key import HUB, HUB_AND_PROXY, BadValue
 from jupyterhub4family.common.settings import KEYS, Settings, known_key, load_settings, read_origins
 from jupyterhub4family.common.settings_in_use import explain, settings_in_use
-from jupyterhub4family.common.supervision import HUB_UNIT, SYSTEMD, chosen_supervisor
+from jupyterhub4family.common.supervision import SYSTEMD, UNITS, chosen_supervisor
 
 #: Seconds.
 RESTART_TIMEOUT = 300
@@ -251,7 +251,9 @@ def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None
 
 
 def _is_running(settings: Settings) -> bool:
-    """Whether the hub is meant to run now: who has stopped it shall not find it started by a setting."""
+    """Whether it is meant to run now: who has stopped it shall not find it started by a setting."""
     if chosen_supervisor(settings) == SYSTEMD:
-        return run(["systemctl", "is-active", HUB_UNIT], check=False).output.strip() in ("active", "activating")
+        # Also while one of them is just being restarted, or has failed, perhaps for the very setting.
+        states = run(["systemctl", "is-active", *UNITS], check=False).output.split()
+        return any(state not in ("inactive", "unknown") for state in states)
     return not (STATE / "stopped").exists()
