@@ -16,6 +16,8 @@ install:
 	    install -D -m $$mode "$$file" "$(DESTDIR)/$$file"; \
 	done
 	chmod 0440 $(DESTDIR)/etc/sudoers.d/jupyterhub4family
+	install -D -m 0644 data/etc/sudoers.d/jupyterhub4family $(SHARE)/originals/sudoers
+	install -D -m 0644 data/etc/pam.d/jupyterhub4family $(SHARE)/originals/pam
 	set -e; cd src; find jupyterhub4family -name '*.py' | while read -r file; do \
 	    install -D -m 0644 "$$file" "$(LIBRARY)/$$file"; \
 	done

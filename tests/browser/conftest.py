@@ -45,9 +45,9 @@ def new_chromium(playwright: Playwright, tmp_path: Path) -> Iterator[NewChromium
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def family() -> Iterator[Machine]:
-    """A machine for all tests of one module, with two members whose accounts bear their full names."""
+    """A machine for all tests that change nothing for others, with two members whose accounts bear their full names."""
     with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
         ready(machine)
         machine.write("/etc/jupyterhub4family/config.yaml", "family_name: The Millers\n")
@@ -59,7 +59,7 @@ def family() -> Iterator[Machine]:
         health.check(machine)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium(playwright: Playwright, family: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Debian's chromium, which trusts the family's machine."""
     browser = start_chromium(playwright, tmp_path_factory.mktemp("chromium"), authority(family))

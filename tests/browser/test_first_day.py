@@ -19,6 +19,7 @@ def test_the_first_day(new_machine: NewMachine, new_chromium: NewChromium) -> No
     machine.run("chpasswd", input=f"alice:{PASSWORD}\n")
     page = new_chromium(machine).new_context(viewport=DESK, locale="en-GB").new_page()
     watcher = Watcher(page, machine)
+    page.on("dialog", lambda dialog: dialog.accept())
 
     log_in(page, machine, "alice", password="wrong")
     expect(page.locator(".login_error")).to_contain_text("Invalid", timeout=SOON)
@@ -50,7 +51,6 @@ def test_the_first_day(new_machine: NewMachine, new_chromium: NewChromium) -> No
     assert machine.run("pgrep -u alice -fc bin/jupyterhub-singleuser").strip() == "1", "the named server lives on"
     named.locator(".stop-server").click()
     expect(named).to_have_attribute("data-state", "stopped", timeout=LATER)
-    page.on("dialog", lambda dialog: dialog.accept())
     named.locator(".delete-server").click()
     expect(named).to_have_count(0, timeout=SOON)
 

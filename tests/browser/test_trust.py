@@ -6,7 +6,7 @@ import plistlib
 import subprocess
 
 import pytest
-from playwright.sync_api import Browser, ViewportSize, expect
+from playwright.sync_api import Browser, Error, ViewportSize, expect
 
 from tests.browser.conftest import NewChromium
 from tests.browser.lib import DESK, PHONE, SOON, Watcher, expect_good, in_german, portal
@@ -36,8 +36,9 @@ def test_the_check_turns_green_where_the_authority_is_installed(
 def test_a_device_that_does_not_trust_the_portal_yet(family: Machine, new_chromium: NewChromium) -> None:
     context = new_chromium(None).new_context(viewport=PHONE, locale="de-DE", user_agent=IPHONE)
     page = context.new_page()
-    page.goto(f"http://{family.ip}:8000/")
-    # Plain HTTP leads to HTTPS, which this device refuses; so it is told of the trust page's own address.
+    # Plain HTTP leads to HTTPS, which this device refuses; but it gets to the trust page.
+    with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
+        page.goto(f"http://{family.ip}:8000/")
     page.goto(f"http://{family.ip}:8000/trust")
     assert page.url == f"http://{family.ip}:8000/hub/trust"
     expect(page.locator("html")).to_have_attribute("lang", "de")

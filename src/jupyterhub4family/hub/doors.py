@@ -97,7 +97,7 @@ async def _converse(
     async for line in process.stdout:
         try:
             untrusted = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(untrusted, dict):
             continue

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import pwd
-import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Optional
@@ -23,10 +22,9 @@ from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub import memory, trust
 from jupyterhub4family.hub.authenticator import REMOVED_COOKIE
 from jupyterhub4family.hub.language import COOKIE, OWN_NAMES, Sentences, viewer_language
+from jupyterhub4family.hub.origins import page_policy
 
 STATIC = SHARE / "static"
-#: Names of a host as a browser writes them, with a port: nothing else of a request may get into a header.
-_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9a-fA-F:.]+\](:[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -101,20 +99,6 @@ def _extend_every_page(language_setting: str) -> None:
     template_namespace.is_ours = True  # type: ignore[attr-defined]
     BaseHandler.template_namespace = property(template_namespace)
     BaseHandler.content_security_policy = property(content_security_policy)
-
-
-def page_policy(untrusted_host: str) -> str:
-    """The Content-Security-Policy of our pages: nothing from outside. Inline scripts are JupyterHub's own.
-
-    The host itself is named for the trust page, which tries HTTPS and web sockets also when it came over plain HTTP.
-    """
-    host = untrusted_host if _HOST.fullmatch(untrusted_host) else ""
-    secure = f" https://{host} wss://{host}" if host else ""
-    return (
-        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-        f"img-src 'self' data:; font-src 'self' data:; connect-src 'self'{secure}; "
-        "object-src 'none'; base-uri 'none'; form-action 'self'"
-    )
 
 
 def static_version() -> str:

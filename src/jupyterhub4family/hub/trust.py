@@ -20,6 +20,7 @@ from jupyterhub4family.common.programs import plain_environment
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub.devices import DEVICES, apple_profile, device
 from jupyterhub4family.hub.language import COOKIE, viewer_language
+from jupyterhub4family.hub.origins import same_host
 
 #: Seconds that drawing a QR code may take.
 DRAWING_TIME = 10
@@ -146,12 +147,6 @@ class CheckSocket(WebSocketHandler):  # type: ignore[misc]  # tornado has no typ
 
     def on_message(self, _message: Any) -> None:
         """Nobody has to say anything here."""
-
-
-def same_host(untrusted_origin: str, host: str) -> bool:
-    """Whether a page of `untrusted_origin` came from this very host and port, over HTTP or HTTPS."""
-    parts = urlsplit(untrusted_origin)
-    return parts.scheme in ("http", "https") and bool(host) and parts.netloc.lower() == host.lower()
 
 
 async def drawing(url: str) -> bytes:

@@ -34,6 +34,8 @@ ACCEPTED = """
     config show | config show --origin --json | config get port | config get port --json | config edit --no-restart
     config set port 9000 | config set family_name The Millers -q | config set port 9000 --dry-run --no-restart
     config unset port -n --quiet
+    doctor | open | support | doctor --fix --json
+    doctor --fix | doctor --deep --json
 """.replace("\n", "|").split("|")
 
 REFUSED = """

@@ -75,7 +75,7 @@ def test_a_build_streams_its_progress_and_an_answer(
         return Tree(name, tmp_path, (), lambda _folder: None)
 
     monkeypatch.setattr(releases, "STATE", tmp_path)
-    monkeypatch.setattr(releases, "ensure", lambda tree: changed and tree.name == name)
+    monkeypatch.setattr(releases, "ensure", lambda tree, anew: changed and not anew and tree.name == name)
     monkeypatch.setattr(releases, f"{name}_tree", tree)
     assert getattr(releases, f"build_{name}")() == 0
     assert lines(capsys) == [{"percent": 10, "message": "Fetching"}, {"ok": True, "changed": changed}]
@@ -86,7 +86,7 @@ def test_a_build_streams_its_progress_and_an_answer(
 def test_a_build_that_fails_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    def ensure(_tree: Tree) -> bool:
+    def ensure(_tree: Tree, anew: bool) -> bool:
         raise FamilyError("no network", "plug the cable in", ExitStatus.NETWORK)
 
     monkeypatch.setattr(releases, "STATE", tmp_path)

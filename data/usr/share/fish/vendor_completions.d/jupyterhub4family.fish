@@ -12,7 +12,7 @@ function __jupyterhub4family_at --description 'whether the words so far are this
             set skip 1
         else if string match -q -- '-*' $word
             continue
-        else if contains -- "$line $word" ' status' ' members' ' env' ' cert' ' config' ' logs' ' start' ' stop' ' restart' ' version' ' members add' ' members remove' ' members list' ' members show' ' env status' ' env upgrade' ' env repair' ' env reset' ' cert show' ' cert renew' ' cert export' ' cert trust' ' cert use' ' config show' ' config get' ' config set' ' config unset' ' config edit'
+        else if contains -- "$line $word" ' status' ' open' ' members' ' env' ' cert' ' config' ' doctor' ' support' ' logs' ' start' ' stop' ' restart' ' version' ' members add' ' members remove' ' members list' ' members show' ' env status' ' env upgrade' ' env repair' ' env reset' ' cert show' ' cert renew' ' cert export' ' cert trust' ' cert use' ' config show' ' config get' ' config set' ' config unset' ' config edit'
             set line "$line $word"
         else
             set arguments (math $arguments + 1)
@@ -50,10 +50,13 @@ for name in jupyterhub4family jh4f jupyterhub-members
     complete -c $name -s h -l help -d 'Show what there is'
     complete -c $name -n '__jupyterhub4family_at "" any' -l version -d 'show program'\''s version number and exit'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a status -d 'say what is running and where the portal is'
+    complete -c $name -n '__jupyterhub4family_at "" 0' -a open -d 'open the portal in the browser'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a members -d 'add, remove and list who may log in'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a env -d 'look after one'\''s own JupyterLab environment'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a cert -d 'show, renew, export or replace the portal'\''s certificate'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a config -d 'show and change the settings'
+    complete -c $name -n '__jupyterhub4family_at "" 0' -a doctor -d 'look whether everything is as it should be, and mend what is not'
+    complete -c $name -n '__jupyterhub4family_at "" 0' -a support -d 'pack what helpers need to know into one archive, without secrets and names'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a logs -d 'show what hub, proxy or a member'\''s servers have written'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a start -d 'start hub and proxy'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a stop -d 'stop hub and proxy; members'\'' running servers go on'
@@ -113,6 +116,9 @@ for name in jupyterhub4family jh4f jupyterhub-members
     complete -c $name -n '__jupyterhub4family_at " config unset" 0' -a 'port listen supervisor hub_port proxy_api_port start_timeout https allow_plain_http extra_names family_name login_help language'
     complete -c $name -n '__jupyterhub4family_at " config edit" any' -l no-restart -d 'leave it to a later restart to take effect'
     complete -c $name -n '__jupyterhub4family_at " config edit" any' -s q -l quiet -d 'say nothing but errors'
+    complete -c $name -n '__jupyterhub4family_at " doctor" any' -l fix -d 'mend what can be mended, then look again (root only)'
+    complete -c $name -n '__jupyterhub4family_at " doctor" any' -l deep -d 'also log in, start a server and calculate (root only)'
+    complete -c $name -n '__jupyterhub4family_at " doctor" any' -l json -d 'as JSON'
     complete -c $name -n '__jupyterhub4family_at " logs" any' -s f -l follow -d 'go on showing what is written now'
     complete -c $name -n '__jupyterhub4family_at " logs" any' -s n -l lines -x -d 'how many lines (default: 200)'
     complete -c $name -n '__jupyterhub4family_at " logs" 0' -a 'hub proxy (__jupyterhub4family_members)'

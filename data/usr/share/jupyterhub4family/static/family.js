@@ -77,12 +77,19 @@ if (document.querySelector(".server-card[data-state=starting], .server-card[data
   setInterval(() => document.querySelector(".more-servers[open]") || window.location.reload(), 3000);
 }
 
+// Whoever comes back to this page after a while wants to know what is now.
+if (document.getElementById("home-main")) {
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && !document.querySelector(".more-servers[open]")) window.location.reload();
+  });
+}
+
 const newServer = document.getElementById("new-server");
 if (newServer) {
   const field = document.getElementById("new-server-name");
   newServer.addEventListener("submit", (event) => {
     event.preventDefault();
-    const title = field.value.trim();
+    const title = field.value.trim().replace(/\s+/g, " ");
     const name = serverName(title);
     const options = newServer.dataset.titles === "1" && title !== name ? `?display_name=${encodeURIComponent(title)}` : "";
     window.location.href = newServer.dataset.url + encodeURIComponent(name) + options;
@@ -119,9 +126,11 @@ function watchStart(page) {
       if (!stopped) window.location.reload();
       return;
     }
+    // JupyterHub's own "Server requested" tells nobody anything, in one language only.
+    if (!event.messages) return;
     bar.style.width = `${event.progress}%`;
     bar.setAttribute("aria-valuenow", event.progress);
-    const sentence = (event.messages && event.messages[language]) || event.message || "";
+    const sentence = event.messages[language] || event.message;
     message.textContent = sentence;
     const entry = document.createElement("li");
     entry.textContent = sentence;
@@ -133,11 +142,15 @@ function watchStart(page) {
   };
 
   // JupyterHub's own button stops the default server, whichever one the page is about (6.1.1), and the stream of events
-  // calls a start that was interrupted "ready": so this leaves the page at once.
-  onClick("#stop-server-btn", () => {
+  // calls a start that was interrupted "ready": so this one does not listen any more.
+  onClick("#stop-server-btn", async (button) => {
     stopped = true;
     events.close();
-    fetch(serverAddress(page.dataset.serverName), { method: "DELETE", keepalive: true });
+    button.disabled = true;
+    message.textContent = page.dataset.stopping;
+    const answer = fetch(serverAddress(page.dataset.serverName), { method: "DELETE", keepalive: true });
+    // The answer comes when the server has ended; whoever does not want to wait for that sees "stopping" on that page.
+    await Promise.race([answer.catch(() => null), new Promise((go) => setTimeout(go, 10000))]);
     window.location.href = `${window.jhdata.base_url}home`;
   });
 }

@@ -1,0 +1,1 @@
+"""Runs as the caller: what `doctor` looks at, one small module for each part of the machine."""

@@ -1,0 +1,181 @@
+"""Runs as the caller: the members: who they are, what their homes let others see, whether their servers can start."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, unknown, warning
+from jupyterhub4family.common.accounts import (
+    MEMBER_GROUP,
+    administrator_groups,
+    never_a_member,
+)
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import _, ngettext
+from jupyterhub4family.common.paths import LIBRARY, MEMBER_ENVIRONMENT
+from jupyterhub4family.common.programs import converse
+
+
+def accounts_in_group() -> list[pwd.struct_passwd]:
+    """Every account in the member group, sorted by name, also those that can never be members."""
+    try:
+        group = grp.getgrnam(MEMBER_GROUP)
+    except KeyError:
+        return []
+    found = {
+        account.pw_name: account
+        for account in pwd.getpwall()
+        if account.pw_name in group.gr_mem or account.pw_gid == group.gr_gid
+    }
+    return [account for _name, account in sorted(found.items())]
+
+
+def members() -> list[pwd.struct_passwd]:
+    """All members, sorted by name."""
+    return [account for account in accounts_in_group() if never_a_member(account) is None]
+
+
+def check_who(_situation: Situation) -> Iterator[Finding]:
+    """Nobody is a member who could become root, or who can never be one."""
+    found = accounts_in_group()
+    if not found:
+        yield warning(_("Nobody is a member yet"), _("sudo jupyterhub4family members add NAME"))
+        return
+    known = {account.pw_name for account in found}
+    for account in found:
+        yield from _about(account)
+    for name in grp.getgrnam(MEMBER_GROUP).gr_mem:
+        if name not in known:
+            yield warning(
+                _("{name} is in the group {group}, but there is no such account", name=name, group=MEMBER_GROUP),
+                _("sudo gpasswd --delete {name} {group}", name=name, group=MEMBER_GROUP),
+            )
+    yield fine(ngettext("{count} account may log in", "{count} accounts may log in", len(members())))
+
+
+def _about(account: pwd.struct_passwd) -> Iterator[Finding]:
+    name = account.pw_name
+    refusal = never_a_member(account)
+    if refusal:
+        yield problem(
+            _(
+                "{name} is in the group {group} and must not be: {reason}",
+                name=name,
+                group=MEMBER_GROUP,
+                reason=refusal.message,
+            ),
+            _("sudo gpasswd --delete {name} {group}", name=name, group=MEMBER_GROUP),
+        )
+        return
+    groups = administrator_groups(account)
+    if groups:
+        yield warning(
+            _("{name} is a member and can become root (group {groups})", name=name, groups=", ".join(groups)),
+            _("give the person a second account for JupyterHub: sudo adduser NAME"),
+        )
+
+
+def check_homes(_situation: Situation) -> Iterator[Finding]:
+    """Each member has a home that is theirs and that others cannot look into."""
+    well = True
+    for account in members():
+        for finding in _home(account):
+            well = False
+            yield finding
+    if well and members():
+        yield fine(_("The members' homes are theirs alone"))
+
+
+def _home(account: pwd.struct_passwd) -> Iterator[Finding]:
+    name, home = account.pw_name, account.pw_dir
+    try:
+        status = os.stat(home)
+    except FileNotFoundError:
+        yield problem(
+            _("The home of {name} ({home}) is missing", name=name, home=home),
+            _("sudo mkhomedir_helper {name}", name=name),
+        )
+        return
+    if status.st_uid != account.pw_uid:
+        yield problem(
+            _("The home of {name} ({home}) belongs to somebody else", name=name, home=home),
+            _("sudo chown {name}: {home}", name=name, home=home),
+        )
+    elif status.st_mode & stat.S_IWOTH:
+        yield problem(
+            _("Everybody on this computer can write into the home of {name}", name=name),
+            _("sudo chmod go-w,o-rx {home}", home=home),
+        )
+    elif status.st_mode & (stat.S_IROTH | stat.S_IXOTH):
+        # Debian 11 makes homes like this (DIR_MODE=0755 in adduser.conf); 12 and 13 do not.
+        yield warning(
+            _("Everybody who has an account on this computer can look into the home of {name}", name=name),
+            _("sudo chmod o-rx {home}", home=home),
+        )
+
+
+def check_environments(situation: Situation) -> Iterator[Finding]:
+    """Each member's own environment can start a server. It is looked at with the member's own rights."""
+    everybody = members()
+    mine = [account for account in everybody if situation.by_root or account.pw_uid == os.geteuid()]
+    if len(mine) < len(everybody):
+        yield unknown(_("Only root can look at the environments of others"))
+    well = 0
+    for number, account in enumerate(mine):
+        situation.tell(100 * number // len(mine), _("Looking at the environment of {name}", name=account.pw_name))
+        findings = list(_environment(situation, account))
+        yield from findings
+        well += not findings
+    if well:
+        yield fine(ngettext("{count} environment is in order", "{count} environments are in order", well))
+
+
+def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[Finding]:
+    name = account.pw_name
+    place = Path(account.pw_dir) / MEMBER_ENVIRONMENT
+    owner = _owner(place)
+    if owner is not None and owner != account.pw_uid:
+        yield problem(
+            _("The environment of {name} belongs to somebody else", name=name),
+            _("sudo chown -R {name}: {place}", name=name, place=place),
+        )
+        return
+    become = ["/usr/sbin/runuser", "-u", name, "--"] if situation.by_root else []
+    try:
+        answer: dict[str, Any] = converse([*become, LIBRARY / "own-environment", "status"], {})
+    except FamilyError as error:
+        yield unknown(_("The environment of {name} could not be looked at: {reason}", name=name, reason=error.message))
+        return
+    if not answer.get("ok"):
+        yield unknown(
+            _("The environment of {name} could not be looked at: {reason}", name=name, reason=str(answer.get("error")))
+        )
+    elif answer.get("missing"):
+        yield problem(
+            _(
+                "The environment of {name} is broken: {missing} is missing",
+                name=name,
+                missing=", ".join(answer["missing"]),
+            ),
+            _("sudo jupyterhub4family env repair {name}", name=name),
+            f"environment:{name}",
+        )
+    elif answer.get("exists") and not answer.get("made_by"):
+        yield warning(
+            _("The environment of {name} was not made by jupyterhub4family, so it does not follow updates", name=name),
+            _("sudo jupyterhub4family env upgrade {name}", name=name),
+        )
+
+
+def _owner(place: Path) -> int | None:
+    """The number of the owner of `place`; None if it is not there, or not to be seen."""
+    try:
+        return os.lstat(place).st_uid
+    except OSError:
+        return None

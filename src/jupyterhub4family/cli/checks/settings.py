@@ -1,0 +1,41 @@
+"""Runs as the caller: the settings file and the experts' files beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, warning
+from jupyterhub4family.common.errors import ConfigurationError
+from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.paths import EXPERT_DIRECTORY, SETTINGS_FILE
+from jupyterhub4family.common.settings import load_settings
+
+
+def check_settings(_situation: Situation) -> Iterator[Finding]:
+    """The file can be used, and only root can change it and what the hub runs as configuration."""
+    try:
+        load_settings()
+    except ConfigurationError as error:
+        yield problem(error.message, error.hint or _("edit {file}", file=SETTINGS_FILE))
+        return
+    loose = False
+    for path in (SETTINGS_FILE.parent, SETTINGS_FILE, EXPERT_DIRECTORY, *EXPERT_DIRECTORY.glob("*.py")):
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            continue
+        if status.st_uid != 0 or status.st_mode & 0o022:
+            loose = True
+            yield problem(
+                _("Others than root can change {path}", path=path),
+                _("sudo chown root: {path}; sudo chmod go-w {path}", path=path),
+            )
+    files = sorted(EXPERT_DIRECTORY.glob("*.py"))
+    if files:
+        yield warning(
+            _("JupyterHub is configured by hand in {files}", files=", ".join(file.name for file in files)),
+            _("if something is odd, put those files aside for a try, and restart"),
+        )
+    if not loose:
+        yield fine(_("The settings can be used"))

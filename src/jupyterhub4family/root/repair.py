@@ -1,0 +1,155 @@
+"""Runs as root, called by `doctor --fix`: puts right what can be put right without asking anybody.
+
+Every step can be done twice; the second time changes nothing. What was changed by hand is kept beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from jupyterhub4family.common.accounts import (
+    ADMINISTRATOR_GROUPS,
+    DELEGATE_GROUP,
+    MEMBER_GROUP,
+    SERVICE_ACCOUNT,
+    group_names,
+)
+from jupyterhub4family.common.documents import write_line
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.files import write_atomically
+from jupyterhub4family.common.paths import LIBRARY, SHARE
+from jupyterhub4family.common.programs import converse, run
+from jupyterhub4family.root import setup, supervisor
+
+SUDOERS = setup.SUDOERS
+PAM_FILE = Path("/etc/pam.d/jupyterhub4family")
+#: Copies of both, as they were packaged.
+ORIGINALS = SHARE / "originals"
+#: Shells with which the service's programs cannot be run.
+NO_SHELLS = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
+
+
+def repair(steps: Iterable[str]) -> None:
+    """Do these steps, in the order that makes sense. Raises FamilyError at the first one that does not work."""
+    wanted = set(steps)
+    unknown = sorted(wanted - STEPS.keys())
+    if unknown:
+        raise UsageError(f"there is no step {unknown[0]!r}", f"one of: {', '.join(STEPS)}")
+    for name, step in STEPS.items():
+        if name in wanted:
+            step()
+
+
+def mend_accounts() -> None:
+    """Groups and service account as at installation: no password, no foreign groups, a shell."""
+    setup.ensure_groups()
+    setup.ensure_account()
+    account = pwd.getpwnam(SERVICE_ACCOUNT)
+    foreign = group_names(account) & (ADMINISTRATOR_GROUPS | {MEMBER_GROUP, DELEGATE_GROUP})
+    if foreign:
+        run(["/usr/sbin/usermod", "--gid", "nogroup", "--groups", "", SERVICE_ACCOUNT])
+    run(["/usr/sbin/usermod", "--password", "*", SERVICE_ACCOUNT])
+    if account.pw_shell in NO_SHELLS:
+        run(["/usr/sbin/usermod", "--shell", "/bin/bash", SERVICE_ACCOUNT])
+
+
+def mend_files() -> None:
+    """Everything below our folders is root's, and nobody else may write there."""
+    for top in (LIBRARY, SHARE):
+        # From the top down: once a folder is mended, nobody can exchange what lies in it.
+        _mend(top.name, os.open(top.parent, os.O_RDONLY | os.O_DIRECTORY))
+        for _place, folders, files, descriptor in os.fwalk(top, follow_symlinks=False):
+            for name in (*folders, *files):
+                _mend(name, descriptor)
+    for entry in LIBRARY.iterdir():
+        if entry.is_file() and not entry.is_symlink():
+            os.chmod(entry, 0o755)  # noqa: S103 (programs for everybody)
+
+
+def _mend(name: str, folder: int) -> None:
+    """Make `name` in the folder of this descriptor root's; take others' right to write away."""
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if status.st_uid != 0 or status.st_gid != 0:
+        os.chown(name, 0, 0, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o022:
+        os.chmod(name, stat.S_IMODE(status.st_mode) & ~0o022, dir_fd=folder)
+
+
+def mend_rights() -> None:
+    """The rules for sudo as packaged; the PAM file, if it is missing, too. Raises ProgramError if sudo refuses them."""
+    run(["/usr/sbin/visudo", "-c", "-q", "-f", ORIGINALS / "sudoers"])
+    original = (ORIGINALS / "sudoers").read_text("utf-8")
+    _restore(SUDOERS, original, 0o440)
+    setup.check_sudoers()
+    if not PAM_FILE.exists():
+        _restore(PAM_FILE, (ORIGINALS / "pam").read_text("utf-8"), 0o644)
+    os.chown(PAM_FILE, 0, 0, follow_symlinks=False)
+    os.chmod(PAM_FILE, 0o644)
+
+
+def _restore(path: Path, text: str, mode: int) -> None:
+    """Write `text`; what was there and differs is kept under a name that neither sudo nor PAM reads."""
+    if path.is_file() and path.read_bytes() != text.encode("utf-8"):
+        path.replace(path.with_name(f"{path.name}.dpkg-old"))
+    write_atomically(path, text, mode)
+    os.chown(path, 0, 0)
+
+
+def mend_supervision() -> None:
+    """Units or crontab, as the settings want."""
+    setup.ensure_supervision(enable=True)
+
+
+def fetch_release() -> None:
+    """Have the service fetch its own programs again; hub and proxy then run from those."""
+    _fetch("build-release")
+    supervisor.restart(with_proxy=True)
+
+
+def fetch_template() -> None:
+    """Have the service make the members' template again."""
+    _fetch("build-template")
+
+
+def _fetch(program: str) -> None:
+    words = ["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", str(LIBRARY / program), "--anew"]
+    answer = converse(
+        words, {}, on_progress=lambda percent, message: write_line({"percent": percent, "message": message})
+    )
+    if not answer.get("ok"):
+        raise FamilyError(str(answer.get("error")), str(answer.get("hint", "")), ExitStatus(answer.get("status", 1)))
+
+
+#: Names of all steps, in the order in which they are done.
+STEPS = {
+    "accounts": mend_accounts,
+    "folders": setup.ensure_folders,
+    "files": mend_files,
+    "rights": mend_rights,
+    "supervision": mend_supervision,
+    "release": fetch_release,
+    "template": fetch_template,
+    "start": supervisor.start,
+}
+
+
+def main() -> int:
+    """Program `repair STEP...`: lines of JSON on stdout, the answer last."""
+    import sys
+
+    from jupyterhub4family.common.documents import error_answer
+    from jupyterhub4family.root.caller import require_root
+
+    os.umask(0o022)
+    try:
+        require_root()
+        repair(sys.argv[1:])
+    except FamilyError as error:
+        write_line(error_answer(error))
+        return int(error.status)
+    write_line({"ok": True})
+    return 0
