@@ -30,7 +30,7 @@ def test_open(
     monkeypatch.setattr(os, "execve", lambda path, words, _environment: became.append((path, words)))
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     monkeypatch.setattr(shutil, "which", lambda *_words, **_more: program)
-    monkeypatch.setattr(opening, "portal_addresses", lambda _settings: ["http://box:8000/", "http://127.0.0.1:8000/"])
+    monkeypatch.setattr(opening, "portal_urls", lambda _settings: ["http://box:8000/", "http://127.0.0.1:8000/"])
     monkeypatch.setattr(opening, "load_settings", Settings)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
