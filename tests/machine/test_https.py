@@ -56,7 +56,7 @@ def reaches(name: str) -> str:
     """A command that succeeds if the portal answers under this name and its certificate is good for it."""
     host = f"[{name}]" if ":" in name else name
     known = "" if name.replace(".", "").isdigit() or ":" in name else f"--resolve {name}:8000:127.0.0.1"
-    return f"{CURL} -f -o /dev/null {known} 'https://{host}:8000/hub/health'"
+    return f"{CURL} -m 5 -f -o /dev/null {known} 'https://{host}:8000/hub/health'"
 
 
 @pytest.mark.parametrize("suite", DEBIANS)
@@ -214,7 +214,7 @@ def _a_certificate_from_elsewhere(machine: Machine) -> None:
     own = "curl -sf --cacert /root/own.crt -o /dev/null https://127.0.0.1:8000/hub/health"
     machine.wait(own, timeout=20)
     assert machine.run("stat -c '%U %a' /etc/jupyterhub4family/tls/portal.key").split() == ["jupyterhub", "400"]
-    assert "own" in machine.run("jupyterhub4family cert show --json")
+    assert json.loads(machine.run("jupyterhub4family cert show --json"))["source"] == "own"
     machine.run("jupyterhub4family restart --all")
     machine.wait(own, timeout=60)
     machine.run("jupyterhub4family cert use --reset")
