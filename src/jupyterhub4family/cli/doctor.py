@@ -11,6 +11,7 @@ import difflib
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from jupyterhub4family.cli.checks.finding import (
     unknown,
 )
 from jupyterhub4family.cli.checks.registry import CHECKS
+from jupyterhub4family.cli.status import find_out
 from jupyterhub4family.cli.terminal import (
     GREEN,
     RED,
@@ -40,7 +42,7 @@ from jupyterhub4family.cli.terminal import (
     is_terminal,
 )
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
-from jupyterhub4family.common.messages import N_, _, ngettext
+from jupyterhub4family.common.messages import N_, _, from_json, ngettext
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse
 from jupyterhub4family.common.settings_in_use import settings_in_use
@@ -57,6 +59,8 @@ DONE = {
     "template": N_("The template of the members' environments was made again"),
     "start": N_("Hub and proxy were started"),
 }
+#: Seconds that hub and proxy get to answer after they were mended.
+PATIENCE = 30
 WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unseen")}
 COLOURS = {OK: GREEN, WARNING: YELLOW, PROBLEM: RED, UNKNOWN: YELLOW}
 
@@ -82,14 +86,14 @@ class Result:
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("doctor", help="look whether everything is as it should be, and mend what is not")
+    parser = commands.add_parser("doctor", help=_("look whether everything is as it should be, and mend what is not"))
     names = parser.add_argument(
         "checks", nargs="*", metavar="CHECK", help=_("look at this only (names: doctor --json)")
     )
     completes(names, " ".join(CHECKS))
-    parser.add_argument("--fix", action="store_true", help="mend what can be mended, then look again (root only)")
-    parser.add_argument("--deep", action="store_true", help="also log in, start a server and calculate (root only)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--fix", action="store_true", help=_("mend what can be mended, then look again (root only)"))
+    parser.add_argument("--deep", action="store_true", help=_("also log in, start a server and calculate (root only)"))
+    parser.add_argument("--json", action="store_true", help=_("as JSON"))
     add_quiet(parser)
     parser.set_defaults(run=doctor)
 
@@ -106,6 +110,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.fix:
         done = fix(results, bar)
         if done:
+            _wait_for_portal(bar)
             results = examine(bar, only)
     if arguments.deep:
         results += round_trip(bar)
@@ -168,6 +173,14 @@ def fix(results: list[Result], bar: Bar) -> list[str]:
     return [str(sentence) for sentence in said]
 
 
+def _wait_for_portal(bar: Bar) -> None:
+    """Hub and proxy may just have been started: give them the time that they need before looking again."""
+    deadline = time.monotonic() + PATIENCE
+    while find_out(settings_in_use()[0]).portal in ("starting", "not running") and time.monotonic() < deadline:
+        bar.show(100, _("Waiting for the portal"))
+        time.sleep(0.5)
+
+
 def _order(step: str) -> int:
     """The place of a step: starting comes after what it needs, members' environments last."""
     names = list(DONE)
@@ -183,7 +196,7 @@ def _fix_one(step: str, bar: Bar) -> str:
         words, sentence = [str(LIBRARY / "repair"), step], _(DONE[step])
     answer = converse(words, {}, on_progress=bar.show)
     if not answer.get("ok"):
-        raise FamilyError(str(answer.get("error")), str(answer.get("hint", "")))
+        raise FamilyError(from_json(answer.get("error")), from_json(answer.get("hint")))
     return sentence
 
 
@@ -195,8 +208,8 @@ def round_trip(bar: Bar) -> list[Result]:
     except FamilyError as error:
         return [Result("round-trip", problem(error.message, logs))]
     if not answer.get("ok"):
-        sentence = _("A trial login failed: {reason}", reason=str(answer.get("error")))
-        return [Result("round-trip", problem(sentence, str(answer.get("hint") or logs)))]
+        sentence = _("A trial login failed: {reason}", reason=from_json(answer.get("error")))
+        return [Result("round-trip", problem(sentence, from_json(answer.get("hint")) or logs))]
     sentence = _(
         "A trial member logged in, started a server and calculated, in {seconds} seconds",
         seconds=answer["seconds"],

@@ -18,7 +18,7 @@ XDG_OPEN = "xdg-open"
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    commands.add_parser("open", help="open the portal in the browser").set_defaults(run=open_portal)
+    commands.add_parser("open", help=_("open the portal in the browser")).set_defaults(run=open_portal)
 
 
 def open_portal(_arguments: argparse.Namespace) -> int:

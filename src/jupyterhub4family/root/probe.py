@@ -22,7 +22,7 @@ from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.documents import error_answer, write_line
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError
 from jupyterhub4family.common.files import take_lock
-from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.messages import _, from_json
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse, run
 from jupyterhub4family.root import members
@@ -63,7 +63,7 @@ def probe() -> dict[str, Any]:
         answer = converse(words, {"name": NAME, "password": password}, on_progress=_tell)
         if not answer.get("ok"):
             raise FamilyError(
-                str(answer.get("error")), str(answer.get("hint", "")), ExitStatus(answer.get("status", 1))
+                from_json(answer.get("error")), from_json(answer.get("hint")), ExitStatus(answer.get("status", 1))
             )
     return {"seconds": round(time.monotonic() - begun)}
 

@@ -18,7 +18,7 @@ from jupyterhub4family.common.accounts import (
     never_a_member,
 )
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import _, ngettext
+from jupyterhub4family.common.messages import _, from_json, ngettext
 from jupyterhub4family.common.paths import LIBRARY, MEMBER_ENVIRONMENT
 from jupyterhub4family.common.programs import converse
 
@@ -140,7 +140,11 @@ def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[F
         return
     if not answer.get("ok"):
         yield unknown(
-            _("The environment of {name} could not be looked at: {reason}", name=name, reason=str(answer.get("error")))
+            _(
+                "The environment of {name} could not be looked at: {reason}",
+                name=name,
+                reason=from_json(answer.get("error")),
+            )
         )
     elif answer.get("missing"):
         yield problem(
