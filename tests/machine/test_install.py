@@ -24,6 +24,7 @@ from tests.machine.lib.family import (
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.places import REPOSITORY
 from tests.machine.lib.plugin import NewMachine
+from tests.machine.lib.project import commands_of_readme
 
 ACCOUNT_ENTRIES = "getent passwd jupyterhub; getent group jupyterhub jupyterhub_adm; true"
 HOME = "/var/lib/jupyterhub4family"
@@ -52,7 +53,8 @@ def test_the_readmes_first_command(new_machine: NewMachine, suite: str) -> None:
     machine = new_machine(suite, layer="base")
     put_clone(machine)
     answers = _watch_the_port(machine)
-    said = machine.run("cd /tmp && /root/clone/install </dev/null 2>&1", timeout=840)
+    install = commands_of_readme()[0].replace("sudo ./", "/root/clone/")  # root needs no sudo, which is not there yet
+    said = machine.run(f"cd /tmp && {install} </dev/null 2>&1", timeout=840)
     codes = answers()
     assert "JupyterHub is running" in said and f"https://{machine.ip}:8000/" in said, said
     assert "members add" in said and "%" in said, "it tells how to go on, and how far it is"

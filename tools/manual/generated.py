@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from jupyterhub4family.cli.main import build_parser  # noqa: E402
 from jupyterhub4family.common import messages  # noqa: E402
-from tools.manual import completion, man, reference  # noqa: E402
+from tools.manual import completion, handbook, man, reference  # noqa: E402
 
 SHARE = ROOT / "data/usr/share"
 DOMAIN = messages.DOMAIN
@@ -30,6 +30,7 @@ def files(german: bool = True) -> dict[Path, str]:
     with language("C"):
         parser = build_parser()
         found[ROOT / "docs/reference/configuration.md"] = reference.page()
+        found[ROOT / "docs/reference/commands.md"] = handbook.page(parser)
         found[SHARE / "jupyterhub4family/config.sample.yaml"] = reference.sample()
         found[SHARE / "man/man1/jupyterhub4family.1"] = man.command_page(parser)
         found[SHARE / "man/man5/jupyterhub4family-config.5"] = man.settings_page()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub4family.common.errors import PermissionRefused
+from jupyterhub4family.common.messages import _, language_variables
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.supervision import CRON, chosen_supervisor
@@ -19,11 +20,11 @@ CRON_PID = Path("/run/crond.pid")
 
 def add_to(commands: Any) -> None:
     """Add these commands to the command line."""
-    start = commands.add_parser("start", help="start hub and proxy")
-    stop = commands.add_parser("stop", help="stop hub and proxy; members' running servers go on")
-    stop.add_argument("--servers", action="store_true", help="stop the members' servers, too")
-    restart = commands.add_parser("restart", help="restart the hub; open notebooks go on working meanwhile")
-    restart.add_argument("--all", action="store_true", help="restart the proxy, too")
+    start = commands.add_parser("start", help=_("start hub and proxy"))
+    stop = commands.add_parser("stop", help=_("stop hub and proxy; members' running servers go on"))
+    stop.add_argument("--servers", action="store_true", help=_("stop the members' servers, too"))
+    restart = commands.add_parser("restart", help=_("restart the hub; open notebooks go on working meanwhile"))
+    restart.add_argument("--all", action="store_true", help=_("restart the proxy, too"))
     start.set_defaults(run=_start)
     stop.set_defaults(run=_stop)
     restart.set_defaults(run=_restart)
@@ -31,29 +32,32 @@ def add_to(commands: Any) -> None:
 
 def _start(_arguments: argparse.Namespace) -> int:
     _control("start")
-    print("JupyterHub is starting; see: jupyterhub4family status")
+    print(_("JupyterHub is starting; see: {command}", command="jupyterhub4family status"))
     if chosen_supervisor() == CRON and not _cron_runs():
-        print("Note: neither systemd nor cron runs here, so nobody restarts JupyterHub after a reboot or a crash.")
-        print("      Install and start cron, or call this command at every boot.")
+        print(_("Note: neither systemd nor cron runs here, so nobody restarts JupyterHub after a reboot or a crash."))
+        print(_("Install and start cron, or call this command at every boot."))
     return 0
 
 
 def _stop(arguments: argparse.Namespace) -> int:
     _control("stop", *(["--servers"] if arguments.servers else []))
-    print("JupyterHub is stopped" + (", and so are the members' servers" if arguments.servers else ""))
+    if arguments.servers:
+        print(_("JupyterHub is stopped, and so are the members' servers"))
+    else:
+        print(_("JupyterHub is stopped"))
     return 0
 
 
 def _restart(arguments: argparse.Namespace) -> int:
     _control("restart", *(["--all"] if arguments.all else []))
-    print("JupyterHub is restarting; see: jupyterhub4family status")
+    print(_("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
     return 0
 
 
 def _control(*words: str) -> None:
     if os.geteuid() != 0:
-        raise PermissionRefused("only root may do this", f"sudo jupyterhub4family {' '.join(words)}")
-    run([LIBRARY / "control", *words], timeout=300)
+        raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family {' '.join(words)}")
+    run([LIBRARY / "control", *words], timeout=300, environment=language_variables())
 
 
 def _cron_runs() -> bool:

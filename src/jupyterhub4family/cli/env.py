@@ -9,32 +9,36 @@ import sys
 from typing import Any, Optional
 
 from jupyterhub4family.common.accounts import check_name, find_account
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.documents import answered_error
+from jupyterhub4family.common.errors import PermissionRefused, UsageError
+from jupyterhub4family.common.messages import N_, _
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse
 
 _HELP = {
-    "status": "say what it is like: versions, own packages, whether a newer one is offered",
-    "upgrade": "make it anew from the newest template, with the own packages",
-    "repair": "try it out thoroughly and, if it is broken, make it anew with the own packages",
-    "reset": "make it anew without the own packages",
+    "status": N_("say what it is like: versions, own packages, whether a newer one is offered"),
+    "upgrade": N_("make it anew from the newest template, with the own packages"),
+    "repair": N_("try it out thoroughly and, if it is broken, make it anew with the own packages"),
+    "reset": N_("make it anew without the own packages"),
 }
 _SENTENCES = {
-    "nothing": "Nothing to do: it is in order.",
-    "upgraded": "Upgraded.",
-    "mended": "Mended.",
-    "reset": "Made anew.",
+    "nothing": N_("Nothing to do: it is in order."),
+    "upgraded": N_("Upgraded."),
+    "mended": N_("Mended."),
+    "reset": N_("Made anew."),
 }
+#: How an environment was made (user/copying.py), as people are told.
+_WAYS = {"hard links": N_("made by hard links"), "copy": N_("made by copying"), "fetched": N_("made by fetching")}
 
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("env", help="look after one's own JupyterLab environment")
+    parser = commands.add_parser("env", help=_("look after one's own JupyterLab environment"))
     actions = parser.add_subparsers(dest="action", metavar="|".join(_HELP), required=True)
     for action, text in _HELP.items():
-        one = actions.add_parser(action, help=text)
-        one.add_argument("name", nargs="?", metavar="NAME", help="a member (root only; default: oneself)")
-        one.add_argument("--json", action="store_true", help="as JSON")
+        one = actions.add_parser(action, help=_(text))
+        one.add_argument("name", nargs="?", metavar="NAME", help=_("a member (root only; default: oneself)"))
+        one.add_argument("--json", action="store_true", help=_("as JSON"))
         one.set_defaults(run=env)
 
 
@@ -43,17 +47,17 @@ def env(arguments: argparse.Namespace) -> int:
     words = [*_as_member(arguments.name), str(LIBRARY / "own-environment"), arguments.action]
     answer = converse(words, {}, on_progress=None if arguments.json else _show)
     if not answer.get("ok"):
-        raise FamilyError(str(answer.get("error")), str(answer.get("hint", "")), ExitStatus(answer.get("status", 1)))
+        raise answered_error(answer)
     if arguments.json:
         print(json.dumps(answer, indent=1))
     elif arguments.action == "status":
         _print_status(answer)
     else:
-        print(_SENTENCES[answer["done"]])
+        print(_(_SENTENCES[answer["done"]]))
         if answer["lost"]:
-            print(f"Could not be kept: {', '.join(answer['lost'])}")
+            print(_("Could not be kept: {packages}", packages=", ".join(answer["lost"])))
         if answer["done"] != "nothing":
-            print("Servers that run now use the old one: stop and start them.")
+            print(_("Servers that run now use the old one: stop and start them."))
     return 0
 
 
@@ -61,13 +65,17 @@ def _as_member(name: Optional[str]) -> list[str]:
     """How to become the member `name`; nothing to do for oneself. Raises FamilyError."""
     if name is None:
         if os.geteuid() == 0:
-            raise UsageError("root has no environment", "name a member: jupyterhub4family env status NAME")
+            raise UsageError(
+                _("root has no environment"), _("name a member: {command}", command="jupyterhub4family env status NAME")
+            )
         return []
     account = find_account(check_name(name))
     if account.pw_uid == os.geteuid():
         return []
     if os.geteuid() != 0:
-        raise PermissionRefused(f"only {name} and root may do this", f"sudo jupyterhub4family env … {name}")
+        raise PermissionRefused(
+            _("only {name} and root may do this", name=name), f"sudo jupyterhub4family env … {name}"
+        )
     return ["/usr/sbin/runuser", "-u", account.pw_name, "--"]
 
 
@@ -82,19 +90,23 @@ def _show(percent: int, message: str) -> None:
 
 def _print_status(answer: dict[str, Any]) -> None:
     if not answer["exists"]:
-        print("There is no environment yet; it is made when the first server starts.")
+        print(_("There is no environment yet; it is made when the first server starts."))
         return
-    print(f"{answer['place']} (made by {answer['made_by']})")
+    way = _WAYS.get(answer["made_by"])
+    print(answer["place"] + (f" ({_(way)})" if way else ""))
     print("  " + ", ".join(f"{name} {version}" for name, version in answer["versions"].items()))
     if answer["extras"]:
         extras = ", ".join(f"{name} {version}" for name, version in sorted(answer["extras"].items()))
-        print(f"  own packages: {extras}")
+        print("  " + _("own packages: {packages}", packages=extras))
     if answer["missing"]:
-        print(f"  broken: {', '.join(answer['missing'])}. It is mended at the next start of a server.")
+        broken = ", ".join(answer["missing"])
+        print("  " + _("broken: {packages}. It is mended at the next start of a server.", packages=broken))
     elif answer["outdated"]:
-        when = (
-            "Try: jupyterhub4family env upgrade" if answer["changed"] else "It follows at the next start of a server."
-        )
-        print(f"  A newer one is offered. {when}")
+        if answer["changed"]:
+            print("  " + _("A newer one is offered. Try: {command}", command="jupyterhub4family env upgrade"))
+        else:
+            print("  " + _("A newer one is offered. It follows at the next start of a server."))
+    elif answer["changed"]:
+        print("  " + _("up to date, with changes of your own"))
     else:
-        print("  up to date" + (", with changes of your own" if answer["changed"] else ""))
+        print("  " + _("up to date"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from jupyterhub4family.common.accounts import check_name, find_account
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY, SERVICE_LOGS
 from jupyterhub4family.common.programs import SAFE_PATH
 from jupyterhub4family.common.supervision import HUB_UNIT, PROXY_UNIT, SYSTEMD, chosen_supervisor
@@ -19,10 +20,10 @@ UNITS = {"hub": HUB_UNIT, "proxy": PROXY_UNIT}
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("logs", help="show what hub, proxy or a member's servers have written")
+    parser = commands.add_parser("logs", help=_("show what hub, proxy or a member's servers have written"))
     parser.add_argument("whose", nargs="?", default="hub", metavar="hub|proxy|MEMBER")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on showing what is written now")
-    parser.add_argument("-n", "--lines", type=int, default=200, help="how many lines (default: %(default)s)")
+    parser.add_argument("-f", "--follow", action="store_true", help=_("go on showing what is written now"))
+    parser.add_argument("-n", "--lines", type=int, default=200, help=_("how many lines (default: %(default)s)"))
     parser.set_defaults(run=logs)
 
 
@@ -43,7 +44,7 @@ def log_command(whose: str, lines: int, follow: bool) -> list[str]:
     account = find_account(check_name(whose))
     if os.geteuid() not in (0, account.pw_uid):
         raise PermissionRefused(
-            f"only {account.pw_name} and root may read that log", f"sudo jupyterhub4family logs {whose}"
+            _("only {name} and root may read that log", name=account.pw_name), f"sudo jupyterhub4family logs {whose}"
         )
     return _member_log(account, lines, follow)
 
@@ -61,5 +62,5 @@ def _tail(lines: int, follow: bool, files: list[str]) -> list[str]:
 def _require_reader(folder: Path) -> None:
     if not os.access(folder, os.R_OK | os.X_OK):
         if os.geteuid() == 0:
-            raise FamilyError("there is no log yet", "jupyterhub4family status")
-        raise PermissionRefused("only root and the account jupyterhub may read that log", "call it through sudo")
+            raise FamilyError(_("there is no log yet"), "jupyterhub4family status")
+        raise PermissionRefused(_("only root and the account jupyterhub may read that log"), _("call it through sudo"))

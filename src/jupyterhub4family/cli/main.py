@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Optional
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli import config, control, doctor, env, logs, members, open, status, support
+from jupyterhub4family.cli import cert, config, control, doctor, env, logs, members, open, status, support
+from jupyterhub4family.common.arguments import translate_argparse
+from jupyterhub4family.common.messages import N_, _
 
-EPILOG = "Exit status: 0 done, 2 wrong words, 3 refused, 4 no right to do this, 6 not running; more in the manual."
+EPILOG = N_("Exit status: 0 done, 2 wrong words, 3 refused, 4 no right to do this, 6 not running; more in the manual.")
 
 
 def main(words: Optional[Sequence[str]] = None) -> int:
@@ -21,15 +23,16 @@ def main(words: Optional[Sequence[str]] = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
+    translate_argparse()
     parser = argparse.ArgumentParser(
-        prog="jupyterhub4family", description="JupyterHub for the family on this machine.", epilog=EPILOG
+        prog="jupyterhub4family", description=_("JupyterHub for the family on this machine."), epilog=_(EPILOG)
     )
     parser.add_argument("--version", action="version", version=f"jupyterhub4family {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (status, open, members, env, config, doctor, support, logs, control):
+    for module in (status, open, members, env, cert, config, doctor, support, logs, control):
         module.add_to(commands)
-    version = commands.add_parser("version", help="say which version this is")
-    version.add_argument("--json", action="store_true", help="as JSON")
+    version = commands.add_parser("version", help=_("say which version this is"))
+    version.add_argument("--json", action="store_true", help=_("as JSON"))
     version.set_defaults(run=_version)
     return parser
 

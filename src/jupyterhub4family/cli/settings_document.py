@@ -97,13 +97,13 @@ def _with_value(text: str, key_node: Any, value_node: Any, new: str) -> str:
     if start < key_node.end_mark.index:
         # An alias: the value stands elsewhere. What comes out of this is refused.
         return text
-    if "\n" not in text[key_node.end_mark.index : start]:
+    if not isinstance(value_node, yaml.SequenceNode) or value_node.flow_style:
         gap = "" if text[start - 1].isspace() else " "
         # Behind a block of lines goes the line break that belongs to it.
         tail = _line_break(text) if text[start:end].endswith("\n") else ""
         return f"{text[:start]}{gap}{new}{tail}{text[end:]}"
-    # The value begins on a later line: it goes behind the colon, and its own lines go; comments between them stay.
-    for item in reversed(value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]):
+    # A list with a line for each: the value goes behind the colon, these lines go, comments between them stay.
+    for item in reversed(value_node.value):
         first = _start_of_line(text, item.start_mark.index)
         text = text[:first] + text[_end_of_line(text, _end(text, item)) :]
     colon = text.index(":", key_node.end_mark.index) + 1

@@ -100,4 +100,4 @@ def _editor() -> list[str]:
         found = shutil.which(name)
         if found:
             return [found]
-    raise FamilyError(_("there is no editor on this machine"), "apt install nano")
+    raise FamilyError(_("there is no editor on this machine"), _("install one: {command}", command="apt install nano"))

@@ -9,6 +9,7 @@ import re
 from typing import Optional
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError, UnknownAccountError
+from jupyterhub4family.common.messages import _
 
 SERVICE_ACCOUNT = "jupyterhub"
 #: Accounts in this unix group may log in.
@@ -39,17 +40,21 @@ def check_name(untrusted_name: str) -> str:
     if _NAME.fullmatch(untrusted_name):
         return untrusted_name
     if untrusted_name.startswith("-"):
-        raise RefusedError(f"{shown} looks like an option, not like a name", "write the options before the names")
+        raise RefusedError(
+            _("{name} looks like an option, not like a name", name=shown), _("write the options before the names")
+        )
     if _NAME.fullmatch(untrusted_name.lower()):
         raise RefusedError(
-            f"{shown} has upper-case letters, Debian's account names have none",
-            f"write {untrusted_name.lower()}, if that is the account",
+            _("{name} has upper-case letters, Debian's account names have none", name=shown),
+            _("write {name}, if that is the account", name=untrusted_name.lower()),
         )
     if any(character.isspace() for character in untrusted_name):
-        raise RefusedError(f"{shown} has spaces in it", "name the account (such as anna), not the person")
+        raise RefusedError(
+            _("{name} has spaces in it", name=shown), _("name the account (such as anna), not the person")
+        )
     raise RefusedError(
-        f"{shown} cannot be the name of a Debian account",
-        "use small letters, digits, - and _, with a letter first, at most 32 characters",
+        _("{name} cannot be the name of a Debian account", name=shown),
+        _("use small letters, digits, - and _, with a letter first, at most 32 characters"),
     )
 
 
@@ -59,7 +64,8 @@ def find_account(name: str) -> pwd.struct_passwd:
         return pwd.getpwnam(name)
     except KeyError:
         raise UnknownAccountError(
-            f"there is no account {name!r} on this machine", f"make it first: sudo adduser {name}"
+            _("there is no account {name} on this machine", name=repr(name)),
+            _("make it first: {command}", command=f"sudo adduser {name}"),
         ) from None
 
 
@@ -84,15 +90,15 @@ def never_a_member(account: pwd.struct_passwd) -> Optional[FamilyError]:
     name = account.pw_name
     if account.pw_uid == 0:
         return RefusedError(
-            f"{name} is the administrator of this machine and cannot be a member",
-            "give the person an account of their own: sudo adduser NAME",
+            _("{name} is the administrator of this machine and cannot be a member", name=name),
+            _("give the person an account of their own: {command}", command="sudo adduser NAME"),
         )
     if name == SERVICE_ACCOUNT:
-        return RefusedError(f"{name} is the account that runs the hub and cannot be a member")
+        return RefusedError(_("{name} is the account that runs the hub and cannot be a member", name=name))
     if not is_ordinary_uid(account.pw_uid):
         return RefusedError(
-            f"{name} is a system account (uid {account.pw_uid}) and cannot be a member",
-            "only people's accounts (uid 1000 and above) can be members",
+            _("{name} is a system account (uid {uid}) and cannot be a member", name=name, uid=account.pw_uid),
+            _("only people's accounts (uid 1000 and above) can be members"),
         )
     return None
 

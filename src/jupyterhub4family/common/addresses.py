@@ -28,6 +28,8 @@ INNER_INTERFACE = re.compile(
 )
 #: One part of a host name (RFC 1123); underscores and the like are in no certificate.
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+#: Domains that exist in home networks only: mDNS (RFC 6762), home networks (RFC 8375), private use (ICANN, 2024).
+HOME_DOMAINS = ("localhost", "local", "home.arpa", "internal")
 #: Where avahi has its socket while it runs, and so announces HOST.local.
 AVAHI_SOCKET = Path("/run/avahi-daemon/socket")
 

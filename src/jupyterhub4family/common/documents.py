@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import IO, Any
 
-from jupyterhub4family.common.errors import FamilyError, UsageError
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.messages import Message, _, from_json, to_json
 
 #: Bytes; a server's environment is a few kilobytes, so this leaves ample room.
 MAXIMUM_REQUEST = 256 * 1024
@@ -20,7 +21,7 @@ def read_request(stream: IO[bytes]) -> dict[str, Any]:
     """
     untrusted_bytes = stream.read(MAXIMUM_REQUEST + 1)
     if len(untrusted_bytes) > MAXIMUM_REQUEST:
-        raise UsageError(f"the request is longer than {MAXIMUM_REQUEST} bytes")
+        raise UsageError(_("the request is longer than {count} bytes", count=MAXIMUM_REQUEST))
     try:
         untrusted = json.loads(
             untrusted_bytes.decode("utf-8"),
@@ -28,9 +29,9 @@ def read_request(stream: IO[bytes]) -> dict[str, Any]:
             parse_constant=_no_constant,
         )
     except (ValueError, RecursionError) as error:
-        raise UsageError("the request is no JSON object") from error
+        raise UsageError(_("the request is no JSON object")) from error
     if not isinstance(untrusted, dict):
-        raise UsageError("the request is no JSON object")
+        raise UsageError(_("the request is no JSON object"))
     return untrusted
 
 
@@ -52,27 +53,46 @@ def only_keys(untrusted: Mapping[str, Any], allowed: Mapping[str, type], require
     """
     for key, value in untrusted.items():
         if key not in allowed:
-            raise UsageError(f"unknown key {key[:40]!r} in the request")
+            raise UsageError(_("unknown key {key} in the request", key=repr(key[:40])))
         if type(value) is not allowed[key]:
-            raise UsageError(f"key {key!r} must be of type {allowed[key].__name__}")
+            raise UsageError(_("key {key} must be of type {type}", key=repr(key), type=allowed[key].__name__))
     for key in required:
         if key not in untrusted:
-            raise UsageError(f"key {key!r} is missing in the request")
+            raise UsageError(_("key {key} is missing in the request", key=repr(key)))
 
 
 def clean_text(untrusted: str, what: str, maximum: int) -> str:
     """Return `untrusted` if it is at most `maximum` characters of printable text; raise UsageError if not."""
     if len(untrusted) > maximum or not untrusted.isprintable():
-        raise UsageError(f"{what} is too long or holds control characters")
+        raise UsageError(_("{what} is too long or holds control characters", what=what))
     return untrusted
 
 
 def write_line(answer: Mapping[str, Any]) -> None:
-    """Write one answer as a line of JSON to stdout, at once."""
-    sys.stdout.write(json.dumps(answer) + "\n")
+    """Write one answer as a line of JSON to stdout, at once; Messages in it can be told again at the other end."""
+    sys.stdout.write(json.dumps(_told(answer)) + "\n")
     sys.stdout.flush()
 
 
 def error_answer(error: FamilyError) -> dict[str, Any]:
     """What a door answers when it refuses or fails: sentence, hint and exit status."""
     return {"ok": False, "error": error.message, "hint": error.hint, "status": int(error.status)}
+
+
+def answered_error(untrusted: Mapping[str, Any]) -> FamilyError:
+    """The error that a door's answer tells, in the language of whoever reads it here: `error_answer` undone."""
+    try:
+        status = ExitStatus(untrusted.get("status", 1))
+    except ValueError:
+        status = ExitStatus.FAILURE
+    message = from_json(untrusted.get("error")) or _("no reason was given")
+    return FamilyError(message, from_json(untrusted.get("hint")), status)
+
+
+def _told(value: Any) -> Any:
+    """`value` for JSON, with every Message in it as `to_json` makes it."""
+    if isinstance(value, Mapping):
+        return {key: _told(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_told(one) for one in value]
+    return to_json(value) if isinstance(value, Message) else value

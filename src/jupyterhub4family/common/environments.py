@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.offline import run_with_sources, wheel_sources
 from jupyterhub4family.common.paths import SYSTEM_PYTHON
 from jupyterhub4family.common.programs import ProgramError, Word, run
@@ -26,4 +27,4 @@ def make_environment(uv: Word, environment: Path, lock: Path, what: str, cache: 
     try:
         run_with_sources(sync, strict, wheel_sources(), variables, FETCH_TIMEOUT)
     except ProgramError as error:
-        raise ProgramError(f"{what} could not be fetched: {error.message}") from error
+        raise ProgramError(_("{what} could not be fetched: {reason}", what=what, reason=error.message)) from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from enum import IntEnum
 from typing import Callable, Optional
+
+from jupyterhub4family.common.messages import _
 
 
 class ExitStatus(IntEnum):
@@ -40,7 +43,7 @@ class FamilyError(Exception):
             self.status = status
 
     def __str__(self) -> str:
-        return f"{self.message}\nTry: {self.hint}" if self.hint else self.message
+        return _("{message}\nTry: {hint}", message=self.message, hint=self.hint) if self.hint else self.message
 
 
 class UsageError(FamilyError):
@@ -75,6 +78,9 @@ class ConfigurationError(FamilyError):
 
 def run_program(main: Callable[[], int]) -> int:
     """Run `main` and turn a FamilyError into its sentence on stderr and its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # In an old locale (ISO 8859) a character that cannot be shown is no reason to end.
+        sys.stdout.reconfigure(errors="replace")
     try:
         status = int(main())
         # Here, and not when Python ends: then a reader that has gone could no longer be met below.

@@ -11,7 +11,7 @@ import functools
 import gettext
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ LOCALES = Path("/usr/share/locale")
 #: The first one is what the source speaks.
 LANGUAGES = ("en", "de")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+#: Characters that values may add to one sentence, and how deep sentences may stand in sentences. What comes through
+#: a door could else ask for a text that grows with every level.
+_ROOM = 10_000
+_DEPTH = 8
 
 
 class Message(str):
@@ -55,6 +59,13 @@ def ngettext(one: str, many: str, count: int, /, **values: Any) -> str:
     return _filled(chosen, one if count == 1 else many, {"count": count, **values})
 
 
+def joined(sentences: Iterable[str]) -> Message:
+    """Several sentences or words as one, with commas between, that can still be told in another language."""
+    values = {f"part{number}": sentence for number, sentence in enumerate(sentences)}
+    id = ", ".join(f"{{{name}}}" for name in values)
+    return Message(_filled(id, id, values), id, values)
+
+
 def translated(message: str, language: str) -> str:
     """The same sentence in `language`; a plain string, which nobody has translated, stays as it is."""
     if not isinstance(message, Message):
@@ -75,12 +86,17 @@ def to_json(message: str) -> Any:
 
 def from_json(untrusted: Any) -> str:
     """The other end of `to_json`, in this process's language; whatever is not understood becomes plain text."""
+    return _from_json(untrusted, _DEPTH)
+
+
+def _from_json(untrusted: Any, depth: int) -> str:
     if not isinstance(untrusted, dict):
-        return "" if untrusted is None else str(untrusted)
+        return str(untrusted) if isinstance(untrusted, (str, int, float)) else ""
     identifier, values = untrusted.get("id"), untrusted.get("values")
-    if not isinstance(identifier, str) or not isinstance(values, dict):
-        return str(untrusted.get("text", ""))
-    plain = {str(key): from_json(value) if isinstance(value, (dict, str)) else value for key, value in values.items()}
+    if depth == 0 or not isinstance(identifier, str) or not isinstance(values, dict):
+        text = untrusted.get("text")
+        return text if isinstance(text, str) else ""
+    plain = {str(key): _from_json(value, depth - 1) for key, value in values.items()}
     return Message(_filled(catalogue(process_language()).gettext(identifier), identifier, plain), identifier, plain)
 
 
@@ -90,6 +106,12 @@ def process_language() -> str:
     # As in gettext: LANGUAGE counts only when the locale is not plain C.
     wishes = os.environ.get("LANGUAGE", "").split(":") if locale.partition(".")[0] not in ("", "C", "POSIX") else []
     return best_language([*wishes, locale])
+
+
+def language_variables() -> dict[str, str]:
+    """Environment variables that make one of our own programs speak this process's language."""
+    language = process_language()
+    return {} if language == LANGUAGES[0] else {"LC_ALL": f"{language}_{language.upper()}.UTF-8"}
 
 
 def best_language(wishes: list[str]) -> str:
@@ -114,4 +136,12 @@ def _filled(text: str, original: str, values: Mapping[str, Any]) -> str:
     """
     names = set(_PLACEHOLDER.findall(text))
     chosen = text if names <= values.keys() else original
-    return _PLACEHOLDER.sub(lambda found: str(values.get(found[1], found[0])), chosen)
+    room = _ROOM
+
+    def value(found: re.Match[str]) -> str:
+        nonlocal room
+        piece = str(values.get(found[1], found[0]))[:room]
+        room -= len(piece)
+        return piece
+
+    return _PLACEHOLDER.sub(value, chosen)

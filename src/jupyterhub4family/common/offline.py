@@ -5,6 +5,7 @@ They are checked against the same hashes as fetched ones, so nobody has to trust
 
 from __future__ import annotations
 
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import SHARE
 from jupyterhub4family.common.programs import Finished, ProgramError, Word, run
 
@@ -31,4 +32,4 @@ def run_with_sources(
             # Offline packages of an older version do not serve a newer lock; the registry does.
             if number == len(sources):
                 raise
-    raise ProgramError("there is no source for packages")
+    raise ProgramError(_("there is no source for packages"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import _, from_json
 from jupyterhub4family.common.processes import die_with_parent
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -72,12 +73,16 @@ def run(
             preexec_fn=die_with_parent if dies_with_us else None,
         )
     except OSError as error:
-        raise ProgramError(f"{name} could not be started: {error.strerror}") from error
+        raise _not_started(name, error) from error
     except subprocess.TimeoutExpired as error:
-        raise ProgramError(f"{name} did not end within {timeout:g} seconds") from error
+        raise ProgramError(
+            _("{program} did not end within {seconds} seconds", program=name, seconds=f"{timeout:g}")
+        ) from error
     if check and done.returncode != 0:
-        said = last_lines(done.stderr) or last_lines(done.stdout) or "it said nothing"
-        raise ProgramError(f"{name} ended with status {done.returncode}: {said}")
+        said = last_lines(done.stderr) or last_lines(done.stdout) or _("it said nothing")
+        raise ProgramError(
+            _("{program} ended with status {status}: {said}", program=name, status=done.returncode, said=said)
+        )
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
@@ -89,7 +94,7 @@ def run_in_terminal(words: Sequence[Word]) -> int:
     try:
         return subprocess.run([str(word) for word in words], check=False).returncode
     except OSError as error:
-        raise ProgramError(f"{Path(words[0]).name} could not be started: {error.strerror}") from error
+        raise _not_started(Path(words[0]).name, error) from error
 
 
 def converse(
@@ -115,7 +120,7 @@ def converse(
             cwd="/",
         )
     except OSError as error:
-        raise ProgramError(f"{name} could not be started: {error.strerror}") from error
+        raise _not_started(name, error) from error
     with process:
         assert process.stdin is not None and process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -125,12 +130,16 @@ def converse(
             event = _object(line)
             if "percent" in event:
                 if on_progress:
-                    on_progress(int(event["percent"]), str(event.get("message", "")))
+                    on_progress(int(event["percent"]), from_json(event.get("message")))
             elif event:
                 answer = event
     if not answer:
-        raise ProgramError(f"{name} gave no answer (status {process.returncode})")
+        raise ProgramError(_("{program} gave no answer (status {status})", program=name, status=process.returncode))
     return answer
+
+
+def _not_started(name: str, error: OSError) -> ProgramError:
+    return ProgramError(_("{program} could not be started: {reason}", program=name, reason=error.strerror))
 
 
 def _object(line: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from jupyterhub4family.common.documents import (
     write_line,
 )
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.root.caller import calling_account, require_root
 from jupyterhub4family.root.pam import PAM_ACCT_EXPIRED, PAM_NEW_AUTHTOK_REQD, Libpam, Verdict
 
@@ -42,7 +43,7 @@ def main() -> int:
         require_root()
         caller = calling_account()
         if caller is not None and caller.pw_name != SERVICE_ACCOUNT:
-            raise PermissionRefused("only the hub may ask for passwords to be checked")
+            raise PermissionRefused(_("only the hub may ask for passwords to be checked"))
         answer = authenticate(read_request(sys.stdin.buffer))
     except FamilyError as error:
         write_line(error_answer(error))
@@ -56,9 +57,9 @@ def authenticate(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     only_keys(untrusted, {"name": str, "password": str, "address": str}, ("name", "password"))
     untrusted_name = untrusted["name"]
     password = untrusted["password"]
-    address = clean_text(untrusted.get("address", ""), "the address", 64)
+    address = clean_text(untrusted.get("address", ""), _("the address"), 64)
     if len(password) > 1024 or "\0" in password or not _is_text(password):
-        raise UsageError("the password is too long, holds a NUL or is no text")
+        raise UsageError(_("the password is too long, holds a NUL or is no text"))
     account = _member(untrusted_name)
     if account is None:
         _record(f"refused {untrusted_name[:32]!r} from {address or 'an unknown address'}: no member")

@@ -7,12 +7,13 @@ import pwd
 from typing import Optional
 
 from jupyterhub4family.common.errors import PermissionRefused
+from jupyterhub4family.common.messages import _
 
 
 def require_root() -> None:
     """Raise PermissionRefused unless this process is root's."""
     if os.geteuid() != 0:
-        raise PermissionRefused("this needs root's rights", "run it through sudo")
+        raise PermissionRefused(_("this needs root's rights"), _("run it through sudo"))
 
 
 def calling_account() -> Optional[pwd.struct_passwd]:
@@ -27,5 +28,5 @@ def calling_account() -> Optional[pwd.struct_passwd]:
     try:
         account = pwd.getpwuid(int(untrusted_uid))
     except (ValueError, KeyError, OverflowError) as error:
-        raise PermissionRefused("the calling account is unknown") from error
+        raise PermissionRefused(_("the calling account is unknown")) from error
     return None if account.pw_uid == 0 else account

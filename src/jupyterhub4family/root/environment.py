@@ -22,6 +22,7 @@ from typing import Callable
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT, find_account, is_member
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import HANDOVER, TEMPLATES
 from jupyterhub4family.root.caller import calling_account, require_root
 
@@ -49,7 +50,7 @@ def main() -> int:
 def _calling_member() -> pwd.struct_passwd:
     caller = calling_account()
     if caller is None or not is_member(caller):
-        raise PermissionRefused("only a member may ask for an environment")
+        raise PermissionRefused(_("only a member may ask for an environment"))
     return caller
 
 
@@ -64,13 +65,14 @@ def give(member: pwd.struct_passwd) -> Path:
         os.chown(place, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
         status = _as_account(owner, lambda: _link_tree(template / "env", place / "env"))
         if status != _LINKED:
-            reason = "the disk is full" if status == _DISK_FULL else "the template could not be linked"
-            raise FamilyError(reason, status=ExitStatus.DISK_FULL if status == _DISK_FULL else ExitStatus.FAILURE)
+            if status == _DISK_FULL:
+                raise FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
+            raise FamilyError(_("the template could not be linked"))
         _give_folders(place, member)
     except (OSError, FamilyError) as error:
         _remove(owner, place)
         if isinstance(error, OSError):
-            raise FamilyError(f"the environment could not be handed over: {error.strerror}") from error
+            raise FamilyError(_("the environment could not be handed over: {reason}", reason=error.strerror)) from error
         raise
     return place
 
@@ -80,9 +82,9 @@ def current_template() -> Path:
     try:
         untrusted_name = os.readlink(TEMPLATES / "current")
     except OSError:
-        raise FamilyError("there is no template yet") from None
+        raise FamilyError(_("there is no template yet")) from None
     if not _TEMPLATE_ID.fullmatch(untrusted_name):
-        raise FamilyError("the template's name is not one that the service gives")
+        raise FamilyError(_("the template's name is not one that the service gives"))
     return TEMPLATES / untrusted_name
 
 

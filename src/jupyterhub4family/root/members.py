@@ -28,6 +28,7 @@ from jupyterhub4family.common.accounts import (
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
 from jupyterhub4family.common.files import locked
+from jupyterhub4family.common.messages import _, joined
 from jupyterhub4family.common.paths import COMPLETE_MARKER, CURRENT_TEMPLATE, MEDIATOR
 from jupyterhub4family.common.programs import Word, run
 from jupyterhub4family.root.caller import calling_account, require_root
@@ -59,16 +60,18 @@ def handle(untrusted: Mapping[str, Any], by_root: bool) -> dict[str, Any]:
     only_keys(untrusted, {"action": str, "names": list, "allow_administrator": bool}, ("action",))
     untrusted_names = untrusted.get("names", [])
     if len(untrusted_names) > MAXIMUM_NAMES or not all(type(name) is str for name in untrusted_names):
-        raise UsageError(f"names must be a list of at most {MAXIMUM_NAMES} texts")
+        raise UsageError(_("names must be a list of at most {count} texts", count=MAXIMUM_NAMES))
     if untrusted["action"] == "list":
         return {"members": list_members()}
     if untrusted["action"] not in ("add", "remove"):
-        raise UsageError("the action must be add, remove or list")
+        raise UsageError(_("the action must be one of {actions}", actions="add, remove, list"))
     if not untrusted_names:
-        raise UsageError("no name was given", f"jupyterhub4family members {untrusted['action']} NAME")
+        raise UsageError(_("no name was given"), f"jupyterhub4family members {untrusted['action']} NAME")
     allow_administrator = untrusted.get("allow_administrator", False)
     if allow_administrator and not by_root:
-        raise PermissionRefused("only root may add an administrator", "ask the person who has this machine's root")
+        raise PermissionRefused(
+            _("only root may add an administrator"), _("ask the person who looks after this machine")
+        )
     ensure_runtime()
     with locked(RUNTIME / "members.lock"):
         if untrusted["action"] == "add":
@@ -104,7 +107,7 @@ def _check_caller() -> bool:
     if caller is None:
         return True
     if DELEGATE_GROUP not in group_names(caller):
-        raise PermissionRefused(f"{caller.pw_name} is not in the group {DELEGATE_GROUP}")
+        raise PermissionRefused(_("{name} is not in the group {group}", name=caller.pw_name, group=DELEGATE_GROUP))
     return False
 
 
@@ -114,13 +117,19 @@ def _addable(untrusted_name: str, allow_administrator: bool) -> pwd.struct_passw
     refusal = never_a_member(account)
     if refusal:
         raise refusal
-    reasons = [f"in the group {name}" for name in administrator_groups(account)]
+    reasons: list[str] = [_("in the group {group}", group=name) for name in administrator_groups(account)]
     reasons += rights_beyond_doors(account.pw_name)
     if reasons and not allow_administrator:
         raise RefusedError(
-            f"{account.pw_name} can become root ({', '.join(reasons)}): whoever broke into the hub could, too",
-            "give the person a second account for JupyterHub, or, as root and on purpose: "
-            f"jupyterhub4family members add --allow-administrator {account.pw_name}",
+            _(
+                "{name} can become root ({reasons}): whoever broke into the hub could, too",
+                name=account.pw_name,
+                reasons=joined(reasons),
+            ),
+            _(
+                "give the person a second account for JupyterHub, or, as root and on purpose: {command}",
+                command=f"jupyterhub4family members add --allow-administrator {account.pw_name}",
+            ),
         )
     return account
 
@@ -132,8 +141,15 @@ def _removable(untrusted_name: str) -> pwd.struct_passwd:
         raise refusal
     if account.pw_gid == grp.getgrnam(MEMBER_GROUP).gr_gid:
         raise RefusedError(
-            f"{MEMBER_GROUP} is the primary group of {account.pw_name}, so it cannot be taken away",
-            f"give the account another primary group first: usermod -g users {account.pw_name}",
+            _(
+                "{group} is the primary group of {name}, so it cannot be taken away",
+                group=MEMBER_GROUP,
+                name=account.pw_name,
+            ),
+            _(
+                "give the account another primary group first: {command}",
+                command=f"usermod -g users {account.pw_name}",
+            ),
         )
     return account
 

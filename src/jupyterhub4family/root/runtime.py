@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import _
 
 RUNTIME = Path("/run/jupyterhub4family")
 
@@ -17,4 +18,7 @@ def ensure_runtime() -> None:
     except FileExistsError:
         status = os.lstat(RUNTIME)
         if status.st_uid != 0 or not RUNTIME.is_dir() or RUNTIME.is_symlink():
-            raise FamilyError(f"{RUNTIME} is not root's folder", f"remove it: sudo rm -r {RUNTIME}") from None
+            raise FamilyError(
+                _("{folder} is not root's folder", folder=str(RUNTIME)),
+                _("remove it: {command}", command=f"sudo rm -r {RUNTIME}"),
+            ) from None

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, SERVICE_ACCOUNT
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import (
     AUTHORITY_CERTIFICATE,
     CACHE,
@@ -30,8 +31,10 @@ from jupyterhub4family.common.paths import (
     TEMPLATES,
 )
 from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
 from jupyterhub4family.root import supervisor
+from jupyterhub4family.root.announcement import ensure_announcement, remove_announcement
 from jupyterhub4family.root.caller import require_root
 from jupyterhub4family.root.runtime import RUNTIME
 from jupyterhub4family.root.servers import end_servers
@@ -67,8 +70,9 @@ def configure(enable: bool = False) -> None:
     ensure_folders()
     check_sudoers()
     ensure_supervision(enable)
+    ensure_announcement(settings_in_use()[0])
     if not may_start():
-        print("policy-rc.d forbids starting services now; start with: jupyterhub4family start")
+        print(_("policy-rc.d forbids starting services now; start with: {command}", command="jupyterhub4family start"))
         return
     supervisor.start_after_install()
 
@@ -94,8 +98,16 @@ def ensure_account() -> None:
         return
     if account.pw_uid == 0 or Path(account.pw_dir) != SERVICE_HOME:
         raise FamilyError(
-            f"there is already an account {SERVICE_ACCOUNT} (home {account.pw_dir}) that is not this package's",
-            f"rename it: usermod -l OTHER {SERVICE_ACCOUNT}; then: dpkg --configure -a",
+            _(
+                "there is already an account {name} (home {folder}) that is not this package's",
+                name=SERVICE_ACCOUNT,
+                folder=account.pw_dir,
+            ),
+            _(
+                "rename it: {command}; then: {afterwards}",
+                command=f"usermod -l OTHER {SERVICE_ACCOUNT}",
+                afterwards="dpkg --configure -a",
+            ),
         )
     if account.pw_gid == grp.getgrnam(MEMBER_GROUP).gr_gid:
         run(["/usr/sbin/usermod", "--gid", "nogroup", SERVICE_ACCOUNT])
@@ -160,6 +172,7 @@ def remove(disable: bool = False) -> None:
         run(["systemctl", "disable", "--quiet", *UNITS])
     supervisor.stop()
     supervisor.remove_crontab()
+    remove_announcement()
     end_all_servers()
     shutil.rmtree(RUNTIME, ignore_errors=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import ProgramError, last_lines, run
 
@@ -22,8 +23,10 @@ def rights_beyond_doors(name: str) -> list[str]:
     listed = run(["/usr/bin/sudo", "-n", "-l", "-U", name], check=False, timeout=30)
     # Of who may nothing it says so; silence is no answer.
     if listed.status != 0 and not listed.output.strip():
-        raise ProgramError(f"sudo could not be asked what {name} may do: {last_lines(listed.errors, 3)}")
-    return [f"sudo allows {commands}" for commands in root_commands(listed.output)]
+        raise ProgramError(
+            _("sudo could not be asked what {name} may do: {said}", name=name, said=last_lines(listed.errors, 3))
+        )
+    return [_("sudo allows {commands}", commands=commands) for commands in root_commands(listed.output)]
 
 
 def root_commands(listing: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.common.supervision import (
     HUB_UNIT,
     PROXY_UNIT,
@@ -16,6 +17,7 @@ from jupyterhub4family.common.supervision import (
     UNITS,
     chosen_supervisor,
 )
+from jupyterhub4family.root.announcement import ensure_announcement
 
 CRONTAB = Path("/usr/bin/crontab")
 ENSURE = LIBRARY / "ensure"
@@ -23,6 +25,7 @@ ENSURE = LIBRARY / "ensure"
 
 def start() -> None:
     """Start hub and proxy where they do not run."""
+    ensure_announcement(settings_in_use()[0])
     if chosen_supervisor() == SYSTEMD:
         _ensure("--stop")
         run(["systemctl", "start", *UNITS])

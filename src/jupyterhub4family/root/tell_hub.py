@@ -9,6 +9,7 @@ import json
 
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import _, from_json
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import Word, run
 
@@ -20,5 +21,7 @@ def tell_hub(action: str, name: str) -> str:
         done = run(words, text_input=json.dumps({"action": action, "names": [name]}), check=False, timeout=120)
         answer = json.loads(done.output.splitlines()[-1])
     except (FamilyError, IndexError, ValueError):
-        return "the hub could not be told; it finds out at its next start"
-    return "" if answer.get("ok") else f"{answer.get('error', '')}; the hub finds out at its next start"
+        return _("the hub could not be told; it finds out at its next start")
+    if answer.get("ok"):
+        return ""
+    return _("{reason}; the hub finds out at its next start", reason=from_json(answer.get("error")))

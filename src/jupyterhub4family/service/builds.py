@@ -19,13 +19,14 @@ from typing import Callable, Optional
 from jupyterhub4family.common.environments import FETCH_TIMEOUT
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.files import locked, point_link, sync_directory, write_atomically
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.offline import run_with_sources, wheel_sources
 from jupyterhub4family.common.paths import CACHE, COMPLETE_MARKER, STATE, SYSTEM_PYTHON
 from jupyterhub4family.common.programs import ProgramError, Word
 from jupyterhub4family.common.uv import uv_environment
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
-FORMAT = "3"
+FORMAT = "4"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Tree:
                 digest.update(lock.read_bytes())
             except OSError as error:
                 raise FamilyError(
-                    f"{lock} cannot be read: {error.strerror}", "install the package jupyterhub4family again"
+                    _("{path} cannot be read: {reason}", path=str(lock), reason=error.strerror),
+                    _("install the package jupyterhub4family again"),
                 ) from error
         return f"py{system_python_version()}-{digest.hexdigest()[:12]}"
 
@@ -168,15 +170,26 @@ def fetched(what: str, work: Callable[[], object]) -> None:
 def _fetch_failed(error: ProgramError, what: str) -> FamilyError:
     said = error.message
     if "No space left" in said or "os error 28" in said or "ENOSPC" in said:
-        return FamilyError(f"the disk is full, so {what} could not be stored", "free some space", ExitStatus.DISK_FULL)
+        return FamilyError(
+            _("the disk is full, so {what} could not be stored", what=what),
+            _("free some space"),
+            ExitStatus.DISK_FULL,
+        )
     if ("hash" in said.lower() and "mismatch" in said.lower()) or "EINTEGRITY" in said:
-        return FamilyError(f"what was fetched for {what} is not what was expected: {said}", "try again later")
+        return FamilyError(
+            _("what was fetched for {what} is not what was expected: {said}", what=what, said=said),
+            _("try again later"),
+        )
     return FamilyError(
-        f"{what} could not be fetched: {said}", "check this machine's internet connection", ExitStatus.NETWORK
+        _("{what} could not be fetched: {reason}", what=what, reason=said),
+        _("check this machine's internet connection"),
+        ExitStatus.NETWORK,
     )
 
 
 def _explained(error: OSError) -> FamilyError:
     if error.errno == 28:  # ENOSPC
-        return FamilyError("the disk is full", "free some space", ExitStatus.DISK_FULL)
-    return FamilyError(f"{error.filename or 'a file'} could not be written: {error.strerror}")
+        return FamilyError(_("the disk is full"), _("free some space"), ExitStatus.DISK_FULL)
+    return FamilyError(
+        _("{path} could not be written: {reason}", path=str(error.filename or _("a file")), reason=error.strerror)
+    )

@@ -14,6 +14,7 @@ from pathlib import Path
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import FamilyError, UsageError, run_program
 from jupyterhub4family.common.files import take_lock
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY, STATE
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.supervision import CRON, chosen_supervisor
@@ -30,7 +31,9 @@ def main() -> int:
     """Program `ensure [--boot|--start|--stop|--restart-hub]`."""
     words = sys.argv[1:]
     if words not in ([], ["--boot"], ["--start"], ["--stop"], ["--restart-hub"]):
-        raise UsageError("ensure takes one of --boot, --start, --stop, --restart-hub")
+        raise UsageError(
+            _("{program} takes one of {words}", program="ensure", words="--boot, --start, --stop, --restart-hub")
+        )
     word = words[0] if words else ""
     os.umask(0o077)
     STATE.mkdir(mode=0o700, exist_ok=True)
@@ -95,7 +98,8 @@ def _end_supervisor(name: str) -> None:
     while is_supervised(name):
         if time.monotonic() > deadline:
             raise FamilyError(
-                f"the {name} did not end within 20 seconds", f"look at its log: jupyterhub4family logs {name}"
+                _("{program} did not end within {seconds} seconds", program=name, seconds=20),
+                _("look at its log: {command}", command=f"jupyterhub4family logs {name}"),
             )
         time.sleep(0.1)
 

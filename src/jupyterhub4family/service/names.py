@@ -19,8 +19,6 @@ from jupyterhub4family.common import addresses
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
-#: Domains that exist in home networks only: mDNS (RFC 6762), home networks (RFC 8375), private use (ICANN, 2024).
-HOME_DOMAINS = ("localhost", "local", "home.arpa", "internal")
 #: Networks that exist behind a router only: loopback, private, shared (also VPNs of a family), link-local.
 HOME_NETWORKS = (
     "127.0.0.0/8",
@@ -87,8 +85,8 @@ def _is_public_domain(name: str) -> bool:
 
 def permitted_subtrees(names: Names) -> list[x509.GeneralName]:
     """What a new authority may sign: all that is called like a home, and this machine's names at this moment."""
-    hosts = list(dict.fromkeys([*HOME_DOMAINS, *names.hosts]))
-    hosts = [host for host in hosts if host in HOME_DOMAINS or not _below(host, HOME_DOMAINS)]
+    hosts = list(dict.fromkeys([*addresses.HOME_DOMAINS, *names.hosts]))
+    hosts = [host for host in hosts if host in addresses.HOME_DOMAINS or not _below(host, addresses.HOME_DOMAINS)]
     networks: list[Network] = [ipaddress.ip_network(text) for text in HOME_NETWORKS]
     # An address that is not private, such as a rented server's, is permitted by itself.
     own = [ipaddress.ip_network(str(one)) for one in names.addresses if not _inside(one, networks)]

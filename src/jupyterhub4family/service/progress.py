@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from jupyterhub4family.common.files import write_atomically
+from jupyterhub4family.common.messages import from_json, to_json
 from jupyterhub4family.common.paths import STATE
 
 PROGRESS_FILE = STATE / "progress.json"
@@ -44,7 +45,8 @@ class Reporter:
         self._speak(event)
         # A full disk must not turn the telling of progress into a failure of its own.
         with contextlib.suppress(OSError):
-            write_atomically(self._file, json.dumps({**event, "at": int(time.time())}), 0o600)
+            said = {key: to_json(value) if isinstance(value, str) else value for key, value in event.items()}
+            write_atomically(self._file, json.dumps({**said, "at": int(time.time())}), 0o600)
 
 
 def read_progress(file: Path = PROGRESS_FILE) -> dict[str, Any]:
@@ -53,4 +55,7 @@ def read_progress(file: Path = PROGRESS_FILE) -> dict[str, Any]:
         event = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return event if isinstance(event, dict) else {}
+    if not isinstance(event, dict):
+        return {}
+    sentences = {key: from_json(event[key]) for key in ("message", "hint") if key in event}
+    return {**event, **sentences}

@@ -13,6 +13,7 @@ from typing import Callable
 from jupyterhub4family.common.documents import error_answer, write_line
 from jupyterhub4family.common.environments import make_environment
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.offline import NPM_CACHE
 from jupyterhub4family.common.paths import CACHE, LOCKS, RELEASES, STATE, SYSTEM_PYTHON, TEMPLATES
 from jupyterhub4family.common.programs import Word, run
@@ -29,6 +30,9 @@ SERVER_SETTINGS = {
         "terminado_settings": {"shell_command": ["/bin/sh", "-c", 'exec "${SHELL:-/bin/bash}"']}
     }
 }
+#: The same for JupyterLab. Asking whether somebody wants news, and looking for newer versions, asks the internet at
+#: each start, and the answer would only puzzle a child: the family's JupyterLab gets newer with the package.
+LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
 
 
 def release_tree(tell: Tell) -> Tree:
@@ -43,19 +47,19 @@ def template_tree(tell: Tell) -> Tree:
 
 
 def _fill_release(folder: Path, tell: Tell) -> None:
-    tell(3, "Fetching the installer")
+    tell(3, _("Fetching the installer"))
     run([SYSTEM_PYTHON, "-m", "venv", folder / "uv"], timeout=300, dies_with_us=True)
     pip: list[Word] = [folder / "uv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
     strict: list[Word] = ["--require-hashes", "--only-binary", ":all:", "-r", LOCKS / "uv.txt"]
-    fetch(pip, strict, "the installer (uv)")
+    fetch(pip, strict, _("the installer (uv)"))
     uv = _keep_only_uv(folder)
-    tell(15, "Fetching JupyterHub")
+    tell(15, _("Fetching JupyterHub"))
     fetched("JupyterHub", lambda: make_environment(uv, folder / "venv", LOCKS / "hub.txt", "JupyterHub", CACHE / "uv"))
-    tell(50, "Fetching the proxy's engine (node)")
+    tell(50, _("Fetching the proxy's engine (node)"))
     _fetch_node(uv, folder)
-    tell(80, "Fetching the proxy")
+    tell(80, _("Fetching the proxy"))
     _fetch_proxy(folder)
-    tell(95, "Trying everything out")
+    tell(95, _("Trying everything out"))
     _try_out(folder)
 
 
@@ -90,7 +94,7 @@ def _fetch_proxy(folder: Path) -> None:
         # npm also writes into its cache, so it gets a copy.
         shutil.copytree(NPM_CACHE, CACHE / "npm", dirs_exist_ok=True)
         quiet.append("--prefer-offline")
-    fetch([*npm, "ci", "--ignore-scripts", *quiet, *where], [], "the proxy", [[]])
+    fetch([*npm, "ci", "--ignore-scripts", *quiet, *where], [], _("the proxy"), [[]])
     _keep_only_node(folder)
 
 
@@ -114,13 +118,16 @@ def _try_out(folder: Path) -> None:
 
 def _fill_template(folder: Path, tell: Tell) -> None:
     environment = folder / "env"
-    tell(10, "Fetching JupyterLab for the family")
+    tell(10, _("Fetching JupyterLab for the family"))
     uv = RELEASES / "current" / "uv" / "bin" / "uv"
     fetched("JupyterLab", lambda: make_environment(uv, environment, LOCKS / "member.txt", "JupyterLab", CACHE / "uv"))
-    tell(85, "Trying JupyterLab out")
+    tell(85, _("Trying JupyterLab out"))
     settings = environment / "etc" / "jupyter"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "jupyter_server_config.json").write_text(json.dumps(SERVER_SETTINGS, indent=1) + "\n", "utf-8")
+    overrides = environment / "share" / "jupyter" / "lab" / "settings"
+    overrides.mkdir(parents=True, exist_ok=True)
+    (overrides / "overrides.json").write_text(json.dumps(LAB_SETTINGS, indent=1) + "\n", "utf-8")
     run([environment / "bin" / "jupyterhub-singleuser", "--version"], timeout=120)
     run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
     _make_read_only(environment)

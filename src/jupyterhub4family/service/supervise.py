@@ -18,6 +18,7 @@ from typing import IO, Optional
 
 from jupyterhub4family.common.errors import UsageError, run_program
 from jupyterhub4family.common.files import take_lock, write_atomically
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY, SERVICE_LOGS, STATE
 from jupyterhub4family.common.processes import die_with_parent, start_time
 
@@ -33,7 +34,7 @@ PATIENCE = 10.0
 def main() -> int:
     """Program `supervise NAME`: returns when asked to end (SIGTERM, SIGHUP), the process having ended too."""
     if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:
-        raise UsageError(f"one of {', '.join(PROCESSES)} must be named")
+        raise UsageError(_("{program} takes one of {words}", program="supervise", words=", ".join(PROCESSES)))
     name = sys.argv[1]
     os.umask(0o077)
     if not _only_one(name):
@@ -46,7 +47,7 @@ def main() -> int:
 
 def _only_one(name: str) -> bool:
     """Take the lock for the rest of this process's life; False if another supervisor has it."""
-    for _ in range(10):
+    for _attempt in range(10):
         # Somebody may be holding it for a moment just to see whether it is free (ensure.is_supervised).
         if take_lock(lock_file(name), wait=False) is not None:
             return True

@@ -20,6 +20,7 @@ from typing import Any, Optional
 from jupyterhub4family.common.accounts import MEMBER_GROUP, is_member
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, Secret, ensure_token
 
@@ -48,7 +49,7 @@ def main() -> int:
         elif untrusted["action"] == "synchronize":
             hub.synchronize(current_members())
         else:
-            raise UsageError("the action must be know, forget or synchronize")
+            raise UsageError(_("the action must be one of {actions}", actions="know, forget, synchronize"))
     except FamilyError as error:
         write_line(error_answer(error))
         return int(error.status)
@@ -97,7 +98,13 @@ class Hub:
             if not servers:
                 break
             if time.monotonic() > deadline:
-                raise FamilyError(f"the servers of {name} did not stop within {STOP_TIMEOUT:g} seconds")
+                raise FamilyError(
+                    _(
+                        "the servers of {name} did not stop within {seconds} seconds",
+                        name=name,
+                        seconds=f"{STOP_TIMEOUT:g}",
+                    )
+                )
             for server_name, server in servers.items():
                 # Stopping a server that is on its way up or down is refused (400): asked again in a moment.
                 if server.get("pending") != "stop":
@@ -133,13 +140,15 @@ class Hub:
         except urllib.error.HTTPError as error:
             status, text = error.code, b""
         except (OSError, http.client.HTTPException) as error:
-            raise HubNotRunning("the hub does not answer", "jupyterhub4family status") from error
+            raise HubNotRunning(_("the hub does not answer"), "jupyterhub4family status") from error
         if status not in accepted:
-            raise FamilyError(f"the hub refused {method} {path}: status {status}")
+            raise FamilyError(
+                _("the hub refused {request}: status {status}", request=f"{method} {path}", status=status)
+            )
         try:
             return json.loads(text) if text else None
         except ValueError as error:
-            raise HubNotRunning("another program answers in place of the hub", "jupyterhub4family status") from error
+            raise HubNotRunning(_("another program answers in place of the hub"), "jupyterhub4family status") from error
 
 
 if __name__ == "__main__":

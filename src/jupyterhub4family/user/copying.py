@@ -14,8 +14,10 @@ import shutil
 from pathlib import Path
 from typing import Callable
 
+from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.environments import make_environment
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import (
     CURRENT_RELEASE,
     CURRENT_TEMPLATE,
@@ -52,7 +54,7 @@ def copy_template(target: Path, progress: Progress) -> str:
             _by_door(target)
             return HARD_LINKS
         except (FamilyError, OSError) as error:
-            progress(10, f"No copy by hard links ({_short(error)}); copying instead")
+            progress(10, _("No copy by hard links ({reason}); copying instead", reason=_short(error)))
     source = CURRENT_TEMPLATE.resolve() / "env"
     _check_space(target.parent, size_of(source) * 11 // 10)
     _by_copying(source, target, progress)
@@ -72,9 +74,9 @@ def _by_door(target: Path) -> None:
     try:
         answer = json.loads(done.output.splitlines()[-1])
     except (IndexError, ValueError):
-        raise FamilyError("the door gave no answer") from None
+        raise FamilyError(_("the door gave no answer")) from None
     if not answer.get("ok"):
-        raise FamilyError(str(answer.get("error", "the door refused")))
+        raise answered_error(answer)
     place = Path(str(answer["place"]))
     try:
         os.rename(place / "env", target)
@@ -98,7 +100,7 @@ def _by_copying(source: Path, target: Path, progress: Progress) -> None:
         percent = 10 + 70 * done // expected
         if percent >= told + 5:
             told = percent
-            progress(percent, f"Copying {done} of {expected} files")
+            progress(percent, _("Copying {done} of {expected} files", done=done, expected=expected))
         return other
 
     shutil.copytree(source, target, symlinks=True, copy_function=copy)
@@ -127,13 +129,13 @@ def _fetch(target: Path, progress: Progress) -> str:
     uv = CURRENT_RELEASE / "uv" / "bin" / "uv"
     if not uv.exists():
         raise FamilyError(
-            "JupyterLab for the family is not ready yet", "wait a few minutes, then start the server again"
+            _("JupyterLab for the family is not ready yet"), _("wait a few minutes, then start the server again")
         )
-    progress(15, "Fetching JupyterLab (the prepared copy is missing; this takes longer)")
+    progress(15, _("Fetching JupyterLab (the prepared copy is missing; this takes longer)"))
     try:
         make_environment(uv, target, LOCKS / "member.txt", "JupyterLab", target.parent / "cache.unfinished")
     except ProgramError as error:
-        raise FamilyError(error.message, "check this machine's internet connection") from error
+        raise FamilyError(error.message, _("check this machine's internet connection")) from error
     finally:
         shutil.rmtree(target.parent / "cache.unfinished", ignore_errors=True)
     return FETCHED
@@ -152,14 +154,16 @@ def _check_space(folder: Path, needed: int) -> None:
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
     if free < needed:
-        raise disk_full(folder, f"{needed // 2**20} MB are needed, {free // 2**20} MB are free")
+        raise disk_full(
+            folder, _("{needed} MB are needed, {free} MB are free", needed=needed // 2**20, free=free // 2**20)
+        )
 
 
 def disk_full(folder: Path, detail: str) -> FamilyError:
     """The error for a full disk, with what to do."""
     return FamilyError(
-        f"the disk with {folder} is full: {detail}",
-        "delete what you no longer need (empty the trash), then start the server again",
+        _("the disk with {folder} is full: {detail}", folder=str(folder), detail=detail),
+        _("delete what you no longer need (empty the trash), then start the server again"),
         ExitStatus.DISK_FULL,
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.files import locked
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE, MEMBER_ENVIRONMENT
 from jupyterhub4family.common.programs import ProgramError, Word, last_lines, run
 from jupyterhub4family.common.uv import uv_environment
@@ -88,18 +89,19 @@ def prepare(member: pwd.struct_passwd, progress: Progress, thorough: bool = Fals
     with changing(member):
         condition = examine(environment, thorough)
         if not condition.exists:
-            progress(5, "Making your own environment (only this first time)")
+            progress(5, _("Making your own environment (only this first time)"))
             _replace(environment, progress, keep_old=False)
-            progress(100, "Your environment is ready")
+            progress(100, _("Your environment is ready"))
             return MADE
         if condition.missing:
-            progress(5, f"Mending your environment: {', '.join(condition.missing)} missing or broken")
+            missing = ", ".join(condition.missing)
+            progress(5, _("Mending your environment: {packages} missing or broken", packages=missing))
             renew(environment, progress)
             return MENDED
         if condition.outdated and not condition.changed:
-            progress(5, "Bringing your environment up to date")
+            progress(5, _("Bringing your environment up to date"))
             _replace(environment, progress, keep_old=False)
-            progress(100, "Your environment is up to date")
+            progress(100, _("Your environment is up to date"))
             return FOLLOWED
         return NOTHING
 
@@ -111,9 +113,17 @@ def renew(environment: Path, progress: Progress, with_extras: bool = True) -> li
     """
     extras = extra_packages(environment) if with_extras else {}
     lost = _replace(environment, progress, keep_old=True, extras=extras)
-    kept = f" with your {len(extras) - len(lost)} extra packages" if len(extras) > len(lost) else ""
-    left = f". Could not be kept: {', '.join(lost)}" if lost else ""
-    progress(100, f"Your environment was made anew{kept}{left}. The old one is beside it, in env.aside-…")
+    if lost:
+        sentence = _(
+            "Your environment was made anew, without {packages}, which could not be had. "
+            "The old one is beside it, in env.aside-…",
+            packages=", ".join(lost),
+        )
+    elif extras:
+        sentence = _("Your environment was made anew, with your own packages. The old one is beside it, in env.aside-…")
+    else:
+        sentence = _("Your environment was made anew. The old one is beside it, in env.aside-…")
+    progress(100, sentence)
     return lost
 
 
@@ -193,7 +203,7 @@ def _install_extras(environment: Path, extras: dict[str, str], progress: Progres
     """Install `extras`; all at once if that works, else one by one. Returns the names that could not be had."""
     if not extras:
         return []
-    progress(85, f"Installing your extra packages: {', '.join(sorted(extras))[:200]}")
+    progress(85, _("Installing your own packages: {packages}", packages=", ".join(sorted(extras))[:200]))
     wishes = [f"{name}=={version}" for name, version in sorted(extras.items())]
     if _uv_install(environment, wishes):
         return []
@@ -225,7 +235,10 @@ def changing(member: pwd.struct_passwd) -> Iterator[None]:
     """Hold the member's environment for a change: one change at a time, leftovers gone, errors as sentences."""
     environment = home_environment(member)
     if not Path(member.pw_dir).is_dir():
-        raise FamilyError(f"the home folder {member.pw_dir} is missing", "ask the person who looks after this machine")
+        raise FamilyError(
+            _("the home folder {folder} is missing", folder=member.pw_dir),
+            _("ask the person who looks after this machine"),
+        )
     try:
         environment.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         # Two servers of one member starting at once must not make the environment twice.
@@ -247,5 +260,5 @@ def _as_sentence(error: Exception, environment: Path) -> FamilyError:
     full = (errno.ENOSPC, errno.EDQUOT)
     # shutil.Error holds (source, target, reason) for every file that failed, the reason as text.
     if getattr(error, "errno", None) in full or any(os.strerror(number) in str(error) for number in full):
-        return copying.disk_full(environment.parent, "no space was left")
-    return FamilyError(f"the environment could not be made: {last_lines(str(error), 3)[-600:]}")
+        return copying.disk_full(environment.parent, _("no space was left"))
+    return FamilyError(_("the environment could not be made: {reason}", reason=last_lines(str(error), 3)[-600:]))

@@ -19,6 +19,7 @@ from typing import Any, Callable
 from jupyterhub4family.common.accounts import is_member
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.user import environment, server
 
 
@@ -29,7 +30,7 @@ def main() -> int:
         untrusted = read_request(sys.stdin.buffer)
         action = _ACTIONS.get(str(untrusted.pop("action", "")))
         if action is None:
-            raise UsageError(f"the action must be one of {', '.join(sorted(_ACTIONS))}")
+            raise UsageError(_("the action must be one of {actions}", actions=", ".join(sorted(_ACTIONS))))
         write_line({"ok": True, **action(member, untrusted)})
     except FamilyError as error:
         write_line(error_answer(error))
@@ -43,10 +44,11 @@ def _member() -> pwd.struct_passwd:
     try:
         account = pwd.getpwuid(os.getuid())
     except KeyError:
-        raise PermissionRefused("this process belongs to no account") from None
+        raise PermissionRefused(_("this process belongs to no account")) from None
     if os.getuid() != os.geteuid() or not is_member(account):
         raise PermissionRefused(
-            f"{account.pw_name} is not a member", f"add the account: jupyterhub4family members add {account.pw_name}"
+            _("{name} is not a member", name=account.pw_name),
+            _("add the account: {command}", command=f"jupyterhub4family members add {account.pw_name}"),
         )
     os.umask(0o022)
     return account

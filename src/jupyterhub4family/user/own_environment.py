@@ -14,6 +14,7 @@ from typing import Any, Callable
 from jupyterhub4family.common.accounts import is_member
 from jupyterhub4family.common.documents import error_answer, write_line
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.user import environment, packages
 
 #: Packages whose versions people ask for first.
@@ -29,7 +30,7 @@ def main() -> int:
     try:
         member = pwd.getpwuid(os.getuid())
         if not is_member(member):
-            raise PermissionRefused(f"{member.pw_name} is not a member and has no environment")
+            raise PermissionRefused(_("{name} is not a member and has no environment", name=member.pw_name))
         answer = _ACTIONS[action](member)
     except FamilyError as error:
         write_line(error_answer(error))

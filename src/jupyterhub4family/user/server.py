@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import FamilyError, UsageError
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT, MEMBER_LOGS
 from jupyterhub4family.common.uv import TRUST_STORE, machine_settings
 
@@ -52,12 +53,14 @@ def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_v
     """
     if untrusted_arguments:
         # Everything JupyterHub has to say to a server it says in variables; arguments could name any file.
-        raise UsageError("servers take no arguments")
+        raise UsageError(_("servers take no arguments"))
     home = Path(member.pw_dir)
     python = home / MEMBER_ENVIRONMENT / "bin" / "python"
     program = home / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser"
     if not program.exists():
-        raise FamilyError("this member has no environment yet", "start the server again: the environment is made then")
+        raise FamilyError(
+            _("this member has no environment yet"), _("start the server again: the environment is made then")
+        )
     variables = server_environment(member, untrusted_variables)
     log = open_log(member, variables.get("JUPYTERHUB_SERVER_NAME", ""))
     try:
@@ -89,7 +92,7 @@ def server_environment(member: pwd.struct_passwd, untrusted_variables: Mapping[s
         result["XDG_RUNTIME_DIR"] = str(runtime)
     for key, value in untrusted_variables.items():
         if not isinstance(value, str) or "\0" in value:
-            raise UsageError(f"the variable {key[:40]!r} is no text")
+            raise UsageError(_("the variable {name} is no text", name=repr(key[:40])))
         if key in HUB_VARIABLES:
             result[key] = value
     return result
@@ -128,12 +131,13 @@ def open_log(member: pwd.struct_passwd, server_name: str) -> int:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise FamilyError(f"{path} is no ordinary file", "move it away")
+            raise FamilyError(_("{path} is no ordinary file", path=str(path)), _("move it away"))
         os.set_blocking(descriptor, True)
         return descriptor
     except OSError as error:
         raise FamilyError(
-            f"{path} cannot be written: {error.strerror}", "see whether the disk is full: df -h ~"
+            _("{path} cannot be written: {reason}", path=str(path), reason=error.strerror),
+            _("see whether the disk is full: {command}", command="df -h ~"),
         ) from error
 
 
@@ -154,7 +158,7 @@ def kill(pid: int, number: int, start_time: int) -> bool:
     signal that stopping a server does not need.
     """
     if number not in SIGNALS:
-        raise UsageError(f"signal {number} is not among those that servers get")
+        raise UsageError(_("signal {number} is not among those that servers get", number=number))
     if not processes.is_running(pid, start_time) or processes.environment_value(pid, processes.SERVER_MARKER) is None:
         return False
     try:
@@ -183,8 +187,8 @@ def _start_detached(words: list[str], variables: Mapping[str, str], directory: P
         lines = answers.read().splitlines()
     report = [json.loads(line) for line in lines]
     if len(report) != 1:
-        reason = report[1] if len(report) > 1 else "it ended before it began"
-        raise FamilyError(f"the server could not be started: {reason}")
+        reason = report[1] if len(report) > 1 else _("it ended before it began")
+        raise FamilyError(_("the server could not be started: {reason}", reason=reason))
     return Started(report[0]["pid"], report[0]["start_time"])
 
 

@@ -11,6 +11,7 @@ import pwd
 from pathlib import Path
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import MEMBER_LOGS
 
 
@@ -23,6 +24,6 @@ def main() -> int:
     account = pwd.getpwuid(os.getuid())
     files = sorted(map(str, (Path(account.pw_dir) / MEMBER_LOGS).glob("*.log")))
     if not files:
-        raise FamilyError(f"{account.pw_name} has not started a server yet, so there is no log")
+        raise FamilyError(_("{name} has not started a server yet, so there is no log", name=account.pw_name))
     tail = ["/usr/bin/tail", "-n", str(words.lines), *(["-F"] if words.follow else []), "--", *files]
     os.execv(tail[0], tail)

@@ -80,9 +80,9 @@ def unit_layer(suite: str, init: str = "systemd", deb: Path | None = None) -> Pa
     below = deps_layer(suite, init, deb)
 
     def install(machine: Machine) -> None:
-        machine.run(f"{_APT} install --no-install-recommends python3-pytest python3-yaml")
+        machine.run(f"{_APT} install --no-install-recommends python3-pytest python3-yaml python3-babel gettext")
 
-    key = digest(_RECIPE, below.parent.name)
+    key = digest(_RECIPE, below.parent.name, "babel")
     return _layer("unit", suite, init, key, below=(below,), work=install)
 
 

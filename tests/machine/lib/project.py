@@ -24,3 +24,10 @@ def _files() -> Iterator[str]:
     git = ("git", "-C", REPOSITORY, "-c", f"safe.directory={REPOSITORY}")
     listing = host(*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout
     yield from sorted(filter(None, listing.split("\0")))
+
+
+def commands_of_readme() -> list[str]:
+    """The commands under README's heading «Two commands», as somebody types them."""
+    text = (REPOSITORY / "README.md").read_text("utf-8")
+    under = text.partition("## Two commands")[2].partition("\n## ")[0]
+    return [line.partition("#")[0].strip() for line in under.splitlines() if line.startswith("    ")]

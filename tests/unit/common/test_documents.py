@@ -10,6 +10,7 @@ import pytest
 
 from jupyterhub4family.common.documents import (
     MAXIMUM_REQUEST,
+    answered_error,
     clean_text,
     error_answer,
     only_keys,
@@ -17,6 +18,7 @@ from jupyterhub4family.common.documents import (
     write_line,
 )
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
+from jupyterhub4family.common.messages import Message, _
 
 BAD_REQUESTS = {
     "nothing": b"",
@@ -161,3 +163,27 @@ def test_an_error_becomes_an_answer_with_sentence_hint_and_status() -> None:
     full = error_answer(FamilyError("full", status=ExitStatus.DISK_FULL))
     assert full == {"ok": False, "error": "full", "hint": "", "status": 10}
     assert type(full["status"]) is int
+
+
+def test_sentences_cross_a_door(capsys: pytest.CaptureFixture[str]) -> None:
+    refusal = RefusedError(_("{name} is not a member", name="anna"), _("try again later"))
+    write_line({**error_answer(refusal), "notes": [{"note": _("free some space")}]})
+    answer = json.loads(capsys.readouterr().out)
+    told = answered_error(answer)
+    assert (told.message, told.hint, told.status) == ("anna is not a member", "try again later", ExitStatus.REFUSED)
+    assert isinstance(told.message, Message) and told.message.values == {"name": "anna"}
+    assert answer["notes"][0]["note"]["id"] == "free some space"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"error": "plain", "hint": "help", "status": 3}, ("plain", "help", ExitStatus.REFUSED)),
+        ({}, ("no reason was given", "", ExitStatus.FAILURE)),
+        ({"error": None, "status": 99}, ("no reason was given", "", ExitStatus.FAILURE)),
+        ({"error": ["x"], "status": "x"}, ("no reason was given", "", ExitStatus.FAILURE)),
+    ],
+)
+def test_errors_of_older_doors_and_odd_ones(answer: dict[str, Any], told: tuple[str, str, ExitStatus]) -> None:
+    error = answered_error(answer)
+    assert (error.message, error.hint, error.status) == told

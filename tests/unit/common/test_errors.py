@@ -10,7 +10,7 @@ import pytest
 
 from jupyterhub4family.common import errors
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, run_program
-from tests.unit.helpers import PATIENCE, PYTHON, with_our_package
+from tests.unit.helpers import PATIENCE, PYTHON, run_python, with_our_package
 
 
 def kinds_of_errors() -> list[type[FamilyError]]:
@@ -71,3 +71,13 @@ def test_what_is_no_familys_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with pytest.raises(ZeroDivisionError):
         run_program(lambda: 1 // 0)
+
+
+def test_a_locale_that_lacks_a_character_is_no_traceback() -> None:
+    done = run_python("""
+        import io
+        from jupyterhub4family.common.errors import run_program
+        sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="iso8859-1")
+        sys.exit(run_program(lambda: print("Geht \u2026 gut") or 0))
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Geht ? gut\n", "")

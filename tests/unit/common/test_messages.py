@@ -16,7 +16,7 @@ from babel.messages import mofile
 from babel.messages.catalog import Catalog
 
 from jupyterhub4family.common import messages
-from jupyterhub4family.common.messages import Message, _, from_json, ngettext, to_json, translated
+from jupyterhub4family.common.messages import Message, _, from_json, joined, ngettext, to_json, translated
 
 GERMAN: dict[Any, Any] = {
     "{name} is now a member": "{name} gehört jetzt dazu",
@@ -109,10 +109,40 @@ def test_a_wrong_translation_gives_way_to_the_original() -> None:
         ({"id": "{a:999999999}", "values": {"a": "x"}}, "{a:999999999}"),
         ({"id": "{a}{b}", "values": {"a": {"b": 1}}}, "{b}"),
         ({"id": "{a}", "values": {"a": "{b}", "b": "x"}}, "{b}"),
+        ([1, 2], ""),
+        ({"text": ["t"]}, ""),
+        ({"id": "{a}", "values": {"a": [[[]]]}}, ""),
     ],
 )
 def test_what_comes_through_a_door_is_only_text(untrusted: object, text: str) -> None:
     assert from_json(untrusted) == text
+
+
+def test_what_comes_through_a_door_cannot_grow() -> None:
+    bomb: Any = "x" * 1000
+    for _level in range(50):
+        bomb = {"id": "{a}" * 100, "values": {"a": bomb}}
+    told = from_json(bomb)
+    assert len(told) <= 11_000 and len(translated(told, "de")) <= 11_000
+    deep = json.loads('{"id": "{a}", "values": {"a": ' * 200 + '"x"' + "}}" * 200)
+    assert from_json(deep) == ""
+    assert from_json({"id": "{a}", "values": {"a": "x" * 20_000}}) == "x" * 10_000
+
+
+def test_several_sentences_as_one() -> None:
+    both = joined([_("{name} is now a member", name="anna"), "plain"])
+    assert both == "anna is now a member, plain"
+    assert translated(_("because {reason}", reason=both), "de") == "weil anna gehört jetzt dazu, plain"
+    assert joined([]) == ""
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_our_own_programs_can_be_given_the_language(monkeypatch: pytest.MonkeyPatch, language: str) -> None:
+    monkeypatch.setenv("LANG", f"{language}_XX.UTF-8")
+    variables = {"LC_ALL": "C.UTF-8", **messages.language_variables()}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert messages.process_language() == language
 
 
 def test_languages_have_a_catalogue() -> None:

@@ -164,8 +164,8 @@ def test_one_bad_name_among_several_and_nothing_is_changed(door: Door, action: s
     ("refused", "sentence"),
     [
         ({}, "'action' is missing"),
-        ({"action": "ADD", "names": ["ben"]}, "must be add, remove or list"),
-        ({"action": "", "names": ["ben"]}, "must be add, remove or list"),
+        ({"action": "ADD", "names": ["ben"]}, "must be one of add, remove, list"),
+        ({"action": "", "names": ["ben"]}, "must be one of add, remove, list"),
         ({"action": ["add"], "names": ["ben"]}, "'action' must be of type str"),
         ({"action": "add"}, "no name was given"),
         ({"action": "remove", "names": []}, "no name was given"),

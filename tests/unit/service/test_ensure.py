@@ -173,7 +173,7 @@ def test_a_supervisor_that_does_not_end_is_told(
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(os, "kill", lambda _pid, _number: None)
-        with pytest.raises(FamilyError, match="the hub did not end within 20 seconds"):
+        with pytest.raises(FamilyError, match="hub did not end within 20 seconds"):
             service.call("--stop")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import from_json
 from jupyterhub4family.user import environment, mediator, server
 from jupyterhub4family.user.copying import Progress
 from jupyterhub4family.user.server import Started
@@ -160,7 +161,7 @@ def test_mixed_identities_get_nothing(door: Door, uid: int, effective: int) -> N
 
 def test_who_is_no_member_any_more_gets_nothing(door: Door, people: People) -> None:
     people.groups["jupyterhub"][1].remove("anna")
-    assert "not a member" in door.ask(action="prepare")["error"]
+    assert from_json(door.ask(action="prepare")["error"]) == "anna is not a member"
 
 
 def test_an_error_is_an_answer(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

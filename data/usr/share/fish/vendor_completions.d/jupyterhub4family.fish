@@ -12,7 +12,7 @@ function __jupyterhub4family_at --description 'whether the words so far are this
             set skip 1
         else if string match -q -- '-*' $word
             continue
-        else if contains -- "$line $word" ' status' ' open' ' members' ' env' ' config' ' doctor' ' support' ' logs' ' start' ' stop' ' restart' ' version' ' members add' ' members remove' ' members list' ' members show' ' env status' ' env upgrade' ' env repair' ' env reset' ' config show' ' config get' ' config set' ' config unset' ' config edit'
+        else if contains -- "$line $word" ' status' ' open' ' members' ' env' ' cert' ' config' ' doctor' ' support' ' logs' ' start' ' stop' ' restart' ' version' ' members add' ' members remove' ' members list' ' members show' ' env status' ' env upgrade' ' env repair' ' env reset' ' cert show' ' cert renew' ' cert export' ' cert trust' ' cert use' ' config show' ' config get' ' config set' ' config unset' ' config edit'
             set line "$line $word"
         else
             set arguments (math $arguments + 1)
@@ -53,6 +53,7 @@ for name in jupyterhub4family jh4f jupyterhub-members
     complete -c $name -n '__jupyterhub4family_at "" 0' -a open -d 'open the portal in the browser'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a members -d 'add, remove and list who may log in'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a env -d 'look after one'\''s own JupyterLab environment'
+    complete -c $name -n '__jupyterhub4family_at "" 0' -a cert -d 'show, renew, export or replace the portal'\''s certificate'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a config -d 'show and change the settings'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a doctor -d 'look whether everything is as it should be, and mend what is not'
     complete -c $name -n '__jupyterhub4family_at "" 0' -a support -d 'pack what helpers need to know into one archive, without secrets and names'
@@ -84,6 +85,18 @@ for name in jupyterhub4family jh4f jupyterhub-members
     complete -c $name -n '__jupyterhub4family_at " env repair" 0' -a '(__jupyterhub4family_members)'
     complete -c $name -n '__jupyterhub4family_at " env reset" any' -l json -d 'as JSON'
     complete -c $name -n '__jupyterhub4family_at " env reset" 0' -a '(__jupyterhub4family_members)'
+    complete -c $name -n '__jupyterhub4family_at " cert" 0' -a show -d 'names, end and fingerprints'
+    complete -c $name -n '__jupyterhub4family_at " cert" 0' -a renew -d 'make a new certificate; open notebooks go on'
+    complete -c $name -n '__jupyterhub4family_at " cert" 0' -a export -d 'write the authority'\''s certificate, for a device to import'
+    complete -c $name -n '__jupyterhub4family_at " cert" 0' -a trust -d 'make this computer'\''s own programs trust the portal'
+    complete -c $name -n '__jupyterhub4family_at " cert" 0' -a use -d 'use a certificate that you have from elsewhere'
+    complete -c $name -n '__jupyterhub4family_at " cert show" any' -l json -d 'as JSON'
+    complete -c $name -n '__jupyterhub4family_at " cert renew" any' -l new-authority -d 'a new authority as well: every device has to import it anew'
+    complete -c $name -n '__jupyterhub4family_at " cert export" any' -l der -d 'in binary form (DER), which some devices want'
+    complete -c $name -n '__jupyterhub4family_at " cert export" 0' -a '(__fish_complete_path)'
+    complete -c $name -n '__jupyterhub4family_at " cert trust" any' -l remove -d 'and no longer'
+    complete -c $name -n '__jupyterhub4family_at " cert use" any' -l reset -d 'back to the one of the family'\''s own authority'
+    complete -c $name -n '__jupyterhub4family_at " cert use" any' -a ''
     complete -c $name -n '__jupyterhub4family_at " config" 0' -a show -d 'show all settings'
     complete -c $name -n '__jupyterhub4family_at " config" 0' -a get -d 'show one value'
     complete -c $name -n '__jupyterhub4family_at " config" 0' -a set -d 'change one value'

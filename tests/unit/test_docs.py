@@ -1,0 +1,213 @@
+"""The handbook is right about what can be seen from here: commands, keys, statuses, links, pictures, languages."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jupyterhub4family.cli.main import build_parser
+from jupyterhub4family.common.errors import ExitStatus
+from jupyterhub4family.common.settings import KEYS
+from tests.machine.lib.project import commands_of_readme
+from tests.unit.helpers import ROOT
+from tools import casts
+
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+#: What a parent reads is there in both languages, page by page.
+TRANSLATED = sorted([*DOCS.glob("README.md"), *DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md")])
+#: Commands that are being built at this moment.
+AWAITED = {"doctor", "support"}
+COMMANDS = DOCS / "reference/commands.md"
+CASTS = sorted(DOCS.glob("casts/*.cast"))
+FENCE = re.compile(r"^( *)```(\{?[\w-]*\}?)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def text_of(page: Path) -> str:
+    return page.read_text("utf-8")
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return FENCE.sub("", text_of(page))
+
+
+def blocks(page: Path) -> list[str]:
+    """Its blocks of code, without comments, empty lines and what belongs to Sphinx."""
+    found = []
+    for _indent, language, body in FENCE.findall(text_of(page)):
+        if language.startswith("{"):
+            continue
+        lines = (re.sub(r"(^|\s+)# .*", "", line).strip() for line in body.splitlines())
+        found.append("\n".join(line for line in lines if line))
+    return found
+
+
+def anchors(page: Path) -> set[str]:
+    """What one can jump to in a page: GitHub and Sphinx make the same names of headings."""
+    headings = re.findall(r"^#{1,3} +(.+?) *$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# -- links -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link} leads nowhere"
+        assert ROOT in target.parents or target == ROOT
+        if anchor:
+            assert anchor in anchors(target), f"{link}: no such heading"
+
+
+def test_links_are_found_and_judged(tmp_path: Path) -> None:
+    """The test above would notice."""
+    page = tmp_path / "page.md"
+    page.write_text("# One & Two: `three`\n[a](b.md#c) ![p](x.png)\n```bash\n[no](link.md)  # x\n```\n")
+    assert LINK.findall(prose(page)) == ["b.md#c", "x.png"]
+    assert anchors(page) == {"one--two-three"}
+
+
+def test_every_picture_is_used_and_small() -> None:
+    shown = {Path(link).name for page in PAGES for link in LINK.findall(text_of(page)) if link.endswith(".png")}
+    kept = {path.name: path.stat().st_size for path in DOCS.glob("pictures/*")}
+    assert set(kept) == shown
+    assert max(kept.values()) < 150_000, "tools/pictures makes them smaller"
+
+
+def test_every_decision_is_listed() -> None:
+    listed = re.findall(r"^(\d+)\. .*\((\d{4})-[\w-]+\.md\)$", text_of(DOCS / "adr/README.md"), re.MULTILINE)
+    there = [path.name[:4] for path in sorted(DOCS.glob("adr/0*.md"))]
+    assert [number for _, number in listed] == there
+
+
+# -- two languages ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=name_of)
+def test_a_german_page_says_the_same(page: Path) -> None:
+    german = DOCS / "de" / page.relative_to(DOCS)
+    assert german.exists()
+    for text in (page, german):
+        assert "\n\n\n" not in text_of(text)
+    assert blocks(german) == blocks(page), "the same commands"
+    levels = [re.findall(r"^(#+) ", prose(one), re.MULTILINE) for one in (page, german)]
+    assert levels[0] == levels[1], "the same headings"
+    assert len(LINK.findall(prose(page))) == len(LINK.findall(prose(german))), "the same links"
+
+
+def test_no_german_page_is_alone() -> None:
+    german = {path.relative_to(DOCS / "de") for path in DOCS.glob("de/**/*.md")} - {Path("index.md")}
+    assert german == {path.relative_to(DOCS) for path in TRANSLATED}
+
+
+# -- reference -------------------------------------------------------------------------------------
+
+
+def words_of(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command with its options, as one can type them."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name in {choice.dest for choice in action._choices_actions}:
+                yield " ".join([*words, name])
+                yield from words_of(action.choices[name], (*words, name))
+        elif action.help != argparse.SUPPRESS:
+            yield from action.option_strings
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    """That the page is in step is said by test_generated.py; this, that nothing is missing in it."""
+    page = text_of(COMMANDS)
+    missing = [words for words in set(words_of(build_parser())) if not re.search(rf"`{re.escape(words)}[` ]", page)]
+    assert missing == []
+
+
+def commands_in_pages() -> Iterator[tuple[Path, str]]:
+    """Every call of the command that a page shows."""
+    for page in PAGES:
+        if page.name == "CHANGELOG.md" or page == COMMANDS:
+            continue
+        inline = re.findall(r"`((?:sudo )?(?:jupyterhub4family|jh4f) [^`]+)`", prose(page))
+        lines = [line for block in blocks(page) for line in block.splitlines()]
+        for line in [*inline, *lines]:
+            words = re.sub(r"^sudo |\s*\\?\|.*", "", line)  # what is before a pipe
+            if (
+                re.match(r"(jupyterhub4family|jh4f) [a-z]", words)
+                and "…" not in words
+                and words.split()[1] not in AWAITED
+            ):
+                yield page, words
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands_in_pages())), ids=str)
+def test_commands_in_pages_exist(page: Path, line: str) -> None:
+    words = shlex.split(line)[1:]
+    try:
+        build_parser().parse_args(words)
+    except SystemExit as ended:
+        pytest.fail(f"{name_of(page)}: {line}: no such command ({ended.code})")
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_every_setting_is_in_the_reference(key: str) -> None:
+    assert f"`{key}`" in text_of(DOCS / "reference/configuration.md")
+
+
+@pytest.mark.parametrize("status", ExitStatus)
+def test_every_exit_status_is_in_the_reference(status: ExitStatus) -> None:
+    assert re.search(rf"^\| {int(status)} \| {status.name} \| .+ \|", text_of(DOCS / "reference/exit-status.md"), re.M)
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+
+
+def test_the_readme_has_two_commands_that_can_be_called() -> None:
+    """tests/machine/test_install.py calls the first of them; whoever calls ./test, the second."""
+    calls = commands_of_readme()
+    assert len(calls) == 2
+    for call in calls:
+        sudo, program = call.split()
+        assert sudo == "sudo" and os.access(ROOT / program, os.X_OK)
+    assert "Two commands" in text_of(ROOT / "README.md")
+    assert len(text_of(ROOT / "README.md").splitlines()) <= 70, "one screen for a parent"
+
+
+def test_there_are_films() -> None:
+    assert {cast.stem for cast in CASTS} == {"install-deb", "install-without-deb"}
+
+
+@pytest.mark.parametrize("cast", CASTS, ids=name_of)
+def test_a_film_and_its_text_are_the_same(cast: Path) -> None:
+    shown = casts.events(cast)
+    times = [at for at, _ in shown]
+    assert times == sorted(times) and times[-1] > 10, "real time"
+    text = casts.as_text(cast)
+    assert text == text_of(cast.with_suffix(".txt")), "tools/record-install writes both"
+    assert "members add anna" in text and "is a member now" in text
+    assert "correct horse" not in "".join(piece for _, piece in shown), "no password is shown"
+
+
+def test_a_film_is_read_as_a_terminal_does(tmp_path: Path) -> None:
+    cast = tmp_path / "x.cast"
+    pieces = [r"10 %\r20 %\u001b[K\r\n", r"\u001b[1;32mgreen\u001b[0m", r"x\b \b!\r\n", r"\u001b]0;title\u0007end"]
+    cast.write_text('{"version": 2}\n' + "".join(f'[{n}.5, "o", "{piece}"]\n' for n, piece in enumerate(pieces)))
+    assert casts.as_text(cast) == "20 %\ngreen!\nend\n"
+    cast.write_text('{"version": 1}\n')
+    with pytest.raises(ValueError, match="version 2"):
+        casts.as_text(cast)

@@ -1,0 +1,210 @@
+"""The German of everything that people read: complete, and what a terminal with LANG=de_DE.UTF-8 shows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jupyterhub4family.cli import members
+from jupyterhub4family.cli.main import main
+from jupyterhub4family.common import documents, messages
+from jupyterhub4family.common.errors import UsageError, run_program
+from jupyterhub4family.common.messages import _, translated
+from jupyterhub4family.common.programs import Finished
+from tests.unit.helpers import SRC
+
+PROJECT = SRC.parent
+CATALOGUE = Path("de") / "LC_MESSAGES" / "jupyterhub4family"
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalogue as `make install` lays it."""
+    folder = tmp_path_factory.mktemp("locale")
+    (folder / CATALOGUE).parent.mkdir(parents=True)
+    words: list[str | Path] = [
+        "msgfmt",
+        "-o",
+        folder / CATALOGUE.with_suffix(".mo"),
+        PROJECT / "locale" / CATALOGUE.with_suffix(".po"),
+    ]
+    subprocess.run(words, check=True)
+    return folder
+
+
+@pytest.fixture
+def german(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A German terminal; argparse speaks English again afterwards."""
+    monkeypatch.setattr(messages, "LOCALES", compiled)
+    monkeypatch.setattr(argparse, "_", getattr(argparse, "_"))  # noqa: B009 (not in typeshed)
+    for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    messages.catalogue.cache_clear()
+    yield
+    messages.catalogue.cache_clear()
+
+
+def test_the_catalogue_is_complete_and_in_step() -> None:
+    # What makes the venv of ./test has it; a Debian's own is too old for tools/messages.
+    pytest.importorskip("babel", minversion="2.13")
+    words: list[str | Path] = [sys.executable, PROJECT / "tools" / "messages", "check"]
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.usefixtures("german")
+def test_help_is_german(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["members", "--help"], ["members", "add", "--help"], ["env", "--help"], ["logs", "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Aufruf: jupyterhub4family members")
+    assert "diese Hilfe zeigen" in said and "diese Konten aufnehmen" in said and "Optionen:" in said
+    for english in ("usage", "options", "positional", "show this", "default", "start", " the "):
+        assert english not in said
+
+
+@pytest.mark.usefixtures("german")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["members", "add"], "members add: Fehler: es fehlt: NAME"),
+        (["members", "shout"], "'shout' gibt es nicht (zur Wahl stehen "),
+        (["logs", "-n", "many"], "Argument -n/--lines: kein gültiger Wert (int): 'many'"),
+        (["logs", "-n"], "braucht einen Wert"),
+        (["logs", "hub", "proxy"], "unbekannt: proxy"),
+    ],
+)
+def test_wrong_words_are_told_in_german(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.startswith("Aufruf: ")
+
+
+@pytest.mark.usefixtures("german")
+def test_errors_are_german(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(lambda: main(["logs", "Not A Name"])) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("jupyterhub4family: 'Not A Name' enthält Leerzeichen\nTipp: das Konto nennen"), said
+
+
+@pytest.mark.usefixtures("german")
+def test_a_door_that_speaks_english_is_told_in_german(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Doors are started with LC_ALL=C.UTF-8, because of the programs whose output they read."""
+    answers = []
+    with monkeypatch.context() as inside:
+        inside.setenv("LC_ALL", "C.UTF-8")
+        note = _("{reason}; the hub finds out at its next start", reason=_("the hub does not answer"))
+        documents.write_line({"ok": True, "results": [{"name": "anna", "done": "added", "note": note}]})
+        documents.write_line(documents.error_answer(UsageError(_("no name was given"), _("call it through sudo"))))
+        answers += capsys.readouterr().out.splitlines()
+    assert "the hub does not answer" in answers[0]
+    monkeypatch.setattr(members, "run", lambda *_words, **_options: Finished(0, answers.pop(0), ""))
+    assert main(["members", "add", "anna"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "anna ist jetzt Mitglied und kann sich anmelden\n  Hinweis: der Hub antwortet nicht; der Hub"
+    )
+    assert run_program(lambda: main(["members", "list"])) == 2
+    assert capsys.readouterr().err == "jupyterhub4family: es wurde kein Name genannt\nTipp: mit sudo aufrufen\n"
+
+
+@pytest.mark.usefixtures("german")
+def test_an_older_door_says_plain_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = {"ok": False, "error": "something else", "hint": "", "status": 99}
+    monkeypatch.setattr(members, "run", lambda *_words, **_options: Finished(0, json.dumps(answer), ""))
+    assert run_program(lambda: main(["members", "list"])) == 1
+    assert capsys.readouterr().err == "jupyterhub4family: something else\n"
+
+
+@pytest.mark.usefixtures("german")
+def test_whole_errors_can_be_told_again() -> None:
+    error = UsageError(_("no name was given"), _("call it through sudo"))
+    assert str(error) == "es wurde kein Name genannt\nTipp: mit sudo aufrufen"
+    assert translated(str(error), "en") == "no name was given\nTry: call it through sudo"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
+    return {**kept, **variables}
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({}, "install: unknown word: --fast\nTry: ./install --help\n"),
+        ({"LANG": "de_AT.UTF-8"}, "install: unbekanntes Wort: --fast\nTipp: ./install --help\n"),
+        ({"LANG": "de_DE.UTF-8", "LC_ALL": "C.UTF-8"}, "install: unknown word: --fast\nTry: ./install --help\n"),
+        ({"LANG": "en_GB.UTF-8", "LANGUAGE": "de:en"}, "install: unbekanntes Wort: --fast\nTipp: ./install --help\n"),
+        ({"LANG": "de_DE.UTF-8", "LANGUAGE": "en:de"}, "install: unknown word: --fast\nTry: ./install --help\n"),
+        ({"LANG": "fr_FR.UTF-8"}, "install: unknown word: --fast\nTry: ./install --help\n"),
+    ],
+)
+def test_install_speaks_german(variables: dict[str, str], sentence: str) -> None:
+    words: list[str | Path] = [PROJECT / "install", "--fast"]
+    done = subprocess.run(words, env=environment(**variables), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, sentence)
+
+
+def test_install_reads_the_catalogue_as_gettext_does() -> None:
+    """Every sentence of install, said by its own functions, with quotes, newlines and placeholders."""
+    script = (PROJECT / "install").read_text("utf-8").rpartition('main "$@"')[0]
+    tell = 'catalogue=$1; read_catalogue; shift; for id; do say "$id" port=8000; printf "\\0"; done'
+    ids = [
+        "another program already uses port {port} of this machine",
+        "see which one: ss -ltnp 'sport = :{port}'; stop it, or choose another port for JupyterHub: "
+        "write 'port: 8010' into /etc/jupyterhub4family/config.yaml",
+        "Debian's packages could not be fetched; nothing was changed",
+        "see the end of {log}",
+        "never translated {port}",
+    ]
+    po = PROJECT / "locale" / CATALOGUE.with_suffix(".po")
+    # Its `readonly` would refuse the test's own catalogue.
+    words: list[str | Path] = [
+        "bash",
+        "-c",
+        script.replace("readonly catalogue=", "catalogue=") + tell,
+        "install",
+        po,
+        *ids,
+    ]
+    done = subprocess.run(words, env=environment(LANG="de_DE.UTF-8"), capture_output=True, text=True, check=True)
+    said = done.stdout.split("\n\0")
+    assert said[0] == "ein anderes Programm belegt schon Port 8000 dieses Rechners"
+    assert "'sport = :8000'" in said[1] and "„port: 8010“" in said[1]
+    assert said[2].startswith("Debians Pakete") and said[3].startswith("das Ende von /var/log/")
+    assert said[4] == "never translated 8000"
+
+
+def test_every_text_of_install_is_a_sentence_of_the_catalogue() -> None:
+    """Nothing is printed but by say, step and fail, whose words tools/messages finds; commands aside."""
+    for line in (PROJECT / "install").read_text("utf-8").splitlines():
+        word, _space, rest = line.strip().partition(" ")
+        if word in ("echo", "cat"):
+            assert not rest or rest.startswith('"  sudo jupyterhub4family '), line
+
+
+def test_maintainer_scripts_say_everything_twice() -> None:
+    for script in (PROJECT / "debian").glob("*.p*"):
+        text = script.read_text("utf-8").partition("say() {")
+        body = text[2].partition("\n}\n")[2] if text[1] else text[0]
+        assert "echo" not in body, script
+
+
+def test_logs_are_english_on_a_german_machine() -> None:
+    """systemd gives the machine's LANG to every service."""
+    for unit in (PROJECT / "data/usr/lib/systemd/system").glob("*.service"):
+        assert "Environment=LC_ALL=C.UTF-8\n" in unit.read_text("utf-8"), unit

@@ -1,0 +1,85 @@
+"""The commands as a page of the docs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+HEAD = """# Commands
+
+<!-- python3 -m tools.manual makes this from the command's own help; changes here are lost. -->
+
+`jupyterhub4family`, for the lazy `jh4f`. The same is in `man jupyterhub4family`, and each command tells about itself
+with `--help`. What its exit status means: [exit statuses](exit-status.md).
+"""
+TAIL = """
+## `jupyterhub-members`
+
+`jupyterhub-members add|remove|show` is `jupyterhub4family members`, for those who know the predecessor.
+
+## `./install`
+
+In this project's folder; see [other ways to install](../howto/install.md).
+
+| | |
+|---|---|
+| `--deb FILE` | install this package instead of building one |
+| `--bundle DIR` | install without internet from a folder that `tools/make-bundle` made |
+| `--without-deb` | lay the files without a Debian package |
+| `-h`, `--help` | say all that |
+"""
+
+
+def page(parser: argparse.ArgumentParser) -> str:
+    """docs/reference/commands.md."""
+    return HEAD + "".join(f"{line}\n" for line in _told(parser, [], "")) + TAIL
+
+
+def _told(parser: argparse.ArgumentParser, words: list[str], meaning: str) -> Iterator[str]:
+    """The lines about one command and those below it."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    rest = [action for action in parser._actions if action not in below and action.help != argparse.SUPPRESS]
+    names = [f"`{action.metavar or action.dest}`" for action in rest if not action.option_strings]
+    if words:
+        yield ""
+        line = " ".join([*words, *(_placed(action) for action in rest if not action.option_strings)])
+        yield f"{'#' * min(1 + len(words), 3)} `{line}`"
+        if meaning:
+            yield ""
+            yield _sentence(meaning)
+    rows = [(", ".join(_option(action)), _explained(action)) for action in rest if action.option_strings]
+    rows = [(option, text) for option, text in rows if not option.endswith("`--help`")]
+    rows = [*((name, _explained(a)) for name, a in zip(names, (a for a in rest if not a.option_strings))), *rows]
+    rows = [(name, text) for name, text in rows if text]
+    if rows:
+        yield ""
+        yield "| | |"
+        yield "|---|---|"
+        for name, text in rows:
+            yield f"| {name} | {text} |".replace("`|", "`\\|")
+    for action in below:
+        told = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        for name, one in action.choices.items():
+            if name in told:
+                yield from _told(one, [*words, name], told[name])
+
+
+def _placed(action: argparse.Action) -> str:
+    """An argument as it stands on the command line."""
+    name = str(action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest))
+    return {"+": f"{name} …", "*": f"[{name} …]", "?": f"[{name}]"}.get(str(action.nargs), name)
+
+
+def _option(action: argparse.Action) -> list[str]:
+    """An option in all its spellings, with the name of its value."""
+    value = "" if action.nargs == 0 else " " + str(action.metavar or action.dest.upper())
+    return [f"`{name}{value if name.startswith('--') else ''}`" for name in action.option_strings]
+
+
+def _explained(action: argparse.Action) -> str:
+    text = (action.help or "") % {**vars(action), "prog": "jupyterhub4family"}
+    return text.replace("|", "\\|")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
