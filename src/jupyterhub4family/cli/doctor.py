@@ -11,6 +11,7 @@ import difflib
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from jupyterhub4family.cli.checks.finding import (
     unknown,
 )
 from jupyterhub4family.cli.checks.registry import CHECKS
+from jupyterhub4family.cli.status import find_out
 from jupyterhub4family.cli.terminal import (
     GREEN,
     RED,
@@ -41,7 +43,7 @@ from jupyterhub4family.cli.terminal import (
 )
 from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
-from jupyterhub4family.common.messages import N_, _, ngettext
+from jupyterhub4family.common.messages import N_, _, from_json, ngettext
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse
 from jupyterhub4family.common.settings_in_use import settings_in_use
@@ -58,6 +60,8 @@ DONE = {
     "template": N_("The template of the members' environments was made again"),
     "start": N_("Hub and proxy were started"),
 }
+#: Seconds that hub and proxy get to answer after they were mended.
+PATIENCE = 30
 WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unseen")}
 COLOURS = {OK: GREEN, WARNING: YELLOW, PROBLEM: RED, UNKNOWN: YELLOW}
 
@@ -107,6 +111,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.fix:
         done = fix(results, bar)
         if done:
+            _wait_for_portal(bar)
             results = examine(bar, only)
     if arguments.deep:
         results += round_trip(bar)
@@ -167,6 +172,14 @@ def fix(results: list[Result], bar: Bar) -> list[str]:
         except FamilyError as error:
             said.append(_("Could not be mended ({step}): {reason}", step=step, reason=error.message))
     return [str(sentence) for sentence in said]
+
+
+def _wait_for_portal(bar: Bar) -> None:
+    """Hub and proxy may just have been started: give them the time that they need before looking again."""
+    deadline = time.monotonic() + PATIENCE
+    while find_out(settings_in_use()[0]).portal in ("starting", "not running") and time.monotonic() < deadline:
+        bar.show(100, _("Waiting for the portal"))
+        time.sleep(0.5)
 
 
 def _order(step: str) -> int:

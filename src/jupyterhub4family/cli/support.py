@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from jupyterhub4family import __version__
+from jupyterhub4family.cli.checks.finding import Situation
 from jupyterhub4family.cli.checks.people import accounts_in_group
 from jupyterhub4family.cli.doctor import examine, progress_bar
 from jupyterhub4family.cli.redaction import Redaction
@@ -128,8 +129,9 @@ def texts(bar: Bar) -> Iterator[tuple[str, str]]:
         yield title, "\n".join(map(_output, commands))
     for file in (SETTINGS_FILE, *_files(EXPERT_DIRECTORY, "*.py")):
         yield f"settings/{file.name}", _content(file)
-    for file in _files(SERVICE_LOGS, "*.log"):
-        yield f"log/{file.name}", _content(file)
+    for name in ("hub.log", "proxy.log"):
+        # As the service account: root follows no link of its making.
+        yield f"log/{name}", _output([*Situation().as_service(), "tail", "-n", str(LINES), str(SERVICE_LOGS / name)])
     for title, folder in (("release", CURRENT_RELEASE), ("template", CURRENT_TEMPLATE)):
         yield f"{title}.txt", "\n".join([str(_target(folder)), *sorted(_installed(folder))]) + "\n"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY, SHARE
 from jupyterhub4family.common.programs import converse, run
 from jupyterhub4family.root import setup, supervisor
+from jupyterhub4family.root.caller import require_root
 
 SUDOERS = setup.SUDOERS
 PAM_FILE = Path("/etc/pam.d/jupyterhub4family")
@@ -140,11 +142,6 @@ STEPS = {
 
 def main() -> int:
     """Program `repair STEP...`: lines of JSON on stdout, the answer last."""
-    import sys
-
-    from jupyterhub4family.common.documents import error_answer
-    from jupyterhub4family.root.caller import require_root
-
     os.umask(0o022)
     try:
         require_root()
