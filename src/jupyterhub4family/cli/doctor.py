@@ -43,7 +43,7 @@ from jupyterhub4family.cli.terminal import (
 )
 from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
-from jupyterhub4family.common.messages import N_, _, from_json, ngettext
+from jupyterhub4family.common.messages import N_, _, ngettext
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse
 from jupyterhub4family.common.settings_in_use import settings_in_use

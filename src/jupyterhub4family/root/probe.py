@@ -22,7 +22,7 @@ from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.documents import answered_error, error_answer, write_line
 from jupyterhub4family.common.errors import FamilyError, RefusedError
 from jupyterhub4family.common.files import take_lock
-from jupyterhub4family.common.messages import _, from_json
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse, run
 from jupyterhub4family.root import members

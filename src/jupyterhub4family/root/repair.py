@@ -19,10 +19,10 @@ from jupyterhub4family.common.accounts import (
     SERVICE_ACCOUNT,
     group_names,
 )
-from jupyterhub4family.common.documents import answered_error, write_line
-from jupyterhub4family.common.errors import FamilyError, UsageError
+from jupyterhub4family.common.documents import error_answer, write_line
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.files import write_atomically
-from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.messages import _, from_json
 from jupyterhub4family.common.paths import LIBRARY, SHARE
 from jupyterhub4family.common.programs import converse, run
 from jupyterhub4family.root import setup, supervisor
@@ -41,7 +41,9 @@ def repair(steps: Iterable[str]) -> None:
     wanted = set(steps)
     unknown = sorted(wanted - STEPS.keys())
     if unknown:
-        raise UsageError(_("{program} takes one of {words}", program="repair", words=", ".join(STEPS)))
+        raise UsageError(
+            _("there is no step {name}", name=repr(unknown[0])), _("take one of: {names}", names=", ".join(STEPS))
+        )
     for name, step in STEPS.items():
         if name in wanted:
             step()
@@ -124,7 +126,9 @@ def _fetch(program: str) -> None:
         words, {}, on_progress=lambda percent, message: write_line({"percent": percent, "message": message})
     )
     if not answer.get("ok"):
-        raise answered_error(answer)
+        raise FamilyError(
+            from_json(answer.get("error")), from_json(answer.get("hint")), ExitStatus(answer.get("status", 1))
+        )
 
 
 #: Names of all steps, in the order in which they are done.

@@ -19,7 +19,7 @@ from jupyterhub4family.common.accounts import (
 )
 from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import _, from_json, ngettext
+from jupyterhub4family.common.messages import _, ngettext
 from jupyterhub4family.common.paths import LIBRARY, MEMBER_ENVIRONMENT
 from jupyterhub4family.common.programs import converse
 

@@ -12,7 +12,7 @@ from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, probl
 from jupyterhub4family.cli.checks.floors import below_floor
 from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import _, from_json
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse
 
