@@ -1,12 +1,18 @@
-"""Fixtures of the browser tests: a machine as in machine tests, and Debian's chromium."""
+"""Fixtures of the browser tests: a machine as in machine tests, and a chromium that trusts what it is told to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from tests.browser.lib import start_chromium
+from tests.machine.lib import health, layers
+from tests.machine.lib.family import add_member, authority, ready
+from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import (  # noqa: F401 (pytest finds fixtures and hooks by these names)
     deb,
     new_machine,
@@ -14,24 +20,48 @@ from tests.machine.lib.plugin import (  # noqa: F401 (pytest finds fixtures and 
     pytest_runtest_makereport,
 )
 
-# What a page needs is on the machine; whatever else chromium would like to talk to is not there.
-ARGUMENTS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-dev-shm-usage",
-]
+NewChromium = Callable[..., Browser]
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """Debian's chromium; without its sandbox, which root cannot use."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=ARGUMENTS, chromium_sandbox=False
-        )
-        yield browser
+def playwright() -> Iterator[Playwright]:
+    """What drives browsers."""
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture
+def new_chromium(playwright: Playwright, tmp_path: Path) -> Iterator[NewChromium]:
+    """Give a factory of browsers that trust the authority of one machine, or (None) nobody in particular."""
+    started: list[Browser] = []
+
+    def start(machine: Machine | None = None) -> Browser:
+        home = tmp_path / f"chromium{len(started)}"
+        started.append(start_chromium(playwright, home, authority(machine) if machine else None))
+        return started[-1]
+
+    yield start
+    for browser in started:
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def family() -> Iterator[Machine]:
+    """A machine for all tests of one module, with two members whose accounts bear their full names."""
+    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+        ready(machine)
+        machine.write("/etc/jupyterhub4family/config.yaml", "family_name: The Millers\n")
+        machine.run("chmod 644 /etc/jupyterhub4family/config.yaml; jupyterhub4family restart")
+        ready(machine)
+        add_member(machine, "alice", "bob")
+        machine.run("usermod -c 'Alice Miller,,,' alice")
+        yield machine
+        health.check(machine)
+
+
+@pytest.fixture(scope="module")
+def chromium(playwright: Playwright, family: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Debian's chromium, which trusts the family's machine."""
+    browser = start_chromium(playwright, tmp_path_factory.mktemp("chromium"), authority(family))
+    yield browser
+    browser.close()

@@ -13,6 +13,7 @@ from jupyterhub.auth import LocalAuthenticator
 from tornado import web
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, group_names, is_member
+from jupyterhub4family.common.messages import N_, _
 from jupyterhub4family.common.paths import AUTHENTICATE
 from jupyterhub4family.hub.doors import DoorError, open_door
 
@@ -22,9 +23,21 @@ _MIRRORED_GROUPS = frozenset({MEMBER_GROUP, DELEGATE_GROUP})
 
 #: What somebody who knew the password is told about the account.
 _EXPLAINED = {
-    "account-expired": "Your account on this machine has expired. Ask the person who looks after it.",
-    "password-expired": "Your password has expired. Log in at the machine itself (or by ssh) and set a new one.",
+    "account-expired": N_("Your account on this machine has expired. Ask the person who looks after it."),
+    "password-expired": N_("Your password has expired. Log in at the machine itself (or by ssh) and set a new one."),
 }
+#: Tells the login page that whoever looks at it was a member until a moment ago.
+REMOVED_COOKIE = "jupyterhub4family-removed"
+#: Days; as short as they come in cookies of tornado. The page is for the next seconds.
+_REMOVED_DAYS = 1 / 24 / 60
+
+
+class LoginExplained(web.HTTPError):  # type: ignore[misc]  # tornado has no types here
+    """A login that is refused with the reason; JupyterHub shows `jupyterhub_message` on the login page."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(403, "%s", message)
+        self.jupyterhub_message = message
 
 
 def plain_address(untrusted_address: Optional[str]) -> str:
@@ -53,7 +66,7 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
         if not answer.get("allowed"):
             self.log.warning("Login of %r refused: %s", name[:32], answer.get("reason"))
             if answer.get("reason") in _EXPLAINED:
-                raise web.HTTPError(403, _EXPLAINED[str(answer["reason"])])
+                raise LoginExplained(_(_EXPLAINED[str(answer["reason"])]))
             return None
         return self._model(str(answer["name"]))
 
@@ -63,7 +76,12 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
             # JupyterHub 6.1.1 reads this when we say no, and sets it only for requests with a token
             # (handlers/base.py: refresh_auth): the refusal would become a traceback.
             handler._token_authenticated = False
-        return self._model(user.name) or False
+        model = self._model(user.name)
+        if model is None and isinstance(handler, web.RequestHandler):
+            handler.set_cookie(
+                REMOVED_COOKIE, "1", expires_days=_REMOVED_DAYS, path=handler.hub.base_url, httponly=True
+            )
+        return model or False
 
     async def add_user(self, user: Any) -> None:
         """Nothing to do: accounts are Debian's, and who is no member (any more) is refused at every login."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP
-from jupyterhub4family.common.paths import MEDIATOR, SHARE, STATE
+from jupyterhub4family.common.paths import MEDIATOR, STATE
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.hub.expert_files import execute_expert_files
@@ -27,6 +27,7 @@ def configure(config: Any) -> None:
     settings, _trouble = settings_in_use()
     _connections(config, settings)
     _people(config)
+    _pages(config, settings)
     _servers(config, settings)
     execute_expert_files(config)
     after_start(settings)
@@ -41,8 +42,6 @@ def _connections(config: Any, settings: Settings) -> None:
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True
     config.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
-    # Pages of ours extend JupyterHub's of the same name.
-    config.JupyterHub.template_paths = [str(SHARE / "templates")]
     # Hub, proxy and servers are started and restarted independently of each other.
     config.JupyterHub.cleanup_proxy = False
     config.JupyterHub.cleanup_servers = False
@@ -74,13 +73,23 @@ def _people(config: Any) -> None:
     ]
 
 
+def _pages(config: Any, settings: Settings) -> None:
+    from jupyterhub4family.hub.pages import configure_pages
+
+    configure_pages(config, settings)
+
+
 def _servers(config: Any, settings: Settings) -> None:
     from jupyterhub4family.hub.spawner import FamilySpawner
 
     config.JupyterHub.spawner_class = FamilySpawner
     config.JupyterHub.allow_named_servers = True
-    # Show the progress page at once instead of a white page for up to ten seconds.
-    config.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    config.JupyterHub.tornado_settings = {
+        # Show the progress page at once instead of a white page for up to ten seconds.
+        "slow_spawn_timeout": 0,
+        # Also the XSRF cookie, which would be left out otherwise: no browser sends any of them without TLS.
+        "cookie_options": {"secure": settings.https},
+    }
     config.FamilySpawner.sudospawner_path = str(MEDIATOR)
     config.FamilySpawner.mediator_log_level = ""
     config.FamilySpawner.default_url = "/lab"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import _, from_json, to_json
 from jupyterhub4family.common.programs import last_lines, plain_environment
 
 #: Bytes of one answer line at most.
@@ -59,13 +60,15 @@ async def ask(
             cwd="/",
         )
     except OSError as error:
-        raise DoorError(f"{name} could not be opened: {error.strerror}") from error
+        raise DoorError(_("{name} could not be opened: {reason}", name=name, reason=error.strerror)) from error
     try:
         answer = await asyncio.wait_for(_converse(process, request, on_progress), timeout)
     except asyncio.TimeoutError:
-        raise DoorError(f"{name} did not answer within {timeout:g} seconds") from None
+        raise DoorError(
+            _("{name} did not answer within {seconds} seconds", name=name, seconds=f"{timeout:g}")
+        ) from None
     except ValueError as error:  # from readline, for a line beyond LINE_LIMIT
-        raise DoorError(f"{name} gave an answer that is too long") from error
+        raise DoorError(_("{name} gave an answer that is too long", name=name)) from error
     finally:
         if process.returncode is None:
             # sudo passes SIGTERM on to what it runs; as another account we cannot do that ourselves.
@@ -75,7 +78,7 @@ async def ask(
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(process.wait(), FAREWELL)
     if not answer.get("ok"):
-        raise DoorError(str(answer.get("error", "no reason was given")), str(answer.get("hint", "")))
+        raise DoorError(from_json(answer.get("error")) or _("no reason was given"), from_json(answer.get("hint")))
     return answer
 
 
@@ -100,11 +103,13 @@ async def _converse(
             continue
         if isinstance(untrusted.get("percent"), int):
             if on_progress:
-                on_progress(untrusted["percent"], str(untrusted.get("message", "")))
+                on_progress(untrusted["percent"], from_json(untrusted.get("message")))
         else:
             answer = untrusted
     await process.wait()
     if not answer:
         said = last_lines((await errors).decode("utf-8", "replace"), 3)
-        return {"ok": False, "error": f"the door gave no answer (status {process.returncode}): {said}"}
+        status = process.returncode
+        said_nothing = _("the door gave no answer (status {status}): {said}", status=status, said=said)
+        return {"ok": False, "error": to_json(said_nothing)}
     return answer

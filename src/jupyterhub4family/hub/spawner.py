@@ -7,9 +7,10 @@ is kept as events and told again to every page that asks, on every device.
 from __future__ import annotations
 
 import asyncio
+import logging
 import pwd
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar
 
 from jupyterhub.utils import maybe_future, random_port
@@ -19,6 +20,7 @@ from traitlets import Integer
 
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.messages import LANGUAGES, _, translated
 from jupyterhub4family.common.paths import MEDIATOR
 from jupyterhub4family.hub import ports
 from jupyterhub4family.hub.doors import open_door
@@ -33,14 +35,32 @@ template = TemplateKeeper()
 
 
 class StartFailed(web.HTTPError):  # type: ignore[misc]  # jupyterhub has no types
-    """A server could not be started. JupyterHub shows `jupyterhub_message` on the page, without a traceback."""
+    """A server could not be started: why, what to try, the end of its log. Pages tell it in the viewer's language.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(500, "%s", message, reason="The server could not be started")
-        self.jupyterhub_message = message
+    JupyterHub itself shows `jupyterhub_message`, without a traceback.
+    """
+
+    def __init__(self, sentence: str, hint: str = "", log_lines: Sequence[str] = ()) -> None:
+        self.sentence, self.hint, self.log_lines = sentence, hint, list(log_lines)
+        self.jupyterhub_message = "\n".join([sentence, *([f"{_('Try:')} {hint}"] if hint else []), *log_lines])
+        super().__init__(500, "%s", self.jupyterhub_message, reason="The server could not be started")
 
     def __str__(self) -> str:
         return self.jupyterhub_message
+
+
+class _WithoutTraceback(logging.Filter):
+    """A start that failed after its page was shown is told once more by tornado (JupyterHub 5), as if it were a bug."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten such a record to its sentence; let all pass."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, StartFailed):
+            record.msg, record.args, record.exc_info = "A start has failed: %s", (error.sentence,), None
+        return True
+
+
+logging.getLogger("tornado.application").addFilter(_WithoutTraceback())
 
 
 class NoPort(StartFailed):
@@ -86,8 +106,9 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     # -- progress ---------------------------------------------------------------------------------
 
     def tell(self, percent: int, message: str) -> None:
-        """Keep an event and wake everybody who watches."""
-        self._events.append({"progress": percent, "message": message})
+        """Keep an event, in all languages, and wake everybody who watches."""
+        messages = {language: translated(message, language) for language in LANGUAGES}
+        self._events.append({"progress": percent, "message": str(message), "messages": messages})
         self._news.set()
         self._news = asyncio.Event()
 
@@ -110,12 +131,12 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _prepare(self) -> None:
         self._events.clear()
-        self.tell(0, "Looking at your environment")
+        self.tell(0, _("Looking at your environment"))
         try:
             await template.ensure(lambda percent, message: self.tell(percent * 40 // 100, message))
         except FamilyError as error:
             if not template.exists():
-                raise StartFailed(str(error)) from error
+                raise StartFailed(error.message, error.hint) from error
             self.log.error("The template could not be renewed: %s", error.message)
         await self._prepare_environment(thorough=False)
 
@@ -130,7 +151,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
                 on_progress=lambda percent, message: self.tell(40 + percent * 45 // 100, message),
             )
         except FamilyError as error:
-            raise StartFailed(str(error)) from error
+            raise StartFailed(error.message, error.hint) from error
         return str(answer.get("done"))
 
     async def start(self) -> tuple[str, int]:
@@ -139,18 +160,18 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         A server that ends while it starts may have a broken environment: that is then looked at thoroughly, and
         if it had to be mended the server is started once more.
         """
-        self.tell(88, "Starting your server")
+        self.tell(88, _("Starting your server"))
         try:
             await self._start_once()
         except NoPort:
             raise
         except StartFailed:
-            self.tell(88, "Your server ended at once; looking for what is wrong with your environment")
+            self.tell(88, _("Your server ended at once; looking for what is wrong with your environment"))
             if await self._prepare_environment(thorough=True) != "mended":
                 raise
-            self.tell(90, "Starting your server again")
+            self.tell(90, _("Starting your server again"))
             await self._start_once()
-        self.tell(97, "Your server answers")
+        self.tell(97, _("Your server answers"))
         return ("127.0.0.1", self.port)
 
     async def _start_once(self) -> None:
@@ -172,8 +193,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
                 self._ports_of_starts.discard(self.port)
             if not tries_left:
                 raise NoPort(
-                    "Another account's program has taken the port of your server, twice. Start it once more; "
-                    "if that happens again, ask the person who looks after this machine to see who does that."
+                    _("Another account's program has taken the port of your server, twice."),
+                    _("ask whoever looks after this computer to see who does that: its log tells"),
                 )
 
     def _free_port(self) -> int:
@@ -183,8 +204,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
                 pass
         except OSError as error:
             raise NoPort(
-                "This machine has no free port left for your server. "
-                "Ask the person who looks after it to see which program has taken them."
+                _("This computer has no free port left for your server."),
+                _("ask whoever looks after it to see which program has taken them: ss -tlnp"),
             ) from error
         return int(port)
 
@@ -194,7 +215,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         try:
             self._take_up(await asyncio.shield(spawning))
         except FamilyError as error:
-            raise StartFailed(str(error)) from error
+            raise StartFailed(error.message, error.hint) from error
         except asyncio.CancelledError:
             # Stopped by a click in this very moment: whatever has been started must be known, to be stopped.
             self._take_up(await spawning)
@@ -222,15 +243,14 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             if alive and owners:
                 return
             await asyncio.sleep(LOOK)
-        lines = await self._last_log_lines()
-        raise StartFailed("The server ended while it was starting. The end of its log:\n" + lines)
+        raise StartFailed(_("The server ended while it was starting."), log_lines=await self._last_log_lines())
 
-    async def _last_log_lines(self) -> str:
+    async def _last_log_lines(self) -> list[str]:
         try:
             answer = await open_door(MEDIATOR, {"action": "log", "name": self.name}, member=self.user.name)
         except FamilyError as error:
-            return f"(no log: {error.message})"
-        return "\n".join(map(str, answer.get("lines", [])))
+            return [f"({error.message})"]
+        return [str(line) for line in answer.get("lines", [])]
 
     # -- stop -------------------------------------------------------------------------------------
 

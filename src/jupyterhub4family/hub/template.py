@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Callable, Optional
 
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import CURRENT_TEMPLATE, LIBRARY
 from jupyterhub4family.hub.doors import ask
 from jupyterhub4family.service.builds import is_complete
@@ -25,7 +26,7 @@ class TemplateKeeper:
     def __init__(self) -> None:
         self._build: Optional[asyncio.Task[None]] = None
         self._listeners: list[Progress] = []
-        self._last = (0, "Preparing JupyterLab for the family")
+        self._last: tuple[int, str] = (0, _("Preparing JupyterLab for the family"))
 
     def exists(self) -> bool:
         """Whether environments can be made now, be it from an older template."""

@@ -28,6 +28,9 @@ SERVER_SETTINGS = {
         "terminado_settings": {"shell_command": ["/bin/sh", "-c", 'exec "${SHELL:-/bin/bash}"']}
     }
 }
+#: The same for JupyterLab. Asking whether somebody wants news, and looking for newer versions, asks the internet at
+#: each start, and the answer would only puzzle a child: the family's JupyterLab gets newer with the package.
+LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
 
 
 def release_tree(tell: Tell) -> Tree:
@@ -120,6 +123,9 @@ def _fill_template(folder: Path, tell: Tell) -> None:
     settings = environment / "etc" / "jupyter"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "jupyter_server_config.json").write_text(json.dumps(SERVER_SETTINGS, indent=1) + "\n", "utf-8")
+    overrides = environment / "share" / "jupyter" / "lab" / "settings"
+    overrides.mkdir(parents=True, exist_ok=True)
+    (overrides / "overrides.json").write_text(json.dumps(LAB_SETTINGS, indent=1) + "\n", "utf-8")
     run([environment / "bin" / "jupyterhub-singleuser", "--version"], timeout=120)
     run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
     _make_read_only(environment)

@@ -20,7 +20,7 @@ from jupyterhub4family.common.settings_in_use import settings_of_service
 from jupyterhub4family.service.builds import ensure, is_complete, system_python_version
 from jupyterhub4family.service.progress import Reporter
 from jupyterhub4family.service.releases import release_tree
-from jupyterhub4family.service.run_proxy import renew_proxy
+from jupyterhub4family.service.run_proxy import renew_outdated_proxy, renew_proxy
 from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, PROXY_TOKEN, ROUTES_TOKEN, ensure_token
 
 #: Seconds between two tries to build a release.
@@ -36,6 +36,7 @@ def main() -> int:
         print("another hub is still running; waiting until it ends", flush=True)
         lock = take_lock(STATE / "hub.lock", wait=True)
     assert lock is not None
+    renew_outdated_proxy()
     if not usable_release():
         _build(Reporter())
     for token in (PROXY_TOKEN, ROUTES_TOKEN, MEMBERSHIP_TOKEN):

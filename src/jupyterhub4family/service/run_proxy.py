@@ -5,6 +5,7 @@ As long as there is no release it serves the setup page; then it becomes configu
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -26,6 +27,8 @@ from jupyterhub4family.service.setup_page import SetupPage, sent_in_clear
 from jupyterhub4family.service.tokens import PROXY_TOKEN, ROUTES_TOKEN, ensure_token
 
 PID_FILE = STATE / "proxy.pid"
+#: Tells of which program the running proxy is made.
+PROGRAM_FILE = STATE / "proxy.program"
 LAUNCHER = SHARE / "proxy" / "launch.js"
 #: Looks whether the certificate is still good, and makes a new one if not. A program of its own: what it needs in
 #: memory is gone when it ends.
@@ -68,6 +71,28 @@ def renew_proxy() -> None:
         os.kill(proxy, signal.SIGTERM)
 
 
+def renew_outdated_proxy() -> None:
+    """As the above, for a proxy that was started before the package brought another program for it.
+
+    Else a portal that has learned HTTPS, or whose proxy has been mended, would go on as before until the next boot.
+    """
+    try:
+        known = PROGRAM_FILE.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        known = ""
+    if running_proxy() is not None and known != _program():
+        print("the proxy runs from an older version of the package; starting it again", flush=True)
+        renew_proxy()
+
+
+def _program() -> str:
+    """A word that changes with the proxy's program."""
+    digest = hashlib.sha256()
+    for file in sorted(LAUNCHER.parent.glob("*.js")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _serve_setup_page(settings: Settings) -> None:
     try:
         page = SetupPage(settings)
@@ -86,6 +111,7 @@ def _become_proxy(settings: Settings) -> NoReturn:
     """Execute node. The proxy's secret reaches it as a file's name, so that no process list shows it."""
     pid = os.getpid()
     write_atomically(PID_FILE, f"{pid} {processes.start_time(pid)}\n", 0o600)
+    write_atomically(PROGRAM_FILE, f"{_program()}\n", 0o600)
     for token in (PROXY_TOKEN, ROUTES_TOKEN):
         ensure_token(token)
     release = CURRENT_RELEASE.resolve()

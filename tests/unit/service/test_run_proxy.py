@@ -24,7 +24,7 @@ from tests.unit.helpers import DATA, PATIENCE, free_port, wait_until
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("PID_FILE", "PROXY_TOKEN", "ROUTES_TOKEN"):
+    for name in ("PID_FILE", "PROGRAM_FILE", "PROXY_TOKEN", "ROUTES_TOKEN"):
         monkeypatch.setattr(run_proxy, name, tmp_path / name)
     monkeypatch.setattr(run_proxy, "STATE", tmp_path)
     monkeypatch.setattr(run_proxy, "CURRENT_RELEASE", tmp_path / "release")
@@ -150,3 +150,20 @@ def test_a_certificate_is_made_only_where_none_is(folder: Path, monkeypatch: pyt
         (folder / name).touch()
     run_proxy.ensure_certificate()
     assert len(called) == 1
+
+
+def test_a_proxy_of_an_older_program_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed: list[bool] = []
+    monkeypatch.setattr(run_proxy, "renew_proxy", lambda: renewed.append(True))
+    monkeypatch.setattr(run_proxy, "LAUNCHER", folder / "launch.js")
+    run_proxy.renew_outdated_proxy()
+    assert not renewed, "none runs"
+    monkeypatch.setattr(run_proxy, "running_proxy", lambda: 4711)
+    run_proxy.renew_outdated_proxy()
+    assert len(renewed) == 1, "of one from before these notes nothing is known"
+    run_proxy.PROGRAM_FILE.write_text(run_proxy._program(), "ascii")
+    run_proxy.renew_outdated_proxy()
+    assert len(renewed) == 1
+    (folder / "plain.js").write_text("// mended", "ascii")
+    run_proxy.renew_outdated_proxy()
+    assert len(renewed) == 2

@@ -1,0 +1,61 @@
+"""Runs inside JupyterHub's process, as `jupyterhub`: which device asks, and the family's authority in its format."""
+
+from __future__ import annotations
+
+import hashlib
+import plistlib
+import uuid
+
+from jupyterhub4family.common.messages import _, translated
+
+#: Sections of the trust page, in its order.
+DEVICES = ("ios", "android", "windows", "macos", "firefox", "linux")
+#: Words of a User-Agent header, the telling ones first: every browser claims to be some others, too.
+_TOLD_BY = (
+    ("iphone", "ios"),
+    ("ipad", "ios"),
+    ("ipod", "ios"),
+    ("android", "android"),
+    ("windows", "windows"),
+    ("macintosh", "macos"),
+    ("cros", "linux"),
+    ("linux", "linux"),
+)
+_NAMESPACE = uuid.UUID("5b1c8d9e-6f0e-4f0b-9a86-2f4c7d1be6a4")
+
+
+def device(untrusted_user_agent: str) -> str:
+    """Which section of the trust page concerns this browser. An iPad that calls itself a Mac is found by the page."""
+    words = untrusted_user_agent[:500].lower()
+    # Elsewhere Firefox trusts what the system trusts.
+    if "firefox/" in words and "linux" in words and "android" not in words:
+        return "firefox"
+    return next((name for word, name in _TOLD_BY if word in words), "windows")
+
+
+def apple_profile(der: bytes, family_name: str, language: str) -> bytes:
+    """A configuration profile (.mobileconfig) by which iPhones, iPads and Macs take up the authority `der`."""
+    name = family_name or "JupyterHub"
+    title = translated(_("Certificate of {name}", name=name), language)
+    # The same certificate has the same identity, so that installing it again replaces it.
+    identity = hashlib.sha256(der).hexdigest()
+    certificate = {
+        "PayloadType": "com.apple.security.root",
+        "PayloadVersion": 1,
+        "PayloadIdentifier": f"jupyterhub4family.{identity[:16]}.certificate",
+        "PayloadUUID": str(uuid.uuid5(_NAMESPACE, identity + " certificate")).upper(),
+        "PayloadDisplayName": title,
+        "PayloadContent": der,
+    }
+    profile = {
+        "PayloadType": "Configuration",
+        "PayloadVersion": 1,
+        "PayloadIdentifier": f"jupyterhub4family.{identity[:16]}",
+        "PayloadUUID": str(uuid.uuid5(_NAMESPACE, identity)).upper(),
+        "PayloadDisplayName": title,
+        "PayloadDescription": translated(
+            _("Lets this device know your family's own JupyterHub. It cannot vouch for anything else."), language
+        ),
+        "PayloadContent": [certificate],
+    }
+    return plistlib.dumps(profile)

@@ -1,0 +1,168 @@
+"""Runs inside JupyterHub's process, as `jupyterhub`: what our pages know beyond what JupyterHub tells them.
+
+The pages themselves are templates that extend JupyterHub's (/usr/share/jupyterhub4family/templates).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pwd
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+import jupyterhub
+from jupyterhub.apihandlers.base import APIHandler
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.handlers.static import CacheControlStaticFilesHandler
+from jupyterhub.utils import url_escape_path
+
+from jupyterhub4family.common.paths import SHARE
+from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.hub import memory, trust
+from jupyterhub4family.hub.authenticator import REMOVED_COOKIE
+from jupyterhub4family.hub.language import COOKIE, OWN_NAMES, Sentences, viewer_language
+
+STATIC = SHARE / "static"
+#: Names of a host as a browser writes them, with a port: nothing else of a request may get into a header.
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9a-fA-F:.]+\](:[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class ServerCard:
+    """A member's server, as the start page shows it."""
+
+    #: Empty for the default server.
+    name: str
+    title: str
+    #: `running`, `starting`, `stopping` or `stopped`.
+    state: str
+    url: str
+    spawn_url: str
+    pending_url: str
+    #: When it was started (ISO 8601, UTC); empty if it does not run.
+    since: str
+    #: What it holds at most; None if that cannot be seen.
+    megabytes: Optional[int]
+
+
+def configure_pages(config: Any, settings: Settings) -> None:
+    """Put our pages, their style and their languages into JupyterHub's configuration."""
+    # Pages of ours extend JupyterHub's of the same name.
+    config.JupyterHub.template_paths = [str(SHARE / "templates")]
+    config.JupyterHub.jinja_environment_options = {"extensions": [Sentences]}
+    config.JupyterHub.template_vars = {
+        "family_name": settings.family_name,
+        "login_help": settings.login_help,
+        "language_is_set": settings.language in OWN_NAMES,
+        "languages": OWN_NAMES,
+        "family_version": static_version(),
+        "has_trust_page": settings.https,
+        "display_name": display_name,
+        "server_cards": lambda user: server_cards,
+        "server_title": lambda user: server_title,
+        # Before version 6 a server had a name only.
+        "servers_have_titles": jupyterhub.version_info[0] >= 6,
+    }
+    config.JupyterHub.extra_handlers = [
+        # Not below /static, which tornado serves before it asks anybody. Over plain HTTP the proxy passes /hub/trust*.
+        (r"/trust/static/(.*)", CacheControlStaticFilesHandler, {"path": str(STATIC)}),
+        *trust.handlers(settings),
+    ]
+    _extend_every_page(settings.language)
+
+
+def _extend_every_page(language_setting: str) -> None:
+    """Let every page know the viewer's language, and tell browsers to load nothing from elsewhere.
+
+    JupyterHub has no hook for what depends on the request, so two properties of its base handler are extended.
+    """
+    names = BaseHandler.template_namespace.fget
+    if getattr(names, "is_ours", False):
+        return  # the configuration is read more than once in one process
+
+    def template_namespace(handler: Any) -> dict[str, Any]:
+        headers = handler.request.headers
+        return {
+            **names(handler),
+            "language": viewer_language(
+                language_setting, handler.get_cookie(COOKIE, ""), headers.get("Accept-Language", "")
+            ),
+            "was_removed": bool(handler.get_cookie(REMOVED_COOKIE, "")),
+        }
+
+    policy = BaseHandler.content_security_policy.fget
+
+    def content_security_policy(handler: Any) -> str:
+        theirs = str(policy(handler))
+        return theirs if isinstance(handler, APIHandler) else f"{page_policy(handler.request.host)}; {theirs}"
+
+    template_namespace.is_ours = True  # type: ignore[attr-defined]
+    BaseHandler.template_namespace = property(template_namespace)
+    BaseHandler.content_security_policy = property(content_security_policy)
+
+
+def page_policy(untrusted_host: str) -> str:
+    """The Content-Security-Policy of our pages: nothing from outside. Inline scripts are JupyterHub's own.
+
+    The host itself is named for the trust page, which tries HTTPS and web sockets also when it came over plain HTTP.
+    """
+    host = untrusted_host if _HOST.fullmatch(untrusted_host) else ""
+    secure = f" https://{host} wss://{host}" if host else ""
+    return (
+        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+        f"img-src 'self' data:; font-src 'self' data:; connect-src 'self'{secure}; "
+        "object-src 'none'; base-uri 'none'; form-action 'self'"
+    )
+
+
+def static_version() -> str:
+    """Changes with our style sheet and script, so that browsers fetch them anew after an upgrade."""
+    digest = hashlib.sha256()
+    for file in sorted(STATIC.glob("*")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def display_name(user: Any) -> str:
+    """What a person is called: the full name of their account (GECOS), else its name; empty for nobody."""
+    if user is None:
+        return ""
+    try:
+        full = pwd.getpwnam(user.name).pw_gecos.partition(",")[0].strip()
+    except KeyError:
+        full = ""
+    return full or str(user.name)
+
+
+def server_title(spawner: Any) -> str:
+    """What a named server is called on pages."""
+    return str(getattr(spawner, "display_name", "") or spawner.name)
+
+
+def server_cards(user: Any) -> list[ServerCard]:
+    """A member's servers, the default one first."""
+    spawners = [user.spawner, *user.all_spawners(include_default=False)]
+    return [_card(user, spawner) for spawner in spawners]
+
+
+def _card(user: Any, spawner: Any) -> ServerCard:
+    # A server that has not run since the hub started is a row of the database only.
+    pid, row = getattr(spawner, "pid", 0), getattr(spawner, "orm_spawner", None)
+    states = {"spawn": "starting", "check": "starting", "stop": "stopping"}
+    state = states.get(spawner.pending or "", "running" if spawner.ready else "stopped")
+    held = memory.resident(pid) if state == "running" and pid else None
+    started: Optional[datetime] = row.started if row is not None and spawner.active else None
+    hub = user.settings["hub"].base_url
+    where = "/".join(filter(None, (user.escaped_name, url_escape_path(spawner.name))))
+    return ServerCard(
+        name=spawner.name,
+        title=server_title(spawner),
+        state=state,
+        url=user.server_url(spawner.name),
+        spawn_url=f"{hub}spawn/{where}",
+        pending_url=f"{hub}spawn-pending/{where}",
+        since=started.replace(tzinfo=timezone.utc).isoformat(timespec="seconds") if started else "",
+        megabytes=None if held is None else round(held / 1024**2),
+    )

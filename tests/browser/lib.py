@@ -1,0 +1,112 @@
+"""What browser tests share: a chromium with a store of its own, logging in, pictures, and what every page must keep."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from babel.messages.pofile import read_po
+from playwright.sync_api import Browser, Page, Playwright, ViewportSize, expect
+
+from tests.machine.lib.family import PASSWORD
+from tests.machine.lib.machine import Machine
+from tests.machine.lib.places import RUN, host
+
+#: Milliseconds.
+SOON, LATER = 15_000, 120_000
+ROOT = Path(__file__).resolve().parents[2]
+
+# What a page needs is on the machine; whatever else chromium would like to talk to is not there.
+ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+]
+PHONE: ViewportSize = {"width": 360, "height": 640}
+DESK: ViewportSize = {"width": 1280, "height": 800}
+
+
+def start_chromium(playwright: Playwright, home: Path, authority: Path | None) -> Browser:
+    """Debian's chromium; without its sandbox, which root cannot use. No error of a certificate is ignored."""
+    store = home / ".pki/nssdb"
+    store.mkdir(parents=True)
+    host("certutil", "-d", f"sql:{store}", "-N", "--empty-password")
+    if authority is not None:
+        # As somebody does who follows the trust page.
+        host("certutil", "-d", f"sql:{store}", "-A", "-t", "C,,", "-n", "family", "-i", authority)
+    return playwright.chromium.launch(
+        executable_path="/usr/bin/chromium",
+        args=ARGUMENTS,
+        chromium_sandbox=False,
+        env={**os.environ, "HOME": str(home)},
+    )
+
+
+def portal(machine: Machine) -> str:
+    """Where the portal of a machine is, without a slash at the end."""
+    return f"https://{machine.ip}:8000"
+
+
+def log_in(page: Page, machine: Machine, name: str, then: str = "/hub/home", password: str = PASSWORD) -> None:
+    """Open the login page, fill it in and send it."""
+    page.goto(f"{portal(machine)}/hub/login?next={then}")
+    page.fill("input[name=username]", name)
+    page.fill("input[name=password]", password)
+    page.click("#login_submit")
+
+
+def picture(page: Page, name: str) -> None:
+    """Take a picture of the page, for people to look at; docs/pictures holds copies of some."""
+    folder = RUN / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(folder / f"{name}.png"), full_page=True)
+
+
+def in_german(sentence: str) -> str:
+    """What the German catalogue has for a sentence; itself if it has nothing (`./test lint` finds that)."""
+    with open(ROOT / "locale/de/LC_MESSAGES/jupyterhub4family.po", "rb") as file:
+        message = read_po(file).get(sentence)
+    return str(message.string) if message and message.string else sentence
+
+
+class Watcher:
+    """Watches a page for errors of its scripts, and for anything that it loads from elsewhere."""
+
+    def __init__(self, page: Page, machine: Machine) -> None:
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self._ours = (f"https://{machine.ip}:8000/", f"http://{machine.ip}:8000/", "data:", "blob:")
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._look)
+
+    def _look(self, request: Any) -> None:
+        if not request.url.startswith(self._ours):
+            self.outside.append(request.url)
+
+    def check(self) -> None:
+        """Fail the test if there was anything of that."""
+        assert self.errors == []
+        assert self.outside == [], "nothing is loaded from outside"
+
+
+def expect_good(page: Page, name: str) -> None:
+    """What holds for each page: axe-core finds nothing, it is not wider than the screen, it tells its language.
+
+    Pictures are taken in light and dark.
+    """
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        expect(page.locator("html")).to_have_attribute("data-bs-theme", scheme)
+        width = page.viewport_size["width"] if page.viewport_size else 0
+        picture(page, f"{name}-{width}-{scheme}")
+        found = Axe().run(page).response["violations"]
+        told = [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in found]
+        assert told == [], f"{name}, {width} px, {scheme}"
+        too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert too_wide <= 0, f"{name} is {too_wide} px wider than the screen of {width} px"

@@ -1,0 +1,130 @@
+"""The hub's pages: on a telephone and at a desk, light and dark, in German, for screen readers; a start watched."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from tests.browser.lib import DESK, LATER, PHONE, SOON, Watcher, expect_good, in_german, log_in, portal
+from tests.machine.lib.machine import Machine
+
+CONFIGURATION = "/home/bob/.jupyter/jupyter_server_config.py"
+
+
+@pytest.fixture(autouse=True)
+def _bobs_server_is_as_it_should_be(family: Machine) -> None:
+    family.run(f"mkdir -p ~/.jupyter; rm -f {CONFIGURATION}", user="bob")
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_every_page(family: Machine, chromium: Browser, viewport: ViewportSize) -> None:
+    page = chromium.new_context(viewport=viewport, locale="en-GB").new_page()
+    watcher = Watcher(page, family)
+    page.goto(f"{portal(family)}/hub/login")
+    expect(page).to_have_title("Log in – The Millers")
+    expect_good(page, "login")
+    log_in(page, family, "bob", password="wrong")
+    expect(page.locator(".login_error")).to_be_visible(timeout=SOON)
+    expect_good(page, "wrong-password")
+
+    log_in(page, family, "bob")
+    expect(page.locator(".server-card")).to_be_visible(timeout=SOON)
+    expect_good(page, "home")
+    page.goto(f"{portal(family)}/hub/nothing/of/the/kind")
+    expect_good(page, "404")
+    page.goto(f"{portal(family)}/hub/spawn/alice")
+    expect_good(page, "others-server")
+    family.write(CONFIGURATION, "import time\ntime.sleep(40)\nraise SystemExit('no more electricity')\n")
+    page.goto(f"{portal(family)}/hub/spawn/bob/broken")
+    page.wait_for_url(re.compile("/spawn-pending/"), timeout=SOON)
+    expect(page.locator("#progress-log li")).not_to_have_count(0, timeout=SOON)
+    expect_good(page, "pending")
+    page.goto(f"{portal(family)}/hub/home")
+    expect(page.locator("[data-server-name=broken]")).to_have_attribute("data-state", "starting")
+    # A server that does not come up: why, and what to do.
+    family.run("pkill -u bob -f jupyterhub-singleuser", check=False)
+    page.goto(f"{portal(family)}/hub/spawn-pending/bob/broken")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your server could not be started", timeout=LATER)
+    expect_good(page, "failed")
+    watcher.check()
+    page.context.close()
+
+
+def test_a_failed_start_says_why_and_starts_again(family: Machine, chromium: Browser) -> None:
+    page = chromium.new_context(viewport=PHONE, locale="de-DE").new_page()
+    family.write(CONFIGURATION, "raise SystemExit('no more electricity')\n")
+    log_in(page, family, "bob", then="/hub/spawn/bob/school")
+    expect(page.locator(".log-lines")).to_contain_text("no more electricity", timeout=LATER)
+    expect(page.get_by_role("heading", level=1)).to_have_text(in_german("Your server could not be started"))
+    family.run(f"rm {CONFIGURATION}")
+    page.click("main a.btn-primary")
+    page.wait_for_url(re.compile("/user/bob/school/lab"), timeout=LATER)
+    page.goto(f"{portal(family)}/hub/home")
+    page.locator("[data-server-name=school] .stop-server").click()
+    expect(page.locator("[data-server-name=school]")).to_have_attribute("data-state", "stopped", timeout=LATER)
+    page.context.close()
+
+
+def test_german_by_the_browser_and_english_by_choice(family: Machine, chromium: Browser) -> None:
+    page = chromium.new_context(viewport=PHONE, color_scheme="dark", locale="de-AT").new_page()
+    log_in(page, family, "alice", password="wrong")
+    expect(page.locator(".login_error")).to_have_text(in_german("Invalid username or password"), timeout=SOON)
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    expect(page.locator("#login_submit")).to_have_value(in_german("Log in"))
+    expect_good(page, "login-german")
+
+    page.click("[data-language=en]")
+    expect(page.locator("html")).to_have_attribute("lang", "en", timeout=SOON)
+    expect(page.locator("#login_submit")).to_have_value("Log in")
+    log_in(page, family, "alice")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Hello Alice Miller", timeout=SOON)
+    page.click("[data-language=de]")
+    expect(page.locator("html")).to_have_attribute("lang", "de", timeout=SOON)
+    expected = in_german("Hello %(name)s") % {"name": "Alice Miller"}
+    expect(page.get_by_role("heading", level=1)).to_have_text(expected)
+    expect_good(page, "home-german")
+    page.context.close()
+
+
+def _told(page: Page) -> list[str]:
+    return page.locator("#progress-log li").all_text_contents()
+
+
+def test_reload_and_second_device_see_the_same_progress(family: Machine, chromium: Browser) -> None:
+    family.write(CONFIGURATION, "import time\ntime.sleep(15)\n")
+    first = chromium.new_context(viewport=DESK, locale="en-GB").new_page()
+    log_in(first, family, "bob", then="/hub/spawn/bob/slow")
+    first.wait_for_url(re.compile("/spawn-pending/"), timeout=SOON)
+    # The last event before the server answers: nothing more comes while it sleeps.
+    expect(first.locator("#progress-message")).to_have_text("Starting your server", timeout=SOON)
+    told = _told(first)
+    assert len(told) > 1 and told[-1] == "Starting your server"
+    percent = first.locator("#progress-bar").get_attribute("aria-valuenow")
+
+    first.reload()
+    expect(first.locator("#progress-message")).to_have_text("Starting your server", timeout=SOON)
+    assert _told(first) == told
+    second = chromium.new_context(viewport=PHONE, locale="de-DE").new_page()
+    log_in(second, family, "bob", then="/hub/spawn-pending/bob/slow")
+    expect(second.locator("#progress-log li")).to_have_count(len(told), timeout=SOON)
+    assert _told(second)[-1] == in_german("Starting your server")
+    assert second.locator("#progress-bar").get_attribute("aria-valuenow") == percent
+
+    for page in (first, second):
+        page.wait_for_url(re.compile("/user/bob/slow/lab"), timeout=LATER)
+        page.context.close()
+
+
+def test_who_is_removed_is_told_so(family: Machine, chromium: Browser) -> None:
+    family.add_account("carl", "another word 8")
+    family.run("jupyterhub4family members add carl")
+    page = chromium.new_context(viewport=PHONE, locale="en-GB").new_page()
+    log_in(page, family, "carl", password="another word 8")
+    expect(page.locator(".server-card")).to_be_visible(timeout=SOON)
+    family.run("gpasswd -d carl jupyterhub")
+    page.wait_for_timeout(3000)  # until the hub looks again
+    page.goto(f"{portal(family)}/hub/home")
+    expect(page.get_by_role("alert")).to_contain_text("does not belong to this portal any more", timeout=SOON)
+    page.context.close()
