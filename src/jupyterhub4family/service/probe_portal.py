@@ -22,7 +22,7 @@ from typing import Any, Optional
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import AUTHORITY_CERTIFICATE
+from jupyterhub4family.common.paths import AUTHORITY_CERTIFICATE, OWN_TLS
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.service.websocket import WebSocket
@@ -46,7 +46,7 @@ def main() -> int:
 
 def portal(settings: Settings) -> str:
     """The portal's address on this very machine."""
-    return f"https://localhost:{settings.port}" if settings.https else f"http://127.0.0.1:{settings.port}"
+    return f"{'https' if settings.https else 'http'}://127.0.0.1:{settings.port}"
 
 
 def go_round(visitor: Visitor, name: str, password: str) -> None:
@@ -89,6 +89,9 @@ class Visitor:
         self._base = base
         self._jar = http.cookiejar.CookieJar()
         self._tls = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
+        if OWN_TLS.is_dir() and any(OWN_TLS.iterdir()):
+            # One that the family brought along is not for 127.0.0.1; whether it is good is another check.
+            self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
         self._opener = urllib.request.build_opener(
             # Whatever proxy the machine uses for the internet, the portal is on this machine.
             urllib.request.ProxyHandler({}),

@@ -111,7 +111,7 @@ def test_nobody_answers() -> None:
 
 
 def test_where_the_portal_is() -> None:
-    assert portal(Settings()) == "https://localhost:8000"
+    assert portal(Settings()) == "https://127.0.0.1:8000"
     assert portal(Settings(https=False, listen="local", port=8010)) == "http://127.0.0.1:8010"
 
 

@@ -43,10 +43,13 @@ def check_certificate(situation: Situation) -> Iterator[Finding]:
     if own:
         context.load_default_certs()
     wanted = ["localhost", *(host_names() + lan_addresses() if settings.listen == "lan" else [])]
-    yield from _of_names(context, settings.port, wanted)
+    # One that the family brought along is for the names that they chose: one of ours will do.
+    yield from _of_names(
+        context, settings.port, [*wanted, *settings.extra_names] if own else wanted, all_of_them=not own
+    )
 
 
-def _of_names(context: ssl.SSLContext, port: int, names: list[str]) -> Iterator[Finding]:
+def _of_names(context: ssl.SSLContext, port: int, names: list[str], all_of_them: bool) -> Iterator[Finding]:
     refused = []
     good: dict[str, Any] = {}
     for name in names:
@@ -58,7 +61,7 @@ def _of_names(context: ssl.SSLContext, port: int, names: list[str]) -> Iterator[
             yield unknown(_("The portal's certificate could not be looked at: it does not answer"))
             return
     renew = _("sudo jupyterhub4family cert renew")
-    if refused:
+    if refused and (all_of_them or not good):
         yield problem(
             _("Browsers do not trust the portal's certificate ({reasons})", reasons="; ".join(refused[:3])), renew
         )

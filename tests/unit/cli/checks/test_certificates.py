@@ -103,3 +103,15 @@ def test_nobody_answers_or_no_authority(portal: Portal, monkeypatch: pytest.Monk
 def test_without_https() -> None:
     assert [one.state for one in look(8000, https=False, allow_plain_http=True)] == [WARNING]
     assert look(8000, https=False, listen="local") == []
+
+
+def test_a_certificate_of_the_familys_own_is_good_if_it_is_for_one_of_the_names(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/portal.crt").touch()
+    monkeypatch.setattr(check, "host_names", lambda: ["attic", "box"])
+    assert [one.state for one in look(portal.port)] == [OK]
+    monkeypatch.setattr(check, "lan_addresses", lambda: ["192.168.0.9"])
+    certificates.ensure(Settings(), new_authority=True)
+    assert [one.state for one in look(portal.port)] == [PROBLEM]
