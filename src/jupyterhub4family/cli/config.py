@@ -21,7 +21,7 @@ from typing import Any
 from jupyterhub4family.cli import settings_document, settings_editor, terminal
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, PermissionRefused
 from jupyterhub4family.common.files import write_atomically
-from jupyterhub4family.common.messages import _, language_variables
+from jupyterhub4family.common.messages import N_, _, language_variables
 from jupyterhub4family.common.paths import LIBRARY, SETTINGS_FILE, STATE
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.setting_key import HUB, HUB_AND_PROXY, BadValue
@@ -75,17 +75,24 @@ def _show(arguments: argparse.Namespace) -> int:
         lines = {key: f"{key}: {settings_document.written(value)}" for key, value in values.items()}
         width = max(len(line) for line in lines.values() if len(line) <= 50)
         for key, line in lines.items():
-            print(f"{line:{width}}  # {origins[key]}" if arguments.origin else line)
+            origin = origins[key]
+            told = _(_ORIGINS[origin]) if origin in _ORIGINS else origin
+            print(f"{line:{width}}  # {told}" if arguments.origin else line)
     if trouble is not None:
         raise explain(trouble)
     return ExitStatus.OK
 
 
+#: What people read for an origin that is no place in the file.
+_ORIGINS = {"last good settings": N_("last good settings"), "default": N_("default")}
+
+
 def _origins(trouble: ConfigurationError | None) -> dict[str, str]:
+    """Where each value comes from, in the words that --json has in every language."""
     if trouble is not None:
-        return {key: _("last good settings") for key in KEYS}
+        return dict.fromkeys(KEYS, "last good settings")
     lines = {key: origin.line for key, origin in read_origins(SETTINGS_FILE).items()}
-    return {key: f"{SETTINGS_FILE}:{lines[key]}" if key in lines else _("default") for key in KEYS}
+    return {key: f"{SETTINGS_FILE}:{lines[key]}" if key in lines else "default" for key in KEYS}
 
 
 def _get(arguments: argparse.Namespace) -> int:
