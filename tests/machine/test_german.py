@@ -76,7 +76,7 @@ def test_everything_is_german(new_machine: NewMachine, suite: str) -> None:
     terminal.tells(f"{COMMAND} logs anna", 1, "anna hat noch keinen Server gestartet")
     terminal.tells(f"{COMMAND} logs anna", 4, "nur anna und root lesen", user="ben")
     terminal.tells(f"{COMMAND} config show", 0, "port")
-    terminal.tells(f"{COMMAND} config set prot 8010", 8, "der ähnlichste bekannte Schlüssel ist port")
+    terminal.tells(f"{COMMAND} config set prot 8010", 8, "der ähnlichste bekannte Schlüssel ist 'port'")
     terminal.tells(f"{COMMAND} config set port 8010", 4, "die Einstellungen darf nur root ändern", user="ben")
     terminal.tells(f"{COMMAND} cert show", 0, "Fingerabdruck der Zertifizierungsstelle der Familie: ")
     terminal.tells(f"{COMMAND} cert use x", 2, "es braucht zwei Dateien, das Zertifikat und seinen Schlüssel")
