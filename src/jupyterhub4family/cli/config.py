@@ -21,13 +21,13 @@ from typing import Any
 from jupyterhub4family.cli import settings_document, settings_editor, terminal
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, PermissionRefused
 from jupyterhub4family.common.files import write_atomically
-from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.messages import _, language_variables
 from jupyterhub4family.common.paths import LIBRARY, SETTINGS_FILE, STATE
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.setting_key import HUB, HUB_AND_PROXY, BadValue
 from jupyterhub4family.common.settings import KEYS, Settings, known_key, load_settings, read_origins
 from jupyterhub4family.common.settings_in_use import explain, settings_in_use
-from jupyterhub4family.common.supervision import HUB_UNIT, SYSTEMD, chosen_supervisor
+from jupyterhub4family.common.supervision import SYSTEMD, UNITS, chosen_supervisor
 
 #: Seconds.
 RESTART_TIMEOUT = 300
@@ -246,12 +246,14 @@ def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None
         terminal.say(arguments, _("It takes effect after: {command}", command=command))
     else:
         with terminal.waiting(arguments, _("JupyterHub is being restarted")):
-            run([LIBRARY / "control", *words], timeout=RESTART_TIMEOUT)
+            run([LIBRARY / "control", *words], timeout=RESTART_TIMEOUT, environment=language_variables())
         terminal.say(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
 
 
 def _is_running(settings: Settings) -> bool:
-    """Whether the hub is meant to run now: who has stopped it shall not find it started by a setting."""
+    """Whether it is meant to run now: who has stopped it shall not find it started by a setting."""
     if chosen_supervisor(settings) == SYSTEMD:
-        return run(["systemctl", "is-active", HUB_UNIT], check=False).output.strip() in ("active", "activating")
+        # Also while one of them is just being restarted, or has failed, perhaps for the very setting.
+        states = run(["systemctl", "is-active", *UNITS], check=False).output.split()
+        return any(state not in ("inactive", "unknown") for state in states)
     return not (STATE / "stopped").exists()

@@ -7,20 +7,46 @@ be put right, and looks again.
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli.checks.finding import OK, PROBLEM, UNKNOWN, WARNING, Finding, Situation, unknown
+from jupyterhub4family.cli.checks.finding import (
+    OK,
+    PROBLEM,
+    UNKNOWN,
+    WARNING,
+    Finding,
+    Situation,
+    fine,
+    problem,
+    unknown,
+)
 from jupyterhub4family.cli.checks.registry import CHECKS
-from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, PermissionRefused
+from jupyterhub4family.cli.status import find_out
+from jupyterhub4family.cli.terminal import (
+    GREEN,
+    RED,
+    YELLOW,
+    Bar,
+    add_quiet,
+    coloured,
+    completes,
+    is_quiet,
+    is_terminal,
+)
+from jupyterhub4family.common.documents import answered_error
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.messages import N_, _, ngettext
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse
-from jupyterhub4family.common.settings import Settings, load_settings
+from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.common.supervision import chosen_supervisor
 
 #: What `--fix` says about each of root's steps, once done.
@@ -34,7 +60,10 @@ DONE = {
     "template": N_("The template of the members' environments was made again"),
     "start": N_("Hub and proxy were started"),
 }
+#: Seconds that hub and proxy get to answer after they were mended.
+PATIENCE = 30
 WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unseen")}
+COLOURS = {OK: GREEN, WARNING: YELLOW, PROBLEM: RED, UNKNOWN: YELLOW}
 
 
 @dataclass(frozen=True)
@@ -58,10 +87,15 @@ class Result:
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("doctor", help="look whether everything is as it should be, and mend what is not")
-    parser.add_argument("--fix", action="store_true", help="mend what can be mended, then look again (root only)")
-    parser.add_argument("--deep", action="store_true", help="also log in, start a server and calculate (root only)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser = commands.add_parser("doctor", help=_("look whether everything is as it should be, and mend what is not"))
+    names = parser.add_argument(
+        "checks", nargs="*", metavar="CHECK", help=_("look at this only (names: doctor --json)")
+    )
+    completes(names, " ".join(CHECKS))
+    parser.add_argument("--fix", action="store_true", help=_("mend what can be mended, then look again (root only)"))
+    parser.add_argument("--deep", action="store_true", help=_("also log in, start a server and calculate (root only)"))
+    parser.add_argument("--json", action="store_true", help=_("as JSON"))
+    add_quiet(parser)
     parser.set_defaults(run=doctor)
 
 
@@ -70,56 +104,51 @@ def doctor(arguments: argparse.Namespace) -> int:
     if (arguments.fix or arguments.deep) and os.geteuid() != 0:
         words = " ".join(word for word in ("--fix", "--deep") if getattr(arguments, word[2:]))
         raise PermissionRefused(_("only root may do this"), _("sudo jupyterhub4family doctor {words}", words=words))
-    progress = Progress(sys.stderr.isatty())
-    results = examine(progress)
+    bar = progress_bar(is_quiet(arguments))
+    only = _known(arguments.checks)
+    results = examine(bar, only)
     done: list[str] = []
     if arguments.fix:
-        done = fix(results, progress)
+        done = fix(results, bar)
         if done:
-            results = examine(progress)
+            _wait_for_portal(bar)
+            results = examine(bar, only)
     if arguments.deep:
-        results += round_trip(progress)
-    progress.end()
+        results += round_trip(bar)
+    bar.end()
     if arguments.json:
         told = {"version": __version__, "state": worst(results), "findings": [one.as_json() for one in results]}
         print(json.dumps({**told, "fixed": done}, indent=1))
     else:
-        _print(results, done)
+        _print(results, done, is_quiet(arguments))
     return ExitStatus.FAILURE if worst(results) == PROBLEM else ExitStatus.OK
 
 
-class Progress:
-    """One line on the terminal that says what is being looked at; nothing where there is no terminal."""
-
-    def __init__(self, visible: bool) -> None:
-        self._visible = visible
-
-    def tell(self, percent: int, sentence: str) -> None:
-        """Show how far it is."""
-        if self._visible:
-            sys.stderr.write(f"\r\x1b[K{percent:3d} %  {sentence[:70]}")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        """Take the line away."""
-        if self._visible:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+def _known(untrusted_names: list[str]) -> tuple[str, ...]:
+    """The names of checks, in our order; all of them if none is named. Raises UsageError for another name."""
+    for name in untrusted_names:
+        if name not in CHECKS:
+            near = difflib.get_close_matches(name, CHECKS, n=1, cutoff=0.0)[0]
+            raise UsageError(_("there is no check {name}", name=repr(name)), _("the nearest name is {near}", near=near))
+    return tuple(name for name in CHECKS if not untrusted_names or name in untrusted_names)
 
 
-def examine(progress: Progress) -> list[Result]:
-    """Run every check. One that cannot be done says why; it never ends the others."""
-    try:
-        settings = load_settings()
-    except ConfigurationError:
-        # The check of the settings tells it; the others look as if there were none.
-        settings = Settings()
-    situation = Situation(settings=settings, supervisor=chosen_supervisor(settings), tell=progress.tell)
+def progress_bar(quiet: bool = False) -> Bar:
+    """A bar on a terminal, nothing elsewhere: what was looked at is told afterwards anyway."""
+    return Bar(quiet=quiet or not is_terminal(sys.stderr))
+
+
+def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
+    """Run every check, or those named in `only`. One that cannot be done says why; it never ends the others."""
+    # Of a bad settings file the check of the settings tells; the others look at what counts in its place.
+    settings, _trouble = settings_in_use()
+    situation = Situation(settings=settings, supervisor=chosen_supervisor(settings), tell=bar.show)
     results = []
-    for number, (name, check) in enumerate(CHECKS.items()):
-        progress.tell(100 * number // len(CHECKS), _("Looking: {check}", check=name))
+    names = list(only or CHECKS)
+    for number, name in enumerate(names):
+        bar.show(100 * number // len(names), _("Looking: {check}", check=name))
         try:
-            results += [Result(name, finding) for finding in check(situation)]
+            results += [Result(name, finding) for finding in CHECKS[name](situation)]
         except FamilyError as error:
             results.append(Result(name, unknown(error.message, error.hint)))
         except OSError as error:
@@ -133,16 +162,24 @@ def _os_error(error: OSError) -> str:
     return _("{file} could not be looked at: {reason}", file=error.filename or "?", reason=error.strerror or "?")
 
 
-def fix(results: list[Result], progress: Progress) -> list[str]:
+def fix(results: list[Result], bar: Bar) -> list[str]:
     """Mend what can be mended; returns sentences about what was done, or why it was not."""
     steps = sorted({one.finding.repair for one in results if one.finding.repair})
     said = []
     for step in sorted(steps, key=_order):
         try:
-            said.append(_fix_one(step, progress))
+            said.append(_fix_one(step, bar))
         except FamilyError as error:
             said.append(_("Could not be mended ({step}): {reason}", step=step, reason=error.message))
     return [str(sentence) for sentence in said]
+
+
+def _wait_for_portal(bar: Bar) -> None:
+    """Hub and proxy may just have been started: give them the time that they need before looking again."""
+    deadline = time.monotonic() + PATIENCE
+    while find_out(settings_in_use()[0]).portal in ("starting", "not running") and time.monotonic() < deadline:
+        bar.show(100, _("Waiting for the portal"))
+        time.sleep(0.5)
 
 
 def _order(step: str) -> int:
@@ -151,31 +188,30 @@ def _order(step: str) -> int:
     return names.index(step) if step in DONE else len(names)
 
 
-def _fix_one(step: str, progress: Progress) -> str:
+def _fix_one(step: str, bar: Bar) -> str:
     kind, _colon, name = step.partition(":")
     if kind == "environment":
         words = ["/usr/sbin/runuser", "-u", name, "--", str(LIBRARY / "own-environment"), "repair"]
         sentence = _("The environment of {name} was mended", name=name)
     else:
         words, sentence = [str(LIBRARY / "repair"), step], _(DONE[step])
-    answer = converse(words, {}, on_progress=progress.tell)
+    answer = converse(words, {}, on_progress=bar.show)
     if not answer.get("ok"):
-        raise FamilyError(str(answer.get("error")), str(answer.get("hint", "")))
+        raise answered_error(answer)
     return sentence
 
 
-def round_trip(progress: Progress) -> list[Result]:
+def round_trip(bar: Bar) -> list[Result]:
     """Log in as a throw-away member, start a server, calculate, and take everything away again."""
-    from jupyterhub4family.cli.checks.finding import fine, problem
-
     logs = _("sudo jupyterhub4family logs hub")
     try:
-        answer = converse([LIBRARY / "probe"], {}, on_progress=progress.tell)
+        answer = converse([LIBRARY / "probe"], {}, on_progress=bar.show)
     except FamilyError as error:
         return [Result("round-trip", problem(error.message, logs))]
     if not answer.get("ok"):
-        sentence = _("A trial login failed: {reason}", reason=str(answer.get("error")))
-        return [Result("round-trip", problem(sentence, str(answer.get("hint") or logs)))]
+        told = answered_error(answer)
+        sentence = _("A trial login failed: {reason}", reason=told.message)
+        return [Result("round-trip", problem(sentence, told.hint or logs))]
     sentence = _(
         "A trial member logged in, started a server and calculated, in {seconds} seconds",
         seconds=answer["seconds"],
@@ -189,18 +225,21 @@ def worst(results: list[Result]) -> str:
     return next((state for state in (PROBLEM, WARNING) if state in states), OK)
 
 
-def _print(results: list[Result], done: list[str]) -> None:
+def _print(results: list[Result], done: list[str], quiet: bool) -> None:
     for sentence in done:
         print(_("Mended: {sentence}", sentence=sentence))
     words = {state: _(word) for state, word in WORDS.items()}
     width = max(map(len, words.values()))
     for result in results:
         finding = result.finding
-        print(f"{words[finding.state]:{width}}  {finding.sentence}")
+        if quiet and finding.state != PROBLEM:
+            continue
+        print(f"{coloured(f'{words[finding.state]:{width}}', COLOURS[finding.state])}  {finding.sentence}")
         if finding.hint:
             print(f"{'':{width}}  {_('Try: {hint}', hint=finding.hint)}")
-    print()
-    print(_summary(results))
+    if not quiet:
+        print()
+        print(_summary(results))
 
 
 def _summary(results: list[Result]) -> str:

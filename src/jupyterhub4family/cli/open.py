@@ -10,7 +10,7 @@ from typing import Any
 from jupyterhub4family.common.addresses import portal_urls
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.programs import SAFE_PATH
-from jupyterhub4family.common.settings import load_settings
+from jupyterhub4family.common.settings_in_use import settings_in_use
 
 #: Debian's way to the browser of whatever desktop there is (package xdg-utils).
 XDG_OPEN = "xdg-open"
@@ -18,12 +18,12 @@ XDG_OPEN = "xdg-open"
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    commands.add_parser("open", help="open the portal in the browser").set_defaults(run=open_portal)
+    commands.add_parser("open", help=_("open the portal in the browser")).set_defaults(run=open_portal)
 
 
 def open_portal(_arguments: argparse.Namespace) -> int:
     """Become the program that opens the browser, or print the address."""
-    address = portal_urls(load_settings())[0]
+    address = portal_urls(settings_in_use()[0])[0]
     program = shutil.which(XDG_OPEN, path=SAFE_PATH)
     # A browser of root's on somebody's desktop would be a bad idea.
     if program and _desktop() and os.geteuid() != 0:

@@ -5,21 +5,32 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import shutil
 import ssl
+import sys
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from jupyterhub4family import __version__
-from jupyterhub4family.common.addresses import portal_urls
-from jupyterhub4family.common.errors import ExitStatus
+from jupyterhub4family.cli.checks.people import members
+from jupyterhub4family.common.addresses import in_url, lan_addresses, portal_urls
+from jupyterhub4family.common.authority import fingerprint, read_authority
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.messages import N_, _, process_language
 from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE
-from jupyterhub4family.common.settings import Settings, load_settings
+from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.settings_in_use import configuration_troubles, explain, settings_in_use
 from jupyterhub4family.common.supervision import chosen_supervisor
 
 #: Seconds to wait for each answer.
 TIMEOUT = 5
+#: Makes a code that phones read, of characters (package qrencode, which ours depends on).
+QRENCODE = "/usr/bin/qrencode"
+#: Lines that the code needs, with what stands above it.
+QR_LINES = 40
 
 
 @dataclass(frozen=True)
@@ -31,34 +42,51 @@ class Status:
     #: `running`, `setting up`, `starting`, `not running`, or `taken` (another program has the port).
     portal: str
     hub_running: bool
+    #: The best one first; the last one works on this computer only.
     addresses: list[str] = field(default_factory=list)
     release: str = ""
     template: str = ""
     setup: dict[str, Any] = field(default_factory=dict)
+    #: Where a new device learns to trust the family's certificates; empty without HTTPS, or for this computer only.
+    trust: str = ""
+    #: SHA-256 of the family's certificate authority, to be compared with what a device shows.
+    fingerprint: str = ""
+    members: int = 0
+    #: What is wrong with the settings file and the experts' files, if anything is.
+    troubles: list[str] = field(default_factory=list)
+    #: What to do next, as a sentence; empty if nothing is to be done.
+    next: str = ""
 
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("status", help="say what is running and where the portal is")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser = commands.add_parser("status", help=_("say what is running and where the portal is"))
+    parser.add_argument("--json", action="store_true", help=_("as JSON"))
+    parser.add_argument(
+        "--qr", action="store_true", help=_("show a code that phones can read, however small the window")
+    )
     parser.set_defaults(run=status)
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Print the status; exit status 0 if people can log in, else 6."""
-    now = find_out(load_settings())
+    """Print the status; exit status 0 if people can log in, else 6, or 8 if the settings file is bad."""
+    settings, trouble = settings_in_use()
+    now = find_out(settings)
     if arguments.json:
         print(json.dumps(asdict(now), indent=1))
     else:
-        _print(now)
+        _print(now, arguments.qr or _room_for_code())
+    if trouble is not None:
+        # The last good settings are in use; whoever changed the file has to know that it is not.
+        raise explain(trouble)
     return ExitStatus.OK if now.portal == "running" else ExitStatus.NOT_RUNNING
 
 
 def find_out(settings: Settings) -> Status:
     """Ask hub and portal."""
-    hub_code, _ = _get(f"http://127.0.0.1:{settings.hub_port}/hub/health")
+    hub_code, _text = _get(f"http://127.0.0.1:{settings.hub_port}/hub/health")
     portal_url = f"{'https' if settings.https else 'http'}://127.0.0.1:{settings.port}"
-    portal_code, _ = _get(f"{portal_url}/hub/health")
+    portal_code, _text = _get(f"{portal_url}/hub/health")
     setup: dict[str, Any] = {}
     if portal_code == 200 and hub_code == 200:
         portal = "running"
@@ -70,6 +98,8 @@ def find_out(settings: Settings) -> Status:
             portal, setup = "setting up", progress
         else:
             portal = "starting" if portal_code in (200, 503) else "taken"
+    count = len(members())
+    authority = read_authority() if settings.https else None
     return Status(
         version=__version__,
         supervisor=chosen_supervisor(settings),
@@ -79,7 +109,28 @@ def find_out(settings: Settings) -> Status:
         release=_name_of(CURRENT_RELEASE),
         template=_name_of(CURRENT_TEMPLATE),
         setup=setup,
+        trust=trust_address(settings),
+        fingerprint=fingerprint(authority) if authority else "",
+        members=count,
+        troubles=[str(one.message) for one in configuration_troubles()],
+        next=_next(portal, count),
     )
+
+
+def trust_address(settings: Settings) -> str:
+    """Where a new device goes first: plain HTTP, because it does not trust the certificate yet. Empty without need."""
+    found = lan_addresses() if settings.https and settings.listen == "lan" else []
+    return f"http://{in_url(found[0])}:{settings.port}/trust" if found else ""
+
+
+def _next(portal: str, count: int) -> str:
+    if portal == "not running":
+        return _("sudo jupyterhub4family start")
+    if portal == "taken":
+        return _("sudo ss -ltnp   shows which program it is")
+    if count == 0:
+        return _("let somebody log in: sudo jupyterhub4family members add NAME")
+    return ""
 
 
 def _name_of(link: Any) -> str:
@@ -106,8 +157,10 @@ def _get(url: str) -> tuple[Optional[int], str]:
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
     secure = urllib.request.HTTPSHandler(context=anybody)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), secure)
+    # The progress of the setup is told in the language of whoever asks.
+    request = urllib.request.Request(url, headers={"Accept-Language": process_language()})  # noqa: S310 (127.0.0.1)
     try:
-        with opener.open(url, timeout=TIMEOUT) as answer:
+        with opener.open(request, timeout=TIMEOUT) as answer:
             return answer.status, answer.read(65536).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         return error.code, ""
@@ -122,22 +175,54 @@ def _get(url: str) -> tuple[Optional[int], str]:
 
 
 _SENTENCES = {
-    "running": "JupyterHub is running. Open it in a browser:",
-    "setting up": "JupyterHub is being set up; the page shows how far it is:",
-    "starting": "JupyterHub is starting. In a moment it answers at:",
-    "not running": "JupyterHub is not running.\nTry: sudo jupyterhub4family start",
-    "taken": "Something else answers on JupyterHub's port.\nTry: sudo ss -ltnp   shows which program it is",
+    "running": N_("JupyterHub is running. Open it in a browser:"),
+    "setting up": N_("JupyterHub is being set up; the page shows how far it is:"),
+    "starting": N_("JupyterHub is starting. In a moment it answers at:"),
+    "not running": N_("JupyterHub is not running."),
+    "taken": N_("Something else answers on JupyterHub's port."),
 }
 
 
-def _print(now: Status) -> None:
-    print(_SENTENCES[now.portal])
-    if now.portal in ("running", "setting up", "starting"):
-        for address in now.addresses:
-            print(f"  {address}")
+def _print(now: Status, with_code: bool = False) -> None:
+    print(_(_SENTENCES[now.portal]))
+    answers = now.portal in ("running", "setting up", "starting")
+    if answers:
+        for number, address in enumerate(now.addresses, 1):
+            here = "   " + _("(on this computer only)") if number == len(now.addresses) else ""
+            print(f"  {address}{here}")
+        _print_trust(now)
     if now.setup.get("message"):
-        word = "Problem" if now.setup.get("failed") else f"{now.setup.get('percent', 0)} %"
+        word = _("Problem") if now.setup.get("failed") else f"{now.setup.get('percent', 0)} %"
         print(f"{word}: {now.setup['message']}")
         if now.setup.get("hint"):
-            print(f"Try: {now.setup['hint']}")
-    print(f"Version {now.version}, kept running by {now.supervisor}.")
+            print(_("Try: {hint}", hint=now.setup["hint"]))
+    for trouble in now.troubles:
+        print(_("Settings: {trouble}", trouble=trouble))
+    if answers and with_code:
+        print(code(now.trust or now.addresses[0]), end="")
+    if now.next:
+        print(_("Next: {what}", what=now.next) if answers else _("Try: {hint}", hint=now.next))
+    print(_("Version {version}, kept running by {supervisor}.", version=now.version, supervisor=now.supervisor))
+
+
+def _print_trust(now: Status) -> None:
+    if now.trust:
+        print(_("Once on each new phone or computer, so that it trusts these pages:"))
+        print(f"  {now.trust}")
+    if now.fingerprint:
+        print(_("Fingerprint of the family's certificate, to compare with what it shows there:"))
+        half = len(now.fingerprint) // 2
+        print(f"  {now.fingerprint[: half + 1]}\n  {now.fingerprint[half + 1 :]}")
+
+
+def _room_for_code() -> bool:
+    """Whether a code would fit on the terminal without pushing everything else away."""
+    return sys.stdout.isatty() and shutil.get_terminal_size().lines >= QR_LINES
+
+
+def code(address: str) -> str:
+    """A code of characters that leads a phone to `address`; empty if it cannot be made."""
+    try:
+        return run([QRENCODE, "-t", "ANSIUTF8" if sys.stdout.isatty() else "UTF8", "-m", "2", address]).output
+    except FamilyError:
+        return ""

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import socket
-import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -19,9 +18,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli.checks.members import accounts_in_group
-from jupyterhub4family.cli.doctor import Progress, examine
+from jupyterhub4family.cli.checks.finding import Situation
+from jupyterhub4family.cli.checks.people import accounts_in_group
+from jupyterhub4family.cli.doctor import examine, progress_bar
 from jupyterhub4family.cli.redaction import Redaction
+from jupyterhub4family.cli.terminal import Bar
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
@@ -93,23 +94,23 @@ cookies, notebooks and files, names of members (member1, member2 ...) and of the
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    text = "pack what helpers need to know into one archive, without secrets and names"
+    text = _("pack what helpers need to know into one archive, without secrets and names")
     commands.add_parser("support", help=text).set_defaults(run=support)
 
 
 def support(_arguments: argparse.Namespace) -> int:
     """Write the archive into the current folder and say where it is."""
-    progress = Progress(sys.stderr.isatty())
+    bar = progress_bar()
     people = [(account.pw_name, account.pw_gecos.split(",")[0]) for account in accounts_in_group()]
     redaction = Redaction(people, socket.gethostname())
     name = time.strftime("jupyterhub4family-support-%Y%m%d-%H%M%S")
     path = Path.cwd() / f"{name}.tar.gz"
     with _new_file(path) as file:
         with tarfile.open(fileobj=file, mode="w:gz") as archive:
-            for title, text in texts(progress):
+            for title, text in texts(bar):
                 _add(archive, f"{name}/{title}", redaction.clean(text[-LARGEST:]))
         _give_to_caller(file.fileno())
-    progress.end()
+    bar.end()
     print(_("Written: {path}", path=path))
     print(_("It holds no passwords, no keys and no names of members. Look into it before you send it to anybody."))
     if os.geteuid() != 0:
@@ -117,19 +118,20 @@ def support(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def texts(progress: Progress) -> Iterator[tuple[str, str]]:
+def texts(bar: Bar) -> Iterator[tuple[str, str]]:
     """Title and text of everything that goes into the archive, not yet redacted."""
     yield "README.txt", README.format(version=__version__)
-    found = [one.as_json() for one in examine(progress)]
+    found = [one.as_json() for one in examine(bar)]
     yield "doctor.json", json.dumps(found, indent=1, ensure_ascii=False)
     programs = {**PROGRAMS, **(UNIT_PROGRAMS if SYSTEMD_RUNS.is_dir() else {})}
     for number, (title, commands) in enumerate(programs.items()):
-        progress.tell(100 * number // len(programs), title)
+        bar.show(100 * number // len(programs), title)
         yield title, "\n".join(map(_output, commands))
     for file in (SETTINGS_FILE, *_files(EXPERT_DIRECTORY, "*.py")):
         yield f"settings/{file.name}", _content(file)
-    for file in _files(SERVICE_LOGS, "*.log"):
-        yield f"log/{file.name}", _content(file)
+    for name in ("hub.log", "proxy.log"):
+        # As the service account: root follows no link of its making.
+        yield f"log/{name}", _output([*Situation().as_service(), "tail", "-n", str(LINES), str(SERVICE_LOGS / name)])
     for title, folder in (("release", CURRENT_RELEASE), ("template", CURRENT_TEMPLATE)):
         yield f"{title}.txt", "\n".join([str(_target(folder)), *sorted(_installed(folder))]) + "\n"
 

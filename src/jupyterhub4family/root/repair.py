@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from jupyterhub4family.common.accounts import (
     SERVICE_ACCOUNT,
     group_names,
 )
-from jupyterhub4family.common.documents import write_line
+from jupyterhub4family.common.documents import error_answer, write_line
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.files import write_atomically
+from jupyterhub4family.common.messages import _, from_json
 from jupyterhub4family.common.paths import LIBRARY, SHARE
 from jupyterhub4family.common.programs import converse, run
 from jupyterhub4family.root import setup, supervisor
+from jupyterhub4family.root.caller import require_root
 
 SUDOERS = setup.SUDOERS
 PAM_FILE = Path("/etc/pam.d/jupyterhub4family")
@@ -38,7 +41,9 @@ def repair(steps: Iterable[str]) -> None:
     wanted = set(steps)
     unknown = sorted(wanted - STEPS.keys())
     if unknown:
-        raise UsageError(f"there is no step {unknown[0]!r}", f"one of: {', '.join(STEPS)}")
+        raise UsageError(
+            _("there is no step {name}", name=repr(unknown[0])), _("take one of: {names}", names=", ".join(STEPS))
+        )
     for name, step in STEPS.items():
         if name in wanted:
             step()
@@ -121,7 +126,9 @@ def _fetch(program: str) -> None:
         words, {}, on_progress=lambda percent, message: write_line({"percent": percent, "message": message})
     )
     if not answer.get("ok"):
-        raise FamilyError(str(answer.get("error")), str(answer.get("hint", "")), ExitStatus(answer.get("status", 1)))
+        raise FamilyError(
+            from_json(answer.get("error")), from_json(answer.get("hint")), ExitStatus(answer.get("status", 1))
+        )
 
 
 #: Names of all steps, in the order in which they are done.
@@ -139,11 +146,6 @@ STEPS = {
 
 def main() -> int:
     """Program `repair STEP...`: lines of JSON on stdout, the answer last."""
-    import sys
-
-    from jupyterhub4family.common.documents import error_answer
-    from jupyterhub4family.root.caller import require_root
-
     os.umask(0o022)
     try:
         require_root()

@@ -22,14 +22,13 @@ from typing import Any, Optional
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import SERVICE_HOME
-from jupyterhub4family.common.settings import Settings, load_settings
+from jupyterhub4family.common.paths import AUTHORITY_CERTIFICATE
+from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.service.websocket import WebSocket
 
 #: Seconds for one answer; for a server to start; for it to stop.
 PATIENCE, START, STOP = 30, 300, 60
-#: The certificate of this machine's own authority, for everybody to read.
-CA = SERVICE_HOME / "ca.crt"
 
 
 def main() -> int:
@@ -37,7 +36,7 @@ def main() -> int:
     try:
         untrusted = read_request(sys.stdin.buffer)
         only_keys(untrusted, {"name": str, "password": str}, ("name", "password"))
-        go_round(Visitor(portal(load_settings())), untrusted["name"], untrusted["password"])
+        go_round(Visitor(portal(settings_in_use()[0])), untrusted["name"], untrusted["password"])
     except FamilyError as error:
         write_line(error_answer(error))
         return int(error.status)
@@ -47,11 +46,7 @@ def main() -> int:
 
 def portal(settings: Settings) -> str:
     """The portal's address on this very machine."""
-    return (
-        f"https://localhost:{settings.port}"
-        if getattr(settings, "https", False)
-        else f"http://127.0.0.1:{settings.port}"
-    )
+    return f"https://localhost:{settings.port}" if settings.https else f"http://127.0.0.1:{settings.port}"
 
 
 def go_round(visitor: Visitor, name: str, password: str) -> None:
@@ -90,7 +85,7 @@ class _Form(HTMLParser):
 class Visitor:
     """A browser with a cookie jar of its own, on the portal at `base`."""
 
-    def __init__(self, base: str, authority: Path = CA) -> None:
+    def __init__(self, base: str, authority: Path = AUTHORITY_CERTIFICATE) -> None:
         self._base = base
         self._jar = http.cookiejar.CookieJar()
         self._tls = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)

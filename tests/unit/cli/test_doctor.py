@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from jupyterhub4family.cli.checks import trees
 from jupyterhub4family.cli.checks.finding import OK, PROBLEM, UNKNOWN, WARNING, Check, Finding, Situation
 from jupyterhub4family.cli.checks.registry import CHECKS
 from jupyterhub4family.cli.main import main
+from jupyterhub4family.cli.status import Status
+from jupyterhub4family.cli.terminal import Bar
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.settings import Settings
 
@@ -35,7 +39,8 @@ UNSEEN = Finding(UNKNOWN, "The cellar is dark")
 def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Check]:
     found: dict[str, Check] = {"sun": saying(FINE)}
     monkeypatch.setattr(doctor, "CHECKS", found)
-    monkeypatch.setattr(doctor, "load_settings", Settings)
+    monkeypatch.setattr(doctor, "settings_in_use", lambda: (Settings(), None))
+    monkeypatch.setattr(doctor, "_wait_for_portal", lambda _bar: None)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return found
 
@@ -89,7 +94,7 @@ def test_a_check_that_cannot_look_ends_nothing(checks: dict[str, Check], error: 
 
     checks.clear()
     checks.update(broken=broken, sun=saying(FINE))
-    results = doctor.examine(doctor.Progress(False))
+    results = doctor.examine(Bar(quiet=True))
     assert [one.finding.state for one in results][-2:] == [UNKNOWN, OK]
     assert results[-2].finding.sentence == words
 
@@ -189,3 +194,16 @@ def test_release(monkeypatch: pytest.MonkeyPatch, different: dict[str, Any], sta
     monkeypatch.setattr(trees, "converse", lambda *_words, **_more: {**GOOD, **different})
     found = list(trees.check_release(Situation(by_root=True)))
     assert (found[0].state, found[0].repair) == (state, repair)
+
+
+def test_a_portal_that_was_just_started_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = ["not running", "starting", "running"]
+    now = Status(version="1", supervisor="cron", portal="", hub_running=False)
+    monkeypatch.setattr(doctor, "settings_in_use", lambda: (Settings(), None))
+    monkeypatch.setattr(doctor, "find_out", lambda _settings: replace(now, portal=states.pop(0)))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    doctor._wait_for_portal(Bar(quiet=True))
+    assert states == []
+    monkeypatch.setattr(doctor, "PATIENCE", 0)
+    monkeypatch.setattr(doctor, "find_out", lambda _settings: replace(now, portal="not running"))
+    doctor._wait_for_portal(Bar(quiet=True))

@@ -28,14 +28,15 @@ ACCEPTED = """
     members list | members list --json | members show | members add anna | members add anna ben --json
     members add --allow-administrator dad | members add anna --allow-administrator | members remove anna ben
     logs | logs hub | logs proxy -f | logs anna | logs -n 5 | logs hub --lines 5 --follow
+    status --qr | open | support | doctor | doctor sudoers | doctor --fix --deep | doctor --json --quiet
     cert show | cert show --json | cert renew --new-authority | cert export | cert export x --der | cert trust --remove
     cert use a b | cert use --reset
     env status | env upgrade | env repair anna | env reset --json
     config show | config show --origin --json | config get port | config get port --json | config edit --no-restart
     config set port 9000 | config set family_name The Millers -q | config set port 9000 --dry-run --no-restart
-    config unset port -n --quiet
-    doctor | open | support | doctor --fix --json
-    doctor --fix | doctor --deep --json
+    config unset port --dry-run --quiet
+    members remove anna --yes | members remove anna --dry-run -q | members add anna --quiet | env reset -y anna
+    env reset --dry-run | env upgrade -q | stop --servers --yes | stop --servers --dry-run | start -q | restart --quiet
 """.replace("\n", "|").split("|")
 
 REFUSED = """

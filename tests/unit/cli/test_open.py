@@ -31,7 +31,7 @@ def test_open(
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     monkeypatch.setattr(shutil, "which", lambda *_words, **_more: program)
     monkeypatch.setattr(opening, "portal_urls", lambda _settings: ["http://box:8000/", "http://127.0.0.1:8000/"])
-    monkeypatch.setattr(opening, "load_settings", Settings)
+    monkeypatch.setattr(opening, "settings_in_use", lambda: (Settings(), None))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, "x")

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Optional
@@ -16,6 +17,8 @@ from jupyterhub4family import __version__
 from jupyterhub4family.cli import status
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common import addresses
+from jupyterhub4family.common.errors import ConfigurationError, FamilyError
+from jupyterhub4family.common.programs import Finished
 from jupyterhub4family.common.settings import Settings
 from tests.unit.helpers import free_port
 
@@ -62,7 +65,12 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
     monkeypatch.setattr(status, "CURRENT_RELEASE", tmp_path / "release")
     monkeypatch.setattr(status, "CURRENT_TEMPLATE", tmp_path / "template")
     monkeypatch.setattr(addresses, "lan_addresses", lambda: ["192.168.0.7", "10.0.0.1"])
+    monkeypatch.setattr(status, "lan_addresses", lambda: ["192.168.0.7", "10.0.0.1"])
     monkeypatch.setattr(addresses, "announces_local_name", lambda: False)
+    monkeypatch.setattr(status, "members", lambda: ["anna"])
+    monkeypatch.setattr(status, "read_authority", lambda: None)
+    monkeypatch.setattr(status, "configuration_troubles", lambda: [])
+    monkeypatch.setattr(status, "run", lambda words: Finished(0, f"[code of {words[-1]}]\n", ""))
     made = Web()
     yield made
     made.close()
@@ -181,7 +189,7 @@ def test_which_release_and_template(web: Web, tmp_path: Path) -> None:
 
 
 def call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *words: str) -> int:
-    monkeypatch.setattr(status, "load_settings", lambda: settings)
+    monkeypatch.setattr(status, "settings_in_use", lambda: (settings, None))
     return main(["status", *words])
 
 
@@ -211,3 +219,52 @@ def test_the_command_as_json(web: Web, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert call(monkeypatch, plain(), "--json") == 6
     now = json.loads(capsys.readouterr().out)
     assert now["portal"] == "not running" and now["hub_running"] is False and now["supervisor"] == "cron"
+
+
+def test_the_next_step(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
+    assert status.find_out(runs).next == ""
+    monkeypatch.setattr(status, "members", lambda: [])
+    assert "members add" in status.find_out(runs).next
+    assert "start" in find_out().next
+    assert "ss -ltnp" in status.find_out(plain(web.serve({}))).next
+
+
+def test_how_a_new_device_learns_to_trust(
+    web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(status, "read_authority", lambda: b"a certificate")
+    now = status.find_out(Settings(port=8000, hub_port=free_port()))
+    assert now.trust == "http://192.168.0.7:8000/trust"
+    assert now.fingerprint.count(":") == 31
+    status._print(replace(now, portal="running"), with_code=True)
+    said = capsys.readouterr().out
+    assert now.trust in said and now.fingerprint[-47:] in said and f"[code of {now.trust}]" in said
+    for settings in (Settings(https=False, listen="local"), Settings(listen="local")):
+        assert status.trust_address(settings) == ""
+
+
+def test_a_code_only_where_it_fits_or_is_wanted(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    def code(address: str) -> str:
+        shown.append(address)
+        return ""
+
+    monkeypatch.setattr(status, "code", code)
+    settings = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
+    assert call(monkeypatch, settings) == 0 and shown == []
+    assert call(monkeypatch, settings, "--qr") == 0
+    assert shown == [f"http://192.168.0.7:{settings.port}/"]
+
+
+def test_a_bad_settings_file_is_told_beside_what_runs(
+    web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
+    trouble = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
+    monkeypatch.setattr(status, "settings_in_use", lambda: (settings, trouble))
+    with pytest.raises(FamilyError) as caught:
+        main(["status"])
+    assert int(caught.value.status) == 8 and "prot" in caught.value.message
+    assert "JupyterHub is running" in capsys.readouterr().out

@@ -23,6 +23,8 @@ SECRET = "0123456789abcdef0123456789abcdef"
 @pytest.fixture
 def folder(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def run(words: list[Any], **_more: Any) -> Finished:
+        if words[-1].endswith("hub.log"):
+            return Finished(0, Path(words[-1]).read_text(), "")
         if words[0] == "ss":
             raise ProgramError("ss could not be started")
         return Finished(0, f"anna did {words[0]} with {SECRET}\n", "")
@@ -31,13 +33,15 @@ def folder(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setattr(support, "run", run)
     monkeypatch.setattr(support, "SYSTEMD_RUNS", tmp_path)
     finding = Finding(PROBLEM, "The home of anna is missing", "find it")
-    monkeypatch.setattr(support, "examine", lambda _progress: [Result("homes", finding)])
+    monkeypatch.setattr(support, "examine", lambda _bar: [Result("homes", finding)])
     logs, here = tmp_path / "log", tmp_path / "here"
     logs.mkdir()
     here.mkdir()
     (logs / "hub.log").write_text(f"anna logged in with token={SECRET}\n")
-    (logs / "proxy.log").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "experts").mkdir()
+    (tmp_path / "experts/x.py").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").write_text("not to be followed")
+    monkeypatch.setattr(support, "EXPERT_DIRECTORY", tmp_path / "experts")
     (tmp_path / "config.yaml").write_text("port: 8000\nfamily_name: Example\n")
     monkeypatch.setattr(support, "SERVICE_LOGS", logs)
     monkeypatch.setattr(support, "SETTINGS_FILE", tmp_path / "config.yaml")

@@ -11,34 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, unknown, warning
+from jupyterhub4family.cli.checks.people import accounts_in_group, members
 from jupyterhub4family.common.accounts import (
     MEMBER_GROUP,
     administrator_groups,
     never_a_member,
 )
+from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _, ngettext
 from jupyterhub4family.common.paths import LIBRARY, MEMBER_ENVIRONMENT
 from jupyterhub4family.common.programs import converse
-
-
-def accounts_in_group() -> list[pwd.struct_passwd]:
-    """Every account in the member group, sorted by name, also those that can never be members."""
-    try:
-        group = grp.getgrnam(MEMBER_GROUP)
-    except KeyError:
-        return []
-    found = {
-        account.pw_name: account
-        for account in pwd.getpwall()
-        if account.pw_name in group.gr_mem or account.pw_gid == group.gr_gid
-    }
-    return [account for _name, account in sorted(found.items())]
-
-
-def members() -> list[pwd.struct_passwd]:
-    """All members, sorted by name."""
-    return [account for account in accounts_in_group() if never_a_member(account) is None]
 
 
 def check_who(_situation: Situation) -> Iterator[Finding]:
@@ -146,6 +129,10 @@ def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[F
             _("sudo chown -R {name}: {place}", name=name, place=place),
         )
         return
+    if _owner(Path(account.pw_dir)) not in (None, account.pw_uid):
+        # Of the home itself the check of the homes tells.
+        yield unknown(_("{name} cannot get at their own environment", name=name))
+        return
     become = ["/usr/sbin/runuser", "-u", name, "--"] if situation.by_root else []
     try:
         answer: dict[str, Any] = converse([*become, LIBRARY / "own-environment", "status"], {})
@@ -154,7 +141,11 @@ def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[F
         return
     if not answer.get("ok"):
         yield unknown(
-            _("The environment of {name} could not be looked at: {reason}", name=name, reason=str(answer.get("error")))
+            _(
+                "The environment of {name} could not be looked at: {reason}",
+                name=name,
+                reason=answered_error(answer).message,
+            )
         )
     elif answer.get("missing"):
         yield problem(

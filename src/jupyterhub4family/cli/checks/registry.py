@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from jupyterhub4family.cli.checks import accounts, machine, members, names, ports, rights, settings, supervision, trees
+from jupyterhub4family.cli.checks import (
+    accounts,
+    certificates,
+    machine,
+    members,
+    names,
+    ports,
+    rights,
+    settings,
+    supervision,
+    trees,
+)
 from jupyterhub4family.cli.checks.finding import Check
 
 #: Name of each check (in the JSON; never changed), and what looks.
@@ -25,6 +36,7 @@ CHECKS: dict[str, Check] = {
     "other-supervisor": supervision.check_other_supervisor,
     "ports": ports.check_ports,
     "portal": supervision.check_portal,
+    "certificate": certificates.check_certificate,
     "members": members.check_who,
     "homes": members.check_homes,
     "environments": members.check_environments,

@@ -6,20 +6,17 @@ import os
 from collections.abc import Iterator
 
 from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, warning
-from jupyterhub4family.common.errors import ConfigurationError
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import EXPERT_DIRECTORY, SETTINGS_FILE
-from jupyterhub4family.common.settings import load_settings
+from jupyterhub4family.common.settings_in_use import configuration_troubles
 
 
 def check_settings(_situation: Situation) -> Iterator[Finding]:
     """The file can be used, and only root can change it and what the hub runs as configuration."""
-    try:
-        load_settings()
-    except ConfigurationError as error:
-        yield problem(error.message, error.hint or _("edit {file}", file=SETTINGS_FILE))
-        return
-    loose = False
+    troubles = configuration_troubles()
+    for trouble in troubles:
+        yield problem(trouble.message, trouble.hint or _("sudo jupyterhub4family config edit"))
+    loose = bool(troubles)
     for path in (SETTINGS_FILE.parent, SETTINGS_FILE, EXPERT_DIRECTORY, *EXPERT_DIRECTORY.glob("*.py")):
         try:
             status = os.stat(path)

@@ -13,6 +13,7 @@ import pytest
 
 from jupyterhub4family.cli.checks import floors, machine, names, ports, settings
 from jupyterhub4family.cli.checks.finding import OK, PROBLEM, WARNING, Situation
+from jupyterhub4family.common.errors import ConfigurationError
 from jupyterhub4family.common.programs import Finished
 from jupyterhub4family.common.settings import Settings
 from tests.unit.helpers import People, free_port
@@ -98,12 +99,8 @@ def test_names(  # noqa: PLR0917
 
 
 def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from jupyterhub4family.common.errors import ConfigurationError
-
-    def load() -> Settings:
-        raise ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
-
-    monkeypatch.setattr(settings, "load_settings", load)
+    trouble = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
+    monkeypatch.setattr(settings, "configuration_troubles", lambda: [trouble])
     (found,) = settings.check_settings(Situation())
     assert found.state == PROBLEM and "'port'" in found.hint
 
@@ -112,7 +109,7 @@ def test_settings_that_others_may_change(monkeypatch: pytest.MonkeyPatch, tmp_pa
     file = tmp_path / "config.yaml"
     file.write_text("")
     monkeypatch.setattr(settings, "SETTINGS_FILE", file)
-    monkeypatch.setattr(settings, "load_settings", Settings)
+    monkeypatch.setattr(settings, "configuration_troubles", lambda: [])
     found = list(settings.check_settings(Situation()))
     # Whoever runs the tests is not root here.
     assert {one.state for one in found} == {PROBLEM} and str(file) in found[-1].sentence

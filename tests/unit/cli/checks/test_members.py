@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.cli.checks import members
+from jupyterhub4family.cli.checks import people as accounts
 from jupyterhub4family.cli.checks.finding import OK, PROBLEM, UNKNOWN, WARNING, Finding, Situation
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
 from jupyterhub4family.common.programs import ProgramError
@@ -48,7 +49,7 @@ def test_homes(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     home = tmp_path / "anna"
     home.mkdir()
     home.chmod(mode)
-    monkeypatch.setattr(members, "never_a_member", lambda _account: None)
+    monkeypatch.setattr(accounts, "never_a_member", lambda _account: None)
     people.add("anna", OWN, "jupyterhub", home=home)
     (found,) = members.check_homes(Situation())
     assert found.state == state and bool(found.hint) is (state != OK)

@@ -1,0 +1,107 @@
+"""The greeting at the machine: where the portal is, whatever the settings say; never an error, and quick."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jupyterhub4family.common.settings import Settings
+from tests.unit.helpers import DATA, PATIENCE, write_program
+
+SCRIPT = DATA / "etc/update-motd.d/60-jupyterhub4family"
+
+
+class Box:
+    """A machine of files: the script's absolute paths lead into the test's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        (self.home / "public").mkdir(parents=True)
+        (self.home / "releases/current").mkdir(parents=True)
+        self.command = write_program(folder / "jupyterhub4family", "")
+        self.programs = folder / "bin"
+        self.program("hostname", 'if [ "$1" = -I ]; then echo "fd00::1 192.168.0.7 10.0.0.1 "; else echo box.lan; fi')
+        self.program("getent", "echo jupyterhub:x:995:anna")
+
+    def program(self, name: str, text: str) -> None:
+        """A program that the script finds first."""
+        write_program(self.programs / name, text + "\n", "/bin/sh")
+
+    def settings(self, **different: object) -> None:
+        """What the service notes."""
+        note = json.dumps(dataclasses.asdict(dataclasses.replace(Settings(), **different)), indent=1)  # type: ignore[arg-type]
+        (self.home / "public/settings.last-good.json").write_text(note + "\n")
+
+    def greeting(self) -> str:
+        text = SCRIPT.read_text("utf-8").replace("/var/lib/jupyterhub4family", str(self.home))
+        text = text.replace("/usr/bin/jupyterhub4family", str(self.command))
+        text = text.replace("/etc/default/locale", str(self.folder / "locale"))
+        text = text.replace("/run/avahi-daemon/socket", str(self.folder / "avahi"))
+        environment = {"PATH": f"{self.programs}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["/bin/sh", "-c", text],
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE,
+            check=True,
+        )
+        assert done.stderr == ""
+        return done.stdout
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path)
+
+
+def test_where_the_portal_is(box: Box) -> None:
+    assert box.greeting().splitlines() == [
+        "JupyterHub for the family: https://192.168.0.7:8000/",
+        "More: jupyterhub4family status",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("different", "address"),
+    [
+        ({}, "https://192.168.0.7:8000/"),
+        ({"port": 18010}, "https://192.168.0.7:18010/"),
+        ({"listen": "local"}, "https://127.0.0.1:8000/"),
+        ({"https": False, "allow_plain_http": True}, "http://192.168.0.7:8000/"),
+    ],
+)
+def test_the_settings_that_count(box: Box, different: dict[str, object], address: str) -> None:
+    box.settings(**different)
+    assert box.greeting().splitlines()[0] == f"JupyterHub for the family: {address}"
+
+
+@pytest.mark.parametrize(
+    "note", ["", "{", '"port": "$(reboot)"\n', ' "port": ; rm -r /,\n "https": x y\n', "\x1b]0;\x07"]
+)
+def test_a_note_that_is_none(box: Box, note: str) -> None:
+    (box.home / "public/settings.last-good.json").write_text(note)
+    assert box.greeting().splitlines()[0] == "JupyterHub for the family: https://192.168.0.7:8000/"
+
+
+def test_what_comes_next_and_in_german(box: Box) -> None:
+    box.program("getent", "echo jupyterhub:x:995:")
+    (box.home / "releases/current").rmdir()
+    said = box.greeting()
+    assert "members add" in said and "being set up" in said
+    (box.folder / "locale").write_text('LANG="de_DE.UTF-8"\n')
+    assert box.greeting().startswith("JupyterHub für die Familie: https://192.168.0.7:8000/")
+
+
+def test_a_machine_without_network_or_package(box: Box) -> None:
+    box.program("hostname", "exit 1")
+    box.program("getent", "exit 2")
+    assert "https://127.0.0.1:8000/" in box.greeting()
+    box.command.unlink()
+    assert box.greeting() == ""
