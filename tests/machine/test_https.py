@@ -186,13 +186,13 @@ def _another_address(machine: Machine) -> None:
 
 
 def _another_name(machine: Machine) -> None:
-    machine.run("hostname kitchen")
-    machine.wait(reaches("kitchen.local"), timeout=30)
+    machine.run("hostname pantry")
+    machine.wait(reaches("pantry.local"), timeout=30)
     said = machine.run("jupyterhub4family cert show")
     assert "--new-authority" in said, "the bare new name needs another authority, and that is told"
-    assert machine.execute(reaches("kitchen")).returncode == 60
+    assert machine.execute(reaches("pantry")).returncode == 60
     machine.run("jupyterhub4family cert renew --new-authority")
-    machine.wait(reaches("kitchen"), timeout=30)
+    machine.wait(reaches("pantry"), timeout=30)
 
 
 def _damage(machine: Machine) -> None:
