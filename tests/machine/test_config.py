@@ -98,6 +98,8 @@ def test_a_bad_file_stops_nothing(new_machine: NewMachine, suite: str, init: str
     said = machine.execute("jupyterhub4family config show")
     assert said.returncode == 8 and f"{FILE}:3: listen must be one of lan, local" in said.stderr, said
     assert "port: 8010" in said.stdout
+    status = machine.execute("jupyterhub4family status")
+    assert f"{FILE}:3: listen must be" in status.stdout + status.stderr
     log = machine.run("jupyterhub4family logs hub -n 500")
     assert f"hub: {FILE}:3: listen must be" in log and "last good settings stay in use" in log
 

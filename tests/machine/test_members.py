@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.machine.lib import health, layers
-from tests.machine.lib.client import Browser
 from tests.machine.lib.family import PASSWORD, browser, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
@@ -67,13 +66,13 @@ def test_removal_ends_servers_and_sessions(machine: Machine) -> None:
         assert left.strip() == "", f"left of alice's servers: {left}"
         assert bob.kernel().execute("1+1") == "2", "a neighbour notices nothing"
 
-        with Browser(alice.base_url, cookies=cookies) as replay:
+        with browser(machine, cookies) as replay:
             assert "login" in replay.get("/hub/home").path, "the cookie is worthless"
             assert replay.status("/hub/api/user", follow=False) == 403
             assert "login" in replay.get("/user/alice/lab").path
         # Added again she starts afresh: the old cookie does not come back to life.
         machine.run("jupyterhub4family members add alice")
-        with Browser(alice.base_url, cookies=cookies) as replay:
+        with browser(machine, cookies) as replay:
             assert "login" in replay.get("/hub/home").path
         with logged_in(machine, "alice") as again:
             assert again.servers() == {}
@@ -91,7 +90,7 @@ def test_removal_while_the_hub_is_down(machine: Machine) -> None:
         assert machine.run("ps -u alice -o args --no-headers", check=False).strip() == ""
         machine.run("jupyterhub4family start")
         machine.wait_http("/hub/login")
-        with Browser(alice.base_url, cookies=cookies) as replay:
+        with browser(machine, cookies) as replay:
             assert "login" in replay.get("/hub/home").path
         database = "/var/lib/jupyterhub4family/state/jupyterhub.sqlite"
         machine.wait(

@@ -21,9 +21,10 @@ from tools import casts
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 #: What a parent reads is there in both languages, page by page.
-TRANSLATED = sorted([*DOCS.glob("README.md"), *DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md")])
-#: Commands that are being built at this moment.
-AWAITED = {"doctor", "support"}
+EXPLAINED = [DOCS / f"explanation/{name}.md" for name in ("certificates", "environments", "security")]
+TRANSLATED = sorted([DOCS / "README.md", *DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md"), *EXPLAINED])
+#: Commands that come with other branches; as soon as one is there, its calls are tried.
+AWAITED: set[str] = set()
 COMMANDS = DOCS / "reference/commands.md"
 CASTS = sorted(DOCS.glob("casts/*.cast"))
 FENCE = re.compile(r"^( *)```(\{?[\w-]*\}?)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -147,17 +148,15 @@ def commands_in_pages() -> Iterator[tuple[Path, str]]:
         lines = [line for block in blocks(page) for line in block.splitlines()]
         for line in [*inline, *lines]:
             words = re.sub(r"^sudo |\s*\\?\|.*", "", line)  # what is before a pipe
-            if (
-                re.match(r"(jupyterhub4family|jh4f) [a-z]", words)
-                and "…" not in words
-                and words.split()[1] not in AWAITED
-            ):
+            if re.match(r"(jupyterhub4family|jh4f) [a-z]", words) and "…" not in words:
                 yield page, words
 
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(commands_in_pages())), ids=str)
 def test_commands_in_pages_exist(page: Path, line: str) -> None:
     words = shlex.split(line)[1:]
+    if words[0] in AWAITED - set(words_of(build_parser())):
+        pytest.skip(f"{words[0]} is not there yet")
     try:
         build_parser().parse_args(words)
     except SystemExit as ended:

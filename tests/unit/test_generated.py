@@ -95,7 +95,7 @@ def completed(words: str, folder: Path) -> list[str]:
         ("jh4f logs -n ", ""),
         ("jh4f logs -n 5 h", "hub"),
         ("jh4f env repair b", "ben"),
-        ("jh4f restart --", "--all --help"),
+        ("jh4f restart --", "--all --quiet --help"),
         ("jh4f nonsense ", ""),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import subprocess
@@ -13,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.cli import members
-from jupyterhub4family.cli.main import main
+from jupyterhub4family.cli.main import build_parser, main
 from jupyterhub4family.common import documents, messages
 from jupyterhub4family.common.errors import UsageError, run_program
 from jupyterhub4family.common.messages import _, translated
-from jupyterhub4family.common.programs import Finished
+from jupyterhub4family.common.programs import Finished, ProgramError, run
 from tests.unit.helpers import SRC
 
 PROJECT = SRC.parent
@@ -71,6 +72,31 @@ def test_help_is_german(capsys: pytest.CaptureFixture[str]) -> None:
     assert "diese Hilfe zeigen" in said and "diese Konten aufnehmen" in said and "Optionen:" in said
     for english in ("usage", "options", "positional", "show this", "default", "start", " the "):
         assert english not in said
+
+
+def every_help(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """Where a text of help stands, and the text, for a whole command line."""
+    yield parser.prog, f"{parser.description or ''}{parser.epilog or ''}"
+    for action in parser._actions:
+        yield f"{parser.prog} {'/'.join(action.option_strings) or action.dest}", action.help or ""
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._choices_actions:
+                yield f"{parser.prog} {choice.dest}", choice.help or ""
+            for one in action.choices.values():
+                yield from every_help(one)
+
+
+def test_every_help_has_its_german(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(argparse, "_", getattr(argparse, "_"))  # noqa: B009 (not in typeshed)
+    monkeypatch.setattr(messages, "LOCALES", compiled)
+    told = []
+    for locale in ("C.UTF-8", "de_DE.UTF-8"):
+        monkeypatch.setenv("LC_ALL", locale)
+        messages.catalogue.cache_clear()
+        told.append(list(every_help(build_parser())))
+    messages.catalogue.cache_clear()
+    assert len(told[0]) > 50
+    assert [place for (place, text), (_place, other) in zip(*told) if text and text == other] == []
 
 
 @pytest.mark.usefixtures("german")
@@ -135,6 +161,19 @@ def test_whole_errors_can_be_told_again() -> None:
     error = UsageError(_("no name was given"), _("call it through sudo"))
     assert str(error) == "es wurde kein Name genannt\nTipp: mit sudo aufrufen"
     assert translated(str(error), "en") == "no name was given\nTry: call it through sudo"
+
+
+@pytest.mark.usefixtures("german")
+def test_the_system_s_reasons_are_german(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError) as refused:
+        run([tmp_path / "missing"])
+    assert str(refused.value) == "missing ließ sich nicht starten: Datei oder Ordner nicht gefunden"
+    assert translated(str(refused.value), "en") == "missing could not be started: No such file or directory"
+
+
+def test_the_system_s_reasons_are_spelled_as_the_system_does() -> None:
+    said = {os.strerror(number) for number in errno.errorcode}
+    assert said >= messages.SYSTEM_REASONS
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -12,12 +12,6 @@ from tests.unit.helpers import SRC
 
 PACKAGE = SRC / "jupyterhub4family"
 MODULES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")}
-#: Modules whose sentences are not marked yet.
-NOT_YET = {
-    "hub/doors.py",
-    "hub/spawner.py",
-    "service/run_proxy.py",
-}
 #: A hint may be nothing but a command of ours.
 COMMAND = re.compile(r"(sudo )?jupyterhub4family ")
 #: Two words in a row: somebody is told something.
@@ -72,11 +66,7 @@ def unmarked(tree: ast.AST, room: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_sentences_are_marked(module: str) -> None:
-    found = list(unmarked(MODULES[module], module.partition("/")[0]))
-    if module in NOT_YET:
-        assert found, "it is in order now: take it out of NOT_YET"
-    else:
-        assert found == []
+    assert list(unmarked(MODULES[module], module.partition("/")[0])) == []
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

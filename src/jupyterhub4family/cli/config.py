@@ -21,13 +21,13 @@ from typing import Any
 from jupyterhub4family.cli import settings_document, settings_editor, terminal
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, PermissionRefused
 from jupyterhub4family.common.files import write_atomically
-from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.messages import N_, _, language_variables
 from jupyterhub4family.common.paths import LIBRARY, SETTINGS_FILE, STATE
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.setting_key import HUB, HUB_AND_PROXY, BadValue
 from jupyterhub4family.common.settings import KEYS, Settings, known_key, load_settings, read_origins
 from jupyterhub4family.common.settings_in_use import explain, settings_in_use
-from jupyterhub4family.common.supervision import HUB_UNIT, SYSTEMD, chosen_supervisor
+from jupyterhub4family.common.supervision import SYSTEMD, UNITS, chosen_supervisor
 
 #: Seconds.
 RESTART_TIMEOUT = 300
@@ -75,17 +75,24 @@ def _show(arguments: argparse.Namespace) -> int:
         lines = {key: f"{key}: {settings_document.written(value)}" for key, value in values.items()}
         width = max(len(line) for line in lines.values() if len(line) <= 50)
         for key, line in lines.items():
-            print(f"{line:{width}}  # {origins[key]}" if arguments.origin else line)
+            origin = origins[key]
+            told = _(_ORIGINS[origin]) if origin in _ORIGINS else origin
+            print(f"{line:{width}}  # {told}" if arguments.origin else line)
     if trouble is not None:
         raise explain(trouble)
     return ExitStatus.OK
 
 
+#: What people read for an origin that is no place in the file.
+_ORIGINS = {"last good settings": N_("last good settings"), "default": N_("default")}
+
+
 def _origins(trouble: ConfigurationError | None) -> dict[str, str]:
+    """Where each value comes from, in the words that --json has in every language."""
     if trouble is not None:
-        return {key: _("last good settings") for key in KEYS}
+        return dict.fromkeys(KEYS, "last good settings")
     lines = {key: origin.line for key, origin in read_origins(SETTINGS_FILE).items()}
-    return {key: f"{SETTINGS_FILE}:{lines[key]}" if key in lines else _("default") for key in KEYS}
+    return {key: f"{SETTINGS_FILE}:{lines[key]}" if key in lines else "default" for key in KEYS}
 
 
 def _get(arguments: argparse.Namespace) -> int:
@@ -246,12 +253,14 @@ def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None
         terminal.say(arguments, _("It takes effect after: {command}", command=command))
     else:
         with terminal.waiting(arguments, _("JupyterHub is being restarted")):
-            run([LIBRARY / "control", *words], timeout=RESTART_TIMEOUT)
+            run([LIBRARY / "control", *words], timeout=RESTART_TIMEOUT, environment=language_variables())
         terminal.say(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
 
 
 def _is_running(settings: Settings) -> bool:
-    """Whether the hub is meant to run now: who has stopped it shall not find it started by a setting."""
+    """Whether it is meant to run now: who has stopped it shall not find it started by a setting."""
     if chosen_supervisor(settings) == SYSTEMD:
-        return run(["systemctl", "is-active", HUB_UNIT], check=False).output.strip() in ("active", "activating")
+        # Also while one of them is just being restarted, or has failed, perhaps for the very setting.
+        states = run(["systemctl", "is-active", *UNITS], check=False).output.split()
+        return any(state not in ("inactive", "unknown") for state in states)
     return not (STATE / "stopped").exists()

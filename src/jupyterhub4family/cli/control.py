@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from jupyterhub4family.cli import terminal
 from jupyterhub4family.common.errors import PermissionRefused
 from jupyterhub4family.common.messages import _, language_variables
 from jupyterhub4family.common.paths import LIBRARY
@@ -25,14 +26,19 @@ def add_to(commands: Any) -> None:
     stop.add_argument("--servers", action="store_true", help=_("stop the members' servers, too"))
     restart = commands.add_parser("restart", help=_("restart the hub; open notebooks go on working meanwhile"))
     restart.add_argument("--all", action="store_true", help=_("restart the proxy, too"))
+    terminal.add_yes(stop)
+    terminal.add_dry_run(stop)
+    for one in (start, stop, restart):
+        terminal.add_quiet(one)
     start.set_defaults(run=_start)
     stop.set_defaults(run=_stop)
     restart.set_defaults(run=_restart)
 
 
-def _start(_arguments: argparse.Namespace) -> int:
-    _control("start")
-    print(_("JupyterHub is starting; see: {command}", command="jupyterhub4family status"))
+def _start(arguments: argparse.Namespace) -> int:
+    with terminal.waiting(arguments, _("JupyterHub is being started")):
+        _control("start")
+    terminal.say(arguments, _("JupyterHub is starting; see: {command}", command="jupyterhub4family status"))
     if chosen_supervisor() == CRON and not _cron_runs():
         print(_("Note: neither systemd nor cron runs here, so nobody restarts JupyterHub after a reboot or a crash."))
         print(_("Install and start cron, or call this command at every boot."))
@@ -40,17 +46,26 @@ def _start(_arguments: argparse.Namespace) -> int:
 
 
 def _stop(arguments: argparse.Namespace) -> int:
-    _control("stop", *(["--servers"] if arguments.servers else []))
+    if arguments.dry_run:
+        print(_("Hub and proxy would be stopped"))
+        if arguments.servers:
+            print(_("The servers of all members would be stopped; what is not saved there would be lost"))
+        return 0
+    if arguments.servers and os.geteuid() == 0:
+        terminal.confirmed(arguments, _("Stop the servers of all members, too? What is not saved there is lost."))
+    with terminal.waiting(arguments, _("JupyterHub is being stopped")):
+        _control("stop", *(["--servers"] if arguments.servers else []))
     if arguments.servers:
-        print(_("JupyterHub is stopped, and so are the members' servers"))
+        terminal.say(arguments, _("JupyterHub is stopped, and so are the members' servers"))
     else:
-        print(_("JupyterHub is stopped"))
+        terminal.say(arguments, _("JupyterHub is stopped"))
     return 0
 
 
 def _restart(arguments: argparse.Namespace) -> int:
-    _control("restart", *(["--all"] if arguments.all else []))
-    print(_("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
+    with terminal.waiting(arguments, _("JupyterHub is being restarted")):
+        _control("restart", *(["--all"] if arguments.all else []))
+    terminal.say(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
     return 0
 
 

@@ -41,8 +41,9 @@ from jupyterhub4family.cli.terminal import (
     is_quiet,
     is_terminal,
 )
+from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
-from jupyterhub4family.common.messages import N_, _, from_json, ngettext
+from jupyterhub4family.common.messages import N_, _, ngettext
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse
 from jupyterhub4family.common.settings_in_use import settings_in_use
@@ -196,7 +197,7 @@ def _fix_one(step: str, bar: Bar) -> str:
         words, sentence = [str(LIBRARY / "repair"), step], _(DONE[step])
     answer = converse(words, {}, on_progress=bar.show)
     if not answer.get("ok"):
-        raise FamilyError(from_json(answer.get("error")), from_json(answer.get("hint")))
+        raise answered_error(answer)
     return sentence
 
 
@@ -208,8 +209,9 @@ def round_trip(bar: Bar) -> list[Result]:
     except FamilyError as error:
         return [Result("round-trip", problem(error.message, logs))]
     if not answer.get("ok"):
-        sentence = _("A trial login failed: {reason}", reason=from_json(answer.get("error")))
-        return [Result("round-trip", problem(sentence, from_json(answer.get("hint")) or logs))]
+        told = answered_error(answer)
+        sentence = _("A trial login failed: {reason}", reason=told.message)
+        return [Result("round-trip", problem(sentence, told.hint or logs))]
     sentence = _(
         "A trial member logged in, started a server and calculated, in {seconds} seconds",
         seconds=answer["seconds"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from typing import Any, Optional
 
+from jupyterhub4family.cli import terminal
 from jupyterhub4family.common.accounts import check_name, find_account
 from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import PermissionRefused, UsageError
@@ -39,25 +39,53 @@ def add_to(commands: Any) -> None:
         one = actions.add_parser(action, help=_(text))
         one.add_argument("name", nargs="?", metavar="NAME", help=_("a member (root only; default: oneself)"))
         one.add_argument("--json", action="store_true", help=_("as JSON"))
+        if action != "status":
+            terminal.add_quiet(one)
+        if action == "reset":
+            terminal.add_yes(one)
+            terminal.add_dry_run(one)
         one.set_defaults(run=env)
 
 
 def env(arguments: argparse.Namespace) -> int:
     """Do what the words ask for, as the member whose environment it is."""
-    words = [*_as_member(arguments.name), str(LIBRARY / "own-environment"), arguments.action]
-    answer = converse(words, {}, on_progress=None if arguments.json else _show)
-    if not answer.get("ok"):
-        raise answered_error(answer)
+    words = [*_as_member(arguments.name), str(LIBRARY / "own-environment")]
+    if arguments.action == "reset":
+        if arguments.dry_run:
+            return _print_what_reset_would_do(_answer([*words, "status"], arguments))
+        terminal.confirmed(
+            arguments, _("Make the environment anew without the own packages? The old one is kept beside it.")
+        )
+    answer = _answer([*words, arguments.action], arguments)
     if arguments.json:
         print(json.dumps(answer, indent=1))
     elif arguments.action == "status":
         _print_status(answer)
     else:
-        print(_(_SENTENCES[answer["done"]]))
+        terminal.say(arguments, _(_SENTENCES[answer["done"]]))
         if answer["lost"]:
             print(_("Could not be kept: {packages}", packages=", ".join(answer["lost"])))
         if answer["done"] != "nothing":
-            print(_("Servers that run now use the old one: stop and start them."))
+            terminal.say(arguments, _("Servers that run now use the old one: stop and start them."))
+    return 0
+
+
+def _answer(words: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the member's program answers; its progress is shown meanwhile. Raises FamilyError."""
+    with terminal.Bar(quiet=arguments.json or terminal.is_quiet(arguments)) as bar:
+        answer = converse(words, {}, on_progress=bar.show)
+    if not answer.get("ok"):
+        raise answered_error(answer)
+    return answer
+
+
+def _print_what_reset_would_do(status: dict[str, Any]) -> int:
+    if not status["exists"]:
+        print(_("There is no environment yet; it is made when the first server starts."))
+        return 0
+    print(_("{place} would be made anew; the old one would be kept beside it.", place=status["place"]))
+    if status["extras"]:
+        print(_("These packages would be gone: {packages}", packages=", ".join(sorted(status["extras"]))))
     return 0
 
 
@@ -77,15 +105,6 @@ def _as_member(name: Optional[str]) -> list[str]:
             _("only {name} and root may do this", name=name), f"sudo jupyterhub4family env … {name}"
         )
     return ["/usr/sbin/runuser", "-u", account.pw_name, "--"]
-
-
-def _show(percent: int, message: str) -> None:
-    """A line for each step; on a terminal, one line that changes."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{percent:3d} %  {message[:100]}" + ("\n" if percent == 100 else ""))
-    else:
-        sys.stderr.write(f"{percent} %: {message}\n")
-    sys.stderr.flush()
 
 
 def _print_status(answer: dict[str, Any]) -> None:

@@ -27,7 +27,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jupyterhub4family", description=_("JupyterHub for the family on this machine."), epilog=_(EPILOG)
     )
-    parser.add_argument("--version", action="version", version=f"jupyterhub4family {__version__}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"jupyterhub4family {__version__}",
+        help=_("show program's version number and exit"),
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (status, open, members, env, cert, config, doctor, support, logs, control):
         module.add_to(commands)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pwd
-import sys
 from typing import Any
 
+from jupyterhub4family.cli import terminal
 from jupyterhub4family.common.accounts import DELEGATE_GROUP
 from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
@@ -43,6 +44,10 @@ def add_to(commands: Any) -> None:
     remove = actions.add_parser("remove", help=_("stop their servers, end their sessions, let them in no more"))
     remove.add_argument("names", nargs="+", metavar="NAME")
     show = actions.add_parser("list", aliases=["show"], help=_("show all members"))
+    terminal.add_yes(remove)
+    terminal.add_dry_run(remove)
+    for one in (add, remove):
+        terminal.add_quiet(one)
     for one in (add, remove, show):
         one.add_argument("--json", action="store_true", help=_("as JSON"))
         one.set_defaults(run=members)
@@ -56,9 +61,15 @@ def members(arguments: argparse.Namespace) -> int:
         request["names"] = arguments.names
     if getattr(arguments, "allow_administrator", False):
         request["allow_administrator"] = True
-    if action == "remove" and sys.stderr.isatty():
-        print(_("Stopping their servers …"), file=sys.stderr)
-    answer = ask_door(request)
+    if action == "remove":
+        if arguments.dry_run:
+            return _print_what_remove_would_do(arguments.names)
+        names = ", ".join(arguments.names)
+        terminal.confirmed(
+            arguments, _("Remove {names}? Their servers are stopped; what is not saved there is lost.", names=names)
+        )
+    with _waiting(arguments, action):
+        answer = ask_door(request)
     for result in answer.get("results", []):
         result["note"] = from_json(result.get("note"))
     if arguments.json:
@@ -67,9 +78,26 @@ def members(arguments: argparse.Namespace) -> int:
         _print_table(answer["members"])
     else:
         for result in answer["results"]:
-            print(_(_SENTENCES[result["done"]], name=result["name"]))
+            terminal.say(arguments, _(_SENTENCES[result["done"]], name=result["name"]))
+            # Told to the quiet, too: it is a warning.
             if result["note"]:
                 print("  " + _("note: {note}", note=result["note"]))
+    return 0
+
+
+def _waiting(arguments: argparse.Namespace, action: str) -> contextlib.AbstractContextManager[None]:
+    if action == "list":
+        return contextlib.nullcontext()
+    return terminal.waiting(arguments, _("Stopping their servers") if action == "remove" else _("Letting them in"))
+
+
+def _print_what_remove_would_do(names: list[str]) -> int:
+    present = {member["name"] for member in ask_door({"action": "list"})["members"]}
+    for name in names:
+        if name in present:
+            print(_("{name} would be no member any more; their servers would be stopped, their files stay", name=name))
+        else:
+            print(_("{name} is not a member", name=name))
     return 0
 
 

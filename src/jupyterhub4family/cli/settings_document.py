@@ -150,11 +150,13 @@ def _ended(text: str) -> str:
 def _checked(old: str, new: str, source: str, name: str, value: Any) -> str:
     """`new`, if it is a good file that differs from `old` in the one key only."""
     try:
-        _entries(new, source)
+        origins = parse_text(new, source)
     except ConfigurationError:
-        # The old file could be read, so it is not the fault of what was asked for.
-        raise _too_artful(source) from None
-    origins = parse_text(new, source)
+        if _is_readable(old, source) or not _is_yaml(new, source):
+            # It was the cutting that did this, not what was asked for: an indented comment now belongs to the text
+            # above it, for instance.
+            raise _too_artful(source) from None
+        raise
     settings_of(origins, source)
     found = {one: origin.value for one, origin in origins.items()}
     wanted = {one: value for one, value in _readable(old, source).items() if one != name}
@@ -163,6 +165,22 @@ def _checked(old: str, new: str, source: str, name: str, value: Any) -> str:
     if {one: found.get(one) for one in wanted} != wanted or (value is None and name in found):
         raise _too_artful(source)
     return new
+
+
+def _is_readable(text: str, source: str) -> bool:
+    try:
+        parse_text(text, source)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _is_yaml(text: str, source: str) -> bool:
+    try:
+        _entries(text, source)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _readable(text: str, source: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from jupyterhub4family.cli.checks.people import members
 from jupyterhub4family.common.addresses import in_url, lan_addresses, portal_urls
 from jupyterhub4family.common.authority import fingerprint, read_authority
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
-from jupyterhub4family.common.messages import N_, _
+from jupyterhub4family.common.messages import N_, _, process_language
 from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.settings import Settings
@@ -157,8 +157,10 @@ def _get(url: str) -> tuple[Optional[int], str]:
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
     secure = urllib.request.HTTPSHandler(context=anybody)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), secure)
+    # The progress of the setup is told in the language of whoever asks.
+    request = urllib.request.Request(url, headers={"Accept-Language": process_language()})  # noqa: S310 (127.0.0.1)
     try:
-        with opener.open(url, timeout=TIMEOUT) as answer:
+        with opener.open(request, timeout=TIMEOUT) as answer:
             return answer.status, answer.read(65536).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         return error.code, ""

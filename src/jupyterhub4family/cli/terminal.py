@@ -37,7 +37,7 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
     """Give a command that changes something the option --dry-run."""
-    parser.add_argument("-n", "--dry-run", action="store_true", help=_("only say what would be done"))
+    parser.add_argument("--dry-run", action="store_true", help=_("only say what would be done"))
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:

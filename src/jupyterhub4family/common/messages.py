@@ -44,13 +44,42 @@ class Message(str):
 
 
 def _(id: str, /, **values: Any) -> Message:
-    """The sentence `id` in the process's language, its {placeholders} filled with `values`."""
+    """The sentence `id` in the process's language, its {placeholders} filled with `values`.
+
+    A value that is one of the system's own reasons (`OSError.strerror`) is told in that language as well.
+    """
+    for key, value in values.items():
+        if isinstance(value, str) and value in SYSTEM_REASONS:
+            values[key] = Message(catalogue(process_language()).gettext(value), str(value), {})
     return Message(_filled(catalogue(process_language()).gettext(id), id, values), id, values)
 
 
 def N_(id: str) -> str:
     """Mark a sentence for the catalogue without translating it yet: `_(CONSTANT)` does that where it is used."""
     return id
+
+
+#: What the C library says of the errors that people meet; it has no German where locales were not generated.
+SYSTEM_REASONS = frozenset(
+    (
+        N_("Address already in use"),
+        N_("Cannot allocate memory"),
+        N_("Connection refused"),
+        N_("Directory not empty"),
+        N_("Disk quota exceeded"),
+        N_("File exists"),
+        N_("Input/output error"),
+        N_("Is a directory"),
+        N_("No space left on device"),
+        N_("No such file or directory"),
+        N_("Not a directory"),
+        N_("Operation not permitted"),
+        N_("Permission denied"),
+        N_("Read-only file system"),
+        N_("Too many levels of symbolic links"),
+        N_("Too many open files"),
+    )
+)
 
 
 def ngettext(one: str, many: str, count: int, /, **values: Any) -> str:

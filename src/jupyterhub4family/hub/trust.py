@@ -15,7 +15,7 @@ from tornado import web
 from tornado.websocket import WebSocketHandler
 
 from jupyterhub4family.common.addresses import portal_urls
-from jupyterhub4family.common.authority import fingerprint, read_authority, to_pem
+from jupyterhub4family.common.authority import fingerprint, read_authority, read_report, to_pem
 from jupyterhub4family.common.programs import plain_environment
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub.devices import DEVICES, apple_profile, device
@@ -62,14 +62,17 @@ class TrustHandler(_FamilyHandler):
 
     async def get(self) -> None:
         """Show what to do on this device, that section open."""
-        der = read_authority()
+        # With a certificate that the family brought along there is nothing to install.
+        der = None if read_report().get("source") == "own" else read_authority()
         self.finish(
             await self.render_template(
                 "trust.html",
+                on_trust_page=True,
                 fingerprint=fingerprint(der) if der else "",
                 device=device(self.request.headers.get("User-Agent", "")),
                 devices=DEVICES,
-                trust_url=trust_url(self.family),
+                # A portal for this computer alone has no next device.
+                trust_url=trust_url(self.family) if self.family.listen == "lan" else "",
                 portal_host=self.request.host,
             )
         )

@@ -19,10 +19,10 @@ from types import FrameType
 from typing import Any, Optional
 
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
-from jupyterhub4family.common.documents import error_answer, write_line
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError
+from jupyterhub4family.common.documents import answered_error, error_answer, write_line
+from jupyterhub4family.common.errors import FamilyError, RefusedError
 from jupyterhub4family.common.files import take_lock
-from jupyterhub4family.common.messages import _, from_json
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse, run
 from jupyterhub4family.root import members
@@ -62,9 +62,7 @@ def probe() -> dict[str, Any]:
         words = ["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", str(LIBRARY / "probe-portal")]
         answer = converse(words, {"name": NAME, "password": password}, on_progress=_tell)
         if not answer.get("ok"):
-            raise FamilyError(
-                from_json(answer.get("error")), from_json(answer.get("hint")), ExitStatus(answer.get("status", 1))
-            )
+            raise answered_error(answer)
     return {"seconds": round(time.monotonic() - begun)}
 
 

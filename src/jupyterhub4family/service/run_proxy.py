@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Optional
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, run_program
 from jupyterhub4family.common.files import take_lock, write_atomically
-from jupyterhub4family.common.messages import LANGUAGES, translated
+from jupyterhub4family.common.messages import LANGUAGES, _, translated
 from jupyterhub4family.common.paths import CURRENT_RELEASE, LIBRARY, OWN_TLS, SHARE, STATE, TLS
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.settings import Settings
@@ -98,8 +98,8 @@ def _serve_setup_page(settings: Settings) -> None:
         page = SetupPage(settings)
     except OSError as error:
         raise FamilyError(
-            f"port {settings.port} cannot be had: {error.strerror}",
-            f"see which program has it: sudo ss -ltnp 'sport = :{settings.port}'",
+            _("port {port} cannot be had: {reason}", port=settings.port, reason=error.strerror),
+            _("see which program has it: {command}", command=f"sudo ss -ltnp 'sport = :{settings.port}'"),
             ExitStatus.PORT_TAKEN,
         ) from error
     with page:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from tests.machine.lib import layers
 from tests.machine.lib.client import Browser
 from tests.machine.lib.machine import Machine
@@ -40,9 +42,9 @@ def add_member(machine: Machine, *names: str) -> None:
     machine.run(f"jupyterhub4family members add {' '.join(names)}")
 
 
-def browser(machine: Machine) -> Browser:
-    """A browser in which nobody is logged in."""
-    return Browser(f"https://{machine.ip}:8000", verify=authority(machine) or True)
+def browser(machine: Machine, cookies: httpx.Cookies | None = None) -> Browser:
+    """A browser that trusts the machine's authority; nobody is logged in, except with another one's `cookies`."""
+    return Browser(f"https://{machine.ip}:8000", verify=authority(machine) or True, cookies=cookies)
 
 
 def authority(machine: Machine) -> Path | None:

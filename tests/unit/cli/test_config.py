@@ -27,7 +27,7 @@ class Box:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file = folder / "etc" / "config.yaml"
         self.note = folder / "last-good.json"
-        self.runs = True
+        self.states = "active\nactive\n"
         self.restarts: list[str] = []
         for module in (config, settings_in_use):
             monkeypatch.setattr(module, "SETTINGS_FILE", self.file)
@@ -50,7 +50,7 @@ class Box:
 
     def _run(self, words: list[Any], **_more: Any) -> Finished:
         if words[0] == "systemctl":
-            return Finished(0, "active\n" if self.runs else "inactive\n", "")
+            return Finished(0, self.states, "")
         self.restarts.append(" ".join(map(str, words[1:])))
         return Finished(0, "", "")
 
@@ -188,9 +188,16 @@ def test_the_command_for_a_later_restart_is_told(box: Box, capsys: pytest.Captur
 
 
 def test_who_has_stopped_it_does_not_find_it_started(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
-    box.runs = False
+    box.states = "inactive\ninactive\n"
     assert main(["config", "set", "port", "9000"]) == 0
     assert box.restarts == [] and "does not run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("states", ["active\ndeactivating\n", "active\ninactive\n", "failed\nactivating\n"])
+def test_what_is_just_being_restarted_is_restarted_once_more(box: Box, states: str) -> None:
+    box.states = states
+    assert main(["config", "set", "port", "9000"]) == 0
+    assert box.restarts == ["restart --all"]
 
 
 def test_the_same_value_again_changes_nothing(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

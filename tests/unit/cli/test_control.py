@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.cli import control
+from jupyterhub4family.cli import control, terminal
 from jupyterhub4family.cli.main import main
-from jupyterhub4family.common.errors import PermissionRefused
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.programs import Finished
 
 
@@ -60,3 +60,23 @@ def test_where_nobody_supervises_that_is_said(
         control.CRON_PID.write_text(str(os.getpid()) if pid == "own" else pid, "ascii")
     main(["start"])
     assert ("nobody restarts JupyterHub" in capsys.readouterr().out) is warned
+
+
+def test_a_dry_run_stops_nothing(calls: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stop", "--servers", "--dry-run"]) == 0
+    assert calls == [] and "servers of all members would be stopped" in capsys.readouterr().out
+
+
+def test_servers_are_stopped_only_after_a_yes(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "confirm", lambda _arguments, _question: False)
+    with pytest.raises(FamilyError, match="nothing was done"):
+        main(["stop", "--servers"])
+    assert calls == []
+    assert main(["stop"]) == 0
+    assert calls == ["/usr/lib/jupyterhub4family/control stop"], "servers go on, so nothing is asked"
+
+
+@pytest.mark.parametrize("words", ["start", "stop", "restart"])
+def test_quiet(calls: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([words, "--quiet"]) == 0
+    assert capsys.readouterr().out == "" and len(calls) == 1

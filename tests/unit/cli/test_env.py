@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.cli import env
+from jupyterhub4family.cli import env, terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
 from tests.unit.helpers import People
@@ -123,3 +123,37 @@ def test_json(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     main(["env", "status", "--json"])
     printed = capsys.readouterr()
     assert json.loads(printed.out) == STATUS and printed.err == ""
+
+
+def test_a_dry_run_of_reset_says_what_would_go(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    program.answer = {**STATUS, "extras": {"numpy": "2.0", "arrow": "1.0"}}
+    assert main(["env", "reset", "--dry-run"]) == 0
+    assert program.calls == [[PROGRAM, "status"]], "nothing is reset"
+    said = capsys.readouterr().out
+    assert "would be made anew" in said and "arrow, numpy" in said
+    program.answer = {**STATUS, "exists": False}
+    assert main(["env", "reset", "--dry-run"]) == 0
+    assert "no environment yet" in capsys.readouterr().out
+
+
+def test_who_says_no_keeps_it(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def no(_arguments: Any, question: str) -> bool:
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr(terminal, "confirm", no)
+    with pytest.raises(FamilyError, match="nothing was done"):
+        main(["env", "reset"])
+    assert len(asked) == 1 and program.calls == []
+    # What can be taken back is not asked for.
+    assert main(["env", "upgrade"]) == 0
+    assert len(asked) == 1
+
+
+def test_quiet_says_only_what_was_lost(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    program.answer = {"ok": True, "done": "upgraded", "lost": ["numpy"]}
+    assert main(["env", "upgrade", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "Could not be kept: numpy\n" and said.err == ""

@@ -34,7 +34,9 @@ ACCEPTED = """
     env status | env upgrade | env repair anna | env reset --json
     config show | config show --origin --json | config get port | config get port --json | config edit --no-restart
     config set port 9000 | config set family_name The Millers -q | config set port 9000 --dry-run --no-restart
-    config unset port -n --quiet
+    config unset port --dry-run --quiet
+    members remove anna --yes | members remove anna --dry-run -q | members add anna --quiet | env reset -y anna
+    env reset --dry-run | env upgrade -q | stop --servers --yes | stop --servers --dry-run | start -q | restart --quiet
 """.replace("\n", "|").split("|")
 
 REFUSED = """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.cli import members
+from jupyterhub4family.cli import members, terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.programs import Finished
@@ -111,3 +111,24 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_empty_table_says_how_to_fill_it(capsys: pytest.CaptureFixture[str]) -> None:
     members._print_table([])
     assert "jupyterhub4family members add NAME" in capsys.readouterr().out
+
+
+def test_a_dry_run_of_remove_removes_nobody(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    door.answers(members=[ANNA])
+    assert main(["members", "remove", "anna", "ben", "--dry-run"]) == 0
+    assert [request for _words, request in door.asked] == [{"action": "list"}]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("anna would be no member any more") and said[1] == "ben is not a member"
+
+
+def test_who_says_no_removes_nobody(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "confirm", lambda _arguments, question: "Remove anna, ben?" not in question)
+    with pytest.raises(FamilyError, match="nothing was done"):
+        main(["members", "remove", "anna", "ben"])
+    assert door.asked == []
+
+
+def test_quiet_still_warns(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    door.answers(results=[{"name": "dad", "done": "added", "note": "dad can become root"}])
+    assert main(["members", "add", "dad", "--quiet"]) == 0
+    assert capsys.readouterr().out == "  note: dad can become root\n"

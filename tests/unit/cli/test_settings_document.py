@@ -117,6 +117,7 @@ def test_values_that_do_not_go_together_are_refused() -> None:
         "login_help: &a Us\nfamily_name: *a\n",
         "port: 9000\n...\n",
         "? family_name\n: Us\n",
+        "family_name: |-\n  Us\nlisten: lan\n  # a comment\nport: 9000\n",
     ],
 )
 def test_artful_files_are_changed_rightly_or_refused(text: str) -> None:
@@ -127,3 +128,9 @@ def test_artful_files_are_changed_rightly_or_refused(text: str) -> None:
             assert "only a person can change" in error.message and "config edit" in error.hint
         else:
             assert values(after) == {**values(text), name: value}
+
+
+def test_a_comment_that_would_become_text_is_not_moved() -> None:
+    text = "family_name: |-\n  Us\nlisten: lan\n  # a comment\n"
+    with pytest.raises(ConfigurationError, match="only a person can change"):
+        without(text, "listen", FILE)

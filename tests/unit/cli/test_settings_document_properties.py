@@ -79,7 +79,12 @@ def test_what_was_set_is_read_back_and_nothing_else_changes(text: str, change: t
 @thorough
 @given(text=files().filter(is_good), name=st.sampled_from(sorted(VALUES)))
 def test_what_was_unset_is_gone_and_nothing_else(text: str, name: str) -> None:
-    after = without(text, name, FILE)
+    try:
+        after = without(text, name, FILE)
+    except ConfigurationError as error:
+        # An indented comment would come to stand under a text of several lines, and belong to it.
+        assert "only a person can change" in error.message and "  # one more" in text
+        return
     assert values(after) == {key: value for key, value in values(text).items() if key != name}
     for comment in ("# a comment", "# one more", "# the end"):
         assert after.count(comment) == text.count(comment)

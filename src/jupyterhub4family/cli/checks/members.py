@@ -17,8 +17,9 @@ from jupyterhub4family.common.accounts import (
     administrator_groups,
     never_a_member,
 )
+from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import _, from_json, ngettext
+from jupyterhub4family.common.messages import _, ngettext
 from jupyterhub4family.common.paths import LIBRARY, MEMBER_ENVIRONMENT
 from jupyterhub4family.common.programs import converse
 
@@ -143,7 +144,7 @@ def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[F
             _(
                 "The environment of {name} could not be looked at: {reason}",
                 name=name,
-                reason=from_json(answer.get("error")),
+                reason=answered_error(answer).message,
             )
         )
     elif answer.get("missing"):

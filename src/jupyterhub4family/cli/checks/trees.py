@@ -10,8 +10,9 @@ from typing import Any
 
 from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, unknown, warning
 from jupyterhub4family.cli.checks.floors import below_floor
+from jupyterhub4family.common.documents import answered_error
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import _, from_json
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse
 
@@ -31,7 +32,7 @@ def _tree(situation: Situation, which: str, name: str) -> Iterator[Finding]:
         words = [*situation.as_service(), str(LIBRARY / "verify-tree"), which]
         answer = converse(words, {}, on_progress=situation.tell)
         if not answer.get("ok"):
-            raise FamilyError(from_json(answer.get("error")))
+            raise answered_error(answer)
     except FamilyError as error:
         yield unknown(_("{name}: could not be looked at: {reason}", name=name, reason=error.message))
         return
