@@ -29,11 +29,16 @@ install:
 	    msgfmt -o $(DESTDIR)/usr/share/locale/$$language/$(CATALOGUE).mo $$language/$(CATALOGUE).po; \
 	done
 	ln -sf jupyterhub4family $(DESTDIR)/usr/bin/jh4f
+	# A link: without the package it leads nowhere, and the console is silent about us.
+	mkdir -p $(DESTDIR)/etc/issue.d
+	ln -sf /usr/share/jupyterhub4family/console.issue $(DESTDIR)/etc/issue.d/60-jupyterhub4family.issue
 
 # Only for an installation without the .deb: takes the files away again.
 uninstall:
 	set -e; cd data; for file in $(FILES); do rm -f "$(DESTDIR)/$$file"; done
 	rm -f $(foreach language,$(LANGUAGES),$(DESTDIR)/usr/share/locale/$(language)/$(CATALOGUE).mo)
 	rm -rf $(LIBRARY) $(SHARE) $(DESTDIR)/usr/bin/jh4f
+	rm -f $(DESTDIR)/etc/issue.d/60-jupyterhub4family.issue
+	rmdir $(DESTDIR)/etc/issue.d 2>/dev/null || true
 
 .PHONY: all clean install uninstall

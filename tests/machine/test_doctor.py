@@ -152,7 +152,7 @@ def test_ports_disk_and_round_trip(new_machine: NewMachine) -> None:
     # Interrupted in the middle: the next one clears up.
     machine.run("setsid jupyterhub4family doctor --deep >/dev/null 2>&1 </dev/null & sleep 0")
     machine.wait("getent passwd jh4f-probe", timeout=30)
-    machine.run("pkill -9 -f /usr/lib/jupyterhub4family/probe; sleep 1; getent passwd jh4f-probe")
+    machine.run("pkill -9 -f '[/]usr/lib/jupyterhub4family/probe'; sleep 1; getent passwd jh4f-probe")
     told = examine(machine, "disk", "--deep")
     assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in told["findings"]), told
     assert before.difference(snapshot(machine)) == ""

@@ -38,6 +38,10 @@ const proxy = new ConfigurableProxy({
   includePrefix: true,
 });
 
+// A browser that goes away while its kernel still talks: without a listener of ours http-proxy throws this, and one
+// closed laptop would cut everybody's connections.
+proxy.proxy.on("error", (error) => log.warn("A connection broke: %s", (error && error.code) || error));
+
 proxy.apiServer.listen(configuration.apiPort, "127.0.0.1");
 const entrance = certificates ? makeEntrance(proxy.proxyServer) : proxy.proxyServer;
 entrance.listen(configuration.port, configuration.ip, () => {
