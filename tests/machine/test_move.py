@@ -26,7 +26,9 @@ def test_a_member_moves_to_a_newer_machine(new_machine: NewMachine) -> None:
     add_member(old, "anna")
     with logged_in(old, "anna") as anna:
         anna.start_server()
-        anna.terminal().run("mkdir -p ~/school && echo kept > ~/school/homework.txt && pip install iniconfig", timeout=120)
+        terminal = anna.terminal()
+        terminal.run("mkdir -p ~/school && echo kept > ~/school/homework.txt")
+        terminal.run("pip install iniconfig", timeout=120)
     said = old.run("jupyterhub4family env status anna")
     assert "iniconfig" in said, "step 1 shows the packages of her own"
     old.run("jupyterhub4family stop --servers; mkdir -p /media/usb")
