@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import NewChromium
 from tests.browser.lib import DESK, LATER, SOON, Watcher, log_in, picture, portal
 from tests.machine.lib.family import PASSWORD, add_member, ready
+from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
 
@@ -44,7 +45,11 @@ def test_the_first_day(new_machine: NewMachine, new_chromium: NewChromium) -> No
     expect(named).to_have_attribute("data-state", "running")
     expect(named.get_by_role("heading")).to_have_text("Schule für Musik")
     expect(named).to_contain_text(re.compile(r"\d+ MB"))
+    expect(named.locator(".environment-state")).to_have_text("Environment up to date")
     picture(page, "home")
+    _make_newer_template(machine)
+    page.reload()
+    expect(named.locator(".environment-state")).to_contain_text("A newer environment is ready")
 
     page.click("#stop")
     expect(page.locator('[data-server-name=""]')).to_have_attribute("data-state", "stopped", timeout=LATER)
@@ -57,6 +62,11 @@ def test_the_first_day(new_machine: NewMachine, new_chromium: NewChromium) -> No
     page.click("#logout")
     expect(page.locator("#login_submit")).to_be_visible(timeout=SOON)
     watcher.check()
+
+
+def _make_newer_template(machine: Machine) -> None:
+    templates = "/var/lib/jupyterhub4family/templates"
+    machine.run(f"cd {templates} && cp -al $(readlink current) py3.13-newer && ln -sfn py3.13-newer current")
 
 
 def _run_a_cell(page: Page) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plistlib
+import re
 import subprocess
 
 import pytest
@@ -39,6 +40,7 @@ def test_a_device_that_does_not_trust_the_portal_yet(family: Machine, new_chromi
     # Plain HTTP leads to HTTPS, which this device refuses; but it gets to the trust page.
     with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
         page.goto(f"http://{family.ip}:8000/")
+    page.wait_for_url(re.compile("^chrome-error:"))  # the browser's own page about it comes a moment later
     page.goto(f"http://{family.ip}:8000/trust")
     assert page.url == f"http://{family.ip}:8000/hub/trust"
     expect(page.locator("html")).to_have_attribute("lang", "de")

@@ -17,7 +17,7 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 from jupyterhub.utils import url_escape_path
 
-from jupyterhub4family.common.paths import SHARE
+from jupyterhub4family.common.paths import CURRENT_TEMPLATE, SHARE
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub import memory, trust
 from jupyterhub4family.hub.authenticator import REMOVED_COOKIE
@@ -43,6 +43,8 @@ class ServerCard:
     since: str
     #: What it holds at most; None if that cannot be seen.
     megabytes: Optional[int]
+    #: Whether its environment was made from the template in use; None if it does not run or that is not known.
+    up_to_date: Optional[bool]
 
 
 def configure_pages(config: Any, settings: Settings) -> None:
@@ -134,6 +136,7 @@ def server_cards(user: Any) -> list[ServerCard]:
 def _card(user: Any, spawner: Any) -> ServerCard:
     # A server that has not run since the hub started is a row of the database only.
     pid, row = getattr(spawner, "pid", 0), getattr(spawner, "orm_spawner", None)
+    made_from = getattr(spawner, "made_from", "")
     states = {"spawn": "starting", "check": "starting", "stop": "stopping"}
     state = states.get(spawner.pending or "", "running" if spawner.ready else "stopped")
     held = memory.resident(pid) if state == "running" and pid else None
@@ -149,4 +152,5 @@ def _card(user: Any, spawner: Any) -> ServerCard:
         pending_url=f"{hub}spawn-pending/{where}",
         since=started.replace(tzinfo=timezone.utc).isoformat(timespec="seconds") if started else "",
         megabytes=None if held is None else round(held / 1024**2),
+        up_to_date=made_from == CURRENT_TEMPLATE.resolve().name if state == "running" and made_from else None,
     )

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from jupyterhub.utils import maybe_future, random_port
 from sudospawner import SudoSpawner
 from tornado import web
-from traitlets import Integer
+from traitlets import Integer, Unicode
 
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import FamilyError
@@ -78,6 +78,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     _ports_of_starts: ClassVar[set[int]] = set()
 
     start_time = Integer(0, help="When the server's process started, in clock ticks since the machine started.")
+    made_from = Unicode("", help="From which template the environment that the server runs in was made.")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -90,18 +91,21 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         """Take up a server that an earlier hub process has started."""
         super().load_state(state)
         self.start_time = int(state.get("start_time", 0))
+        self.made_from = str(state.get("made_from", ""))
 
     def get_state(self) -> dict[str, Any]:
         """What the database keeps of a running server."""
         state: dict[str, Any] = super().get_state()
         if self.start_time:
             state["start_time"] = self.start_time
+            state["made_from"] = self.made_from
         return state
 
     def clear_state(self) -> None:
         """Forget the server that has ended."""
         super().clear_state()
         self.start_time = 0
+        self.made_from = ""
 
     # -- progress ---------------------------------------------------------------------------------
 
@@ -152,6 +156,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             )
         except FamilyError as error:
             raise StartFailed(error.message, error.hint) from error
+        # Only ever compared; whatever a member's note says is at worst not the template in use.
+        self.made_from = str(answer.get("template", ""))[:100]
         return str(answer.get("done"))
 
     async def start(self) -> tuple[str, int]:

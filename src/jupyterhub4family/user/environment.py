@@ -80,6 +80,11 @@ def how_made(environment: Path) -> str:
     return str(_read_note(environment).get("how", ""))
 
 
+def made_from(member: pwd.struct_passwd) -> str:
+    """The id of the template that the member's environment was made from; empty if that is not known."""
+    return str(_read_note(home_environment(member)).get("template", ""))
+
+
 def prepare(member: pwd.struct_passwd, progress: Progress, thorough: bool = False) -> str:
     """Make sure that the member has an environment in which a server starts; say what was done.
 

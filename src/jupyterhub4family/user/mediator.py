@@ -60,7 +60,8 @@ def _prepare(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[st
     def tell(percent: int, message: str) -> None:
         write_line({"percent": percent, "message": message})
 
-    return {"done": environment.prepare(member, tell, untrusted.get("thorough", False))}
+    done = environment.prepare(member, tell, untrusted.get("thorough", False))
+    return {"done": done, "template": environment.made_from(member)}
 
 
 def _spawn(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.user import environment
-from tests.unit.user.template import Home, add_package, remove, site_of, tree
+from tests.unit.user.template import TEMPLATE_ID, Home, add_package, remove, site_of, tree
 
 
 def test_made_and_the_second_time_nothing(home: Home) -> None:
@@ -125,9 +125,13 @@ def test_a_thorough_look_finds_what_cannot_be_imported(home: Home, thorough: boo
 
 
 def test_an_unchanged_one_follows_the_template(home: Home) -> None:
+    assert environment.made_from(home.member) == ""
     home.prepare()
-    home.new_template()
+    assert environment.made_from(home.member) == TEMPLATE_ID
+    home.new_template("py3.11-bbbbbbbbbbbb")
+    assert environment.made_from(home.member) == TEMPLATE_ID
     assert home.prepare() == "followed"
+    assert environment.made_from(home.member) == "py3.11-bbbbbbbbbbbb"
     assert home.works() and home.beside() == set()
     assert (site_of(home.env) / "jupyterlab-4.7.0.dist-info").is_dir()
     assert home.prepare() == "nothing"

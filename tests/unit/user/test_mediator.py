@@ -79,7 +79,7 @@ def test_prepare_streams_its_progress(door: Door) -> None:
     assert door.send(b'{"action": "prepare"}') == [
         {"percent": 5, "message": "Making"},
         {"percent": 100, "message": "Ready"},
-        {"ok": True, "done": "made"},
+        {"ok": True, "done": "made", "template": ""},
     ]
     door.send(b'{"action": "prepare", "thorough": true}')
     assert door.done == [("prepare", "anna", False), ("prepare", "anna", True)]
