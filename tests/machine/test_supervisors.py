@@ -82,7 +82,7 @@ def test_screen_shows_the_live_log(new_machine: NewMachine) -> None:
     assert "login-of-this-test" in shown
     assert "login-of-this-test" in machine.run("jupyterhub4family logs hub")
     assert "JupyterHub is now running" in machine.run("jupyterhub4family logs hub -n 2000")
-    assert "Proxying" in machine.run("jupyterhub4family logs proxy -n 2000")
+    assert "Listening at https:" in machine.run("jupyterhub4family logs proxy -n 2000")
 
 
 @pytest.mark.parametrize("init", ["systemd", "sysvinit"])
