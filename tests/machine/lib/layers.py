@@ -34,6 +34,7 @@ _BUILDERS = ("service/builds.py", "service/releases.py")
 
 # Change it when something here changes what a layer holds.
 _RECIPE = "1"
+_FOR_UNIT_TESTS = "gettext python3-babel python3-pytest python3-websockets python3-yaml"
 _APT = "apt-get -qq -y -o Dpkg::Use-Pty=0"
 
 # A layer that could not be made fails at once for the other tests that want it, for so long.
@@ -80,9 +81,9 @@ def unit_layer(suite: str, init: str = "systemd", deb: Path | None = None) -> Pa
     below = deps_layer(suite, init, deb)
 
     def install(machine: Machine) -> None:
-        machine.run(f"{_APT} install --no-install-recommends python3-pytest python3-yaml python3-babel gettext")
+        machine.run(f"{_APT} install --no-install-recommends {_FOR_UNIT_TESTS}")
 
-    key = digest(_RECIPE, below.parent.name, "babel")
+    key = digest(_RECIPE, below.parent.name, _FOR_UNIT_TESTS)
     return _layer("unit", suite, init, key, below=(below,), work=install)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import struct
 import threading
 from collections.abc import Iterator
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
-from websockets.sync.server import ServerConnection, serve
+import websockets
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.service.websocket import WebSocket
@@ -18,19 +19,33 @@ from jupyterhub4family.service.websocket import WebSocket
 TLS = ssl.create_default_context()
 
 
+async def _echo(connection: Any, *_path: str) -> None:
+    async for message in connection:
+        await connection.ping()
+        await connection.send([message[:3], message[3:]] if isinstance(message, str) else message)
+
+
 @pytest.fixture
 def echo() -> Iterator[str]:
-    def answer(connection: ServerConnection) -> None:
-        for message in connection:
-            connection.ping()
-            connection.send([message[:3], message[3:]] if isinstance(message, str) else message)
+    """An echo server in a thread; in a way that the library has had from Debian 11 to 13."""
+    loop, listener = asyncio.new_event_loop(), socket.create_server(("127.0.0.1", 0))
 
-    with serve(answer, "127.0.0.1", 0, max_size=None) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}/x?y=1"
-        server.shutdown()
-        thread.join()
+    async def start() -> Any:
+        return await websockets.serve(_echo, sock=listener, max_size=None)
+
+    server = loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/x?y=1"
+
+    async def stop() -> None:
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run_coroutine_threadsafe(stop(), loop).result(timeout=30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 @pytest.mark.parametrize("length", [5, 125, 126, 65535, 65536, 300_000])
