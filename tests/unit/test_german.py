@@ -55,7 +55,7 @@ def german(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_the_catalogue_is_complete_and_in_step() -> None:
     # What makes the venv of ./test has it; a Debian's own is too old for tools/messages.
-    pytest.importorskip("babel", minversion="2.13")
+    pytest.importorskip("babel", minversion="2.18")
     words: list[str | Path] = [sys.executable, PROJECT / "tools" / "messages", "check"]
     done = subprocess.run(words, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()

@@ -40,3 +40,12 @@ def translate_argparse() -> None:
     words = catalogue(process_language())
     # Not in typeshed, but in every Python: `from gettext import gettext as _, ngettext` (argparse.py).
     setattr(argparse, "_", words.gettext)  # noqa: B010
+    setattr(argparse.ArgumentError, "__str__", _told)  # noqa: B010
+
+
+def _told(error: argparse.ArgumentError) -> str:
+    """The whole sentence: Python 3.9 puts its first words together without asking gettext."""
+    if error.argument_name is None:
+        return str(error.message)
+    sentence = catalogue(process_language()).gettext("argument %(argument_name)s: %(message)s")
+    return sentence % {"argument_name": error.argument_name, "message": error.message}

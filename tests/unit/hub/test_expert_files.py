@@ -63,7 +63,7 @@ def test_without_a_folder_there_is_nothing_to_do(tmp_path: Path) -> None:
     ("text", "line", "problem"),
     [
         ("c.A.x = 1\nc.B.y = 2\nnonsense\n", 3, "NameError"),
-        ("c.A.x = (\n\n", 1, "SyntaxError"),
+        ("c.A.x = = 1\n\n", 1, "SyntaxError"),
         ("c.A.x = 1\nimport no_such_module_at_all\n", 2, "ModuleNotFoundError"),
         ("c.A.x = 1\nimport json\njson.loads('x')\n", 3, "JSONDecodeError"),
         ("def inner():\n    1 / 0\n\ninner()\n", 2, "ZeroDivisionError"),
