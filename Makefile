@@ -38,6 +38,7 @@ uninstall:
 	set -e; cd data; for file in $(FILES); do rm -f "$(DESTDIR)/$$file"; done
 	rm -f $(foreach language,$(LANGUAGES),$(DESTDIR)/usr/share/locale/$(language)/$(CATALOGUE).mo)
 	rm -rf $(LIBRARY) $(SHARE) $(DESTDIR)/usr/bin/jh4f
+	-rmdir -p $(DESTDIR)/usr/share/fish/vendor_completions.d $(DESTDIR)/usr/share/zsh/vendor-completions 2>/dev/null
 	rm -f $(DESTDIR)/etc/issue.d/60-jupyterhub4family.issue
 	rmdir $(DESTDIR)/etc/issue.d 2>/dev/null || true
 

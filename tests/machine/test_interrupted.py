@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.lib.family import HEALTHY, add_member, hub_pid, logged_in, ready
+from tests.machine.lib.family import HEALTHY, add_member, hub_pid, logged_in, proxy_pid, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -129,9 +129,11 @@ def test_a_failing_build_leaves_the_old_release_serving(new_machine: NewMachine)
         assert machine.run(f"readlink {HOME}/releases/current") == old
         machine.run("rm /filler")
 
-        before = hub_pid(machine)
+        before, proxy = hub_pid(machine), proxy_pid(machine)
         machine.run("jupyterhub4family restart")
-        machine.wait(f"{HEALTHY} && [ $(readlink {HOME}/releases/current) != {old.strip()} ]", timeout=200)
+        machine.wait(f"[ $(readlink {HOME}/releases/current) != {old.strip()} ]", timeout=200)
+        # The new release brings its own hub and proxy; the old ones go on until it is complete.
+        machine.wait(f"! test -e /proc/{proxy} && {HEALTHY}", timeout=60)
         assert hub_pid(machine) != before
         assert machine.run(f"readlink {HOME}/releases/previous") == old
         kernel.reconnect()

@@ -16,10 +16,11 @@ _CRYPT = re.compile(r"\$[0-9a-z]{1,3}\$[./A-Za-z0-9$=,_-]{8,}")
 _HEADER = re.compile(
     r"(?i)\b(authorization|proxy-authorization|cookie|set-cookie|x-xsrftoken)(['\"]?\s*[:=]\s*)[^\r\n]+"
 )
-#: A key that says what it holds, with its value: password: x, "api_token": "x", ?token=x, --secret=x.
+#: A key that says what it holds, with its value: password: x, "api_token": "x", ?token=x, --secret=x,
+#: environ['SECRET'] = 'x', setdefault('SECRET', 'x').
 _NAMED = re.compile(
     r"(?i)([\w.-]*(?:passw(?:or)?d|passwor[dt]|passphrase|kennwort|secret|token|credential|api[_-]?key|private[_-]?key|_xsrf)"
-    r"[\w.-]*['\"]?\s*[:=]\s*)(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^\s,;&})]+)"
+    r"[\w.-]*(?:['\"]?\]?\s*[:=]|['\"]\s*,)\s*)(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^\s,;&})]+)"
 )
 #: Authorization words in the middle of a line: token abc, Bearer abc.
 _BEARER = re.compile(r"(?i)\b(bearer|token|basic)\s+([A-Za-z0-9._~+/=-]{8,})")

@@ -127,6 +127,12 @@ def _give_folders(place: Path, member: pwd.struct_passwd) -> None:
         os.fchown(descriptor, member.pw_uid, member.pw_gid)
 
 
+def forget(member: pwd.struct_passwd) -> None:
+    """Remove what was made for a member and stayed here, with the member's own rights; before the account goes."""
+    for place in HANDOVER.glob(f"{member.pw_uid}.*"):
+        _remove(member, place)
+
+
 def _remove(owner: pwd.struct_passwd, place: Path) -> None:
     """Remove a tree that is still the service's, with the service's rights."""
     _as_account(owner, lambda: shutil.rmtree(place, ignore_errors=True))

@@ -25,7 +25,7 @@ from jupyterhub4family.common.files import take_lock
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse, run
-from jupyterhub4family.root import members
+from jupyterhub4family.root import environment, members
 from jupyterhub4family.root.caller import require_root
 from jupyterhub4family.root.runtime import RUNTIME, ensure_runtime
 from jupyterhub4family.root.servers import end_servers
@@ -97,6 +97,7 @@ def remove_probe() -> None:
     with contextlib.suppress(FamilyError):
         members.handle({"action": "remove", "names": [NAME]}, by_root=True)
     end_servers(account.pw_uid)
+    environment.forget(account)
     run(["/usr/sbin/userdel", "--force", "--remove", NAME], check=False, timeout=120)
     with contextlib.suppress(KeyError):
         pwd.getpwnam(NAME)

@@ -40,6 +40,8 @@ SECRETS = [
     (f"line: {BASE64}", BASE64),
     (f"login_help: the code is {PASSWORD}\nport: 8000", PASSWORD),
     (f"login_help: |\n  first line\n  {PASSWORD}\nport: 8000", PASSWORD),
+    ("os.environ['OAUTH_CLIENT_SECRET'] = 'xyzzy4'", "xyzzy4"),
+    ("os.environ.setdefault('OAUTH_CLIENT_SECRET', 'xyzzy4')", "xyzzy4"),
 ]
 
 
