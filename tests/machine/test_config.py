@@ -114,7 +114,7 @@ def test_an_experts_file_with_an_error_is_left_out(new_machine: NewMachine) -> N
     add_member(machine, "alice")
     machine.run(f"install -d {EXPERTS}")
     machine.write(
-        f"{EXPERTS}/10-bad.py", "c.JupyterHub.active_server_limit = 0\nc.JupyterHub.nonsense.more\nnonsense()\n"
+        f"{EXPERTS}/10-bad.py", "c.JupyterHub.active_server_limit = 0\nc.JupyterHub.nonsense = 1\nnonsense()\n"
     )
     machine.write(
         f"{EXPERTS}/20-good.py",

@@ -64,19 +64,29 @@ def take() -> Lease:
 
 
 def kill_machine(name: str) -> None:
-    """Kill a machine's processes, wherever they are: nspawn and the init below it."""
+    """Kill a machine's processes, wherever they are: nspawn and the init below it; return when all are gone."""
+    every_init: list[int] = []
     for pid in _nspawn_pids(name):
         children = Path(f"/proc/{pid}/task/{pid}/children")
         try:
             inits = [int(word) for word in children.read_text().split()]
         except OSError:
             inits = []
+        every_init += inits
         for victim in (*inits, pid):
             with suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
     end = time.monotonic() + 10
-    while _nspawn_pids(name) and time.monotonic() < end:
+    while (_nspawn_pids(name) or any(map(_lives, every_init))) and time.monotonic() < end:
         time.sleep(0.05)
+
+
+def _lives(init: int) -> bool:
+    """Whether a machine's init is more than a zombie; it becomes one only after every process of the machine."""
+    try:
+        return (Path("/proc") / str(init) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _nspawn_pids(name: str) -> list[int]:
