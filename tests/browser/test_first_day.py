@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from tests.browser.conftest import NewChromium
 from tests.browser.lib import DESK, LATER, SOON, Watcher, log_in, picture, portal
@@ -82,9 +82,22 @@ def _run_a_cell(page: Page) -> None:
     # At once, as from the clipboard: typed, the editor would add brackets and propose words.
     page.keyboard.insert_text("sum(range(10))")
     expect(cell).to_have_text("sum(range(10))", timeout=SOON)
-    page.keyboard.press("Shift+Enter")
-    expect(page.locator(".jp-OutputArea-output").first).to_contain_text("45", timeout=LATER)
+    _press_until_calculated(page)
     assert page.locator(".Toastify__toast").count() == 0, "nobody is asked whether they want Jupyter news"
+
+
+def _press_until_calculated(page: Page) -> None:
+    """Run the cell; again, as a person would, if JupyterLab has forgotten it, as it may in a kernel's first moments."""
+    output = page.locator(".jp-OutputArea-output").first
+    for _ in range(6):
+        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+        page.keyboard.press("Shift+Enter")
+        try:
+            output.wait_for(timeout=20_000)
+            break
+        except TimeoutError:
+            continue
+    expect(output).to_contain_text("45", timeout=SOON)
 
 
 def test_stop_on_the_pending_page_stops_that_server(new_machine: NewMachine, new_chromium: NewChromium) -> None:

@@ -134,6 +134,7 @@ def test_an_experts_file_with_an_error_is_left_out(new_machine: NewMachine) -> N
         assert alice.start_server()
     machine.run(f"rm {EXPERTS}/10-bad.py; jupyterhub4family restart")
     machine.wait("test \"$(cat /var/lib/jupyterhub4family/public/expert-files.skipped.json)\" = '[]'")
+    wait_for_portal(machine, 8000)
     with browser(machine) as window:
         assert window.status("/hub/login") == 200
 
