@@ -7,6 +7,11 @@ LIBRARY = Path("/usr/lib/jupyterhub4family")
 #: Lock files, page templates, static files; owned by root.
 SHARE = Path("/usr/share/jupyterhub4family")
 LOCKS = SHARE / "locks"
+#: Copies, as they were packaged, of what `doctor` compares and mends: `sudoers` and `pam`.
+ORIGINALS = SHARE / "originals"
+
+SUDOERS = Path("/etc/sudoers.d/jupyterhub4family")
+PAM_FILE = Path("/etc/pam.d/jupyterhub4family")
 
 CONFIGURATION = Path("/etc/jupyterhub4family")
 SETTINGS_FILE = CONFIGURATION / "config.yaml"
@@ -35,6 +40,18 @@ CERTIFICATE_REPORT = PUBLIC / "certificate.json"
 OWN_TLS = CONFIGURATION / "tls"
 LAST_GOOD_SETTINGS = PUBLIC / "settings.last-good.json"
 SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
+
+#: What `setup` makes and `doctor` looks at: every folder of the service with its mode, and whether it is root's or the
+#: account's. Outer ones come first.
+SERVICE_FOLDERS = {
+    SERVICE_HOME: (0o755, True),
+    HANDOVER: (0o711, True),
+    RELEASES: (0o755, False),
+    TEMPLATES: (0o755, False),
+    PUBLIC: (0o755, False),
+    STATE: (0o700, False),
+    CACHE: (0o700, False),
+}
 
 #: Written last, after everything beside it has reached the disk.
 COMPLETE_MARKER = ".complete"

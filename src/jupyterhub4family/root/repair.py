@@ -23,15 +23,11 @@ from jupyterhub4family.common.documents import error_answer, write_line
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.files import write_atomically
 from jupyterhub4family.common.messages import _, from_json
-from jupyterhub4family.common.paths import LIBRARY, SHARE
+from jupyterhub4family.common.paths import LIBRARY, ORIGINALS, PAM_FILE, SHARE, SUDOERS
 from jupyterhub4family.common.programs import converse, run
 from jupyterhub4family.root import setup, supervisor
 from jupyterhub4family.root.caller import require_root
 
-SUDOERS = setup.SUDOERS
-PAM_FILE = Path("/etc/pam.d/jupyterhub4family")
-#: Copies of both, as they were packaged.
-ORIGINALS = SHARE / "originals"
 #: Shells with which the service's programs cannot be run.
 NO_SHELLS = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
 

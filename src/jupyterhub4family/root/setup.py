@@ -21,14 +21,11 @@ from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import (
     AUTHORITY_CERTIFICATE,
-    CACHE,
-    HANDOVER,
     PUBLIC,
-    RELEASES,
+    SERVICE_FOLDERS,
     SERVICE_HOME,
     SHARE,
-    STATE,
-    TEMPLATES,
+    SUDOERS,
 )
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.settings_in_use import settings_in_use
@@ -39,7 +36,6 @@ from jupyterhub4family.root.caller import require_root
 from jupyterhub4family.root.runtime import RUNTIME
 from jupyterhub4family.root.servers import end_servers
 
-SUDOERS = Path("/etc/sudoers.d/jupyterhub4family")
 #: Debian's hook by which a machine says that nothing may be started now (invoke-rc.d(8)).
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_FORBIDDEN = 101
@@ -120,10 +116,8 @@ def ensure_folders() -> None:
     would read (.profile, .ssh), and so that root may make folders in it without being led astray by links.
     """
     account = pwd.getpwnam(SERVICE_ACCOUNT)
-    _ensure_folder(SERVICE_HOME, 0o755, 0, 0)
-    _ensure_folder(HANDOVER, 0o711, 0, 0)
-    for folder, mode in ((RELEASES, 0o755), (TEMPLATES, 0o755), (PUBLIC, 0o755), (STATE, 0o700), (CACHE, 0o700)):
-        _ensure_folder(folder, mode, account.pw_uid, account.pw_gid)
+    for folder, (mode, by_root) in SERVICE_FOLDERS.items():
+        _ensure_folder(folder, mode, *((0, 0) if by_root else (account.pw_uid, account.pw_gid)))
     # A short name for the certificate that people copy to their devices.
     link = SERVICE_HOME / AUTHORITY_CERTIFICATE.name
     if not link.is_symlink():

@@ -14,24 +14,18 @@ from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import (
     AUTHENTICATE,
-    CACHE,
     ENVIRONMENT_DOOR,
-    HANDOVER,
     LIBRARY,
     MEDIATOR,
     MEMBERS,
-    RELEASES,
-    SERVICE_HOME,
+    ORIGINALS,
+    PAM_FILE,
+    SERVICE_FOLDERS,
     SHARE,
-    STATE,
-    TEMPLATES,
+    SUDOERS,
 )
 from jupyterhub4family.common.programs import run
 
-SUDOERS = Path("/etc/sudoers.d/jupyterhub4family")
-PAM_FILE = Path("/etc/pam.d/jupyterhub4family")
-#: Copies of both, as they were packaged.
-ORIGINALS = SHARE / "originals"
 #: Where Debian's libpam looks for modules.
 PAM_MODULES = ("lib/*/security", "usr/lib/*/security", "lib/security", "usr/lib/security")
 #: dpkg's sums of what it has installed (MD5: against accidents, not against attackers).
@@ -167,22 +161,11 @@ def _all_paths() -> Iterator[Path]:
             yield from (Path(place, name) for name in (*folders, *files))
 
 
-#: Folders of the service with the modes they must have, and whether root owns them.
-FOLDERS = {
-    SERVICE_HOME: (0o755, True),
-    HANDOVER: (0o711, True),
-    RELEASES: (0o755, False),
-    TEMPLATES: (0o755, False),
-    STATE: (0o700, False),
-    CACHE: (0o700, False),
-}
-
-
 def check_folders(_situation: Situation) -> Iterator[Finding]:
     """The service's folders are where they belong, and what is secret nobody else can read."""
     account = service_account()
     wrong = []
-    for folder, (mode, by_root) in FOLDERS.items():
+    for folder, (mode, by_root) in SERVICE_FOLDERS.items():
         try:
             status = os.lstat(folder)
         except FileNotFoundError:

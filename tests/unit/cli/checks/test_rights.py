@@ -152,7 +152,7 @@ def test_folders(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     people.group("nogroup", 65534)
     people.add("jupyterhub", os.getuid(), gid=65534)
     state = tmp_path / "state"
-    monkeypatch.setattr(rights, "FOLDERS", {state: (0o700, False)})
+    monkeypatch.setattr(rights, "SERVICE_FOLDERS", {state: (0o700, False)})
     assert [one.repair for one in rights.check_folders(ROOT)] == ["folders"]
     state.mkdir(0o755)
     assert [one.state for one in rights.check_folders(ROOT)] == [PROBLEM]
