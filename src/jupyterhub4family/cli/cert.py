@@ -23,7 +23,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionR
 from jupyterhub4family.common.files import write_atomically
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.programs import as_account, run
 from jupyterhub4family.common.settings_in_use import settings_in_use
 
 #: Where a machine's administrator adds authorities (update-ca-certificates(8)).
@@ -90,7 +90,7 @@ def _renew(arguments: argparse.Namespace) -> int:
 
 def ask_service(*words: str) -> None:
     """Have the service's own program look after the certificates, and print what it says."""
-    said = run(["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", LIBRARY / "certificates", *words], timeout=120)
+    said = run([*as_account(SERVICE_ACCOUNT), LIBRARY / "certificates", *words], timeout=120)
     print(said.output, end="")
 
 

@@ -41,11 +41,11 @@ from jupyterhub4family.cli.terminal import (
     is_quiet,
     is_terminal,
 )
-from jupyterhub4family.common.documents import answered_error
+from jupyterhub4family.common.documents import answered_error, granted
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.messages import N_, _, ngettext
 from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import converse
+from jupyterhub4family.common.programs import as_account, converse
 from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.common.supervision import chosen_supervisor
 
@@ -191,13 +191,11 @@ def _order(step: str) -> int:
 def _fix_one(step: str, bar: Bar) -> str:
     kind, _colon, name = step.partition(":")
     if kind == "environment":
-        words = ["/usr/sbin/runuser", "-u", name, "--", str(LIBRARY / "own-environment"), "repair"]
+        words = [*as_account(name), str(LIBRARY / "own-environment"), "repair"]
         sentence = _("The environment of {name} was mended", name=name)
     else:
         words, sentence = [str(LIBRARY / "repair"), step], _(DONE[step])
-    answer = converse(words, {}, on_progress=bar.show)
-    if not answer.get("ok"):
-        raise answered_error(answer)
+    granted(converse(words, {}, on_progress=bar.show))
     return sentence
 
 

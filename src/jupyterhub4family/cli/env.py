@@ -9,11 +9,11 @@ from typing import Any, Optional
 
 from jupyterhub4family.cli import terminal
 from jupyterhub4family.common.accounts import check_name, find_account
-from jupyterhub4family.common.documents import answered_error
+from jupyterhub4family.common.documents import granted
 from jupyterhub4family.common.errors import PermissionRefused, UsageError
 from jupyterhub4family.common.messages import N_, _
 from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import converse
+from jupyterhub4family.common.programs import as_account, converse
 
 _HELP = {
     "status": N_("say what it is like: versions, own packages, whether a newer one is offered"),
@@ -73,10 +73,7 @@ def env(arguments: argparse.Namespace) -> int:
 def _answer(words: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """What the member's program answers; its progress is shown meanwhile. Raises FamilyError."""
     with terminal.Bar(quiet=arguments.json or terminal.is_quiet(arguments)) as bar:
-        answer = converse(words, {}, on_progress=bar.show)
-    if not answer.get("ok"):
-        raise answered_error(answer)
-    return answer
+        return granted(converse(words, {}, on_progress=bar.show))
 
 
 def _print_what_reset_would_do(status: dict[str, Any]) -> int:
@@ -104,7 +101,7 @@ def _as_member(name: Optional[str]) -> list[str]:
         raise PermissionRefused(
             _("only {name} and root may do this", name=name), f"sudo jupyterhub4family env … {name}"
         )
-    return ["/usr/sbin/runuser", "-u", account.pw_name, "--"]
+    return as_account(account.pw_name)
 
 
 def _print_status(answer: dict[str, Any]) -> None:

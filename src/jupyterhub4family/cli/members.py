@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyterhub4family.cli import terminal
 from jupyterhub4family.common.accounts import DELEGATE_GROUP
-from jupyterhub4family.common.documents import answered_error
+from jupyterhub4family.common.documents import granted
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.messages import N_, _, from_json
 from jupyterhub4family.common.paths import MEMBERS
@@ -117,9 +117,7 @@ def ask_door(request: dict[str, Any]) -> dict[str, Any]:
                 ),
             ) from None
         raise FamilyError(_("the door gave no answer: {said}", said=last_lines(done.errors, 3))) from None
-    if not answer.get("ok"):
-        raise answered_error(answer)
-    return dict(answer)
+    return granted(answer)
 
 
 def _own_name() -> str:

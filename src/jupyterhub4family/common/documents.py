@@ -89,6 +89,13 @@ def answered_error(untrusted: Mapping[str, Any]) -> FamilyError:
     return FamilyError(message, from_json(untrusted.get("hint")), status)
 
 
+def granted(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    """A door's answer that says that it was done. Raises the error that any other answer tells."""
+    if not untrusted.get("ok"):
+        raise answered_error(untrusted)
+    return dict(untrusted)
+
+
 def _told(value: Any) -> Any:
     """`value` for JSON, with every Message in it as `to_json` makes it."""
     if isinstance(value, Mapping):

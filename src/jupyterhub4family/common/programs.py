@@ -36,6 +36,11 @@ def plain_environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, st
     return {"PATH": SAFE_PATH, "LC_ALL": "C.UTF-8", **(extra or {})}
 
 
+def as_account(name: str) -> list[str]:
+    """Words to be put before a program's, with which root runs it as the account `name`."""
+    return ["/usr/sbin/runuser", "-u", name, "--"]
+
+
 def last_lines(text: str, count: int = 8) -> str:
     """The last `count` lines of `text` that hold something."""
     return "\n".join([line for line in text.splitlines() if line.strip()][-count:])

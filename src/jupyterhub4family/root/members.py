@@ -30,7 +30,7 @@ from jupyterhub4family.common.errors import FamilyError, PermissionRefused, Refu
 from jupyterhub4family.common.files import locked
 from jupyterhub4family.common.messages import _, joined
 from jupyterhub4family.common.paths import COMPLETE_MARKER, CURRENT_TEMPLATE, MEDIATOR
-from jupyterhub4family.common.programs import Word, run
+from jupyterhub4family.common.programs import Word, as_account, run
 from jupyterhub4family.root.caller import calling_account, require_root
 from jupyterhub4family.root.runtime import RUNTIME, ensure_runtime
 from jupyterhub4family.root.servers import end_servers
@@ -170,7 +170,7 @@ def _prepare_in_advance(account: pwd.struct_passwd) -> None:
     """
     if not (CURRENT_TEMPLATE / COMPLETE_MARKER).is_file():
         return
-    words: list[Word] = ["/usr/sbin/runuser", "-u", account.pw_name, "--", MEDIATOR]
+    words: list[Word] = [*as_account(account.pw_name), MEDIATOR]
     with contextlib.suppress(FamilyError):
         run(words, text_input=json.dumps({"action": "prepare"}), check=False, timeout=120)
 

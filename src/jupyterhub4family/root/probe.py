@@ -19,12 +19,12 @@ from types import FrameType
 from typing import Any, Optional
 
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
-from jupyterhub4family.common.documents import answered_error, error_answer, write_line
+from jupyterhub4family.common.documents import error_answer, granted, write_line
 from jupyterhub4family.common.errors import FamilyError, RefusedError
 from jupyterhub4family.common.files import take_lock
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import converse, run
+from jupyterhub4family.common.programs import as_account, converse, run
 from jupyterhub4family.root import environment, members
 from jupyterhub4family.root.caller import require_root
 from jupyterhub4family.root.runtime import RUNTIME, ensure_runtime
@@ -59,10 +59,8 @@ def probe() -> dict[str, Any]:
         signal.signal(number, _interrupted)
     begun = time.monotonic()
     with _member() as password:
-        words = ["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", str(LIBRARY / "probe-portal")]
-        answer = converse(words, {"name": NAME, "password": password}, on_progress=_tell)
-        if not answer.get("ok"):
-            raise answered_error(answer)
+        words = [*as_account(SERVICE_ACCOUNT), str(LIBRARY / "probe-portal")]
+        granted(converse(words, {"name": NAME, "password": password}, on_progress=_tell))
     return {"seconds": round(time.monotonic() - begun)}
 
 

@@ -19,12 +19,12 @@ from jupyterhub4family.common.accounts import (
     SERVICE_ACCOUNT,
     group_names,
 )
-from jupyterhub4family.common.documents import error_answer, write_line
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.documents import error_answer, granted, write_line
+from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.files import write_atomically
-from jupyterhub4family.common.messages import _, from_json
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY, ORIGINALS, PAM_FILE, SHARE, SUDOERS
-from jupyterhub4family.common.programs import converse, run
+from jupyterhub4family.common.programs import as_account, converse, run
 from jupyterhub4family.root import setup, supervisor
 from jupyterhub4family.root.caller import require_root
 
@@ -117,14 +117,10 @@ def fetch_template() -> None:
 
 
 def _fetch(program: str) -> None:
-    words = ["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", str(LIBRARY / program), "--anew"]
-    answer = converse(
-        words, {}, on_progress=lambda percent, message: write_line({"percent": percent, "message": message})
+    words = [*as_account(SERVICE_ACCOUNT), str(LIBRARY / program), "--anew"]
+    granted(
+        converse(words, {}, on_progress=lambda percent, message: write_line({"percent": percent, "message": message}))
     )
-    if not answer.get("ok"):
-        raise FamilyError(
-            from_json(answer.get("error")), from_json(answer.get("hint")), ExitStatus(answer.get("status", 1))
-        )
 
 
 #: Names of all steps, in the order in which they are done.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.programs import as_account, run
 from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.common.supervision import (
     HUB_UNIT,
@@ -93,7 +93,7 @@ def _ensure(word: str) -> None:
         pwd.getpwnam(SERVICE_ACCOUNT)
     except KeyError:
         return
-    words: list[str] = ["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", str(ENSURE), word]
+    words = [*as_account(SERVICE_ACCOUNT), str(ENSURE), word]
     if SYSTEMD_RUNS.is_dir() and word != "--stop":
         # Else the screens would belong to the login session from which root called, and end with it.
         own_unit = ["--quiet", "--wait", "--collect", "--pipe", "-p", "KillMode=process", "-p", "OOMPolicy=continue"]

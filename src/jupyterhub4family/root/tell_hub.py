@@ -11,12 +11,12 @@ from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _, from_json
 from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import Word, run
+from jupyterhub4family.common.programs import Word, as_account, run
 
 
 def tell_hub(action: str, name: str) -> str:
     """Ask the hub to know or forget `name`; returns a note for people when that was not possible, else ''."""
-    words: list[Word] = ["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--", LIBRARY / "tell-hub"]
+    words: list[Word] = [*as_account(SERVICE_ACCOUNT), LIBRARY / "tell-hub"]
     try:
         done = run(words, text_input=json.dumps({"action": action, "names": [name]}), check=False, timeout=120)
         answer = json.loads(done.output.splitlines()[-1])

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Callable
 
-from jupyterhub4family.common.documents import answered_error
+from jupyterhub4family.common.documents import granted
 from jupyterhub4family.common.environments import make_environment
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.messages import _
@@ -75,8 +75,7 @@ def _by_door(target: Path) -> None:
         answer = json.loads(done.output.splitlines()[-1])
     except (IndexError, ValueError):
         raise FamilyError(_("the door gave no answer")) from None
-    if not answer.get("ok"):
-        raise answered_error(answer)
+    answer = granted(answer)
     place = Path(str(answer["place"]))
     try:
         os.rename(place / "env", target)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
+from jupyterhub4family.common.programs import as_account
 from jupyterhub4family.common.settings import Settings
 
 OK = "ok"
@@ -61,7 +62,7 @@ class Situation:
 
     def as_service(self) -> list[str]:
         """Words that make a program run as the service account where root calls: root reads nothing of its."""
-        return ["/usr/sbin/runuser", "-u", SERVICE_ACCOUNT, "--"] if self.by_root else []
+        return as_account(SERVICE_ACCOUNT) if self.by_root else []
 
 
 def service_account() -> Optional[pwd.struct_passwd]:

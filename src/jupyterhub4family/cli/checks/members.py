@@ -8,7 +8,6 @@ import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, unknown, warning
 from jupyterhub4family.cli.checks.people import accounts_in_group, members
@@ -17,11 +16,11 @@ from jupyterhub4family.common.accounts import (
     administrator_groups,
     never_a_member,
 )
-from jupyterhub4family.common.documents import answered_error
+from jupyterhub4family.common.documents import granted
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _, ngettext
 from jupyterhub4family.common.paths import LIBRARY, MEMBER_ENVIRONMENT
-from jupyterhub4family.common.programs import converse
+from jupyterhub4family.common.programs import as_account, converse
 
 
 def check_who(_situation: Situation) -> Iterator[Finding]:
@@ -66,12 +65,12 @@ def _about(account: pwd.struct_passwd) -> Iterator[Finding]:
 
 def check_homes(_situation: Situation) -> Iterator[Finding]:
     """Each member has a home that is theirs and that others cannot look into."""
-    well = True
-    for account in members():
+    everybody, well = members(), True
+    for account in everybody:
         for finding in _home(account):
             well = False
             yield finding
-    if well and members():
+    if well and everybody:
         yield fine(_("The members' homes are theirs alone"))
 
 
@@ -133,21 +132,13 @@ def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[F
         # Of the home itself the check of the homes tells.
         yield unknown(_("{name} cannot get at their own environment", name=name))
         return
-    become = ["/usr/sbin/runuser", "-u", name, "--"] if situation.by_root else []
+    become = as_account(name) if situation.by_root else []
     try:
-        answer: dict[str, Any] = converse([*become, LIBRARY / "own-environment", "status"], {})
+        answer = granted(converse([*become, LIBRARY / "own-environment", "status"], {}))
     except FamilyError as error:
         yield unknown(_("The environment of {name} could not be looked at: {reason}", name=name, reason=error.message))
         return
-    if not answer.get("ok"):
-        yield unknown(
-            _(
-                "The environment of {name} could not be looked at: {reason}",
-                name=name,
-                reason=answered_error(answer).message,
-            )
-        )
-    elif answer.get("missing"):
+    if answer.get("missing"):
         yield problem(
             _(
                 "The environment of {name} is broken: {missing} is missing",

@@ -10,7 +10,7 @@ from typing import Any
 
 from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, unknown, warning
 from jupyterhub4family.cli.checks.floors import below_floor
-from jupyterhub4family.common.documents import answered_error
+from jupyterhub4family.common.documents import granted
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY
@@ -30,9 +30,7 @@ def check_template(situation: Situation) -> Iterator[Finding]:
 def _tree(situation: Situation, which: str, name: str) -> Iterator[Finding]:
     try:
         words = [*situation.as_service(), str(LIBRARY / "verify-tree"), which]
-        answer = converse(words, {}, on_progress=situation.tell)
-        if not answer.get("ok"):
-            raise answered_error(answer)
+        answer = granted(converse(words, {}, on_progress=situation.tell))
     except FamilyError as error:
         yield unknown(_("{name}: could not be looked at: {reason}", name=name, reason=error.message))
         return
