@@ -10,12 +10,11 @@ import base64
 import binascii
 import hashlib
 import json
-import os
 import re
-import stat
 from pathlib import Path
 from typing import Any, Optional
 
+from jupyterhub4family.common.files import read_untrusted
 from jupyterhub4family.common.paths import AUTHORITY_CERTIFICATE, CERTIFICATE_REPORT
 
 #: Bytes; ours have a few hundred.
@@ -40,18 +39,9 @@ def read_report(path: Path = CERTIFICATE_REPORT) -> dict[str, Any]:
 def read_plain_file(path: Path) -> str:
     """The text of a small plain file; "" if it is something else or cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        return (read_untrusted(path, MAXIMUM_SIZE) or b"").decode("ascii")
+    except UnicodeDecodeError:
         return ""
-    try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > MAXIMUM_SIZE:
-            return ""
-        return os.read(descriptor, MAXIMUM_SIZE).decode("ascii")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    finally:
-        os.close(descriptor)
 
 
 def first_certificate(pem: str) -> Optional[bytes]:

@@ -1,10 +1,14 @@
-"""Any identity: writing files so that a power cut leaves the old or the new content, never half of one."""
+"""Any identity: writing files so that a power cut leaves the old or the new content, never half of one.
+
+And reading files that somebody else could have put there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
@@ -34,6 +38,22 @@ def write_atomically(path: Path, text: str, mode: int = 0o644, owner: Optional[t
             aside.unlink()
         raise
     sync_directory(path.parent)
+
+
+def read_untrusted(path: Path, maximum: int) -> Optional[bytes]:
+    """The content of a plain file in a folder that another account can write; None if there is no such file.
+
+    Follows no link, waits for no pipe, and reads no file of more than `maximum` bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            data = file.read(maximum + 1)
+    except OSError:
+        return None
+    return data if len(data) <= maximum else None
 
 
 def sync_directory(path: Path) -> None:

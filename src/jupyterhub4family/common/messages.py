@@ -152,6 +152,20 @@ def best_language(wishes: list[str]) -> str:
     return LANGUAGES[0]
 
 
+def accepted_languages(untrusted_accept: str) -> list[str]:
+    """The languages of an Accept-Language header, most wanted first; what is not understood is left out."""
+    wishes = []
+    for place, part in enumerate(untrusted_accept[:1000].split(",")):
+        language, _semicolon, quality = part.strip().partition(";")
+        try:
+            weight = float(quality.strip().removeprefix("q=") or 1)
+        except ValueError:
+            continue
+        if language and weight > 0:
+            wishes.append((-weight, place, language.strip()))
+    return [language for _weight, _place, language in sorted(wishes)]
+
+
 @functools.cache
 def catalogue(language: str) -> gettext.NullTranslations:
     """The translations into `language`; the originals where a catalogue is missing."""

@@ -27,13 +27,18 @@ def start_time(pid: int) -> Optional[int]:
 
     Field 22 of /proc/PID/stat (proc(5)). A zombie counts as gone: it will never answer anything.
     """
+    fields = stat_fields(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def stat_fields(pid: int) -> Optional[list[str]]:
+    """The fields of /proc/PID/stat from the third one on (proc(5)); None if there is no such process to be seen."""
     try:
         text = (PROC / str(pid) / "stat").read_text("ascii", "replace")
     except OSError:
         return None
     # The second field is the command in parentheses and may itself hold spaces and parentheses.
-    fields = text[text.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return text[text.rindex(")") + 2 :].split()
 
 
 def is_running(pid: int, expected_start_time: int) -> bool:

@@ -11,15 +11,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError
-from jupyterhub4family.common.files import write_atomically
+from jupyterhub4family.common.files import read_untrusted, write_atomically
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import EXPERT_DIRECTORY, LAST_GOOD_SETTINGS, SETTINGS_FILE, SKIPPED_EXPERT_FILES
 from jupyterhub4family.common.settings import Settings, load_settings, parse_settings
@@ -136,13 +134,9 @@ def _write_note(path: Path, content: Any) -> None:
 
 
 def _read_note(path: Path) -> Any:
-    """The JSON in a file that the service can write; None if there is none. Follows no link, waits for no pipe."""
+    """The JSON in a file that the service can write; None if there is none."""
+    data = read_untrusted(path, MAXIMUM_NOTE)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
-            data = file.read(MAXIMUM_NOTE + 1)
-        return json.loads(data.decode("utf-8")) if len(data) <= MAXIMUM_NOTE else None
-    except (OSError, ValueError, RecursionError):
+        return None if data is None else json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
         return None

@@ -8,7 +8,15 @@ from jinja2 import Environment, pass_context
 from jinja2.ext import InternationalizationExtension
 from jinja2.runtime import Context
 
-from jupyterhub4family.common.messages import LANGUAGES, N_, Message, best_language, catalogue, translated
+from jupyterhub4family.common.messages import (
+    LANGUAGES,
+    N_,
+    Message,
+    accepted_languages,
+    best_language,
+    catalogue,
+    translated,
+)
 
 #: Set by the language switch at the foot of each page (static/family.js).
 COOKIE = "jupyterhub4family-language"
@@ -43,21 +51,12 @@ def viewer_language(setting: str, untrusted_cookie: str, untrusted_accept: str) 
         return setting
     if untrusted_cookie in LANGUAGES:
         return untrusted_cookie
-    return best_language(accepted(untrusted_accept))
+    return best_language(accepted_languages(untrusted_accept))
 
 
-def accepted(untrusted_accept: str) -> list[str]:
-    """The languages of an Accept-Language header, most wanted first; what is not understood is left out."""
-    wishes = []
-    for place, part in enumerate(untrusted_accept[:1000].split(",")):
-        language, _semicolon, quality = part.strip().partition(";")
-        try:
-            weight = float(quality.strip().removeprefix("q=") or 1)
-        except ValueError:
-            continue
-        if language and weight > 0:
-            wishes.append((-weight, place, language.strip()))
-    return [language for _weight, _place, language in sorted(wishes)]
+def handler_language(handler: Any, setting: str) -> str:
+    """The same for whoever asks a handler."""
+    return viewer_language(setting, handler.get_cookie(COOKIE, ""), handler.request.headers.get("Accept-Language", ""))
 
 
 def in_language(message: str, language: str) -> str:

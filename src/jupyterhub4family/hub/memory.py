@@ -7,38 +7,43 @@ for each process: an upper bound.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Optional
 
-from jupyterhub4family.common.processes import PROC
+from jupyterhub4family.common import processes
 
 
-def resident(pid: int) -> Optional[int]:
+@dataclass(frozen=True)
+class Processes:
+    """All visible processes at one moment."""
+
+    #: Resident pages of each (field 24 of /proc/PID/stat, proc(5)).
+    pages: dict[int, int]
+    children: dict[int, list[int]]
+
+
+def look() -> Processes:
+    """Look at every process; a few milliseconds, so it is done once for a page."""
+    found = Processes({}, {})
+    for entry in os.listdir(processes.PROC):
+        # One that has just ended, or is hidden from us, has no fields.
+        fields = processes.stat_fields(int(entry)) if entry.isdigit() else None
+        if fields is not None:
+            found.pages[int(entry)] = int(fields[21])
+            found.children.setdefault(int(fields[1]), []).append(int(entry))
+    return found
+
+
+def resident(pid: int, everybody: Optional[Processes] = None) -> Optional[int]:
     """Bytes of memory held by process `pid` and all that descend from it; None if it cannot be seen."""
-    pages, children = _processes()
-    if pid not in pages:
+    everybody = everybody or look()
+    if pid not in everybody.pages:
         return None
     total, waiting, seen = 0, [pid], set()
     while waiting:
         one = waiting.pop()
         if one not in seen:
             seen.add(one)
-            total += pages[one]
-            waiting.extend(children.get(one, ()))
+            total += everybody.pages[one]
+            waiting.extend(everybody.children.get(one, ()))
     return total * os.sysconf("SC_PAGE_SIZE")
-
-
-def _processes() -> tuple[dict[int, int], dict[int, list[int]]]:
-    """Resident pages of each visible process (field 24 of /proc/PID/stat, proc(5)), and the children of each."""
-    pages: dict[int, int] = {}
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir(PROC):
-        if not entry.isdigit():
-            continue
-        try:
-            text = (PROC / entry / "stat").read_text("ascii", "replace")
-        except OSError:
-            continue  # it has just ended, or is hidden from us
-        fields = text[text.rindex(")") + 2 :].split()
-        pages[int(entry)] = int(fields[21])
-        children.setdefault(int(fields[1]), []).append(int(entry))
-    return pages, children

@@ -21,7 +21,7 @@ from jupyterhub4family.common.paths import CURRENT_TEMPLATE, SHARE
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub import memory, trust
 from jupyterhub4family.hub.authenticator import REMOVED_COOKIE
-from jupyterhub4family.hub.language import COOKIE, OWN_NAMES, Sentences, viewer_language
+from jupyterhub4family.hub.language import OWN_NAMES, Sentences, handler_language
 from jupyterhub4family.hub.origins import page_policy
 
 STATIC = SHARE / "static"
@@ -83,12 +83,9 @@ def _extend_every_page(language_setting: str) -> None:
         return  # the configuration is read more than once in one process
 
     def template_namespace(handler: Any) -> dict[str, Any]:
-        headers = handler.request.headers
         return {
             **names(handler),
-            "language": viewer_language(
-                language_setting, handler.get_cookie(COOKIE, ""), headers.get("Accept-Language", "")
-            ),
+            "language": handler_language(handler, language_setting),
             "was_removed": bool(handler.get_cookie(REMOVED_COOKIE, "")),
         }
 
@@ -130,16 +127,17 @@ def server_title(spawner: Any) -> str:
 def server_cards(user: Any) -> list[ServerCard]:
     """A member's servers, the default one first."""
     spawners = [user.spawner, *user.all_spawners(include_default=False)]
-    return [_card(user, spawner) for spawner in spawners]
+    everybody = memory.look() if any(spawner.ready for spawner in spawners) else None
+    return [_card(user, spawner, everybody) for spawner in spawners]
 
 
-def _card(user: Any, spawner: Any) -> ServerCard:
+def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> ServerCard:
     # A server that has not run since the hub started is a row of the database only.
     pid, row = getattr(spawner, "pid", 0), getattr(spawner, "orm_spawner", None)
     made_from = getattr(spawner, "made_from", "")
     states = {"spawn": "starting", "check": "starting", "stop": "stopping"}
     state = states.get(spawner.pending or "", "running" if spawner.ready else "stopped")
-    held = memory.resident(pid) if state == "running" and pid else None
+    held = memory.resident(pid, everybody) if state == "running" and pid else None
     started: Optional[datetime] = row.started if row is not None and spawner.active else None
     hub = user.settings["hub"].base_url
     where = "/".join(filter(None, (user.escaped_name, url_escape_path(spawner.name))))

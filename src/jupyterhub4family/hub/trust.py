@@ -19,7 +19,7 @@ from jupyterhub4family.common.authority import fingerprint, read_authority, read
 from jupyterhub4family.common.programs import plain_environment
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub.devices import DEVICES, apple_profile, device
-from jupyterhub4family.hub.language import COOKIE, viewer_language
+from jupyterhub4family.hub.language import handler_language
 from jupyterhub4family.hub.origins import same_host
 
 #: Seconds that drawing a QR code may take.
@@ -100,9 +100,7 @@ class ProfileHandler(_FamilyHandler):
 
     def get(self) -> None:
         """Send it."""
-        language = viewer_language(
-            self.family.language, self.get_cookie(COOKIE, ""), self.request.headers.get("Accept-Language", "")
-        )
+        language = handler_language(self, self.family.language)
         self.set_header("Content-Disposition", 'attachment; filename="family-jupyterhub-ca.mobileconfig"')
         self.finish(apple_profile(_authority(), self.family.family_name, language))
 

@@ -22,15 +22,15 @@ from typing import Any, ClassVar, Optional
 
 from jupyterhub4family.common import addresses
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import LANGUAGES, Message, _, best_language, translated
+from jupyterhub4family.common.messages import LANGUAGES, Message, _, accepted_languages, best_language, translated
 from jupyterhub4family.common.paths import OWN_TLS, SHARE, TLS
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.service.progress import read_progress
 
 PAGE = SHARE / "setup-page.html"
-#: The page brings everything with it, and its script is the only one that may run.
 #: The first byte of every TLS connection; plain HTTP begins with a letter.
 TLS_HANDSHAKE = b"\x16"
+#: The page brings everything with it, and its script is the only one that may run.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
 
@@ -221,8 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
         return getattr(self.server, "tls", None) is not None and not isinstance(self.connection, ssl.SSLSocket)
 
     def _language(self) -> str:
-        wishes = self.headers.get("Accept-Language", "")[:200].split(",")
-        return self.language or best_language([wish.partition(";")[0].strip() for wish in wishes])
+        return self.language or best_language(accepted_languages(self.headers.get("Accept-Language", "")))
 
     def _secure_address(self) -> str:
         host, port = asked_host(self.headers.get("Host", ""))

@@ -9,9 +9,10 @@ import pytest
 
 jinja2 = pytest.importorskip("jinja2")
 
-from jupyterhub4family.common.messages import Message  # noqa: E402 (without jinja2 there is nothing to test)
+# Without jinja2 there is nothing to test.
+from jupyterhub4family.common.messages import Message, accepted_languages  # noqa: E402
 from jupyterhub4family.hub import language  # noqa: E402
-from jupyterhub4family.hub.language import Sentences, accepted, viewer_language  # noqa: E402
+from jupyterhub4family.hub.language import Sentences, viewer_language  # noqa: E402
 from tests.unit.helpers import DATA  # noqa: E402
 
 TEMPLATES = DATA / "usr/share/jupyterhub4family/templates"
@@ -63,7 +64,7 @@ def test_setting_then_choice_then_browser(setting: str, cookie: str, accept: str
 
 @pytest.mark.parametrize("nonsense", [",,,", "de;q=x", ";", "de;;q=1", "\0", "x" * 5000, "de;q=nan", "de;q=inf"])
 def test_nonsense_from_a_browser_does_no_harm(nonsense: str) -> None:
-    assert isinstance(accepted(nonsense), list)
+    assert isinstance(accepted_languages(nonsense), list)
     assert viewer_language("auto", nonsense, nonsense) in ("en", "de")
 
 

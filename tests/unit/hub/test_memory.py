@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.common import processes
 from jupyterhub4family.hub import memory
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -14,7 +15,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @pytest.fixture
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(memory, "PROC", tmp_path)
+    monkeypatch.setattr(processes, "PROC", tmp_path)
     (tmp_path / "self").mkdir()
     return tmp_path
 

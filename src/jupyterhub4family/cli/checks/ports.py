@@ -5,27 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, service_account
+from jupyterhub4family.common.listeners import Listener, listeners
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.processes import PROC
-
-TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-#: The state LISTEN in those tables (include/net/tcp_states.h).
-LISTEN = "0A"
-LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A socket that waits for connections."""
-
-    port: int
-    local_only: bool
-    uid: int
-    inode: str
 
 
 def check_ports(situation: Situation) -> Iterator[Finding]:
@@ -45,7 +29,7 @@ def check_ports(situation: Situation) -> Iterator[Finding]:
                     _("Port {port} is taken by {who}", port=port, who=_who(listener)),
                     _("end that program, or choose another port in /etc/jupyterhub4family/config.yaml"),
                 )
-            elif inner and not listener.local_only:
+            elif inner and not listener.address.is_loopback:
                 wrong = True
                 yield problem(
                     _("Port {port} can be reached from other computers and must not be", port=port),
@@ -53,20 +37,6 @@ def check_ports(situation: Situation) -> Iterator[Finding]:
                 )
     if not wrong:
         yield fine(_("JupyterHub's ports are its own"))
-
-
-def listeners() -> Iterator[Listener]:
-    """Every TCP socket of this machine that listens (proc_pid_net(5))."""
-    for table in TABLES:
-        try:
-            lines = table.read_text("ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == LISTEN:
-                address, _colon, port = fields[1].partition(":")
-                yield Listener(int(port, 16), address in LOOPBACK, int(fields[7]), fields[9])
 
 
 def _who(listener: Listener) -> str:
