@@ -89,7 +89,7 @@ def add_to(commands: Any) -> None:
     """Add this command to the command line."""
     parser = commands.add_parser("doctor", help=_("look whether everything is as it should be, and mend what is not"))
     names = parser.add_argument(
-        "checks", nargs="*", metavar="CHECK", help=_("look at this only (names: doctor --json)")
+        "checks", nargs="*", metavar=_("CHECK"), help=_("look at this only (names: doctor --json)")
     )
     completes(names, " ".join(CHECKS))
     parser.add_argument("--fix", action="store_true", help=_("mend what can be mended, then look again (root only)"))

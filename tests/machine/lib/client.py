@@ -19,6 +19,7 @@ import re
 import secrets
 import shlex
 import ssl
+import struct
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from socket import SHUT_RDWR, SO_LINGER, SOL_SOCKET
 from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -479,6 +481,20 @@ class _Connected:
     def close(self) -> None:
         """Close the connection; kernel or terminal live on."""
         self._socket.close()
+
+    def tear(self) -> None:
+        """Lose the connection as a browser does that is killed: without a word, with a reset."""
+        wire = self._socket.socket
+        wire.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):
+            wire.shutdown(SHUT_RDWR)  # wakes the thread that reads
+        wire.close()
+
+    def listen(self, messages: int, timeout: float = PATIENCE) -> None:
+        """Wait until so many messages have come, whatever they say."""
+        coming = self._messages(timeout)
+        for _number in range(messages):
+            next(coming)
 
     def shutdown(self) -> None:
         """End it on the server."""

@@ -41,18 +41,18 @@ onClick("#show_password", (button) => {
 
 // -- servers ------------------------------------------------------------------------------------
 
-function serverAddress(serverName) {
+function serverAddress(serverName, member = window.jhdata.user) {
   const hub = window.jhdata;
-  const words = [hub.user, ...(serverName ? ["servers", serverName] : ["server"])];
+  const words = [member, ...(serverName ? ["servers", serverName] : ["server"])];
   return `${hub.base_url}api/users/${words.map(encodeURIComponent).join("/")}?_xsrf=${encodeURIComponent(hub.xsrf_token)}`;
 }
 
-async function endServer(button, body) {
+async function changeServer(button, method, body) {
   const card = button.closest("[data-server-name]");
   card.querySelectorAll("button").forEach((other) => { other.disabled = true; });
   try {
-    const answer = await fetch(serverAddress(card.dataset.serverName), {
-      method: "DELETE",
+    const answer = await fetch(serverAddress(card.dataset.serverName, card.dataset.user), {
+      method,
       headers: { "Content-Type": "application/json" },
       body: body && JSON.stringify(body),
     });
@@ -67,9 +67,10 @@ async function endServer(button, body) {
   }
 }
 
-onClick(".stop-server", (button) => endServer(button));
+onClick(".start-server", (button) => changeServer(button, "POST"));
+onClick(".stop-server", (button) => changeServer(button, "DELETE"));
 onClick(".delete-server", (button) => {
-  if (window.confirm(button.dataset.question)) endServer(button, { remove: true });
+  if (window.confirm(button.dataset.question)) changeServer(button, "DELETE", { remove: true });
 });
 
 if (document.querySelector(".server-card[data-state=starting], .server-card[data-state=stopping]")) {
@@ -77,8 +78,8 @@ if (document.querySelector(".server-card[data-state=starting], .server-card[data
   setInterval(() => document.querySelector(".more-servers[open]") || window.location.reload(), 3000);
 }
 
-// Whoever comes back to this page after a while wants to know what is now.
-if (document.getElementById("home-main")) {
+// Whoever comes back to these pages after a while wants to know what is now.
+if (document.querySelector("#home-main, #everybody-main")) {
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && !document.querySelector(".more-servers[open]")) window.location.reload();
   });
