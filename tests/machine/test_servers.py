@@ -121,6 +121,8 @@ def test_a_killed_proxy_comes_back_with_its_routes(new_machine: NewMachine, init
 def test_a_browser_that_vanishes_takes_nobody_along(new_machine: NewMachine) -> None:
     """A laptop that is closed while its kernel prints: the proxy must not stumble over the connection's end."""
     machine = ready(new_machine("bookworm", layer="installed"))
+    # Her own server's opinion of it.
+    machine.expect_log("tornado.websocket.WebSocketClosedError")
     add_member(machine, "alice", "bob")
     with logged_in(machine, "alice") as alice, logged_in(machine, "bob") as bob:
         alice.start_server()
