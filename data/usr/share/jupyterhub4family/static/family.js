@@ -13,7 +13,8 @@ function onClick(selector, action) {
 
 onClick("[data-language]", (button) => {
   const year = 365 * 24 * 3600;
-  document.cookie = `jupyterhub4family-language=${button.dataset.language}; path=/; max-age=${year}; SameSite=Lax`;
+  const secure = window.location.protocol === "https:" ? "; Secure" : "";
+  document.cookie = `jupyterhub4family-language=${button.dataset.language}; path=/; max-age=${year}; SameSite=Lax${secure}`;
   // Not reload(): after a wrong password that would send the form once more.
   window.location.replace(window.location.pathname + window.location.search);
 });
