@@ -34,6 +34,8 @@ def test_every_page(family: Machine, chromium: Browser, viewport: ViewportSize) 
     log_in(page, family, "bob")
     expect(page.locator(".server-card").first).to_be_visible(timeout=SOON)
     expect_good(page, "home")
+    page.goto(f"{portal(family)}/hub/token")
+    expect_good(page, "token")
     page.goto(f"{portal(family)}/hub/nothing/of/the/kind")
     expect_good(page, "404")
     page.goto(f"{portal(family)}/hub/spawn/alice")
@@ -87,6 +89,47 @@ def test_german_by_the_browser_and_english_by_choice(family: Machine, chromium: 
     expected = in_german("Hello %(name)s") % {"name": "Alice Miller"}
     expect(page.get_by_role("heading", level=1)).to_have_text(expected)
     expect_good(page, "home-german")
+    page.context.close()
+
+
+def test_a_token_is_made_and_revoked(family: Machine, chromium: Browser) -> None:
+    page = chromium.new_context(viewport=PHONE, locale="de-DE").new_page()
+    log_in(page, family, "bob", then="/hub/token")
+    expect(page.get_by_role("heading", level=1)).to_have_text(in_german("Tokens for programs"), timeout=SOON)
+    page.fill("#token-note", "the thermometer")
+    page.click("#request-token-form button")
+    expect(page.locator("#token-result")).to_have_text(re.compile("^[0-9a-zA-Z_-]{20,}$"), timeout=SOON)
+    page.reload()
+    row = page.locator("#api-tokens-table .token-row", has_text="the thermometer")
+    expect(row).to_contain_text(in_german("never"))
+    expect_good(page, "token-german")
+    row.locator(".revoke-token-btn").click()
+    expect(row).to_have_count(0, timeout=SOON)
+    page.context.close()
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_a_delegate_sees_and_stops_everybodys_servers(
+    family: Machine, chromium: Browser, viewport: ViewportSize
+) -> None:
+    if family.execute("getent passwd mum").returncode:
+        family.add_account("mum", "another word 8", groups=("jupyterhub_adm",))
+        family.run("jupyterhub4family members add mum")
+    page = chromium.new_context(viewport=viewport, locale="de-DE").new_page()
+    watcher = Watcher(page, family)
+    log_in(page, family, "mum", password="another word 8")
+    # On a telephone the link is inside of the menu.
+    expect(page.locator("a.nav-link", has_text=in_german("Everybody's servers"))).to_have_count(1, timeout=SOON)
+    page.goto(f"{portal(family)}/hub/admin")
+    expect(page.get_by_role("heading", level=1)).to_have_text(in_german("Everybody's servers"), timeout=SOON)
+    line = page.locator("[data-user=bob][data-server-name='']")
+    line.locator(".start-server").click()
+    expect(line).to_have_attribute("data-state", "running", timeout=LATER)
+    expect(line).to_contain_text(in_german("running"))
+    expect_good(page, "everybody")
+    line.locator(".stop-server").click()
+    expect(line).to_have_attribute("data-state", "stopped", timeout=LATER)
+    watcher.check()
     page.context.close()
 
 

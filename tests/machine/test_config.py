@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.machine.lib import DEBIANS
-from tests.machine.lib.family import CURL, add_member, browser, hub_pid, logged_in, proxy_pid, ready
+from tests.machine.lib.family import add_member, browser, health, hub_pid, logged_in, proxy_pid, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -20,11 +20,6 @@ def set_(machine: Machine, words: str) -> str:
     return machine.run(f"jupyterhub4family config set {words}")
 
 
-def health(port: int) -> str:
-    """A command that succeeds when hub and proxy answer at this port. Over plain HTTP the proxy alone would answer."""
-    return f"{CURL} --noproxy '*' -f -o /dev/null --max-time 5 https://127.0.0.1:{port}/hub/health"
-
-
 def portal_answers(machine: Machine, port: int) -> bool:
     return machine.execute(health(port)).returncode == 0
 
@@ -33,14 +28,9 @@ def wait_for_portal(machine: Machine, port: int) -> None:
     machine.wait(health(port), timeout=90)
 
 
-def has_curl(machine: Machine) -> None:
-    machine.run("command -v curl || apt-get -qy install --no-install-recommends curl", timeout=300)
-
-
 @pytest.mark.parametrize("suite", DEBIANS)
 def test_settings_are_changed_while_it_runs(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
-    has_curl(machine)
     machine.add_account("anna", "x")
 
     refused = machine.execute("jupyterhub4family config set port 8010", user="anna")
@@ -79,7 +69,6 @@ def test_settings_are_changed_while_it_runs(new_machine: NewMachine, suite: str)
 @pytest.mark.parametrize(("suite", "init"), [("bookworm", "systemd"), ("bullseye", "sysvinit")])
 def test_a_bad_file_stops_nothing(new_machine: NewMachine, suite: str, init: str) -> None:
     machine = ready(new_machine(suite, layer="installed", init=init))
-    has_curl(machine)
     set_(machine, "port 8010")
     wait_for_portal(machine, 8010)
     machine.run(f"sed -i 's/^port: 8010/port: 8011\\nlisten: everywhere/' {FILE}")
@@ -110,7 +99,6 @@ def test_a_bad_file_stops_nothing(new_machine: NewMachine, suite: str, init: str
 
 def test_an_experts_file_with_an_error_is_left_out(new_machine: NewMachine) -> None:
     machine = ready(new_machine("trixie", layer="installed"))
-    has_curl(machine)
     add_member(machine, "alice")
     machine.run(f"install -d {EXPERTS}")
     machine.write(

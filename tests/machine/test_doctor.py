@@ -74,6 +74,12 @@ DEFECTS = [
         "environments",
         "alice is broken",
     ),
+    # Everything looks complete, and no server would start.
+    Defect(
+        "rm -r /home/alice/.local/share/jupyterhub4family/env/lib/python3*/site-packages/tornado",
+        "environments",
+        "No module named 'tornado'",
+    ),
     # What nobody but a person can decide.
     Defect("gpasswd -a daemon jupyterhub", "members", "daemon", "gpasswd -d daemon jupyterhub"),
     Defect("chmod 0777 /home/alice", "homes", "alice", "chmod 0700 /home/alice"),

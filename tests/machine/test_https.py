@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.machine.lib import DEBIANS
+from tests.machine.lib.client import Browser
 from tests.machine.lib.family import CA, CURL, HEALTHY, PASSWORD, STATE, add_member, browser, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
@@ -69,16 +70,23 @@ def test_https_by_default(new_machine: NewMachine, suite: str) -> None:
     _plain_http_leads_to_https(machine)
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
-        cookies = list(alice.cookies.jar)
-        assert len(cookies) > 1 and all(cookie.secure for cookie in cookies), [c.name for c in cookies if not c.secure]
         assert alice.get("/", follow=False).headers["location"].startswith(("/", f"https://{machine.ip}:8000/"))
         alice.start_server()
         kernel = alice.kernel()
+        _cookies_are_for_https_only(alice)
         kernel.execute("kept = 42")
         _renewed_while_a_notebook_is_open(machine)
         assert kernel.execute("kept") == "42", "the very same connection goes on"
     with logged_in(machine, "alice") as later:
         assert later.status("/hub/home") == 200
+
+
+def _cookies_are_for_https_only(alice: Browser) -> None:
+    """Those of the hub and of the member's own server, _xsrf among them."""
+    cookies = {f"{cookie.path}{cookie.name}": cookie for cookie in alice.cookies.jar}
+    assert {"/hub/_xsrf", "/user/alice/_xsrf"} <= set(cookies) and len(cookies) > 4, sorted(cookies)
+    assert [name for name, cookie in cookies.items() if not cookie.secure] == []
+    assert [name for name, cookie in cookies.items() if not cookie.has_nonstandard_attr("SameSite")] == []
 
 
 def _every_name_and_address(machine: Machine) -> None:
@@ -239,5 +247,7 @@ def test_https_can_be_switched_off_for_this_computer(new_machine: NewMachine) ->
     with pytest.raises(TimeoutError):
         machine.wait_http("/hub/login", timeout=1, scheme="http")
     assert "http://127.0.0.1:8000/" in machine.run("jupyterhub4family status")
+    cookie = machine.run("curl -sf -D - -o /dev/null http://127.0.0.1:8000/hub/login | grep -i ^set-cookie")
+    assert "_xsrf" in cookie and "secure" not in cookie.lower(), "no browser would send it back"
     with browser(machine) as window, pytest.raises(Exception, match="refused"):
         window.get("/hub/login")

@@ -207,7 +207,9 @@ def test_delegates_see_and_stop_servers_and_do_not_enter(machine: Machine) -> No
     with logged_in(machine, "alice") as alice, logged_in(machine, "mum") as mum:
         alice.start_server()
         assert "alice" in {user["name"] for user in mum.fetch("GET", "/hub/api/users").json()}
-        assert mum.status("/hub/admin") == 200
+        seen = mum.get("/hub/admin").expect().words()
+        assert "You can start and stop them." in seen and "alice" in seen and "running" in seen, seen
+        assert alice.status("/hub/admin") == 403
         assert mum.status("/user/alice/lab") == 403
         assert mum.status("/user/alice/api/contents") == 403
         assert mum.fetch("PATCH", "/hub/api/users/alice", {"admin": True}).status == 403

@@ -13,6 +13,18 @@ from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
 ENVIRONMENT = ".local/share/jupyterhub4family/env"
+#: Half of what Jupyter's servers let through in a second, on and on.
+TALK = """
+import threading, time
+
+def talk():
+    while True:
+        print("x" * 5000, flush=True)
+        time.sleep(0.01)
+
+threading.Thread(target=talk, daemon=True).start()
+"""
+TURNS = 10
 
 
 def test_two_named_servers_side_by_side(new_machine: NewMachine) -> None:
@@ -104,6 +116,27 @@ def test_a_killed_proxy_comes_back_with_its_routes(new_machine: NewMachine, init
         took = time.monotonic() - began
         assert took < (15 if init == "systemd" else 70), took
         _still_there(machine, kernel, pid)
+
+
+def test_a_browser_that_vanishes_takes_nobody_along(new_machine: NewMachine) -> None:
+    """A laptop that is closed while its kernel prints: the proxy must not stumble over the connection's end."""
+    machine = ready(new_machine("bookworm", layer="installed"))
+    # Her own server's opinion of it.
+    machine.expect_log("tornado.websocket.WebSocketClosedError")
+    add_member(machine, "alice", "bob")
+    with logged_in(machine, "alice") as alice, logged_in(machine, "bob") as bob:
+        alice.start_server()
+        bob.start_server()
+        other = bob.kernel()
+        other.execute("kept = 42")
+        talker = alice.kernel()
+        talker.execute(TALK)
+        proxy = proxy_pid(machine)
+        for _turn in range(TURNS):
+            talker.heard_and_lost(after=100_000)
+        machine.wait("journalctl -q -o cat -u jupyterhub4family-proxy --grep='A connection broke'", timeout=60)
+        assert proxy_pid(machine) == proxy
+        assert other.execute("kept") == "42", "the very same connection goes on"
 
 
 def test_a_killed_server_is_noticed_and_starts_again(new_machine: NewMachine) -> None:

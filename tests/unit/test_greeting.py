@@ -42,7 +42,8 @@ class Box:
         text = SCRIPT.read_text("utf-8").replace("/var/lib/jupyterhub4family", str(self.home))
         text = text.replace("/usr/bin/jupyterhub4family", str(self.command))
         text = text.replace("/etc/default/locale", str(self.folder / "locale"))
-        text = text.replace("/run/avahi-daemon/socket", str(self.folder / "avahi"))
+        text = text.replace("/run/avahi-daemon/pid", str(self.folder / "avahi"))
+        text = text.replace("/proc/", f"{self.folder}/proc/")
         environment = {"PATH": f"{self.programs}:{os.environ['PATH']}"}
         done = subprocess.run(
             ["/bin/sh", "-c", text],
@@ -80,6 +81,25 @@ def test_where_the_portal_is(box: Box) -> None:
 def test_the_settings_that_count(box: Box, different: dict[str, object], address: str) -> None:
     box.settings(**different)
     assert box.greeting().splitlines()[0] == f"JupyterHub for the family: {address}"
+
+
+@pytest.mark.parametrize(
+    ("title", "told"),
+    [
+        (b"avahi-daemon: running [Box.local]\0\0\0", True),
+        (b"avahi-daemon: running [box-2.local]\0", False),
+        (b"avahi-daemon: registering [box.local]\0", False),
+        (b"vi\0", False),
+        (None, False),
+    ],
+)
+def test_the_name_that_avahi_announces(box: Box, title: bytes | None, told: bool) -> None:
+    (box.folder / "avahi").write_text("77\n")
+    if title is not None:
+        (box.folder / "proc/77").mkdir(parents=True)
+        (box.folder / "proc/77/cmdline").write_bytes(title)
+    where = "https://box.local:8000/   https://192.168.0.7:8000/" if told else "https://192.168.0.7:8000/"
+    assert box.greeting().splitlines()[0] == f"JupyterHub for the family: {where}"
 
 
 @pytest.mark.parametrize(

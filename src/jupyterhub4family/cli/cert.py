@@ -34,7 +34,7 @@ UPDATE = "/usr/sbin/update-ca-certificates"
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
     parser = commands.add_parser("cert", help=_("show, renew, export or replace the portal's certificate"))
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar=_("ACTION"), required=True)
     show = actions.add_parser("show", help=_("names, end and fingerprints"))
     show.add_argument("--json", action="store_true", help=_("as JSON"))
     show.set_defaults(run=_show)
@@ -44,14 +44,14 @@ def add_to(commands: Any) -> None:
     )
     renew.set_defaults(run=_renew)
     export = actions.add_parser("export", help=_("write the authority's certificate, for a device to import"))
-    export.add_argument("file", metavar="FILE", nargs="?", default="-", help=_("where to; the terminal if left out"))
+    export.add_argument("file", metavar=_("FILE"), nargs="?", default="-", help=_("where to; the terminal if left out"))
     export.add_argument("--der", action="store_true", help=_("in binary form (DER), which some devices want"))
     export.set_defaults(run=_export)
     trust = actions.add_parser("trust", help=_("make this computer's own programs trust the portal"))
     trust.add_argument("--remove", action="store_true", help=_("and no longer"))
     trust.set_defaults(run=_trust)
     use = actions.add_parser("use", help=_("use a certificate that you have from elsewhere"))
-    use.add_argument("files", metavar="CERT KEY", nargs="*", help=_("two PEM files; CERT with its whole chain"))
+    use.add_argument("files", metavar=_("CERT KEY"), nargs="*", help=_("two PEM files; CERT with its whole chain"))
     use.add_argument("--reset", action="store_true", help=_("back to the one of the family's own authority"))
     use.set_defaults(run=_use)
 

@@ -43,11 +43,12 @@ def add_to(commands: Any) -> None:
     change = actions.add_parser("set", help=_("change one value"))
     unset = actions.add_parser("unset", help=_("go back to the default of a key"))
     edit = actions.add_parser("edit", help=_("change the settings file in an editor; it is checked before it counts"))
+    about_key = _("a key, such as port; all: man jupyterhub4family-config")
     for one in (get, change, unset):
-        key = one.add_argument("key", metavar="KEY", help=_("a key, such as port; all: man jupyterhub4family-config"))
+        key = one.add_argument("key", metavar=_("KEY"), help=about_key)
         terminal.completes(key, "keys")
     value = change.add_argument(
-        "value", nargs="+", metavar="VALUE", help=_("the new value; several words are one text")
+        "value", nargs="+", metavar=_("VALUE"), help=_("the new value; several words are one text")
     )
     terminal.completes(value, "values")
     for one in (show, get):

@@ -89,7 +89,7 @@ def add_to(commands: Any) -> None:
     """Add this command to the command line."""
     parser = commands.add_parser("doctor", help=_("look whether everything is as it should be, and mend what is not"))
     names = parser.add_argument(
-        "checks", nargs="*", metavar="CHECK", help=_("look at this only (names: doctor --json)")
+        "checks", nargs="*", metavar=_("CHECK"), help=_("look at this only (names: doctor --json)")
     )
     completes(names, " ".join(CHECKS))
     parser.add_argument("--fix", action="store_true", help=_("mend what can be mended, then look again (root only)"))
@@ -242,13 +242,14 @@ def _print(results: list[Result], done: list[str], quiet: bool) -> None:
 
 def _summary(results: list[Result]) -> str:
     count = {state: sum(one.finding.state == state for one in results) for state in (PROBLEM, WARNING, UNKNOWN)}
-    parts = []
+    # A command on a line of its own: it is copied.
+    last = ""
     if count[PROBLEM]:
-        parts.append(ngettext("{count} problem.", "{count} problems.", count[PROBLEM]))
+        parts = [ngettext("{count} problem.", "{count} problems.", count[PROBLEM])]
         if any(one.finding.repair for one in results):
-            parts.append(_("Try: sudo jupyterhub4family doctor --fix"))
+            last = "\n" + _("Try: sudo jupyterhub4family doctor --fix")
     else:
-        parts.append(_("All is well."))
+        parts = [_("All is well.")]
     if count[WARNING]:
         parts.append(ngettext("{count} thing to know.", "{count} things to know.", count[WARNING]))
     if count[UNKNOWN]:
@@ -256,4 +257,4 @@ def _summary(results: list[Result]) -> str:
             "{count} thing could not be looked at", "{count} things could not be looked at", count[UNKNOWN]
         )
         parts.append(unseen + (_("; root sees more: sudo jupyterhub4family doctor") if os.geteuid() != 0 else "."))
-    return " ".join(parts)
+    return " ".join(parts) + last

@@ -21,9 +21,16 @@ UNITS = {"hub": HUB_UNIT, "proxy": PROXY_UNIT}
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
     parser = commands.add_parser("logs", help=_("show what hub, proxy or a member's servers have written"))
-    parser.add_argument("whose", nargs="?", default="hub", metavar="hub|proxy|MEMBER")
+    parser.add_argument("whose", nargs="?", default="hub", metavar=_("hub|proxy|MEMBER"))
     parser.add_argument("-f", "--follow", action="store_true", help=_("go on showing what is written now"))
-    parser.add_argument("-n", "--lines", type=int, default=200, help=_("how many lines (default: %(default)s)"))
+    parser.add_argument(
+        "-n",
+        "--lines",
+        metavar=_("LINES"),
+        type=int,
+        default=200,
+        help=_("how many lines (default: %(default)s)"),
+    )
     parser.set_defaults(run=logs)
 
 

@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         version=f"jupyterhub4family {__version__}",
         help=_("show program's version number and exit"),
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar=_("COMMAND"), required=True)
     for module in (status, open, members, env, cert, config, doctor, support, logs, control):
         module.add_to(commands)
     version = commands.add_parser("version", help=_("say which version this is"))

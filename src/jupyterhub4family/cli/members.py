@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyterhub4family.cli import terminal
 from jupyterhub4family.common.accounts import DELEGATE_GROUP
-from jupyterhub4family.common.documents import granted
+from jupyterhub4family.common.documents import granted, last_answer
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.messages import N_, _, from_json
 from jupyterhub4family.common.paths import MEMBERS
@@ -106,8 +106,8 @@ def ask_door(request: dict[str, Any]) -> dict[str, Any]:
     words = [str(MEMBERS)] if os.geteuid() == 0 else ["/usr/bin/sudo", "-n", str(MEMBERS)]
     done = run(words, text_input=json.dumps(request), check=False, timeout=TIMEOUT)
     try:
-        answer = json.loads(done.output.splitlines()[-1])
-    except (IndexError, ValueError):
+        answer = last_answer(done.output)
+    except ValueError:
         if os.geteuid() != 0:
             raise PermissionRefused(
                 _("you may not manage members"),

@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from jupyterhub4family import __version__
 from jupyterhub4family.cli.checks.people import members
-from jupyterhub4family.common.addresses import in_url, lan_addresses, portal_urls
+from jupyterhub4family.common.addresses import portal_urls, trust_url
 from jupyterhub4family.common.authority import fingerprint, read_authority
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.messages import N_, _, process_language
@@ -109,18 +109,12 @@ def find_out(settings: Settings) -> Status:
         release=_name_of(CURRENT_RELEASE),
         template=_name_of(CURRENT_TEMPLATE),
         setup=setup,
-        trust=trust_address(settings),
+        trust=trust_url(settings),
         fingerprint=fingerprint(authority) if authority else "",
         members=count,
         troubles=[str(one.message) for one in configuration_troubles()],
         next=_next(portal, count),
     )
-
-
-def trust_address(settings: Settings) -> str:
-    """Where a new device goes first: plain HTTP, because it does not trust the certificate yet. Empty without need."""
-    found = lan_addresses() if settings.https and settings.listen == "lan" else []
-    return f"http://{in_url(found[0])}:{settings.port}/trust" if found else ""
 
 
 def _next(portal: str, count: int) -> str:

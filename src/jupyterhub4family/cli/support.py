@@ -53,7 +53,7 @@ PROGRAMS: dict[str, list[list[str]]] = {
     ],
     "packages.txt": [
         ["dpkg-query", "-W", "jupyterhub4family*", "python3", "sudo", "systemd", "screen", "cron", "libpam-modules"],
-        ["dpkg-query", "-W", "python3-yaml", "python3-cryptography", "python3-ruamel.yaml", "avahi-daemon", "openssl"],
+        ["dpkg-query", "-W", "python3-yaml", "python3-cryptography", "avahi-daemon", "openssl"],
     ],
     "processes.txt": [
         ["ps", "-u", SERVICE_ACCOUNT, "-o", "pid,ppid,etimes,rss,stat,args"],

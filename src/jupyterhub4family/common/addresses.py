@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Union
 
+from jupyterhub4family.common.processes import PROC
 from jupyterhub4family.common.settings import Settings
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -30,8 +31,10 @@ INNER_INTERFACE = re.compile(
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 #: Domains that exist in home networks only: mDNS (RFC 6762), home networks (RFC 8375), private use (ICANN, 2024).
 HOME_DOMAINS = ("localhost", "local", "home.arpa", "internal")
-#: Where avahi has its socket while it runs, and so announces HOST.local.
-AVAHI_SOCKET = Path("/run/avahi-daemon/socket")
+#: There while avahi runs. Its socket is systemd's, and stays when avahi is stopped.
+AVAHI_PID = Path("/run/avahi-daemon/pid")
+#: What avahi calls its process while it announces a name.
+_ANNOUNCING = re.compile(r"avahi-daemon: running \[([^\]]*)\]")
 
 HOSTS_FILE = Path("/etc/hosts")
 RESOLVER_FILE = Path("/etc/resolv.conf")
@@ -64,7 +67,7 @@ def host_names() -> list[str]:
 
 
 def local_name() -> str:
-    """HOST.local, the name that avahi announces; "" if the machine has no proper name."""
+    """HOST.local, the name that avahi is to announce; "" if the machine has no proper name."""
     return next((name for name in host_names() if name.endswith(".local")), "")
 
 
@@ -89,16 +92,35 @@ def portal_urls(settings: Settings) -> list[str]:
     """Where browsers find the portal, the best address first; the last one works on this machine only."""
     hosts: list[str] = []
     if settings.listen == "lan":
-        if announces_local_name() and local_name():
+        if local_name() and announced_name() == local_name():
             hosts.append(local_name())
         hosts += [*lan_addresses(), *(name.lower() for name in settings.extra_names)]
     scheme = "https" if settings.https else "http"
     return [f"{scheme}://{in_url(host)}:{settings.port}/" for host in _each_once([*hosts, "127.0.0.1"])]
 
 
-def announces_local_name() -> bool:
-    """Whether other machines of the home network can find HOST.local."""
-    return AVAHI_SOCKET.exists()
+def trust_url(settings: Settings) -> str:
+    """Where a new device goes first: plain HTTP, as it does not trust the portal yet. "" where no device has to.
+
+    In numbers, though HOST.local is easier to remember: it is gone to once, with a camera, and a device that cannot
+    find .local (older Android) has nobody to ask.
+    """
+    found = lan_addresses() if settings.https and settings.listen == "lan" else []
+    return f"http://{in_url(found[0])}:{settings.port}/trust" if found else ""
+
+
+def announced_name() -> str:
+    """The name under which other machines at home find this one now, in lower case; "" without avahi.
+
+    It is HOST-2.local where another machine was HOST.local already. avahi writes it over its command line.
+    """
+    try:
+        pid = int(AVAHI_PID.read_text("ascii"))
+        title = (PROC / str(pid) / "cmdline").read_bytes().partition(b"\0")[0]
+    except (OSError, ValueError):
+        return ""
+    found = _ANNOUNCING.fullmatch(title.decode("ascii", "replace"))
+    return found[1].lower() if found else ""
 
 
 def in_url(host: str) -> str:

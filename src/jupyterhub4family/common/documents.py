@@ -89,6 +89,21 @@ def answered_error(untrusted: Mapping[str, Any]) -> FamilyError:
     return FamilyError(message, from_json(untrusted.get("hint")), status)
 
 
+def last_answer(untrusted_output: str) -> dict[str, Any]:
+    """The answer of a door or program of ours: the object in the last line of what it printed.
+
+    Raises ValueError if there is none; who calls knows what that means.
+    """
+    lines = untrusted_output.splitlines()
+    try:
+        untrusted = json.loads(lines[-1]) if lines else None
+    except RecursionError as error:
+        raise ValueError("the answer is nested too deeply") from error
+    if not isinstance(untrusted, dict):
+        raise ValueError("no object in the last line")
+    return untrusted
+
+
 def granted(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     """A door's answer that says that it was done. Raises the error that any other answer tells."""
     if not untrusted.get("ok"):

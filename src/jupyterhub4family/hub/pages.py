@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 import jupyterhub
+from jupyterhub import orm
 from jupyterhub.apihandlers.base import APIHandler
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
@@ -47,6 +48,15 @@ class ServerCard:
     up_to_date: Optional[bool]
 
 
+@dataclass(frozen=True)
+class MemberCards:
+    """A member and their servers, as a delegate's page shows them."""
+
+    name: str
+    display_name: str
+    cards: list[ServerCard]
+
+
 def configure_pages(config: Any, settings: Settings) -> None:
     """Put our pages, their style and their languages into JupyterHub's configuration."""
     # Pages of ours extend JupyterHub's of the same name.
@@ -61,6 +71,7 @@ def configure_pages(config: Any, settings: Settings) -> None:
         "has_trust_page": settings.https,
         "display_name": display_name,
         "server_cards": lambda user: server_cards,
+        "everybodys_servers": lambda user: everybodys_servers,
         "server_title": lambda user: server_title,
         # Before version 6 a server had a name only.
         "servers_have_titles": jupyterhub.version_info[0] >= 6,
@@ -126,9 +137,23 @@ def server_title(spawner: Any) -> str:
 
 def server_cards(user: Any) -> list[ServerCard]:
     """A member's servers, the default one first."""
-    spawners = [user.spawner, *user.all_spawners(include_default=False)]
-    everybody = memory.look() if any(spawner.ready for spawner in spawners) else None
-    return [_card(user, spawner, everybody) for spawner in spawners]
+    everybody = memory.look() if any(spawner.ready for spawner in _spawners(user)) else None
+    return [_card(user, spawner, everybody) for spawner in _spawners(user)]
+
+
+def everybodys_servers(viewer: Any) -> list[MemberCards]:
+    """All whom the hub knows, by name, with their servers. For pages that only delegates are shown."""
+    known = viewer.settings["users"]
+    people = [known[row] for row in viewer.db.query(orm.User).order_by(orm.User.name)]
+    everybody = memory.look()
+    return [
+        MemberCards(user.name, display_name(user), [_card(user, spawner, everybody) for spawner in _spawners(user)])
+        for user in people
+    ]
+
+
+def _spawners(user: Any) -> list[Any]:
+    return [user.spawner, *user.all_spawners(include_default=False)]
 
 
 def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> ServerCard:

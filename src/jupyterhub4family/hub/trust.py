@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, Optional
-from urllib.parse import urlsplit
 
 from jupyterhub.handlers.base import BaseHandler
 from tornado import web
 from tornado.websocket import WebSocketHandler
 
-from jupyterhub4family.common.addresses import portal_urls
+from jupyterhub4family.common.addresses import trust_url
 from jupyterhub4family.common.authority import fingerprint, read_authority, read_report, to_pem
 from jupyterhub4family.common.programs import plain_environment
 from jupyterhub4family.common.settings import Settings
@@ -43,12 +42,6 @@ def handlers(settings: Settings) -> list[Any]:
     ]
 
 
-def trust_url(settings: Settings) -> str:
-    """Where a device that does not trust the portal yet finds this page: over plain HTTP, without a warning."""
-    host = urlsplit(portal_urls(settings)[0]).netloc
-    return f"http://{host}/trust"
-
-
 class _FamilyHandler(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
     """A handler that knows what the family has set."""
 
@@ -71,8 +64,7 @@ class TrustHandler(_FamilyHandler):
                 fingerprint=fingerprint(der) if der else "",
                 device=device(self.request.headers.get("User-Agent", "")),
                 devices=DEVICES,
-                # A portal for this computer alone has no next device.
-                trust_url=trust_url(self.family) if self.family.listen == "lan" else "",
+                trust_url=trust_url(self.family),
                 portal_host=self.request.host,
             )
         )
@@ -114,7 +106,10 @@ class DrawingHandler(_FamilyHandler):
 
     async def get(self) -> None:
         """Send it."""
-        self.finish(await drawing(trust_url(self.family)))
+        url = trust_url(self.family)
+        if not url:
+            raise web.HTTPError(404, "a portal for this computer alone has no next device")
+        self.finish(await drawing(url))
 
 
 class CheckHandler(BaseHandler):  # type: ignore[misc]

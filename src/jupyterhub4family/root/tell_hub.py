@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
+from jupyterhub4family.common.documents import last_answer
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _, from_json
 from jupyterhub4family.common.paths import LIBRARY
@@ -19,8 +20,8 @@ def tell_hub(action: str, name: str) -> str:
     words: list[Word] = [*as_account(SERVICE_ACCOUNT), LIBRARY / "tell-hub"]
     try:
         done = run(words, text_input=json.dumps({"action": action, "names": [name]}), check=False, timeout=120)
-        answer = json.loads(done.output.splitlines()[-1])
-    except (FamilyError, IndexError, ValueError):
+        answer = last_answer(done.output)
+    except (FamilyError, ValueError):
         return _("the hub could not be told; it finds out at its next start")
     if answer.get("ok"):
         return ""

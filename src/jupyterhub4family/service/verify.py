@@ -19,12 +19,16 @@ from typing import Any
 
 from jupyterhub4family.common.documents import error_answer, write_line
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.files import take_lock
+from jupyterhub4family.common.paths import STATE
 from jupyterhub4family.common.programs import Word, run
 from jupyterhub4family.service.builds import Tree, is_complete
 from jupyterhub4family.service.releases import release_tree, template_tree
 
 #: Names of files in an answer; more help nobody.
 MOST_NAMES = 200
+#: Held by `builds.ensure` as long as it builds.
+BUILD_LOCK = STATE / "build.lock"
 PROXY = Path("proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy")
 
 
@@ -55,6 +59,7 @@ def verify(tree: Tree, which: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"complete": is_complete(folder), "wanted": False, "files": 0}
     answer.update(missing=[], changed=[], broken=[], versions={})
     if not answer["complete"]:
+        answer["being_built"] = _is_being_built()
         return answer
     folder = folder.resolve()
     answer["wanted"] = tree.is_current()
@@ -64,6 +69,17 @@ def verify(tree: Tree, which: str) -> dict[str, Any]:
     if which == "release":
         _try_programs(folder, answer)
     return answer
+
+
+def _is_being_built() -> bool:
+    """Whether a release or template is on its way now."""
+    try:
+        lock = take_lock(BUILD_LOCK, wait=False)
+    except OSError:
+        return False  # who calls may not look there
+    if lock is not None:
+        os.close(lock)
+    return lock is None
 
 
 def _compare(environment: Path, answer: dict[str, Any]) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Callable
 
-from jupyterhub4family.common.documents import granted
+from jupyterhub4family.common.documents import granted, last_answer
 from jupyterhub4family.common.environments import make_environment
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.messages import _
@@ -72,10 +71,9 @@ def _by_door(target: Path) -> None:
     """Ask for a tree in the handover folder and move it here. Raises FamilyError or OSError."""
     done = run(["/usr/bin/sudo", "-n", ENVIRONMENT_DOOR], text_input="{}", check=False, timeout=300)
     try:
-        answer = json.loads(done.output.splitlines()[-1])
-    except (IndexError, ValueError):
+        answer = granted(last_answer(done.output))
+    except ValueError:
         raise FamilyError(_("the door gave no answer")) from None
-    answer = granted(answer)
     place = Path(str(answer["place"]))
     try:
         os.rename(place / "env", target)

@@ -22,7 +22,7 @@ MAIN_PACKAGES = ("jupyterhub", "jupyterlab", "notebook", "ipykernel", "pip")
 
 
 def main() -> int:
-    """Program `own-environment status|upgrade|repair|reset`."""
+    """Program `own-environment status|examine|upgrade|repair|reset`."""
     parser = argparse.ArgumentParser(prog="own-environment", description="Look after one's own environment.")
     parser.add_argument("action", choices=sorted(_ACTIONS))
     action = parser.parse_args().action
@@ -43,9 +43,14 @@ def _tell(percent: int, message: str) -> None:
     write_line({"percent": percent, "message": message})
 
 
-def _status(member: pwd.struct_passwd) -> dict[str, Any]:
+def _examine(member: pwd.struct_passwd) -> dict[str, Any]:
+    """As `status`, but imports all that a server needs: a file may be missing where everything looks complete."""
+    return _status(member, thorough=True)
+
+
+def _status(member: pwd.struct_passwd, thorough: bool = False) -> dict[str, Any]:
     place = environment.home_environment(member)
-    condition = environment.examine(place)
+    condition = environment.examine(place, thorough)
     installed = packages.installed(place)
     return {
         "place": str(place),
@@ -85,6 +90,7 @@ def _reset(member: pwd.struct_passwd) -> dict[str, Any]:
 
 _ACTIONS: dict[str, Callable[[pwd.struct_passwd], dict[str, Any]]] = {
     "status": _status,
+    "examine": _examine,
     "upgrade": _upgrade,
     "repair": _repair,
     "reset": _reset,

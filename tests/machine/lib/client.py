@@ -14,11 +14,13 @@ that whether to set its XSRF cookie and whether to demand it back.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
 import shlex
 import ssl
+import struct
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -26,6 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET, create_connection
 from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -438,10 +441,7 @@ class Browser:
     def websocket(self, path: str, timeout: float = PATIENCE) -> ClientConnection:
         """A web socket with the window's cookies."""
         url = self._url(path)
-        # The jar knows which cookies belong there, but it only speaks of http addresses.
-        request = urllib.request.Request(url)
-        self.http.cookies.jar.add_cookie_header(request)
-        headers = {**self._headers("websocket"), "Cookie": request.get_header("Cookie") or ""}
+        headers = self._websocket_headers(url)
         try:
             socket = connect(
                 re.sub(r"^http", "ws", url),
@@ -460,6 +460,39 @@ class Browser:
             raise Silence(f"no web socket at {urlsplit(url).path}: {error}") from error
         self._sockets.append(socket)
         return socket
+
+    def _websocket_headers(self, url: str) -> dict[str, str]:
+        # The jar knows which cookies belong there, but it only speaks of http addresses.
+        request = urllib.request.Request(url)
+        self.http.cookies.jar.add_cookie_header(request)
+        return {**self._headers("websocket"), "Cookie": request.get_header("Cookie") or ""}
+
+    def vanish(self, path: str, after: int) -> None:
+        """Open a web socket, hear so many bytes, and be gone with a reset, as a browser is that was killed.
+
+        Without the library: its thread that reads keeps a connection from being reset.
+        """
+        where = urlsplit(self._url(path))
+        headers = {
+            "Host": where.netloc,
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": base64.b64encode(secrets.token_bytes(16)).decode(),
+            "Origin": self.base_url,
+            **self._websocket_headers(where.geturl()),
+        }
+        lines = [f"GET {where.path}?{where.query} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        plain = create_connection((where.hostname, where.port or 443), self.timeout)
+        with self.ssl.wrap_socket(plain, server_hostname=where.hostname) as wire:
+            wire.sendall("\r\n".join([*lines, "", ""]).encode())
+            heard = b""
+            while len(heard) < after:
+                more = wire.recv(65536)
+                if not more or not heard.startswith(b"HTTP/1.1 101 "[: len(heard)]):
+                    raise Silence(f"no web socket at {where.path}: {heard[:200]!r}")
+                heard += more
+            wire.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class _Connected:
@@ -515,6 +548,10 @@ class Kernel(_Connected):
         self._session = secrets.token_hex(16)
         api = f"{home}api/kernels/{kernel_id}"
         super().__init__(browser, api, f"{api}/channels?session_id={self._session}")
+
+    def heard_and_lost(self, after: int) -> None:
+        """One more window on the same notebook that hears so many bytes and vanishes."""
+        self.browser.vanish(f"{self._api}/channels?session_id={secrets.token_hex(16)}", after)
 
     def execute(self, code: str, timeout: float = PATIENCE) -> str:
         """Run a cell: what it printed, then the text of its last value. KernelError when it raises."""

@@ -17,7 +17,6 @@ PASSWORD = "correct horse 7"
 #: The family's authority on a machine, and how a program there asks the portal without ignoring anything.
 CA = "/var/lib/jupyterhub4family/ca.crt"
 CURL = f"curl -s --cacert {CA}"
-HEALTHY = f"{CURL} -f -o /dev/null https://127.0.0.1:8000/hub/health"
 STATE = "/var/lib/jupyterhub4family/state"
 TEMPLATE = "/var/lib/jupyterhub4family/templates/current/env"
 #: What may differ on a machine after install and purge: logs, caches, package lists, backups of passwd and the like.
@@ -27,6 +26,15 @@ NOT_COMPARED = (
     " /var/lib/sudo /var/spool/postfix /var/lib/update-rc.d /etc/mtab /etc/resolv.conf /var/mail /var/lib/logrotate"
     " /etc/.pwd.lock /etc/subuid- /etc/subgid- /etc/hostname /etc/adjtime /etc/machine-id /etc/network/run"
 ).split()
+
+
+def health(port: int = 8000) -> str:
+    """A command that succeeds when hub and proxy answer at this port. Over plain HTTP the proxy alone would answer."""
+    return f"{CURL} -f -o /dev/null --max-time 20 https://127.0.0.1:{port}/hub/health"
+
+
+#: The same at the usual port.
+HEALTHY = health()
 
 
 def ready(machine: Machine) -> Machine:

@@ -59,10 +59,11 @@ def test_a_warning_is_no_problem(checks: dict[str, Check], capsys: pytest.Captur
 
 
 def test_a_problem(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
-    checks["roof"] = saying(BROKEN)
+    checks.update(roof=saying(BROKEN), rain=saying(KNOWN))
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
-    assert "PROBLEM" in said and "Try: mend it" in said and "doctor --fix" in said and "well" not in said
+    assert "PROBLEM" in said and "Try: mend it" in said and "well" not in said
+    assert said.splitlines()[-2:] == ["1 problem. 1 thing to know.", "Try: sudo jupyterhub4family doctor --fix"]
 
 
 def test_as_json(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,6 +183,7 @@ GOOD = {
     [
         ({}, OK, ""),
         ({"complete": False}, PROBLEM, "release"),
+        ({"complete": False, "being_built": True}, WARNING, ""),
         ({"missing": ["a.py"]}, PROBLEM, "release"),
         ({"changed": ["a.py"]}, PROBLEM, "release"),
         ({"broken": ["node"]}, PROBLEM, "release"),

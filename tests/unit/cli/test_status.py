@@ -65,8 +65,7 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
     monkeypatch.setattr(status, "CURRENT_RELEASE", tmp_path / "release")
     monkeypatch.setattr(status, "CURRENT_TEMPLATE", tmp_path / "template")
     monkeypatch.setattr(addresses, "lan_addresses", lambda: ["192.168.0.7", "10.0.0.1"])
-    monkeypatch.setattr(status, "lan_addresses", lambda: ["192.168.0.7", "10.0.0.1"])
-    monkeypatch.setattr(addresses, "announces_local_name", lambda: False)
+    monkeypatch.setattr(addresses, "announced_name", str)
     monkeypatch.setattr(status, "members", lambda: ["anna"])
     monkeypatch.setattr(status, "read_authority", lambda: None)
     monkeypatch.setattr(status, "configuration_troubles", lambda: [])
@@ -240,8 +239,6 @@ def test_how_a_new_device_learns_to_trust(
     status._print(replace(now, portal="running"), with_code=True)
     said = capsys.readouterr().out
     assert now.trust in said and now.fingerprint[-47:] in said and f"[code of {now.trust}]" in said
-    for settings in (Settings(https=False, listen="local"), Settings(listen="local")):
-        assert status.trust_address(settings) == ""
 
 
 def test_a_code_only_where_it_fits_or_is_wanted(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from jupyterhub4family.common.settings import Settings
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine called Portal, without networks."""
-    for name in ("HOSTS_FILE", "RESOLVER_FILE", "ROUTES_FILE", "IPV6_FILE", "AVAHI_SOCKET"):
+    for name in ("HOSTS_FILE", "RESOLVER_FILE", "ROUTES_FILE", "IPV6_FILE", "AVAHI_PID", "PROC"):
         monkeypatch.setattr(addresses, name, tmp_path / name)
     monkeypatch.setattr(socket, "gethostname", lambda: "Portal")
     monkeypatch.setattr(addresses, "_ipv4_addresses", list)
@@ -25,6 +25,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def has_ipv4(monkeypatch: pytest.MonkeyPatch, *found: tuple[str, str]) -> None:
     both = [(interface, ipaddress.ip_address(address)) for interface, address in found]
     monkeypatch.setattr(addresses, "_ipv4_addresses", lambda: both)
+
+
+def announces(home: Path, name: str, state: str = "running") -> None:
+    """avahi runs, as process 77."""
+    (home / "AVAHI_PID").write_text("77\n")
+    (home / "PROC/77").mkdir(parents=True, exist_ok=True)
+    # What is left of the longer title before it is zeros.
+    (home / "PROC/77/cmdline").write_bytes(f"avahi-daemon: {state} [{name}]".encode() + bytes(30))
 
 
 # -- names -------------------------------------------------------------------------------------------
@@ -152,12 +160,35 @@ def test_the_best_address_of_the_portal_comes_first(home: Path, monkeypatch: pyt
     settings = Settings(port=8443, extra_names=["Family.example.net"])
     known = ["https://10.0.0.2:8443/", "https://[fd00::1]:8443/", "https://family.example.net:8443/"]
     assert addresses.portal_urls(settings) == [*known, "https://127.0.0.1:8443/"]
-    (home / "AVAHI_SOCKET").touch()
+    announces(home, "Portal.local")
     assert addresses.portal_urls(settings) == ["https://portal.local:8443/", *known, "https://127.0.0.1:8443/"]
 
 
 def test_a_portal_for_this_machine_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_ipv4(monkeypatch, ("eth0", "10.0.0.2"))
-    (home / "AVAHI_SOCKET").touch()
+    announces(home, "portal.local")
     assert addresses.portal_urls(Settings(listen="local")) == ["https://127.0.0.1:8000/"]
     assert addresses.portal_urls(Settings(listen="local", https=False)) == ["http://127.0.0.1:8000/"]
+
+
+def test_an_address_that_leads_to_another_machine_is_not_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_ipv4(monkeypatch, ("eth0", "10.0.0.2"))
+    announces(home, "portal-2.local")
+    assert addresses.announced_name() == "portal-2.local"
+    assert addresses.portal_urls(Settings())[0] == "https://10.0.0.2:8000/"
+    announces(home, "portal.local", "registering")
+    assert addresses.announced_name() == ""
+    (home / "PROC/77/cmdline").write_bytes(b"/usr/bin/python3\0x\0")
+    assert addresses.announced_name() == ""
+    for text in ("78", "", "self/../77", "-1"):
+        (home / "AVAHI_PID").write_text(text)
+        assert addresses.announced_name() == ""
+
+
+def test_a_new_device_goes_to_an_address_in_numbers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert addresses.trust_url(Settings()) == "", "a machine without a network"
+    has_ipv4(monkeypatch, ("eth0", "10.0.0.2"))
+    announces(home, "portal.local")
+    assert addresses.trust_url(Settings(port=8443)) == "http://10.0.0.2:8443/trust"
+    for settings in (Settings(https=False), Settings(listen="local")):
+        assert addresses.trust_url(settings) == ""

@@ -13,6 +13,7 @@ from jupyterhub4family.common.documents import (
     answered_error,
     clean_text,
     error_answer,
+    last_answer,
     only_keys,
     read_request,
     write_line,
@@ -187,3 +188,13 @@ def test_sentences_cross_a_door(capsys: pytest.CaptureFixture[str]) -> None:
 def test_errors_of_older_doors_and_odd_ones(answer: dict[str, Any], told: tuple[str, str, ExitStatus]) -> None:
     error = answered_error(answer)
     assert (error.message, error.hint, error.status) == told
+
+
+def test_the_answer_stands_in_the_last_line() -> None:
+    assert last_answer('{"percent": 5}\n{"ok": true}\n') == {"ok": True}
+
+
+@pytest.mark.parametrize("output", ["", "\n", "sudo: no\n", '{"ok": true}\nkilled\n', "[]", "null", "5", "[" * 100_000])
+def test_what_is_no_answer(output: str) -> None:
+    with pytest.raises(ValueError):
+        last_answer(output)

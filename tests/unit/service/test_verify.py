@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.common.files import locked
 from jupyterhub4family.service import verify
 from jupyterhub4family.service.builds import Tree
 from tests.unit.helpers import write_program
@@ -88,10 +89,22 @@ def test_programs_that_do_not_run(build: Build) -> None:
     assert build.look()["broken"] == ["node", "configurable-http-proxy", "uv"]
 
 
-def test_no_release_at_all(build: Build) -> None:
+def test_no_release_at_all(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "BUILD_LOCK", tmp_path / "nothing" / "build.lock")
     (build.folder / ".complete").unlink()
     found = build.look()
     assert found["complete"] is False and found["files"] == 0
+    assert found["being_built"] is False, "who may not look cannot tell"
+
+
+def test_a_release_on_its_way(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "BUILD_LOCK", tmp_path / "build.lock")
+    (build.folder / ".complete").unlink()
+    with locked(tmp_path / "build.lock"):
+        assert build.look()["being_built"] is True
+    assert build.look()["being_built"] is False
+    with locked(tmp_path / "build.lock"):
+        assert build.look()["being_built"] is True, "looking keeps no lock"
 
 
 def test_no_packages_at_all(build: Build) -> None:

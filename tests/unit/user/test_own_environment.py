@@ -84,10 +84,13 @@ def test_upgrade_keeps_the_extras(command: Command) -> None:
     assert [name[:10] for name in command.home.beside()] == ["env.aside-"]
 
 
-def test_repair_looks_thoroughly(command: Command) -> None:
+def test_repair_and_examine_look_thoroughly(command: Command) -> None:
     command.home.prepare()
     assert command.call("repair")["done"] == "nothing"
+    assert command.call("examine")["missing"] == []
     (site_of(command.home.env) / "notebook" / "app.py").write_text("1 / 0\n", "utf-8")
+    assert command.call("status")["missing"] == [], "it looks complete"
+    assert "ZeroDivisionError" in command.call("examine")["missing"][0]
     assert command.call("repair")["done"] == "mended"
     assert command.call("repair")["done"] == "nothing"
 
@@ -109,7 +112,7 @@ def test_all_of_them_make_one_that_is_missing(command: Command, action: str) -> 
 
 def test_who_is_no_member_has_none(command: Command, people: People) -> None:
     people.groups["jupyterhub"][1].clear()
-    for action in ("status", "upgrade", "repair", "reset"):
+    for action in ("status", "examine", "upgrade", "repair", "reset"):
         answer = command.call(action)
         assert (answer["ok"], answer["status"]) == (False, 4)
     assert not command.home.env.exists()

@@ -134,14 +134,14 @@ def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[F
         return
     become = as_account(name) if situation.by_root else []
     try:
-        answer = granted(converse([*become, LIBRARY / "own-environment", "status"], {}))
+        answer = granted(converse([*become, LIBRARY / "own-environment", "examine"], {}))
     except FamilyError as error:
         yield unknown(_("The environment of {name} could not be looked at: {reason}", name=name, reason=error.message))
         return
     if answer.get("missing"):
         yield problem(
             _(
-                "The environment of {name} is broken: {missing} is missing",
+                "The environment of {name} is broken; what is missing or does not work: {missing}",
                 name=name,
                 missing=", ".join(answer["missing"]),
             ),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, warning
+from jupyterhub4family.common.addresses import announced_name, local_name
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.programs import run
-
-#: There while avahi runs.
-AVAHI = Path("/run/avahi-daemon/pid")
 
 
 def check_names(situation: Situation) -> Iterator[Finding]:
@@ -33,10 +31,26 @@ def check_names(situation: Situation) -> Iterator[Finding]:
             _("This computer's name is {name}, which others at home may have, too", name=name),
             _("give it one of its own: sudo hostnamectl set-hostname familybox"),
         )
-    if AVAHI.exists():
-        yield fine(_("avahi announces {name}.local at home", name=name))
-    else:
-        yield warning(
-            _("avahi does not run, so {name}.local does not lead here; the address with numbers does", name=name),
+    if local_name():
+        yield _announced(local_name(), announced_name())
+
+
+def _announced(wanted: str, announced: str) -> Finding:
+    if announced == wanted:
+        return fine(_("avahi announces {name} at home", name=wanted))
+    if not announced:
+        return warning(
+            _("avahi does not run, so {name} does not lead here; the address with numbers does", name=wanted),
             _("sudo apt-get install avahi-daemon"),
         )
+    own, other = wanted[: -len(".local")], announced[: -len(".local")]
+    if re.fullmatch(re.escape(own) + r"-[0-9]+", other):
+        # No address of ours: which of the two gets the number is decided anew each time they start.
+        return warning(
+            _("another device at home is called {name}, too, and {wanted} leads to that one", name=own, wanted=wanted),
+            _("give this computer a name of its own: sudo hostnamectl set-hostname familybox"),
+        )
+    return warning(
+        _("avahi announces another name, {announced}, so {name} does not lead here", announced=announced, name=wanted),
+        _("sudo service avahi-daemon restart"),
+    )

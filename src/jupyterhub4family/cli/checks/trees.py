@@ -34,6 +34,12 @@ def _tree(situation: Situation, which: str, name: str) -> Iterator[Finding]:
     except FamilyError as error:
         yield unknown(_("{name}: could not be looked at: {reason}", name=name, reason=error.message))
         return
+    if answer.get("being_built"):
+        yield warning(
+            _("{name}: being fetched at this moment", name=name),
+            _("wait a few minutes; whoever starts a server meanwhile waits for it, too"),
+        )
+        return
     findings = [*_condition(which, name, answer), *_versions(name, answer)]
     yield from findings
     if all(finding.state != "problem" for finding in findings):

@@ -81,21 +81,33 @@ def test_ports_with_real_sockets(people: People) -> None:
 
 
 @pytest.mark.parametrize(
-    ("resolves", "avahi", "listen", "states"),
+    ("resolves", "announced", "listen", "states", "told"),
     [
-        (True, True, "lan", [OK, OK]),
-        (False, True, "lan", [WARNING, OK]),
-        (True, False, "lan", [OK, WARNING]),
-        (True, False, "local", [OK]),
+        (True, "box.local", "lan", [OK, OK], "announces box.local"),
+        (False, "box.local", "lan", [WARNING, OK], "does not know its own name"),
+        (True, "", "lan", [OK, WARNING], "avahi does not run, so box.local does not lead here"),
+        (True, "box-2.local", "lan", [OK, WARNING], "another device at home is called box, too"),
+        (True, "old.local", "lan", [OK, WARNING], "another name, old.local, so box.local does not lead here"),
+        (True, "box-x.local", "lan", [OK, WARNING], "another name, box-x.local"),
+        (True, "", "local", [OK], "knows its own name (box.lan)"),
     ],
 )
 def test_names(  # noqa: PLR0917
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resolves: bool, avahi: bool, listen: str, states: list[str]
+    monkeypatch: pytest.MonkeyPatch, resolves: bool, announced: str, listen: str, states: list[str], told: str
 ) -> None:
     monkeypatch.setattr(names, "run", lambda *_words, **_more: Finished(0 if resolves else 2, "", ""))
-    monkeypatch.setattr(socket, "gethostname", lambda: "box")
-    monkeypatch.setattr(names, "AVAHI", tmp_path if avahi else tmp_path / "none")
-    assert [one.state for one in names.check_names(Situation(settings=Settings(listen=listen)))] == states
+    monkeypatch.setattr(socket, "gethostname", lambda: "box.lan")
+    monkeypatch.setattr(names, "announced_name", lambda: announced)
+    found = list(names.check_names(Situation(settings=Settings(listen=listen))))
+    assert [one.state for one in found] == states
+    assert told in " ".join(one.sentence for one in found)
+
+
+def test_a_machine_without_a_proper_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "run", lambda *_words, **_more: Finished(0, "", ""))
+    monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
+    found = list(names.check_names(Situation(settings=Settings())))
+    assert [one.state for one in found] == [OK, WARNING]
 
 
 def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

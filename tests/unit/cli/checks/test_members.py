@@ -81,6 +81,7 @@ GOOD = {"ok": True, "exists": True, "missing": [], "made_by": "links"}
 def test_an_environment_is_looked_at_with_its_owners_rights(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
     found, asked = environment(people, monkeypatch, GOOD)
     assert states(found) == [OK] and asked[0][:4] == ["/usr/sbin/runuser", "-u", "anna", "--"]
+    assert asked[0][-1] == "examine", "not only at what lies there"
 
 
 @pytest.mark.parametrize(

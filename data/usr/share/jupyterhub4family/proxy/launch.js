@@ -42,6 +42,13 @@ const proxy = new ConfigurableProxy({
 // closed laptop would cut everybody's connections.
 proxy.proxy.on("error", (error) => log.warn("A connection broke: %s", (error && error.code) || error));
 
+// JupyterHub says of its cookies that they are for HTTPS only; members' servers do not say it of all of theirs.
+if (certificates) {
+  proxy.proxy.on("proxyRes", ({ headers }) => {
+    if (headers["set-cookie"]) headers["set-cookie"] = headers["set-cookie"].map(protectedCookie);
+  });
+}
+
 proxy.apiServer.listen(configuration.apiPort, "127.0.0.1");
 const entrance = certificates ? makeEntrance(proxy.proxyServer) : proxy.proxyServer;
 entrance.listen(configuration.port, configuration.ip, () => {
@@ -51,6 +58,12 @@ entrance.listen(configuration.port, configuration.ip, () => {
 });
 
 process.on("SIGINT", () => process.exit(2));
+
+// A cookie that no browser sends readable through the network, nor along with a form of another site.
+function protectedCookie(cookie) {
+  const says = (attribute) => new RegExp(`;\\s*${attribute}\\b`, "i").test(cookie);
+  return cookie + (says("secure") ? "" : "; Secure") + (says("samesite") ? "" : "; SameSite=Lax");
+}
 
 // One port for both: the first byte decides which server goes on with the connection.
 function makeEntrance(secure) {

@@ -13,7 +13,8 @@ function onClick(selector, action) {
 
 onClick("[data-language]", (button) => {
   const year = 365 * 24 * 3600;
-  document.cookie = `jupyterhub4family-language=${button.dataset.language}; path=/; max-age=${year}; SameSite=Lax`;
+  const secure = window.location.protocol === "https:" ? "; Secure" : "";
+  document.cookie = `jupyterhub4family-language=${button.dataset.language}; path=/; max-age=${year}; SameSite=Lax${secure}`;
   // Not reload(): after a wrong password that would send the form once more.
   window.location.replace(window.location.pathname + window.location.search);
 });
@@ -41,18 +42,18 @@ onClick("#show_password", (button) => {
 
 // -- servers ------------------------------------------------------------------------------------
 
-function serverAddress(serverName) {
+function serverAddress(serverName, member = window.jhdata.user) {
   const hub = window.jhdata;
-  const words = [hub.user, ...(serverName ? ["servers", serverName] : ["server"])];
+  const words = [member, ...(serverName ? ["servers", serverName] : ["server"])];
   return `${hub.base_url}api/users/${words.map(encodeURIComponent).join("/")}?_xsrf=${encodeURIComponent(hub.xsrf_token)}`;
 }
 
-async function endServer(button, body) {
+async function changeServer(button, method, body) {
   const card = button.closest("[data-server-name]");
   card.querySelectorAll("button").forEach((other) => { other.disabled = true; });
   try {
-    const answer = await fetch(serverAddress(card.dataset.serverName), {
-      method: "DELETE",
+    const answer = await fetch(serverAddress(card.dataset.serverName, card.dataset.user), {
+      method,
       headers: { "Content-Type": "application/json" },
       body: body && JSON.stringify(body),
     });
@@ -67,9 +68,10 @@ async function endServer(button, body) {
   }
 }
 
-onClick(".stop-server", (button) => endServer(button));
+onClick(".start-server", (button) => changeServer(button, "POST"));
+onClick(".stop-server", (button) => changeServer(button, "DELETE"));
 onClick(".delete-server", (button) => {
-  if (window.confirm(button.dataset.question)) endServer(button, { remove: true });
+  if (window.confirm(button.dataset.question)) changeServer(button, "DELETE", { remove: true });
 });
 
 if (document.querySelector(".server-card[data-state=starting], .server-card[data-state=stopping]")) {
@@ -77,8 +79,8 @@ if (document.querySelector(".server-card[data-state=starting], .server-card[data
   setInterval(() => document.querySelector(".more-servers[open]") || window.location.reload(), 3000);
 }
 
-// Whoever comes back to this page after a while wants to know what is now.
-if (document.getElementById("home-main")) {
+// Whoever comes back to these pages after a while wants to know what is now.
+if (document.querySelector("#home-main, #everybody-main")) {
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && !document.querySelector(".more-servers[open]")) window.location.reload();
   });
