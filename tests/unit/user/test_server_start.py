@@ -17,7 +17,7 @@ from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
 from jupyterhub4family.common.processes import SERVER_MARKER, is_running, start_time
 from jupyterhub4family.user import server
-from jupyterhub4family.user.server import Started, _start_detached, log_path, spawn
+from jupyterhub4family.user.server import Started, _start_detached, log_path, server_arguments, spawn
 from tests.unit.helpers import account, wait_until, write_program
 
 #: Writes what it finds around itself to the file that `REPORT` names, then waits to be ended.
@@ -203,7 +203,8 @@ def test_spawn_runs_the_members_own_program_with_their_own_python(starter: Start
     started = starter.remember(spawn(member, [], sent))
     told = starter.told()
     assert told["pid"] == started.pid
-    assert told["words"] == [str(starter.home / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser")]
+    program = str(starter.home / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser")
+    assert told["words"] == [program, *server_arguments(starter.home)]
     assert told["folder"] == str(starter.home)
     assert not {"LD_LIBRARY_PATH", "BASH_ENV"} & set(told["variables"])
     assert "hello" in log_path(member, "maths/../x").read_text("utf-8")
