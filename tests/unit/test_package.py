@@ -12,6 +12,7 @@ import pytest
 
 from jupyterhub4family import __version__
 from jupyterhub4family.common import paths
+from jupyterhub4family.common.supervision import UPGRADE_UNIT
 from tests.unit.helpers import DATA, ROOT, SRC
 
 LIBRARY = DATA / "usr/lib/jupyterhub4family"
@@ -140,7 +141,7 @@ def test_who_may_open_which_door() -> None:
 # -- units, crontab, everything that names a path -----------------------------------------------------
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.name != UPGRADE_UNIT], ids=lambda path: path.name)
 def test_units_run_programs_of_ours_and_not_as_root(unit: Path) -> None:
     lines = lines_of(unit.read_text("utf-8"))
     started = [line.partition("=")[2] for line in lines if re.match(r"Exec\w+=", line)]
@@ -149,6 +150,14 @@ def test_units_run_programs_of_ours_and_not_as_root(unit: Path) -> None:
         assert (LIBRARY / Path(command.split()[0]).name).is_file()
         assert command.startswith("/usr/lib/jupyterhub4family/"), "no prefix that would give more rights"
     assert "User=jupyterhub" in lines and "UMask=0077" in lines
+
+
+def test_the_one_unit_of_roots_does_one_thing_and_only_when_there_is_something_to_do() -> None:
+    (unit,) = (unit for unit in UNITS if unit.name == UPGRADE_UNIT)
+    lines = lines_of(unit.read_text("utf-8"))
+    assert [line for line in lines if line.startswith("Exec")] == ["ExecStart=/usr/lib/jupyterhub4family/upgrade run"]
+    assert f"ConditionPathExists={paths.SERVICE_HOME}/upgrade/under-way.json".replace("/nonexistent", "") in lines
+    assert not any(line.startswith(("User=", "Type=")) for line in lines), "root's, and no boot waits for it"
 
 
 def test_a_unit_that_opens_doors_may_gain_rights_and_the_other_may_not() -> None:
@@ -161,7 +170,10 @@ def test_a_unit_that_opens_doors_may_gain_rights_and_the_other_may_not() -> None
 def test_the_units_are_those_that_the_code_knows() -> None:
     from jupyterhub4family.common.supervision import UNITS as KNOWN
 
-    assert {unit.name for unit in UNITS} == set(KNOWN)
+    assert {unit.name for unit in UNITS} == {*KNOWN, UPGRADE_UNIT}
+    for script in ("postinst", "postrm"):
+        text = (ROOT / f"debian/jupyterhub4family.{script}").read_text("utf-8")
+        assert all(unit.name in text for unit in UNITS), script
 
 
 def test_the_crontab_starts_what_runs_not_every_minute_and_at_boot() -> None:

@@ -24,6 +24,7 @@ from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import configuration_troubles, explain, settings_in_use
 from jupyterhub4family.common.supervision import chosen_supervisor
+from jupyterhub4family.common.upgrades import failed_upgrade, upgrade_under_way
 
 #: Seconds to wait for each answer.
 TIMEOUT = 5
@@ -54,6 +55,10 @@ class Status:
     members: int = 0
     #: What is wrong with the settings file and the experts' files, if anything is.
     troubles: list[str] = field(default_factory=list)
+    #: How far an upgrade is, as a sentence; empty if none is under way.
+    upgrade: str = ""
+    #: The last upgrade, if it failed, as a sentence.
+    failed_upgrade: str = ""
     #: What to do next, as a sentence; empty if nothing is to be done.
     next: str = ""
 
@@ -113,6 +118,8 @@ def find_out(settings: Settings) -> Status:
         fingerprint=fingerprint(authority) if authority else "",
         members=count,
         troubles=[str(one.message) for one in configuration_troubles()],
+        upgrade=_upgrade(),
+        failed_upgrade=str(failed.sentence()) if (failed := failed_upgrade()) else "",
         next=_next(portal, count),
     )
 
@@ -121,6 +128,15 @@ def trust_address(settings: Settings) -> str:
     """Where a new device goes first: plain HTTP, because it does not trust the certificate yet. Empty without need."""
     found = lan_addresses() if settings.https and settings.listen == "lan" else []
     return f"http://{in_url(found[0])}:{settings.port}/trust" if found else ""
+
+
+def _upgrade() -> str:
+    now = upgrade_under_way()
+    if now is None:
+        return ""
+    if now.backwards:
+        return str(_("Going back to version {version}: {message}", version=now.origin.version, message=now.message))
+    return str(_("Upgrading to version {version}: {message}", version=now.target, message=now.message))
 
 
 def _next(portal: str, count: int) -> str:
@@ -198,6 +214,8 @@ def _print(now: Status, with_code: bool = False) -> None:
             print(_("Try: {hint}", hint=now.setup["hint"]))
     for trouble in now.troubles:
         print(_("Settings: {trouble}", trouble=trouble))
+    for sentence in filter(None, (now.upgrade, now.failed_upgrade)):
+        print(sentence)
     if answers and with_code:
         print(code(now.trust or now.addresses[0]), end="")
     if now.next:

@@ -28,6 +28,8 @@ STATE = SERVICE_HOME / "state"
 CACHE = SERVICE_HOME / "cache"
 #: Root's: where the door `environment` builds what a member then moves into their home.
 HANDOVER = SERVICE_HOME / "handover"
+#: Root's: the package before the last upgrade, what is known of an upgrade under way, and of one that failed.
+UPGRADES = SERVICE_HOME / "upgrade"
 SERVICE_LOGS = STATE / "log"
 #: The family's own certificate authority and the portal's certificate, with their keys.
 TLS = STATE / "tls"
@@ -46,12 +48,20 @@ SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 SERVICE_FOLDERS = {
     SERVICE_HOME: (0o755, True),
     HANDOVER: (0o711, True),
+    UPGRADES: (0o755, True),
     RELEASES: (0o755, False),
     TEMPLATES: (0o755, False),
     PUBLIC: (0o755, False),
     STATE: (0o700, False),
     CACHE: (0o700, False),
 }
+
+#: In apt's folders, by root, as the settings say: where newer versions come from, with which keys, and whether they
+#: come by themselves; and which version shall not come again, because it did not work.
+SOURCE_LIST = Path("/etc/apt/sources.list.d/jupyterhub4family.list")
+SOURCE_KEYS = Path("/etc/apt/jupyterhub4family.keys")
+AUTO_UPGRADE = Path("/etc/apt/apt.conf.d/52jupyterhub4family")
+NOT_AGAIN = Path("/etc/apt/preferences.d/jupyterhub4family-not-again")
 
 #: Written last, after everything beside it has reached the disk.
 COMPLETE_MARKER = ".complete"

@@ -187,6 +187,26 @@ class Text(Key):
 
 
 @dataclass(frozen=True)
+class Matching(Text):
+    """One word of a form of its own, or nothing."""
+
+    pattern: str = ""
+    what: str = ""
+    maximum: int = 200
+
+    @property
+    def allowed(self) -> str:
+        """In words: few people read patterns."""
+        return _(self.what)
+
+    def check(self, value: Any) -> None:
+        """It stands in files of other programs, so nothing else may be in it."""
+        super().check(value)
+        if value and not re.fullmatch(self.pattern, value):
+            raise self._no_such(value)
+
+
+@dataclass(frozen=True)
 class Names(Key):
     """A list of host names and IP addresses."""
 

@@ -20,9 +20,11 @@ from jupyterhub4family.common.messages import N_, _
 from jupyterhub4family.common.paths import SETTINGS_FILE
 from jupyterhub4family.common.setting_key import (
     HUB_AND_PROXY,
+    NOTHING,
     BadValue,
     Choice,
     Key,
+    Matching,
     Names,
     Number,
     Switch,
@@ -134,6 +136,42 @@ class Settings:
             "auto",
             N_("The language of the pages: `auto`, what each browser asks for; `en`, English; `de`, German."),
             choices=("auto", "en", "de"),
+        )
+    )
+    upgrade_source: str = _is(
+        Matching(
+            "",
+            N_("Where newer versions come from: the address of a folder that tools/make-repository has made."),
+            NOTHING,
+            N_("It becomes a source of apt (sources.list.d), whose lists must be signed by `upgrade_key`."),
+            pattern=r"(https?://[\w.:\[\]-]+|file:)/[\w./~%+-]*",
+            what=N_("an address such as https://packages.example.org/jupyterhub4family/"),
+        )
+    )
+    upgrade_key: str = _is(
+        Matching(
+            "",
+            N_("The file with the public key that signs `upgrade_source`."),
+            NOTHING,
+            N_("Compare the key's fingerprint with what whoever makes the packages says: root runs what it signs."),
+            pattern=r"/[\w./~+-]+",
+            what=N_("the whole path of a file, such as /root/jupyterhub4family.asc"),
+        )
+    )
+    auto_upgrade: bool = _is(
+        Switch(
+            False,
+            N_("Whether newer versions from `upgrade_source` are installed by themselves, once a day."),
+            NOTHING,
+            N_("Debian's unattended-upgrades does it. A version with which nobody can log in is taken back by itself."),
+        )
+    )
+    upgrade_waits_for_kernels: bool = _is(
+        Switch(
+            False,
+            N_("Whether a new version waits to take over while a member's notebook is calculating."),
+            NOTHING,
+            N_("At most six hours. Without it, too, notebooks go on calculating while a new version takes over."),
         )
     )
 
@@ -285,4 +323,13 @@ def _check_together(settings: Settings, source: str) -> None:
         raise ConfigurationError(
             _("{where}: without HTTPS everybody at home could read along, passwords, too", where=source),
             _("keep https: true, or set listen: local, or, behind a proxy of your own, allow_plain_http: true"),
+        )
+    if settings.auto_upgrade and not settings.upgrade_source:
+        raise ConfigurationError(
+            _("{where}: auto_upgrade needs an upgrade_source", where=source),
+            _("set upgrade_key and upgrade_source first"),
+        )
+    if settings.upgrade_source and not settings.upgrade_key:
+        raise ConfigurationError(
+            _("{where}: upgrade_source needs the upgrade_key that signs it", where=source), _("set upgrade_key first")
         )

@@ -16,6 +16,8 @@ SYSTEMD_RUNS = Path("/run/systemd/system")
 PROXY_UNIT = "jupyterhub4family-proxy.service"
 HUB_UNIT = "jupyterhub4family-hub.service"
 UNITS = (PROXY_UNIT, HUB_UNIT)
+#: Root's: sees an upgrade through; started by one, and at boot if one was interrupted.
+UPGRADE_UNIT = "jupyterhub4family-upgrade.service"
 
 
 def chosen_supervisor(settings: Settings | None = None) -> str:

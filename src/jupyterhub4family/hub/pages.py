@@ -17,8 +17,10 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 from jupyterhub.utils import url_escape_path
 
+from jupyterhub4family.common.messages import translated
 from jupyterhub4family.common.paths import CURRENT_TEMPLATE, SHARE
 from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.upgrades import failed_upgrade
 from jupyterhub4family.hub import memory, trust
 from jupyterhub4family.hub.authenticator import REMOVED_COOKIE
 from jupyterhub4family.hub.language import OWN_NAMES, Sentences, handler_language
@@ -49,9 +51,9 @@ class ServerCard:
 
 def configure_pages(config: Any, settings: Settings) -> None:
     """Put our pages, their style and their languages into JupyterHub's configuration."""
-    # Pages of ours extend JupyterHub's of the same name.
+    # Pages of ours extend JupyterHub's of the same name. Those of a new version come with its hub, not before.
     config.JupyterHub.template_paths = [str(SHARE / "templates")]
-    config.JupyterHub.jinja_environment_options = {"extensions": [Sentences]}
+    config.JupyterHub.jinja_environment_options = {"extensions": [Sentences], "auto_reload": False}
     config.JupyterHub.template_vars = {
         "family_name": settings.family_name,
         "login_help": settings.login_help,
@@ -60,6 +62,7 @@ def configure_pages(config: Any, settings: Settings) -> None:
         "family_version": static_version(),
         "has_trust_page": settings.https,
         "display_name": display_name,
+        "upgrade_trouble": lambda user: upgrade_trouble,
         "server_cards": lambda user: server_cards,
         "server_title": lambda user: server_title,
         # Before version 6 a server had a name only.
@@ -98,6 +101,12 @@ def _extend_every_page(language_setting: str) -> None:
     template_namespace.is_ours = True  # type: ignore[attr-defined]
     BaseHandler.template_namespace = property(template_namespace)
     BaseHandler.content_security_policy = property(content_security_policy)
+
+
+def upgrade_trouble(language: str) -> str:
+    """What administrators have to know of the last upgrade, in their language; empty if there is nothing."""
+    failed = failed_upgrade()
+    return translated(failed.sentence(), language) if failed is not None else ""
 
 
 def static_version() -> str:

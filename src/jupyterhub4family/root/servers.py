@@ -27,6 +27,11 @@ def end_servers(uid: int) -> int:
     return len(found)
 
 
+def has_server(uid: int) -> bool:
+    """Whether a process of `uid` belongs to a server."""
+    return next(_server_processes(uid), None) is not None
+
+
 def _server_processes(uid: int) -> Iterator[int]:
     for entry in PROC.iterdir():
         if not entry.name.isdigit():

@@ -29,9 +29,11 @@ from jupyterhub4family.common.paths import (
 )
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.settings_in_use import settings_in_use
-from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
-from jupyterhub4family.root import supervisor
+from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, UPGRADE_UNIT, chosen_supervisor
+from jupyterhub4family.common.upgrades import upgrade_under_way
+from jupyterhub4family.root import supervisor, transaction
 from jupyterhub4family.root.announcement import ensure_announcement, remove_announcement
+from jupyterhub4family.root.auto_upgrade import ensure_sources
 from jupyterhub4family.root.caller import require_root
 from jupyterhub4family.root.runtime import RUNTIME
 from jupyterhub4family.root.servers import end_servers
@@ -67,10 +69,35 @@ def configure(enable: bool = False) -> None:
     check_sudoers()
     ensure_supervision(enable)
     ensure_announcement(settings_in_use()[0])
+    with contextlib.suppress(FamilyError):
+        # What is in its way `doctor` says; it is no reason not to run.
+        ensure_sources(settings_in_use()[0])
     if not may_start():
         print(_("policy-rc.d forbids starting services now; start with: {command}", command="jupyterhub4family start"))
         return
-    supervisor.start_after_install()
+    take_over()
+
+
+def take_over() -> None:
+    """Start what does not run; where something runs already, the new version takes over by a trial."""
+    if upgrade_under_way_backwards():
+        # Who goes back restarts the hub as soon as release and database are back as well.
+        return
+    if not transaction.can_begin():
+        supervisor.start_after_install()
+        return
+    transaction.begin()
+    supervisor.start()
+    supervisor.start_upgrade()
+    print(
+        _("The new version takes over when it has been tried out; see: {command}", command="jupyterhub4family status")
+    )
+
+
+def upgrade_under_way_backwards() -> bool:
+    """Whether this is the package before, installed again because a newer one did not work."""
+    now = upgrade_under_way()
+    return now is not None and now.backwards
 
 
 def ensure_groups() -> None:
@@ -150,7 +177,7 @@ def ensure_supervision(enable: bool) -> None:
     if SYSTEMD_RUNS.is_dir():
         run(["systemctl", "daemon-reload"])
         if enable:
-            run(["systemctl", "enable", "--quiet", *UNITS])
+            run(["systemctl", "enable", "--quiet", *UNITS, UPGRADE_UNIT])
 
 
 def may_start() -> bool:
@@ -163,7 +190,8 @@ def may_start() -> bool:
 def remove(disable: bool = False) -> None:
     """Stop hub, proxy and all members' servers, and take the crontab away. State and accounts stay."""
     if disable and SYSTEMD_RUNS.is_dir():
-        run(["systemctl", "disable", "--quiet", *UNITS])
+        run(["systemctl", "disable", "--quiet", *UNITS, UPGRADE_UNIT])
+    supervisor.stop_upgrade()
     supervisor.stop()
     supervisor.remove_crontab()
     remove_announcement()

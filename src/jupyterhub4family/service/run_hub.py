@@ -18,6 +18,7 @@ from jupyterhub4family.common.paths import CURRENT_RELEASE, LIBRARY, STATE
 from jupyterhub4family.common.programs import SAFE_PATH
 from jupyterhub4family.common.settings_in_use import settings_of_service
 from jupyterhub4family.service.builds import ensure, is_complete, system_python_version
+from jupyterhub4family.service.database import put_back_wanted_copy
 from jupyterhub4family.service.progress import Reporter
 from jupyterhub4family.service.releases import release_tree
 from jupyterhub4family.service.run_proxy import renew_outdated_proxy, renew_proxy
@@ -37,6 +38,8 @@ def main() -> int:
         lock = take_lock(STATE / "hub.lock", wait=True)
     assert lock is not None
     renew_outdated_proxy()
+    # Here and nowhere else: nobody else can have the database open now.
+    put_back_wanted_copy()
     if not usable_release():
         _build(Reporter())
     for token in (PROXY_TOKEN, ROUTES_TOKEN, MEMBERSHIP_TOKEN):

@@ -36,13 +36,14 @@ ACCEPTED = """
     config set port 9000 | config set family_name The Millers -q | config set port 9000 --dry-run --no-restart
     config unset port --dry-run --quiet
     members remove anna --yes | members remove anna --dry-run -q | members add anna --quiet | env reset -y anna
+    upgrade | upgrade --check --json | upgrade --again -q | rollback | rollback --yes | rollback --dry-run -q
     env reset --dry-run | env upgrade -q | stop --servers --yes | stop --servers --dry-run | start -q | restart --quiet
 """.replace("\n", "|").split("|")
 
 REFUSED = """
     | stat | status now | version 1 | start hub | stop --all | restart --servers | members | members add
     members remove | members list ben | members remove --allow-administrator anna | members add -x | members rename anna
-    logs hub proxy | logs -n | logs -n many | env | env make | env status anna ben | --json | -v
+    logs hub proxy | logs -n | logs -n many | env | env make | upgrade now | rollback 1 | env status anna ben | --json | -v
 """.replace("\n", "|").split("|")
 
 

@@ -38,12 +38,13 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "port: 9000\nlisten: local\nsupervisor: cron\nhub_port: 9001\nproxy_api_port: 9002\nstart_timeout: 300\n"
         "https: false\nallow_plain_http: true\nextra_names: [nas, 192.168.1.5]\nfamily_name: The Millers\n"
         "login_help: Ask Mum.\nlanguage: de\n"
+        "upgrade_source: https://packages.example.org/ours/\nupgrade_key: /root/ours.asc\nauto_upgrade: on\n"
+        "upgrade_waits_for_kernels: yes\n"
     )
     settings = load(tmp_path, text)
     names = ["nas", "192.168.1.5"]
-    assert settings == Settings(
-        9000, "local", "cron", 9001, 9002, 300, False, True, names, "The Millers", "Ask Mum.", "de"
-    )
+    first = (9000, "local", "cron", 9001, 9002, 300, False, True, names, "The Millers", "Ask Mum.", "de")
+    assert settings == Settings(*first, "https://packages.example.org/ours/", "/root/ours.asc", True, True)
     assert len(text.splitlines()) == len(dataclasses.fields(Settings)), "a new key is missing in this test"
 
 
@@ -290,3 +291,26 @@ def test_a_file_of_somebody_else_is_told(tmp_path: Path) -> None:
     file.chmod(0)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("auto_upgrade: true", "upgrade_source"),
+        ("upgrade_source: https://example.org/x/", "upgrade_key"),
+        # They stand in files of apt's, so nothing may be in them that means something there.
+        ("upgrade_key: /k.asc\nupgrade_source: https://example.org/x ./ [trusted=yes]", "upgrade_source"),
+        ('upgrade_key: /k.asc\nupgrade_source: "https://example.org/x\\ndeb"', "upgrade_source"),
+        ("upgrade_key: /k.asc\nupgrade_source: ftp://example.org/x", "upgrade_source"),
+        ("upgrade_key: k.asc", "upgrade_key"),
+        ("upgrade_key: /k.asc]", "upgrade_key"),
+    ],
+)
+def test_where_upgrades_come_from_is_checked(tmp_path: Path, text: str, word: str) -> None:
+    with pytest.raises(ConfigurationError, match=word):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize("source", ["https://example.org/a/", "http://[fd00::1]:8080/a/", "file:/srv/repository/", ""])
+def test_addresses_of_sources(tmp_path: Path, source: str) -> None:
+    assert load(tmp_path, f"upgrade_key: /k.asc\nupgrade_source: '{source}'\n").upgrade_source == source

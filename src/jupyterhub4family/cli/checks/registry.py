@@ -13,6 +13,7 @@ from jupyterhub4family.cli.checks import (
     settings,
     supervision,
     trees,
+    upgrades,
 )
 from jupyterhub4family.cli.checks.finding import Check
 
@@ -32,6 +33,7 @@ CHECKS: dict[str, Check] = {
     "names": names.check_names,
     "release": trees.check_release,
     "template": trees.check_template,
+    "upgrade": upgrades.check_upgrade,
     "supervisor": supervision.check_supervisor,
     "other-supervisor": supervision.check_other_supervisor,
     "ports": ports.check_ports,
