@@ -127,6 +127,8 @@ def write_note(path: Path, note: Any) -> None:
 
 
 def _edition(found: Any) -> Edition:
+    if not isinstance(found, dict):
+        raise TypeError("no edition")
     return Edition(str(found.get("version", "")), str(found.get("release", "")))
 
 

@@ -43,7 +43,8 @@ ACCEPTED = """
 REFUSED = """
     | stat | status now | version 1 | start hub | stop --all | restart --servers | members | members add
     members remove | members list ben | members remove --allow-administrator anna | members add -x | members rename anna
-    logs hub proxy | logs -n | logs -n many | env | env make | upgrade now | rollback 1 | env status anna ben | --json | -v
+    logs hub proxy | logs -n | logs -n many | env | env make | env status anna ben | --json | -v
+    upgrade now | rollback 1
 """.replace("\n", "|").split("|")
 
 
