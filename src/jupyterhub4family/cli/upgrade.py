@@ -15,8 +15,6 @@ from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.programs import converse
 from jupyterhub4family.common.upgrades import failed_upgrade, previous_edition
 
-NO_SOURCE_HINT = "man jupyterhub4family-config   (upgrade_source)"
-
 
 def add_to(commands: Any) -> None:
     """Add these commands to the command line."""

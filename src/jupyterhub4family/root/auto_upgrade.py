@@ -39,7 +39,7 @@ def ensure_sources(settings: Settings) -> None:
     if not UNATTENDED.exists():
         raise FamilyError(
             _("nothing is upgraded by itself yet: Debian's package unattended-upgrades is missing"),
-            "sudo apt-get install unattended-upgrades",
+            _("sudo apt-get install unattended-upgrades"),
         )
 
 
@@ -63,7 +63,7 @@ def _ensure_key(file: Path) -> Path:
         )
     if b"PRIVATE KEY" in data:
         raise FamilyError(
-            _("{file} is a private key; the public one is wanted", file=str(file)), "gpg --export --armor NAME"
+            _("{file} is a private key; the public one is wanted", file=str(file)), _("gpg --export --armor NAME")
         )
     key = SOURCE_KEYS / ("source.asc" if ARMOR in data else "source.gpg")
     SOURCE_KEYS.mkdir(mode=0o755, exist_ok=True)

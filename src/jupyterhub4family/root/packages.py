@@ -85,7 +85,7 @@ def install_newest() -> None:
         _apt_get(["install", "--no-install-recommends", "--only-upgrade", PACKAGE])
     except ProgramError as error:
         raise FamilyError(
-            _("apt could not install it: {reason}", reason=error.message), _("try: sudo apt-get -f install")
+            _("apt could not install it: {reason}", reason=error.message), _("sudo apt-get -f install")
         ) from error
 
 
@@ -177,5 +177,5 @@ def install_kept() -> None:
     except ProgramError as error:
         raise FamilyError(
             _("the package before could not be installed again: {reason}", reason=error.message),
-            _("try: sudo apt-get install --allow-downgrades {file}", file=str(PREVIOUS_PACKAGE)),
+            _("sudo apt-get install --allow-downgrades {file}", file=str(PREVIOUS_PACKAGE)),
         ) from error

@@ -242,7 +242,8 @@ def _go_back(now: Upgrade) -> None:
     if now.kept:
         troubles += _tried(packages.install_kept)
     _tell(now, 50, _("Changing back"))
-    troubles += _tried(lambda: _ask("switch", release=now.origin.release, keep_old=now.by_hand))
+    if now.origin.release:
+        troubles += _tried(lambda: _ask("switch", release=now.origin.release, keep_old=now.by_hand))
     if now.copy:
         troubles += _tried(lambda: _ask("restore", copy=now.copy))
     troubles += _tried(lambda: supervisor.restart(with_proxy=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -109,6 +110,8 @@ def rollback() -> dict[str, Any]:
         raise RefusedError(
             _("the JupyterHub of version {version} cannot read the database any more", version=previous.version)
         )
+    if fit.get("missing"):
+        previous = dataclasses.replace(previous, release="")
     left = packages.installed_version()
     copy = "" if fit.get("fits") else transaction.word(fit.get("copy"))
     write_note(UNDER_WAY, Upgrade(previous, left, kept=True, backwards=True, by_hand=True, copy=copy))

@@ -54,8 +54,13 @@ def _copy(_untrusted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fit(untrusted: dict[str, Any]) -> dict[str, Any]:
-    """Whether the release knows the database's form; if not, the newest copy whose form it knows."""
+    """Whether the release knows the database's form; if not, the newest copy whose form it knows.
+
+    Of one that is not there any more nobody can tell: the hub then goes on with another one, or builds it anew.
+    """
     release = RELEASES / _release(untrusted)
+    if not builds.is_complete(release):
+        return {"fits": True, "copy": "", "missing": True}
     return {"fits": True, "copy": ""} if fits(release) else {"fits": False, "copy": newest_fitting_copy(release)}
 
 

@@ -195,6 +195,15 @@ def test_a_way_back_by_hand(machine: Machine) -> None:
     assert upgrades.failed_upgrade() is None and upgrades.previous_edition() is None
 
 
+def test_a_way_back_to_a_release_that_is_not_there_any_more(machine: Machine) -> None:
+    machine.begun(backwards=True, by_hand=True)
+    now = upgrades.upgrade_under_way()
+    assert now is not None
+    upgrades.write_note(upgrades.UNDER_WAY, dataclasses.replace(now, origin=Edition("1.0", "")))
+    transaction.see_through()
+    assert not any(step.startswith("switch") for step in machine.done) and upgrades.failed_upgrade() is None
+
+
 def test_yet_another_version_in_the_middle(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is seen through as well, and the way back leads to what had proved itself."""
     machine.begun()

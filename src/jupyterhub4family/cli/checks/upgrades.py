@@ -47,12 +47,12 @@ def _by_itself(situation: Situation) -> Iterator[Finding]:
     elif settings.auto_upgrade and not UNATTENDED.exists():
         yield problem(
             _("Nothing is upgraded by itself: the package unattended-upgrades is missing"),
-            "sudo apt-get install unattended-upgrades",
+            _("sudo apt-get install unattended-upgrades"),
         )
     elif settings.auto_upgrade:
         told = run(["apt-config", "dump", "--format", "%v", "APT::Periodic::Unattended-Upgrade"], check=False)
         if told.output.strip() in ("", "0"):
             yield problem(
                 _("Nothing is upgraded by itself: unattended-upgrades is switched off on this machine"),
-                "sudo dpkg-reconfigure unattended-upgrades",
+                _("sudo dpkg-reconfigure unattended-upgrades"),
             )
