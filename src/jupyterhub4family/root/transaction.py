@@ -254,8 +254,9 @@ def _go_back(now: Upgrade) -> None:
         FAILED.unlink(missing_ok=True)
     else:
         _remember(now, [*troubles, *works])
-    # What was gone back to is installed now, and nothing older is kept.
-    for left in (PREVIOUS, PREVIOUS_PACKAGE, JUST_KEPT, UNDER_WAY):
+    # What was gone back to is installed now, and nothing older is kept. The note goes first: whoever found it after a
+    # power cut would look for the package.
+    for left in (UNDER_WAY, PREVIOUS, PREVIOUS_PACKAGE, JUST_KEPT):
         left.unlink(missing_ok=True)
     _log(f"back from {now.target} to {now.origin.version or now.origin.release}")
 
