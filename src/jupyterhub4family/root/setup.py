@@ -191,7 +191,7 @@ def remove(disable: bool = False) -> None:
     """Stop hub, proxy and all members' servers, and take the crontab away. State and accounts stay."""
     if disable and SYSTEMD_RUNS.is_dir():
         run(["systemctl", "disable", "--quiet", *UNITS, UPGRADE_UNIT])
-    supervisor.stop_upgrade()
+    transaction.end()
     supervisor.stop()
     supervisor.remove_crontab()
     remove_announcement()

@@ -14,6 +14,7 @@ import json
 import os
 import pwd
 import re
+import signal
 import sys
 import time
 from datetime import datetime, timezone
@@ -59,6 +60,8 @@ TRIES, REFUSALS = 2, 12
 TRIAL_PAUSE = 3
 #: Reasons for which waiting is better than going back.
 PASSING = (ExitStatus.NETWORK, ExitStatus.DISK_FULL)
+#: In root's folder in /run; holds the pid of whoever has it.
+LOCK_NAME = "upgrade.lock"
 _NAME = re.compile(r"[\w.-]{0,60}")
 
 DATABASE_STAYED = N_("The database stayed as it was.")
@@ -111,9 +114,11 @@ def _current_release() -> str:
 def see_through() -> None:
     """Do what is left of an upgrade or of a way back, until nothing is."""
     ensure_runtime()
-    lock = take_lock(RUNTIME / "upgrade.lock", wait=True)
+    lock = take_lock(RUNTIME / LOCK_NAME, wait=True)
     assert lock is not None
     try:
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
         while (now := upgrade_under_way()) is not None:
             try:
                 if now.backwards:
@@ -128,6 +133,20 @@ def see_through() -> None:
                 time.sleep(FIRST_PAUSE)
     finally:
         os.close(lock)
+
+
+def end() -> None:
+    """End the process that sees an upgrade through: the package is about to be removed."""
+    supervisor.stop_upgrade()
+    lock_file = RUNTIME / LOCK_NAME
+    if not lock_file.exists():
+        return
+    lock = take_lock(lock_file, wait=False)
+    if lock is not None:
+        os.close(lock)
+        return
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(int(lock_file.read_text("ascii")), signal.SIGTERM)
 
 
 def _go_forward(now: Upgrade) -> None:

@@ -6,6 +6,7 @@ The machine around it notes what is asked of it; that the real one does it is sh
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from pathlib import Path
 from typing import Any, Optional
@@ -296,3 +297,24 @@ def test_it_waits_for_busy_kernels_only_if_so_configured(
 def test_nothing_under_way_is_nothing_to_do(machine: Machine, tmp_path: Path) -> None:
     transaction.see_through()
     assert machine.done == [] and (tmp_path / "upgrade.lock").exists()
+
+
+def test_it_ends_before_the_package_is_removed(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(supervisor, "stop_upgrade", lambda: machine.done.append("stop unit"))
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, int(number))))
+    transaction.end()
+    transaction.see_through()
+    transaction.end()
+    assert killed == [] and machine.done == ["stop unit"] * 2
+
+    def restart(with_proxy: bool) -> None:
+        transaction.end()
+
+    # From within one that is at work: its lock is taken, and its pid stands in it.
+    monkeypatch.setattr(supervisor, "restart", restart)
+    machine.begun()
+    transaction.see_through()
+    assert killed == [(os.getpid(), 15)]
