@@ -77,15 +77,20 @@ def keep() -> None:
         return
     for left in (JUST_KEPT, PREVIOUS):
         left.unlink(missing_ok=True)
-    packages.keep_installed()
+    # First, so that the new version is tried out even where the old package cannot be kept (a full disk).
     write_note(JUST_KEPT, Edition(packages.installed_version(), _current_release()))
+    packages.keep_installed()
 
 
 def can_begin() -> bool:
-    """Whether there is something that an upgrade could take the place of: else the service sets itself up."""
+    """Whether there is something that an upgrade could take the place of: else the service starts, or sets itself up.
+
+    A package that was removed and comes back, or is configured once more, takes nobody's place.
+    """
+    replaces = just_kept() is not None or upgrade_under_way() is not None or not packages.installed_version()
     made_for = _current_release().partition("-")[0]
     complete = (CURRENT_RELEASE / COMPLETE_MARKER).is_file()
-    return complete and made_for == f"py{SYSTEM_PYTHON.resolve().name[len('python') :]}"
+    return replaces and complete and made_for == f"py{SYSTEM_PYTHON.resolve().name[len('python') :]}"
 
 
 def begin() -> None:
@@ -136,8 +141,14 @@ def see_through() -> None:
 
 
 def end() -> None:
-    """End the process that sees an upgrade through: the package is about to be removed."""
+    """End the process that sees an upgrade through, and forget the upgrade: the package is about to be removed."""
     supervisor.stop_upgrade()
+    _end_detached()
+    for note in (UNDER_WAY, JUST_KEPT):
+        note.unlink(missing_ok=True)
+
+
+def _end_detached() -> None:
     lock_file = RUNTIME / LOCK_NAME
     if not lock_file.exists():
         return

@@ -261,12 +261,20 @@ def test_an_upgrade_needs_something_that_runs(
     current = tmp_path / "current"
     monkeypatch.setattr(transaction, "CURRENT_RELEASE", current)
     monkeypatch.setattr(transaction, "SYSTEM_PYTHON", tmp_path / "python3.11")
+    monkeypatch.setattr(packages, "installed_version", lambda: "1.1")
+    for module in (upgrades, transaction):
+        monkeypatch.setattr(module, "JUST_KEPT", tmp_path / "just-kept.json")
+    upgrades.write_note(tmp_path / "just-kept.json", Edition("1.0", name))
     assert not transaction.can_begin()
     (tmp_path / name).mkdir()
     current.symlink_to(name)
     if complete:
         (tmp_path / name / ".complete").touch()
     assert transaction.can_begin() is can
+    (tmp_path / "just-kept.json").unlink()
+    assert not transaction.can_begin(), "what was removed and comes back takes nobody's place"
+    monkeypatch.setattr(packages, "installed_version", lambda: "")
+    assert transaction.can_begin() is can, "without the .deb nobody knows what was there"
 
 
 def test_it_waits_for_busy_kernels_only_if_so_configured(
@@ -318,3 +326,13 @@ def test_it_ends_before_the_package_is_removed(
     machine.begun()
     transaction.see_through()
     assert killed == [(os.getpid(), 15)]
+
+
+def test_an_upgrade_of_a_package_that_was_removed_is_forgotten(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "stop_upgrade", lambda: None)
+    machine.begun()
+    transaction.keep()
+    transaction.end()
+    assert upgrades.upgrade_under_way() is None and upgrades.just_kept() is None
