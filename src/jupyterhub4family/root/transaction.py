@@ -251,7 +251,7 @@ def _wait_for_portal() -> None:
             raise FamilyError(_("the portal did not answer within {seconds} seconds", seconds=PORTAL_PATIENCE))
         if _restarts() >= RESTARTS:
             raise FamilyError(_("the hub ended again and again"))
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 def _restarts() -> int:
