@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from jupyterhub4family import __version__
+from jupyterhub4family.cli.checks.backup import describe
 from jupyterhub4family.cli.checks.people import members
 from jupyterhub4family.common.addresses import in_url, lan_addresses, portal_urls
 from jupyterhub4family.common.authority import fingerprint, read_authority
+from jupyterhub4family.common.backups import read_note
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.messages import N_, _, process_language
 from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE
@@ -52,6 +54,8 @@ class Status:
     #: SHA-256 of the family's certificate authority, to be compared with what a device shows.
     fingerprint: str = ""
     members: int = 0
+    #: Of a backup that is set up: where it goes and when the last good one was (seconds since 1970); else empty.
+    backup: dict[str, Any] = field(default_factory=dict)
     #: What is wrong with the settings file and the experts' files, if anything is.
     troubles: list[str] = field(default_factory=list)
     #: What to do next, as a sentence; empty if nothing is to be done.
@@ -112,6 +116,7 @@ def find_out(settings: Settings) -> Status:
         trust=trust_address(settings),
         fingerprint=fingerprint(authority) if authority else "",
         members=count,
+        backup=_backup(),
         troubles=[str(one.message) for one in configuration_troubles()],
         next=_next(portal, count),
     )
@@ -121,6 +126,11 @@ def trust_address(settings: Settings) -> str:
     """Where a new device goes first: plain HTTP, because it does not trust the certificate yet. Empty without need."""
     found = lan_addresses() if settings.https and settings.listen == "lan" else []
     return f"http://{in_url(found[0])}:{settings.port}/trust" if found else ""
+
+
+def _backup() -> dict[str, Any]:
+    note = read_note()
+    return {"target": note.target, "last_good": note.last_good, "problem": note.trouble()} if note.target else {}
 
 
 def _next(portal: str, count: int) -> str:
@@ -196,6 +206,8 @@ def _print(now: Status, with_code: bool = False) -> None:
         print(f"{word}: {now.setup['message']}")
         if now.setup.get("hint"):
             print(_("Try: {hint}", hint=now.setup["hint"]))
+    if now.backup:
+        print(describe(read_note()))
     for trouble in now.troubles:
         print(_("Settings: {trouble}", trouble=trouble))
     if answers and with_code:

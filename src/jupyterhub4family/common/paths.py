@@ -28,6 +28,9 @@ STATE = SERVICE_HOME / "state"
 CACHE = SERVICE_HOME / "cache"
 #: Root's: where the door `environment` builds what a member then moves into their home.
 HANDOVER = SERVICE_HOME / "handover"
+#: Root's: what the last backup was like (for everybody to read), and in folders of its own what is being worked on.
+BACKUP = SERVICE_HOME / "backup"
+BACKUP_NOTE = BACKUP / "note.json"
 SERVICE_LOGS = STATE / "log"
 #: The family's own certificate authority and the portal's certificate, with their keys.
 TLS = STATE / "tls"
@@ -38,6 +41,10 @@ AUTHORITY_CERTIFICATE = PUBLIC / "ca.crt"
 CERTIFICATE_REPORT = PUBLIC / "certificate.json"
 #: A certificate that the family brought along (`cert use`), and its key: used in place of our own.
 OWN_TLS = CONFIGURATION / "tls"
+#: Root's alone: where backups go, and the key that opens them.
+BACKUP_SETTINGS = CONFIGURATION / "backup"
+BACKUP_TARGET = BACKUP_SETTINGS / "target"
+BACKUP_KEY = BACKUP_SETTINGS / "key"
 LAST_GOOD_SETTINGS = PUBLIC / "settings.last-good.json"
 SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 
@@ -46,6 +53,7 @@ SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 SERVICE_FOLDERS = {
     SERVICE_HOME: (0o755, True),
     HANDOVER: (0o711, True),
+    BACKUP: (0o755, True),
     RELEASES: (0o755, False),
     TEMPLATES: (0o755, False),
     PUBLIC: (0o755, False),
@@ -68,3 +76,5 @@ ENVIRONMENT_DOOR = LIBRARY / "environment"
 #: Below a member's home.
 MEMBER_ENVIRONMENT = Path(".local/share/jupyterhub4family/env")
 MEMBER_LOGS = Path(".local/state/jupyterhub4family")
+#: Packages that a restore wants in the member's environment.
+MEMBER_WISHES = Path(".local/share/jupyterhub4family/wishes.json")

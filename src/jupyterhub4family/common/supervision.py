@@ -16,6 +16,8 @@ SYSTEMD_RUNS = Path("/run/systemd/system")
 PROXY_UNIT = "jupyterhub4family-proxy.service"
 HUB_UNIT = "jupyterhub4family-hub.service"
 UNITS = (PROXY_UNIT, HUB_UNIT)
+#: Asks every hour whether it is time for a backup; runs from `backup setup` on.
+BACKUP_TIMER = "jupyterhub4family-backup.timer"
 
 
 def chosen_supervisor(settings: Settings | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jupyterhub4family.cli.checks import (
     accounts,
+    backup,
     certificates,
     machine,
     members,
@@ -37,6 +38,7 @@ CHECKS: dict[str, Check] = {
     "ports": ports.check_ports,
     "portal": supervision.check_portal,
     "certificate": certificates.check_certificate,
+    "backup": backup.check_backup,
     "members": members.check_who,
     "homes": members.check_homes,
     "environments": members.check_environments,
