@@ -21,6 +21,7 @@ from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import (
     AUTHORITY_CERTIFICATE,
+    BACKUP_TARGET,
     PUBLIC,
     SERVICE_FOLDERS,
     SERVICE_HOME,
@@ -29,7 +30,7 @@ from jupyterhub4family.common.paths import (
 )
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.settings_in_use import settings_in_use
-from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
+from jupyterhub4family.common.supervision import BACKUP_TIMER, CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
 from jupyterhub4family.root import supervisor
 from jupyterhub4family.root.announcement import ensure_announcement, remove_announcement
 from jupyterhub4family.root.caller import require_root
@@ -151,6 +152,8 @@ def ensure_supervision(enable: bool) -> None:
         run(["systemctl", "daemon-reload"])
         if enable:
             run(["systemctl", "enable", "--quiet", *UNITS])
+        if BACKUP_TARGET.exists():
+            run(["systemctl", "enable", "--quiet", "--now", BACKUP_TIMER])
 
 
 def may_start() -> bool:
@@ -164,6 +167,9 @@ def remove(disable: bool = False) -> None:
     """Stop hub, proxy and all members' servers, and take the crontab away. State and accounts stay."""
     if disable and SYSTEMD_RUNS.is_dir():
         run(["systemctl", "disable", "--quiet", *UNITS])
+    if SYSTEMD_RUNS.is_dir():
+        # Enabled by `backup setup`, and by an installation that finds a backup set up.
+        run(["systemctl", "disable", "--quiet", "--now", BACKUP_TIMER], check=False)
     supervisor.stop()
     supervisor.remove_crontab()
     remove_announcement()
