@@ -18,7 +18,9 @@ LIBRARY = DATA / "usr/lib/jupyterhub4family"
 PROGRAMS = sorted(LIBRARY.iterdir())
 COMMANDS = sorted((DATA / "usr/bin").iterdir())
 SUDOERS = (DATA / "etc/sudoers.d/jupyterhub4family").read_text("utf-8")
-UNITS = sorted((DATA / "usr/lib/systemd/system").glob("*"))
+SYSTEM = DATA / "usr/lib/systemd/system"
+UNITS = sorted(path for path in SYSTEM.glob("*") if "-backup." not in path.name)
+BACKUP_UNIT, BACKUP_TIMER = SYSTEM / "jupyterhub4family-backup.service", SYSTEM / "jupyterhub4family-backup.timer"
 INSTALLED = re.compile(r"/usr/(?:lib|share|bin)/jupyterhub4family(?:/[\w./-]*\w)?")
 
 
@@ -159,9 +161,22 @@ def test_a_unit_that_opens_doors_may_gain_rights_and_the_other_may_not() -> None
 
 
 def test_the_units_are_those_that_the_code_knows() -> None:
-    from jupyterhub4family.common.supervision import UNITS as KNOWN
+    from jupyterhub4family.common import supervision
 
-    assert {unit.name for unit in UNITS} == set(KNOWN)
+    assert {unit.name for unit in UNITS} == set(supervision.UNITS)
+    assert BACKUP_TIMER.name == supervision.BACKUP_TIMER and BACKUP_UNIT.exists()
+
+
+def test_the_backup_of_the_night_runs_where_one_is_set_up_and_systemd_supervises() -> None:
+    lines = lines_of(BACKUP_UNIT.read_text("utf-8"))
+    assert "ConditionPathExists=/etc/jupyterhub4family/backup/target" in lines
+    assert "ExecCondition=/usr/lib/jupyterhub4family/supervised-by systemd" in lines
+    assert "ExecStart=/usr/lib/jupyterhub4family/backup nightly" in lines
+    (hourly,) = [
+        line for line in lines_of((DATA / "etc/cron.d/jupyterhub4family").read_text("utf-8")) if "root" in line
+    ]
+    for part in (str(paths.BACKUP_TARGET).replace("/nonexistent", ""), "supervised-by cron", "backup nightly"):
+        assert part in hourly, part
 
 
 def test_the_crontab_starts_what_runs_not_every_minute_and_at_boot() -> None:

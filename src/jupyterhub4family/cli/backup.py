@@ -234,7 +234,7 @@ def _what_was_done(answer: dict[str, Any]) -> list[str]:
     for name in answer.get("made", []):
         said.append(_("The account {name} was made, with the password it had.", name=name))
     for home in answer.get("homes", []):
-        said.append(_("{name} has it all back.", name=home["name"]))
+        said.append(_("{name} has it back.", name=home["name"]))
         if home["kept"]:
             said.append("  " + _("What was there and differed is in {place}.", place=home["aside"]))
     if "made" in answer:

@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="backup", description="Backups of the hub and its members.")
     parser.add_argument("action", choices=[*_ACTIONS, "nightly"])
     action = parser.parse_args().action
-    os.umask(0o077)
+    os.umask(0o022)
     if action == "nightly":
         return nightly()
     try:

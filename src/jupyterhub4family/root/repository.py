@@ -25,7 +25,8 @@ from jupyterhub4family.root.backup_target import Target
 #: Marks what is ours in a repository that somebody uses for other things as well.
 TAG = "jupyterhub4family"
 CACHE = BACKUP / "cache"
-KEEP = ("--keep-daily", "7", "--keep-weekly", "4", "--keep-monthly", "6")
+#: All of the last two days; then one for each day, week and month.
+KEEP = ("--keep-within", "2d", "--keep-daily", "7", "--keep-weekly", "4", "--keep-monthly", "6")
 #: Seconds after which a lock that nobody renews is dead; restic renews its locks every five minutes.
 DEAD_LOCK = 35 * 60
 #: restic has saved all but some files that it could not read.
@@ -71,7 +72,7 @@ class Repository:
 
     def make(self) -> None:
         """Make an empty one."""
-        self._restic("init", timeout=300)
+        self._restic("init", timeout=300, makes=True)
 
     def snapshots(self) -> list[Snapshot]:
         """All backups, the oldest first."""
@@ -167,15 +168,27 @@ class Repository:
         self._restic("unlock", "--remove-all")
 
     def _restic(
-        self, *words: Word, timeout: Optional[float] = None, accepted: tuple[int, ...] = (0,), full: str = ""
+        self,
+        *words: Word,
+        timeout: Optional[float] = None,
+        accepted: tuple[int, ...] = (0,),
+        full: str = "",
+        makes: bool = False,
     ) -> Finished:
         """Run restic to its end. Raises FamilyError; `full` is the disk to be named if one is full."""
         ensure_restic()
         CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files: list[Word] = ["--repository-file", self.target_file, "--password-file", self.key_file]
-        command: list[Word] = ["/usr/bin/setsid", "restic", *files, "--cache-dir", CACHE, *words]
+        files: list[Word] = ["--password-file", self.key_file, "--cache-dir", CACHE]
         # ssh looks for keys and known hosts in root's home.
-        done = run(command, check=False, timeout=timeout, environment={"HOME": "/root"}, dies_with_us=True)
+        environment = {"HOME": "/root"}
+        if makes:
+            # restic 0.11 (Debian 11) makes a repository only where a variable or an argument says so; of root's
+            # processes nobody else can see the variables.
+            environment["RESTIC_REPOSITORY"] = self.target.url
+        else:
+            files += ["--repository-file", self.target_file]
+        command: list[Word] = ["/usr/bin/setsid", "restic", *files, *words]
+        done = run(command, check=False, timeout=timeout, environment=environment, dies_with_us=True)
         if done.status not in accepted:
             raise self._trouble(done, full or self.target.shown)
         return done

@@ -375,6 +375,7 @@ def _exchange_settings(fresh: Path) -> None:
     CONFIGURATION.mkdir(mode=0o755, exist_ok=True)
     old, new = _files(CONFIGURATION), _files(fresh)
     kept = CONFIGURATION.with_name(time.strftime(f"{CONFIGURATION.name}.before-restore-%Y%m%d-%H%M%S"))
+    kept.mkdir(mode=0o700, exist_ok=True)
     for name in sorted(old):
         _copy(CONFIGURATION / name, kept / name)
     for name in sorted(new):
@@ -396,5 +397,7 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a file with mode and time, with one rename at the end."""
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
+    # It may be a key: closed from the beginning.
+    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     shutil.copy2(source, aside)
     aside.replace(target)
