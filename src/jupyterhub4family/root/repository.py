@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 import shutil
 import socket
@@ -29,6 +30,8 @@ CACHE = BACKUP / "cache"
 KEEP = ("--keep-within", "2d", "--keep-daily", "7", "--keep-weekly", "4", "--keep-monthly", "6")
 #: Seconds after which a lock that nobody renews is dead; restic renews its locks every five minutes.
 DEAD_LOCK = 35 * 60
+#: Bytes: a disk with less is full, whatever restic says.
+FULL = 16 * 2**20
 #: restic has saved all but some files that it could not read.
 _INCOMPLETE = 3
 _ID = re.compile(r"[0-9a-f]{8,64}")
@@ -137,10 +140,18 @@ class Repository:
         words: list[Word] = ["restore", "--no-lock", "--verify", snapshot.id, "--target", place]
         for path in paths:
             words += ["--include", literally(path)]
-        done = self._restic(*words, full=str(place))
-        # Before 0.12 (Debian 11 has 0.11) a restore with errors ends with 0.
-        if re.search(r"ignoring error for|There were \d+ errors", done.errors):
-            raise self._trouble(done, full=str(place))
+        try:
+            done = self._restic(*words)
+            # Before 0.12 (Debian 11 has 0.11) a restore with errors ends with 0.
+            if re.search(r"ignoring error for|There were \d+ errors", done.errors + done.output):
+                raise self._trouble(done)
+        except FamilyError:
+            # restic does not always say why. What it has written is still there.
+            status = os.statvfs(place)
+            if status.f_bavail * status.f_frsize < FULL:
+                # It lies in a fresh folder, whose name nobody knows.
+                raise _full(str(place.parent.parent)) from None
+            raise
 
     # -- underneath ----------------------------------------------------------------------------------
 
@@ -172,10 +183,9 @@ class Repository:
         *words: Word,
         timeout: Optional[float] = None,
         accepted: tuple[int, ...] = (0,),
-        full: str = "",
         makes: bool = False,
     ) -> Finished:
-        """Run restic to its end. Raises FamilyError; `full` is the disk to be named if one is full."""
+        """Run restic to its end. Raises FamilyError."""
         ensure_restic()
         CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
         files: list[Word] = ["--password-file", self.key_file, "--cache-dir", CACHE]
@@ -190,10 +200,10 @@ class Repository:
         command: list[Word] = ["/usr/bin/setsid", "restic", *files, *words]
         done = run(command, check=False, timeout=timeout, environment=environment, dies_with_us=True)
         if done.status not in accepted:
-            raise self._trouble(done, full or self.target.shown)
+            raise self._trouble(done)
         return done
 
-    def _trouble(self, done: Finished, full: str) -> FamilyError:
+    def _trouble(self, done: Finished) -> FamilyError:
         """The sentence for what restic has said."""
         said = done.errors + done.output
         if "wrong password or no key" in said:
@@ -202,11 +212,7 @@ class Repository:
                 _("use the key that was shown when this backup was set up"),
             )
         if re.search(r"no space left|quota exceeded", said, re.IGNORECASE):
-            return FamilyError(
-                _("the disk with {folder} is full: {detail}", folder=full, detail=_("no space was left")),
-                _("make room there, or use a bigger disk"),
-                ExitStatus.DISK_FULL,
-            )
+            return _full(self.target.shown)
         if "already locked" in said:
             return Locked(_("another program is working with this backup now"), _("try again in an hour"))
         if re.search(r"unsupported repository version|config version", said):
@@ -233,6 +239,14 @@ class Repository:
         return FamilyError(
             _("{program} ended with status {status}: {said}", program="restic", status=status, said=detail)
         )
+
+
+def _full(folder: str) -> FamilyError:
+    return FamilyError(
+        _("the disk with {folder} is full: {detail}", folder=folder, detail=_("no space was left")),
+        _("make room there, or use a bigger disk"),
+        ExitStatus.DISK_FULL,
+    )
 
 
 _LIST = "sudo jupyterhub4family backup list"

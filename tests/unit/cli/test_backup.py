@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +69,7 @@ def test_a_backup_that_is_there_needs_its_key(
     with pytest.raises(UsageError, match="recovery key"):
         main(["backup", "setup", "sftp:nas:/x"])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    monkeypatch.setattr(backup.getpass, "getpass", lambda _question: KEY)
+    monkeypatch.setattr(getpass, "getpass", lambda _question: KEY)
     program.answers = [{"needs_key": True}, {"key": "", "same_disk": False, "backups": 2}]
     assert main(["backup", "setup", "sftp:nas:/x"]) == 0
     assert program.asked[-1] == ("setup", {"target": "sftp:nas:/x", "key": KEY})
@@ -134,14 +137,12 @@ def found(
     monkeypatch: pytest.MonkeyPatch, note: BackupNote, restic: bool = True, timer: str = "active"
 ) -> list[Finding]:
     monkeypatch.setattr(checks, "read_note", lambda: note)
-    monkeypatch.setattr(checks.shutil, "which", lambda _name, **_more: "/usr/bin/restic" if restic else None)
+    monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/bin/restic" if restic else None)
     monkeypatch.setattr(checks, "run", lambda _words, **_more: Finished(0, f"{timer}\n", ""))
     return list(checks.check_backup(Situation()))
 
 
 def note(**more: Any) -> BackupNote:
-    import time
-
     return BackupNote(**{"target": "/srv/x", "last_good": int(time.time()) - 5 * HOUR - 60, **more})
 
 

@@ -87,10 +87,10 @@ def test_members_and_delegates_and_nobody_else(machine: Machine) -> None:
 def test_a_spoilt_list_is_refused(key: str, value: Any) -> None:
     with pytest.raises(FamilyError):
         from_json([{**dataclasses.asdict(ANNA), key: value}])
-    for wrong in (None, {}, [1], [{}], [[]]):
-        if wrong != []:
-            with pytest.raises(FamilyError):
-                from_json(wrong)
+    listed: list[Any] = [None, {}, [1], [{}], [[]]]
+    for wrong in listed:
+        with pytest.raises(FamilyError):
+            from_json(wrong)
 
 
 def test_a_missing_account_is_made_as_it_was(machine: Machine, tmp_path: Path) -> None:

@@ -144,11 +144,19 @@ def test_a_lock_that_was_left_is_removed_and_nobody_is_signalled(
     assert not any("unlock" in words and "--remove-all" not in words for words in restic.asked)
 
 
-def test_a_restore_with_errors_has_failed_whatever_its_status(restic: Restic) -> None:
+def test_a_restore_with_errors_has_failed_whatever_its_status(
+    restic: Restic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     snapshot = repository.Snapshot(ID, 0, "here")
-    restic.will_say(Finished(0, "", "ignoring error for /x: write: no space left on device\nThere were 1 errors\n"))
-    with pytest.raises(FamilyError, match="/home/fresh is full"):
-        LOCAL.restore(snapshot, [Path("/x")], Path("/home/fresh"))
+    # What restic 0.11 says of a full disk.
+    said = Finished(0, "", "ignoring error for /x: Invalid file size: expected 5 got 0\nThere were 1 errors\n")
+    for full, sentence in ((0, "There were 1"), (10**18, "full")):
+        monkeypatch.setattr(repository, "FULL", full)
+        restic.will_say(said)
+        with pytest.raises(FamilyError, match=sentence):
+            LOCAL.restore(snapshot, [Path("/x")], tmp_path)
+    restic.will_say(Finished(0, "restoring\n", ""))
+    LOCAL.restore(snapshot, [Path("/x")], tmp_path)
 
 
 def test_what_vanishes_during_a_backup_is_not_missing(restic: Restic) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError
-from jupyterhub4family.root import trusted_folders
 from jupyterhub4family.root.trusted_folders import trusted_folder
 from tests.unit.helpers import People
 
@@ -22,7 +21,7 @@ class Tree:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.about: dict[str, tuple[int, int, int]] = {}
-        monkeypatch.setattr(trusted_folders.os, "stat", self._stat)
+        monkeypatch.setattr(os, "stat", self._stat)
 
     def add(self, name: str, uid: int = 0, mode: int = 0o755, gid: int = 0) -> Path:
         (self.folder / name).mkdir(parents=True)
