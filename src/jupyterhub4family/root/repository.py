@@ -255,7 +255,7 @@ _LIST = "sudo jupyterhub4family backup list"
 def ensure_restic() -> None:
     """Raise FamilyError, with the command to install it, if restic is missing."""
     if shutil.which("restic", path=SAFE_PATH) is None:
-        raise FamilyError(_("restic, which makes the backups, is not installed"), "sudo apt-get install restic")
+        raise FamilyError(_("restic, which makes the backups, is not installed"), _("sudo apt-get install restic"))
 
 
 def seconds(time_of_restic: str) -> int:

@@ -165,7 +165,7 @@ def test_what_doctor_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_status_says() -> None:
     for about, sentence in (
-        (note(), "Backup: 5 hours ago, to /srv/x."),
+        (note(), "Backup: the last one is 5 hours old, in /srv/x."),
         (note(last_good=0), "none yet"),
         (note(waiting=True), "nothing is added"),
         (note(last_good=int(note().last_good - 9 * DAY)), "9 days old. Try: sudo jupyterhub4family backup now"),

@@ -22,7 +22,7 @@ def describe(note: BackupNote) -> str:
         return _("Backup: none yet. Try: {command}", command=_NOW)
     if note.age() >= OLD:
         return _("Backup: the last good one is {age} old. Try: {command}", age=_age(note), command=_NOW)
-    return _("Backup: {age} ago, to {target}.", age=_age(note), target=note.target)
+    return _("Backup: the last one is {age} old, in {target}.", age=_age(note), target=note.target)
 
 
 def _age(note: BackupNote) -> str:
@@ -55,7 +55,7 @@ def check_backup(situation: Situation) -> Iterator[Finding]:
 
 def _readiness(situation: Situation) -> Iterator[Finding]:
     if shutil.which("restic", path=SAFE_PATH) is None:
-        yield problem(_("restic, which makes the backups, is not installed"), "sudo apt-get install restic")
+        yield problem(_("restic, which makes the backups, is not installed"), _("sudo apt-get install restic"))
     if situation.supervisor == SYSTEMD:
         state = run(["systemctl", "is-active", BACKUP_TIMER], check=False).output.strip()
         if state != "active":
