@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Optional
@@ -35,6 +35,8 @@ from jupyterhub4family.root.runtime import RUNTIME, ensure_runtime
 
 #: Seconds between two times of removing what is no longer needed.
 PRUNE_EVERY = 7 * DAY
+#: How people and machines ask a program to end.
+ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 #: More paths than anybody types.
 MAXIMUM_PATHS = 100
 
@@ -80,7 +82,7 @@ def _one_at_a_time() -> Iterator[None]:
     lock = take_lock(RUNTIME / "backup.lock", wait=False)
     if lock is None:
         raise RefusedError(_("another backup or restore is under way"), _("try again when it has ended"))
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in ENDS:
         signal.signal(number, _interrupted)
     try:
         yield
@@ -92,8 +94,14 @@ def _interrupted(_number: int, _frame: Optional[FrameType]) -> None:
     raise FamilyError(_("interrupted"))
 
 
+def _not_now(_number: int, _frame: Optional[FrameType]) -> None:
+    """Nothing: what is half done is worse than what takes a moment longer."""
+
+
 def _tell(percent: int, message: str) -> None:
-    write_line({"percent": percent, "message": message})
+    # Whoever listened may have gone; what has begun goes on.
+    with suppress(BrokenPipeError):
+        write_line({"percent": percent, "message": message})
 
 
 def _silently(_percent: int, _message: str) -> None:
@@ -273,6 +281,9 @@ def _everything(repository: Repository, contents: restore.Contents, to: Optional
 
     def begin() -> None:
         change_note(restoring=int(time.time()))
+        # A handler, and not SIG_IGN: programs that are started from here must not inherit it.
+        for number in ENDS:
+            signal.signal(number, _not_now)
 
     done = restore.restore_everything(repository, contents, to, _tell, begin)
     if to is not None:

@@ -132,7 +132,8 @@ def _fulfil_wishes(member: pwd.struct_passwd, environment: Path, progress: Progr
         return
     there = packages.installed(environment)
     missing = {str(name): str(version) for name, version in wanted.items() if name not in there}
-    lost = _install_extras(environment, missing, progress)
+    # The environment itself is ready, and a bar that goes back would say something else.
+    lost = _install_extras(environment, missing, lambda _percent, sentence: progress(100, sentence))
     if lost:
         progress(100, _("From your backup, these packages could not be had: {packages}", packages=", ".join(lost)))
     if lost and tries < WISH_TRIES:
