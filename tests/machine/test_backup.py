@@ -105,7 +105,9 @@ def _live_in(machine: Machine) -> None:
     machine.run("chpasswd", input=f"ben:{PASSWORD}\n")
     machine.add_account("anna", PASSWORD)
     machine.add_account("mum", PASSWORD, groups=("jupyterhub_adm",))
-    machine.run("jupyterhub4family members add anna ben && jupyterhub4family config set family_name 'The Millers'")
+    machine.run(
+        "jupyterhub4family members add anna ben && jupyterhub4family config set --no-restart family_name 'The Millers'"
+    )
     with logged_in(machine, "anna") as anna:
         anna.start_server()
         terminal = anna.terminal()

@@ -237,7 +237,12 @@ class Repository:
                 _("plug the disk in (or mount it), then call this again"),
             )
         return FamilyError(
-            _("{program} ended with status {status}: {said}", program="restic", status=status, said=detail)
+            _(
+                "{program} ended with status {status}: {said}",
+                program="restic",
+                status=status,
+                said=detail or _("it said nothing"),
+            )
         )
 
 
