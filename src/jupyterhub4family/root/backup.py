@@ -156,20 +156,27 @@ def _open(target: Target, given: str) -> tuple[str, bool]:
     have none. Raises FamilyError, also for a given key that does not fit."""
     url, file = RUNTIME / "backup.target", RUNTIME / "backup.key"
     repository = Repository(target, url, file)
+    new = backup_target.new_key()
     try:
         write_atomically(url, target.url + "\n", 0o600)
-        new = backup_target.new_key()
         for key in [given] if given else [*_known_key(), new]:
             write_atomically(file, key + "\n", 0o600)
             try:
-                if not repository.exists():
-                    repository.make()
-                    return key, True
+                if repository.exists():
+                    return key, False
             except RefusedError:
                 if given:
                     raise
                 continue
-            return key, False
+            if given:
+                raise FamilyError(
+                    _("there is no backup in {target}", target=target.shown),
+                    _("to begin a new one, leave the recovery key out"),
+                )
+            # Each backup has a key of its own.
+            write_atomically(file, new + "\n", 0o600)
+            repository.make()
+            return new, True
         return "", False
     finally:
         url.unlink(missing_ok=True)
