@@ -226,10 +226,12 @@ def hand_over(name: str, home: Path, place: Path, packages: dict[str, str]) -> d
             _("{name} is a system account (uid {uid}) and cannot be a member", name=name, uid=account.pw_uid)
         )
     top = place / f"for-{account.pw_uid}"
+    # Until everything is theirs nobody can enter: the numbers in the backup may be somebody else's here.
+    os.chmod(place, 0o700)
     os.rename(home, top)
+    os.chmod(top, 0o700)
     give(top, account.pw_uid, account.pw_gid)
     # Others may pass through, on the way to what is theirs, and see nothing of it.
-    os.chmod(top, 0o700)
     os.chmod(place, 0o711)  # noqa: S103
     request: dict[str, Any] = {
         "place": str(top),

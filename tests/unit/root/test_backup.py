@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common import backups
-from jupyterhub4family.common.errors import FamilyError, RefusedError, UsageError
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.files import take_lock
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.root import backup, backup_target, backup_tree, restore
@@ -34,7 +34,7 @@ class Disk:
         self.trouble: FamilyError | None = None
 
     def at(self, target: Any, _target_file: Any = None, key_file: Path | None = None) -> Any:
-        self.key_file, self.target = key_file or backup_target.BACKUP_KEY, target
+        self.key_file, self.target = key_file or self.folder / "etc/backup/key", target
         return self
 
     def note(self) -> backups.BackupNote:
@@ -124,7 +124,7 @@ def test_the_note_says_how_it_went(disk: Disk, tmp_path: Path) -> None:
     note = disk.note()
     assert note.last_good == note.last_try > 0 and note.trouble() == "" and disk.pruned == 1
     assert "home of x" in notes[0] and "input/output error" in notes[1]
-    disk.trouble = FamilyError(_("the disk is full"), status=10)
+    disk.trouble = FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
     with pytest.raises(FamilyError, match="full"):
         backup.now({})
     assert disk.note().trouble() == "the disk is full" and disk.note().last_good == note.last_good
