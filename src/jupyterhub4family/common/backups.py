@@ -34,6 +34,8 @@ class BackupNote:
     pruned: int = 0
     #: Why the last try failed, as `to_json` makes it; empty if it did not.
     problem: Any = ""
+    #: What the last good one had to leave out, in the same form.
+    left_out: Any = ""
     #: Connected to a backup that was there before: nothing is added until somebody has restored it, or has said so.
     waiting: bool = False
     #: When a restore of everything began that has not ended; else 0.
@@ -47,13 +49,21 @@ class BackupNote:
         """Why the last try failed, in the reader's language; empty if it did not."""
         return from_json(self.problem) if self.problem else ""
 
+    def incomplete(self) -> str:
+        """What the last good backup had to leave out, in the reader's language; empty if nothing."""
+        return from_json(self.left_out) if self.left_out else ""
+
 
 def read_note(path: Path = BACKUP_NOTE) -> BackupNote:
     """The note; an empty one if there is none or it cannot be understood."""
     try:
         found = json.loads((read_untrusted(path, MAXIMUM_NOTE) or b"{}").decode("utf-8"))
         known = {key: found[key] for key in BackupNote.__dataclass_fields__ if key in found}
-        if all(type(value) is type(getattr(BackupNote, key)) for key, value in known.items() if key != "problem"):
+        if all(
+            type(value) is type(getattr(BackupNote, key))
+            for key, value in known.items()
+            if key not in ("problem", "left_out")
+        ):
             return BackupNote(**known)
     except (ValueError, TypeError, RecursionError):
         pass

@@ -23,7 +23,7 @@ from jupyterhub4family.common.backups import DAY, BackupNote, is_due, read_note
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.files import take_lock, write_atomically
-from jupyterhub4family.common.messages import _, to_json
+from jupyterhub4family.common.messages import Message, _, to_json
 from jupyterhub4family.common.paths import BACKUP, BACKUP_KEY, BACKUP_NOTE, SERVICE_HOME
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.supervision import BACKUP_TIMER, SYSTEMD_RUNS
@@ -144,7 +144,9 @@ def set_up(untrusted: Mapping[str, Any]) -> dict[str, Any]:
         return {"needs_key": True, "target": target.shown}
     backup_target.write_target(target, key)
     count = 0 if made else len(Repository(target).snapshots())
-    change_note(target=target.shown, last_good=0, last_try=0, pruned=0, problem="", waiting=count > 0, restoring=0)
+    change_note(
+        target=target.shown, last_good=0, last_try=0, pruned=0, problem="", left_out="", waiting=count > 0, restoring=0
+    )
     if SYSTEMD_RUNS.is_dir():
         run(["systemctl", "enable", "--quiet", "--now", BACKUP_TIMER])
     same_disk = backup_target.on_the_same_disk(target, (Path("/home"), SERVICE_HOME))
@@ -215,7 +217,7 @@ def now(untrusted: Mapping[str, Any], tell: backup_tree.Tell = _tell) -> dict[st
         notes = backup_tree.put_together(tell)
         tell(10, _("Saving what has changed"))
         unread = repository.save(backup_tree.TREE, backup_tree.patterns_left_out())
-        note = change_note(last_good=begun, last_try=begun, problem="", waiting=False)
+        note = change_note(last_good=begun, last_try=begun, problem="", waiting=False, left_out=_first(notes))
         tell(90, _("Forgetting old backups"))
         prune = abs(begun - note.pruned) >= PRUNE_EVERY
         repository.expire(prune)
@@ -227,6 +229,11 @@ def now(untrusted: Mapping[str, Any], tell: backup_tree.Tell = _tell) -> dict[st
         raise
     notes += [_("could not be read: {detail}", detail=line[:300]) for line in unread[:20]]
     return {"target": repository.target.shown, "notes": notes}
+
+
+def _first(notes: list[Message]) -> Any:
+    """The first of these sentences for the note; nothing if there is none."""
+    return to_json(notes[0]) if notes else ""
 
 
 def list_backups(untrusted: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,11 +58,20 @@ def patterns_left_out() -> list[str]:
 def put_together(tell: Tell) -> list[Message]:
     """Make the tree, in mounts of this process's own. Returns what could not be put into it, as sentences.
 
-    Raises FamilyError when something is missing without which a backup would not be one.
+    Raises FamilyError where this computer does not allow such mounts.
     """
+    notes: list[Message] = []
     tell(2, _("Asking the hub for its state"))
-    state = _ask_for_state()
+    try:
+        state = _ask_for_state()
+    except FamilyError as error:
+        # A damaged database is no reason to lose the notebooks as well.
+        state = {}
+        notes.append(_("without the hub's state: {reason}", reason=error.message))
     everybody = backup_accounts.people()
+    tell(5, _("Asking which packages everybody has installed"))
+    packages = {person.name: packages_of(person) for person in everybody if person.member}
+    # From here on nobody else's program is started: none shall live on in these mounts.
     mounts.enter_own_mounts()
     TREE.mkdir(mode=0o700, exist_ok=True)
     mounts.mount_memory(TREE)
@@ -70,20 +79,18 @@ def put_together(tell: Tell) -> list[Message]:
     (TREE / "homes").mkdir(mode=0o755)
     if CONFIGURATION.is_dir():
         _show(CONFIGURATION, TREE / "settings", owner=0)
-    notes = []
     for person in everybody:
         if person.member:
             try:
                 _show_home(find_account(person.name))
             except RefusedError as error:
                 notes.append(_("without the home of {name}: {reason}", name=person.name, reason=error.message))
-    tell(5, _("Asking which packages everybody has installed"))
-    packages = {person.name: packages_of(person) for person in everybody if person.member}
     about = {"format": FORMAT, "version": __version__, "host": socket.gethostname(), "made": int(time.time())}
     _write("about.json", about)
     _write("accounts.json", backup_accounts.to_json(everybody))
     _write("packages.json", packages)
-    _write("hub.json", state)
+    if state:
+        _write("hub.json", state)
     return notes
 
 

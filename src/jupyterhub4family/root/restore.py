@@ -334,8 +334,9 @@ def _change(contents: Contents, base: Path, homes: Homes, tell: Tell) -> dict[st
         setup.end_all_servers()
         tell(65, _("Putting settings and the hub's state in their place"))
         # First what is looked at before it is taken.
-        state = json.loads((base / "hub.json").read_text("utf-8"))
-        _ask([*_apart(as_account(SERVICE_ACCOUNT)), LIBRARY / "hub-state", "import"], state)
+        if (base / "hub.json").is_file():
+            state = json.loads((base / "hub.json").read_text("utf-8"))
+            _ask([*_apart(as_account(SERVICE_ACCOUNT)), LIBRARY / "hub-state", "import"], state)
         _exchange_settings(base / "settings")
         made, told, notes = _bring_people_back(contents, homes, tell)
     finally:

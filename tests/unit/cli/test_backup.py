@@ -154,6 +154,7 @@ def test_what_doctor_says(monkeypatch: pytest.MonkeyPatch) -> None:
         (note(last_good=1000), {}, "warning", "days old"),
         (note(problem="the disk is full"), {}, "warning", "the disk is full"),
         (note(waiting=True), {}, "warning", "connected"),
+        (note(left_out="without the home of x: y"), {}, "warning", "incomplete: without the home of x"),
         (note(), {"restic": False}, "problem", "not installed"),
         (note(), {"timer": "inactive"}, "warning", "it is inactive"),
         (note(restoring=7), {}, "problem", "begun and not ended"),

@@ -123,6 +123,7 @@ def test_the_note_says_how_it_went(disk: Disk, tmp_path: Path) -> None:
     notes = backup.now({})["notes"]
     note = disk.note()
     assert note.last_good == note.last_try > 0 and note.trouble() == "" and disk.pruned == 1
+    assert "home of x" in disk.note().incomplete()
     assert "home of x" in notes[0] and "input/output error" in notes[1]
     disk.trouble = FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
     with pytest.raises(FamilyError, match="full"):

@@ -46,7 +46,7 @@ def check_backup(situation: Situation) -> Iterator[Finding]:
         )
         return
     well = True
-    for finding in (*_readiness(situation), *_last_one(note)):
+    for finding in (*_readiness(situation), *_last_one(note), *_left_out(note)):
         well = False
         yield finding
     if well:
@@ -84,6 +84,11 @@ def _last_one(note: BackupNote) -> Iterator[Finding]:
             _("The last backup failed: {reason}. The one before is {age} old", reason=note.trouble(), age=_age(note)),
             _NOW,
         )
+
+
+def _left_out(note: BackupNote) -> Iterator[Finding]:
+    if note.left_out:
+        yield warning(_("The last backup is incomplete: {reason}", reason=note.incomplete()), _NOW)
 
 
 def _why(note: BackupNote) -> str:
