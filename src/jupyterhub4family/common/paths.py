@@ -64,6 +64,7 @@ MEDIATOR = LIBRARY / "mediator"
 AUTHENTICATE = LIBRARY / "authenticate"
 MEMBERS = LIBRARY / "members"
 ENVIRONMENT_DOOR = LIBRARY / "environment"
+CONFINE = LIBRARY / "confine"
 
 #: Below a member's home.
 MEMBER_ENVIRONMENT = Path(".local/share/jupyterhub4family/env")

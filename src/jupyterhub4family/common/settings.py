@@ -20,9 +20,12 @@ from jupyterhub4family.common.messages import N_, _
 from jupyterhub4family.common.paths import SETTINGS_FILE
 from jupyterhub4family.common.setting_key import (
     HUB_AND_PROXY,
+    NOTHING,
     BadValue,
     Choice,
     Key,
+    MemberLimits,
+    Memory,
     Names,
     Number,
     Switch,
@@ -137,10 +140,67 @@ class Settings:
         )
     )
 
+    memory_limit: str = _is(
+        Memory(
+            "50%",
+            N_("How much memory one member's servers may use, with everything that runs in them."),
+            NOTHING,
+            N_("It holds from the next start of a server on. A notebook that wants more is ended, and only that."),
+        )
+    )
+    memory_limit_total: str = _is(
+        Memory(
+            "75%",
+            N_("How much memory the servers of all members may use together, so that the computer stays usable."),
+            NOTHING,
+            N_("It holds from the next start of a server on."),
+        )
+    )
+    cpu_weight: int = _is(
+        Number(
+            100,
+            N_("A member's share of the processor when several want it: who has twice the number gets twice as much."),
+            NOTHING,
+            N_("It holds from the next start of a server on. As long as nobody else calculates, everybody gets all."),
+            minimum=1,
+            maximum=10000,
+        )
+    )
+    process_limit: int = _is(
+        Number(
+            1000,
+            N_("How many processes and threads one member's servers may have."),
+            NOTHING,
+            N_("It holds from the next start of a server on. A notebook needs about 15."),
+            minimum=100,
+            maximum=100000,
+        )
+    )
+    member_limits: list[str] = _is(  # noqa: RUF009 (it is a field, made anew each time)
+        MemberLimits(
+            [],
+            N_("Other limits for single members: `NAME.memory`, `NAME.cpu` and `NAME.processes`."),
+            NOTHING,
+            N_("They take the place of `memory_limit`, `cpu_weight` and `process_limit`, from the next start on."),
+            whats={
+                "memory": Memory("50%", ""),
+                "cpu": Number(100, "", minimum=1, maximum=10000),
+                "processes": Number(1000, "", minimum=100, maximum=100000),
+            },
+        )
+    )
+
     @property
     def bind_address(self) -> str:
         """The address the portal listens on; empty means every address, IPv4 and IPv6."""
         return "127.0.0.1" if self.listen == "local" else ""
+
+    def limits_of(self, name: str) -> dict[str, Any]:
+        """What is limited otherwise for the member `name`: any of `memory`, `cpu` and `processes`."""
+        key = KEYS["member_limits"]
+        assert isinstance(key, MemberLimits)
+        parsed = [key.parsed(one) for one in self.member_limits]
+        return {what: value for who, what, value in parsed if who == name}
 
 
 #: All keys, described, in the order of the reference.
@@ -259,7 +319,7 @@ def value_of(key: Key, node: Any) -> Any:
             _("{key} has no value; it must be {what}", key=key.name, what=key.allowed),
             _("write a value behind it, or take the line away"),
         )
-    if isinstance(key, Names):
+    if isinstance(key, (Names, MemberLimits)):
         raise BadValue(
             _("{key} must be {what}", key=key.name, what=key.allowed),
             _("write it in brackets: {line}", line=f"{key.name}: [{node.value[:80]}]"),
