@@ -11,22 +11,26 @@ import sys
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 from jupyterhub4family import __version__
 from jupyterhub4family.cli.checks.people import members
+from jupyterhub4family.cli.servers import Server, running_servers
 from jupyterhub4family.common.addresses import in_url, lan_addresses, portal_urls
 from jupyterhub4family.common.authority import fingerprint, read_authority
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
-from jupyterhub4family.common.messages import N_, _, process_language
-from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE
+from jupyterhub4family.common.messages import N_, _, joined, process_language
+from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE, SERVICE_HOME
 from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.room import rooms
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import configuration_troubles, explain, settings_in_use
 from jupyterhub4family.common.supervision import chosen_supervisor
 
 #: Seconds to wait for each answer.
 TIMEOUT = 5
+HOMES = Path("/home")
 #: Makes a code that phones read, of characters (package qrencode, which ours depends on).
 QRENCODE = "/usr/bin/qrencode"
 #: Lines that the code needs, with what stands above it.
@@ -52,6 +56,9 @@ class Status:
     #: SHA-256 of the family's certificate authority, to be compared with what a device shows.
     fingerprint: str = ""
     members: int = 0
+    servers: list[Server] = field(default_factory=list)
+    #: Megabytes left where the service and the members save; empty unless they run out.
+    disk: dict[str, int] = field(default_factory=dict)
     #: What is wrong with the settings file and the experts' files, if anything is.
     troubles: list[str] = field(default_factory=list)
     #: What to do next, as a sentence; empty if nothing is to be done.
@@ -112,6 +119,8 @@ def find_out(settings: Settings) -> Status:
         trust=trust_address(settings),
         fingerprint=fingerprint(authority) if authority else "",
         members=count,
+        servers=running_servers(),
+        disk={str(room.folder): room.megabytes for room in rooms((SERVICE_HOME, HOMES)) if room.is_short},
         troubles=[str(one.message) for one in configuration_troubles()],
         next=_next(portal, count),
     )
@@ -196,6 +205,7 @@ def _print(now: Status, with_code: bool = False) -> None:
         print(f"{word}: {now.setup['message']}")
         if now.setup.get("hint"):
             print(_("Try: {hint}", hint=now.setup["hint"]))
+    _print_use(now)
     for trouble in now.troubles:
         print(_("Settings: {trouble}", trouble=trouble))
     if answers and with_code:
@@ -213,6 +223,24 @@ def _print_trust(now: Status) -> None:
         print(_("Fingerprint of the family's certificate, to compare with what it shows there:"))
         half = len(now.fingerprint) // 2
         print(f"  {now.fingerprint[: half + 1]}\n  {now.fingerprint[half + 1 :]}")
+
+
+def _print_use(now: Status) -> None:
+    """What servers use, and how much room is left if that is little."""
+    width = max((len(one.member) for one in now.servers), default=0)
+    for one in now.servers:
+        use = []
+        if one.megabytes is not None and one.limit_megabytes is not None:
+            use.append(_("{used} of {limit} MB of memory", used=one.megabytes, limit=one.limit_megabytes))
+        elif one.megabytes is not None:
+            use.append(_("{used} MB of memory", used=one.megabytes))
+        if one.processor_seconds is not None:
+            use.append(_("{minutes} min of processor", minutes=f"{one.processor_seconds / 60:.1f}"))
+        if not one.confined:
+            use.append(_("no limits"))
+        print(_("Server of {name}: {use}", name=f"{one.member:{width}}", use=joined(use)))
+    for folder, left in now.disk.items():
+        print(_("The disk is nearly full: {left} MB are left at {folder}.", left=left, folder=folder))
 
 
 def _room_for_code() -> bool:

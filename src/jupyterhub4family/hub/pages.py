@@ -5,10 +5,12 @@ The pages themselves are templates that extend JupyterHub's (/usr/share/jupyterh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pwd
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Optional
 
 import jupyterhub
@@ -17,7 +19,8 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 from jupyterhub.utils import url_escape_path
 
-from jupyterhub4family.common.paths import CURRENT_TEMPLATE, SHARE
+from jupyterhub4family.common.paths import CURRENT_TEMPLATE, SERVICE_HOME, SHARE
+from jupyterhub4family.common.room import rooms
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub import memory, trust
 from jupyterhub4family.hub.authenticator import REMOVED_COOKIE
@@ -43,6 +46,10 @@ class ServerCard:
     since: str
     #: What it holds at most; None if that cannot be seen.
     megabytes: Optional[int]
+    #: What it may hold at most; None if there is no limit.
+    limit_megabytes: Optional[int]
+    #: How many programs in it were ended because they wanted more.
+    killed: int
     #: Whether its environment was made from the template in use; None if it does not run or that is not known.
     up_to_date: Optional[bool]
 
@@ -60,6 +67,7 @@ def configure_pages(config: Any, settings: Settings) -> None:
         "family_version": static_version(),
         "has_trust_page": settings.https,
         "display_name": display_name,
+        "disk_left": disk_left,
         "server_cards": lambda user: server_cards,
         "server_title": lambda user: server_title,
         # Before version 6 a server had a name only.
@@ -119,6 +127,15 @@ def display_name(user: Any) -> str:
     return full or str(user.name)
 
 
+def disk_left(user: Any) -> Optional[int]:
+    """How many megabytes are left for a member and for the hub, if that is little; None if it is enough."""
+    folders = [SERVICE_HOME]
+    with contextlib.suppress(KeyError):
+        folders.append(Path(pwd.getpwnam(user.name).pw_dir))
+    short = [room.megabytes for room in rooms(folders) if room.is_short]
+    return min(short) if short else None
+
+
 def server_title(spawner: Any) -> str:
     """What a named server is called on pages."""
     return str(getattr(spawner, "display_name", "") or spawner.name)
@@ -137,7 +154,7 @@ def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> Ser
     made_from = getattr(spawner, "made_from", "")
     states = {"spawn": "starting", "check": "starting", "stop": "stopping"}
     state = states.get(spawner.pending or "", "running" if spawner.ready else "stopped")
-    held = memory.resident(pid, everybody) if state == "running" and pid else None
+    held = memory.held(pid, everybody) if state == "running" and pid else memory.Held(None)
     started: Optional[datetime] = row.started if row is not None and spawner.active else None
     hub = user.settings["hub"].base_url
     where = "/".join(filter(None, (user.escaped_name, url_escape_path(spawner.name))))
@@ -149,6 +166,8 @@ def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> Ser
         spawn_url=f"{hub}spawn/{where}",
         pending_url=f"{hub}spawn-pending/{where}",
         since=started.replace(tzinfo=timezone.utc).isoformat(timespec="seconds") if started else "",
-        megabytes=None if held is None else round(held / 1024**2),
+        megabytes=None if held.used is None else round(held.used / 2**20),
+        limit_megabytes=None if held.limit is None else round(held.limit / 2**20),
+        killed=held.killed,
         up_to_date=made_from == CURRENT_TEMPLATE.resolve().name if state == "running" and made_from else None,
     )

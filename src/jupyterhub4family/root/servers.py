@@ -1,4 +1,4 @@
-"""Runs as root, inside the door `members`: ends what is left of a removed member's servers."""
+"""Runs as root, inside the door `members` and at removal: ends all servers of a member, with all they have started."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import signal
 import time
 from collections.abc import Iterator
 
+from jupyterhub4family.common.confinement import member_slice
 from jupyterhub4family.common.processes import PROC, SERVER_MARKER, environment_value
+from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.supervision import SYSTEMD_RUNS
 
 #: Seconds between asking and forcing.
 PATIENCE = 5.0
@@ -24,6 +27,9 @@ def end_servers(uid: int) -> int:
     while time.monotonic() < deadline and list(_server_processes(uid)):
         time.sleep(0.1)
     _signal_all(list(_server_processes(uid)), signal.SIGKILL)
+    if SYSTEMD_RUNS.is_dir():
+        # What has hidden from us by giving itself another environment is still in its scope.
+        run(["systemctl", "stop", member_slice(uid)], check=False, timeout=60)
     return len(found)
 
 

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, SERVICE_ACCOUNT
+from jupyterhub4family.common.confinement import SLICE
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import (
@@ -39,6 +40,8 @@ from jupyterhub4family.root.servers import end_servers
 #: Debian's hook by which a machine says that nothing may be started now (invoke-rc.d(8)).
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_FORBIDDEN = 101
+#: Where systemd keeps what was set at run time (systemd.unit(5)).
+SYSTEMD_NOTES = Path("/run/systemd/system.control")
 
 
 def main() -> int:
@@ -168,7 +171,16 @@ def remove(disable: bool = False) -> None:
     supervisor.remove_crontab()
     remove_announcement()
     end_all_servers()
+    forget_limits()
     shutil.rmtree(RUNTIME, ignore_errors=True)
+
+
+def forget_limits() -> None:
+    """Take away the slices of servers, and the limits that systemd has noted for them until the next reboot."""
+    if SYSTEMD_RUNS.is_dir():
+        run(["systemctl", "stop", SLICE], check=False, timeout=60)
+        for folder in SYSTEMD_NOTES.glob("jupyterhub4family*.slice.d"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_all_servers() -> None:

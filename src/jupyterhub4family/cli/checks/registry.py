@@ -5,6 +5,7 @@ from __future__ import annotations
 from jupyterhub4family.cli.checks import (
     accounts,
     certificates,
+    limits,
     machine,
     members,
     names,
@@ -28,6 +29,7 @@ CHECKS: dict[str, Check] = {
     "folders": rights.check_folders,
     "disk": machine.check_disk,
     "memory": machine.check_memory,
+    "limits": limits.check_limits,
     "clock": machine.check_clock,
     "names": names.check_names,
     "release": trees.check_release,
