@@ -18,7 +18,7 @@ LIBRARY = DATA / "usr/lib/jupyterhub4family"
 PROGRAMS = sorted(LIBRARY.iterdir())
 COMMANDS = sorted((DATA / "usr/bin").iterdir())
 SUDOERS = (DATA / "etc/sudoers.d/jupyterhub4family").read_text("utf-8")
-UNITS = sorted((DATA / "usr/lib/systemd/system").glob("*"))
+UNITS = sorted((DATA / "usr/lib/systemd/system").glob("*.service"))
 INSTALLED = re.compile(r"/usr/(?:lib|share|bin)/jupyterhub4family(?:/[\w./-]*\w)?")
 
 
@@ -113,7 +113,7 @@ def test_there_are_only_aliases_defaults_and_rules_of_a_known_form() -> None:
     names = "|".join(aliases())
     known = (
         rf"Cmnd_Alias (?:{names}) = \S+ \"\"",
-        rf"Defaults!(?:{names}) env_reset, !setenv, !requiretty, !lecture",
+        rf"Defaults!(?:{names}) env_reset, !setenv, !requiretty, !lecture(?:, !use_pty)?",
         rf"(?:%?jupyterhub|%jupyterhub_adm) ALL = \((?:root|%jupyterhub, !root)\) NOPASSWD: NOSETENV: (?:{names})",
     )
     for line in lines_of(SUDOERS):
@@ -134,6 +134,7 @@ def test_who_may_open_which_door() -> None:
         "authenticate": ("jupyterhub", "root"),
         "members": ("%jupyterhub_adm", "root"),
         "environment": ("%jupyterhub", "root"),
+        "confine": ("%jupyterhub", "root"),
     }
 
 
@@ -159,9 +160,12 @@ def test_a_unit_that_opens_doors_may_gain_rights_and_the_other_may_not() -> None
 
 
 def test_the_units_are_those_that_the_code_knows() -> None:
+    from jupyterhub4family.common import confinement
     from jupyterhub4family.common.supervision import UNITS as KNOWN
 
     assert {unit.name for unit in UNITS} == set(KNOWN)
+    others = {unit.name for unit in (DATA / "usr/lib/systemd/system").iterdir()} - set(KNOWN)
+    assert others == {confinement.SLICE}
 
 
 def test_the_crontab_starts_what_runs_not_every_minute_and_at_boot() -> None:

@@ -100,7 +100,8 @@ def usage(pid: int) -> Optional[Usage]:
     """What the server uses to which process `pid` belongs; None if that is in no scope of ours."""
     if not scope_of(pid):
         return None
-    groups = control_groups(pid)
+    # A controller that systemd does not manage here counts for all the computer.
+    groups = {name: path for name, path in control_groups(pid).items() if _PLACE.search(path)}
     newer, older = _folder(groups.get("")), _folder(groups.get("memory"), "memory")
     if newer is not None and (newer / "memory.current").exists():
         used, limit = _number(newer / "memory.current"), _number(newer / "memory.max")
@@ -146,9 +147,11 @@ def _has_controller(name: str) -> bool:
             return True
     except OSError:
         pass
-    # Version 1: systemd of this machine has to be able to make groups there.
-    path = control_groups(1).get(name)
-    return path is not None and os.path.isdir(f"{CONTROL_GROUPS}/{name}")
+    # Version 1, where systemd has to be able to make groups: in a container it may not be.
+    try:
+        return not os.statvfs(CONTROL_GROUPS / name).f_flag & os.ST_RDONLY
+    except OSError:
+        return False
 
 
 def _folder(path: Optional[str], controller: str = "") -> Optional[Path]:
@@ -174,7 +177,7 @@ def _number(path: Path) -> Optional[int]:
 
 def _field(path: Path, name: str) -> Optional[int]:
     try:
-        lines = path.read_text("ascii").splitlines()
-    except (OSError, ValueError):
+        lines = [line.split() for line in path.read_text("ascii").splitlines()]
+        return next((int(words[1]) for words in lines if words[:1] == [name]), None)
+    except (OSError, ValueError, IndexError):
         return None
-    return next((int(line.split()[1]) for line in lines if line.split()[:1] == [name]), None)

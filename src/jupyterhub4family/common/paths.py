@@ -66,6 +66,9 @@ MEMBERS = LIBRARY / "members"
 ENVIRONMENT_DOOR = LIBRARY / "environment"
 CONFINE = LIBRARY / "confine"
 
+#: There exactly when systemd is PID 1 (sd_booted(3)).
+SYSTEMD_RUNS = Path("/run/systemd/system")
+
 #: Below a member's home.
 MEMBER_ENVIRONMENT = Path(".local/share/jupyterhub4family/env")
 MEMBER_LOGS = Path(".local/state/jupyterhub4family")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import settings_in_use
 
 SYSTEMD = "systemd"
 CRON = "cron"
 
-#: There exactly when systemd is PID 1 (sd_booted(3)).
-SYSTEMD_RUNS = Path("/run/systemd/system")
+SYSTEMD_RUNS = paths.SYSTEMD_RUNS
+
 PROXY_UNIT = "jupyterhub4family-proxy.service"
 HUB_UNIT = "jupyterhub4family-hub.service"
 UNITS = (PROXY_UNIT, HUB_UNIT)

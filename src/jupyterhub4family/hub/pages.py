@@ -128,7 +128,9 @@ def display_name(user: Any) -> str:
 
 
 def disk_left(user: Any) -> Optional[int]:
-    """How many megabytes are left for a member and for the hub, if that is little; None if it is enough."""
+    """How many megabytes are left for a member and for the hub, if that is little; else, and for nobody, None."""
+    if user is None:
+        return None
     folders = [SERVICE_HOME]
     with contextlib.suppress(KeyError):
         folders.append(Path(pwd.getpwnam(user.name).pw_dir))

@@ -21,8 +21,7 @@ from traitlets import Integer, Unicode
 from jupyterhub4family.common import confinement, processes
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import LANGUAGES, _, translated
-from jupyterhub4family.common.paths import MEDIATOR
-from jupyterhub4family.common.supervision import SYSTEMD_RUNS
+from jupyterhub4family.common.paths import MEDIATOR, SYSTEMD_RUNS
 from jupyterhub4family.hub import ports
 from jupyterhub4family.hub.doors import open_door
 from jupyterhub4family.hub.template import TemplateKeeper

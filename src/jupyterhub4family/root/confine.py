@@ -29,11 +29,11 @@ from jupyterhub4family.common.confinement import (
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError, PermissionRefused
 from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.paths import SYSTEMD_RUNS
 from jupyterhub4family.common.processes import PROC, start_time, stat_fields
 from jupyterhub4family.common.programs import ProgramError, Word, run
 from jupyterhub4family.common.setting_key import LEAST_MEMORY, memory_bytes
 from jupyterhub4family.common.settings import Settings, load_settings
-from jupyterhub4family.common.supervision import SYSTEMD_RUNS
 from jupyterhub4family.root.caller import calling_account, require_root
 
 #: systemd's own client, and its manager (org.freedesktop.systemd1(5)).

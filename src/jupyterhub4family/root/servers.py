@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 
 from jupyterhub4family.common.confinement import member_slice
+from jupyterhub4family.common.paths import SYSTEMD_RUNS
 from jupyterhub4family.common.processes import PROC, SERVER_MARKER, environment_value
 from jupyterhub4family.common.programs import run
-from jupyterhub4family.common.supervision import SYSTEMD_RUNS
 
 #: Seconds between asking and forcing.
 PATIENCE = 5.0

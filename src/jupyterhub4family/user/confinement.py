@@ -11,9 +11,8 @@ import time
 from jupyterhub4family.common import confinement
 from jupyterhub4family.common.documents import granted
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.paths import CONFINE
+from jupyterhub4family.common.paths import CONFINE, SYSTEMD_RUNS
 from jupyterhub4family.common.programs import last_lines, run
-from jupyterhub4family.common.supervision import SYSTEMD_RUNS
 
 #: Seconds that the door gets; a server that waits longer is better off without limits.
 DOOR_PATIENCE = 10.0

@@ -10,7 +10,7 @@ from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, warni
 from jupyterhub4family.cli.servers import running_servers
 from jupyterhub4family.common import confinement
 from jupyterhub4family.common.messages import _, ngettext
-from jupyterhub4family.common.supervision import SYSTEMD_RUNS
+from jupyterhub4family.common.paths import SYSTEMD_RUNS
 
 BUSCTL = Path("/usr/bin/busctl")
 BUS = Path("/run/dbus/system_bus_socket")
