@@ -16,7 +16,7 @@ BUSCTL = Path("/usr/bin/busctl")
 BUS = Path("/run/dbus/system_bus_socket")
 
 
-def check_limits(_situation: Situation) -> Iterator[Finding]:
+def check_limits(situation: Situation) -> Iterator[Finding]:
     """Each server is in a scope of its own, and the kernel counts what the settings limit."""
     if not SYSTEMD_RUNS.is_dir():
         yield warning(
@@ -24,7 +24,7 @@ def check_limits(_situation: Situation) -> Iterator[Finding]:
             _("keep an eye on them, and stop those that nobody uses: jupyterhub4family status"),
         )
         return
-    findings = [*_means(), *_servers()]
+    findings = [*_means(), *_servers(situation.settings.member_limits)]
     yield from findings
     if not findings:
         yield fine(_("Each server has its limits, and ends with all that it has started"))
@@ -48,7 +48,7 @@ def _means() -> Iterator[Finding]:
         )
 
 
-def _servers() -> Iterator[Finding]:
+def _servers(member_limits: list[str]) -> Iterator[Finding]:
     servers = running_servers()
     free = [one for one in servers if not one.confined]
     if free:
@@ -61,11 +61,14 @@ def _servers() -> Iterator[Finding]:
         )
     for one in servers:
         if one.killed:
+            # The list is set as a whole: what is in it for others stays.
+            others = [limit for limit in member_limits if not limit.startswith(f"{one.member}.memory=")]
+            wanted = " ".join([*others, f"{one.member}.memory=75%"])
             yield warning(
                 _("A program in the server of {name} wanted too much memory and was ended", name=one.member),
                 _(
                     "if {name} needs more: {command}",
                     name=one.member,
-                    command=f"sudo jupyterhub4family config set member_limits {one.member}.memory=75%",
+                    command=f"sudo jupyterhub4family config set member_limits {wanted}",
                 ),
             )
