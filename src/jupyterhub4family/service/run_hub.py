@@ -21,6 +21,7 @@ from jupyterhub4family.service.builds import ensure, is_complete, system_python_
 from jupyterhub4family.service.progress import Reporter
 from jupyterhub4family.service.releases import release_tree
 from jupyterhub4family.service.run_proxy import renew_outdated_proxy, renew_proxy
+from jupyterhub4family.service.spare_room import ensure_spare_room
 from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, PROXY_TOKEN, ROUTES_TOKEN, ensure_token
 
 #: Seconds between two tries to build a release.
@@ -39,6 +40,7 @@ def main() -> int:
     renew_outdated_proxy()
     if not usable_release():
         _build(Reporter())
+    ensure_spare_room(STATE / "jupyterhub.sqlite")
     for token in (PROXY_TOKEN, ROUTES_TOKEN, MEMBERSHIP_TOKEN):
         ensure_token(token)
     # The lock has to outlive the exec: it then ends with JupyterHub.
