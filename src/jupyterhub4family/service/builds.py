@@ -26,7 +26,7 @@ from jupyterhub4family.common.programs import ProgramError, Word
 from jupyterhub4family.common.uv import uv_environment
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
-FORMAT = "4"
+FORMAT = "5"
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,12 @@ SERVER_SETTINGS = {
     "ServerApp": {
         # A login shell would read /etc/profile, which resets PATH, and `pip` would no longer be the member's own.
         "terminado_settings": {"shell_command": ["/bin/sh", "-c", 'exec "${SHELL:-/bin/bash}"']}
-    }
+    },
 }
+#: What the member's own ~/.jupyter/jupyter_server_config.json may overrule; in an environment that one owns, Jupyter
+#: would rather take the environment's file of that name. Kernels talk through sockets in a folder that is the member's
+#: alone (ADR 17). Only those of servers: other programs may start theirs as they are used to.
+MILD_SETTINGS = {"ServerKernelManager": {"transport": "ipc"}}
 #: The same for JupyterLab. Asking whether somebody wants news, and looking for newer versions, asks the internet at
 #: each start, and the answer would only puzzle a child: the family's JupyterLab gets newer with the package.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
@@ -124,7 +128,8 @@ def _fill_template(folder: Path, tell: Tell) -> None:
     tell(85, _("Trying JupyterLab out"))
     settings = environment / "etc" / "jupyter"
     settings.mkdir(parents=True, exist_ok=True)
-    (settings / "jupyter_server_config.json").write_text(json.dumps(SERVER_SETTINGS, indent=1) + "\n", "utf-8")
+    for name, content in (("jupyter_server_config", SERVER_SETTINGS), ("jupyter_config", MILD_SETTINGS)):
+        (settings / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     overrides = environment / "share" / "jupyter" / "lab" / "settings"
     overrides.mkdir(parents=True, exist_ok=True)
     (overrides / "overrides.json").write_text(json.dumps(LAB_SETTINGS, indent=1) + "\n", "utf-8")

@@ -10,6 +10,7 @@ import signal
 import stat
 import time
 import urllib.parse
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,12 @@ SIGNALS = (0, signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 #: Bytes. A log that has grown beyond this is put aside at the next start; one old log is kept.
 LOG_LIMIT = 1024 * 1024
 LOCALE_FILE = Path("/etc/default/locale")
+#: Where in a home Jupyter keeps the sockets of kernels, and a place with a shorter name.
+RUNTIME, SHORT_RUNTIME = ".local/share/jupyter/runtime", ".jupyter/run"
+#: The name of such a socket: a kernel has five.
+KERNEL_SOCKET = f"kernel-{uuid.UUID(int=0)}-ipc-5"
+#: Bytes of the longest path that a socket can have (unix(7), without the last zero).
+LONGEST_SOCKET = 107
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_v
     log = open_log(member, variables.get("JUPYTERHUB_SERVER_NAME", ""))
     try:
         # The script's own first line would go through a shell to find its interpreter; we know it.
-        return _start_detached([str(python), str(program)], variables, home, log, confine_this_process)
+        words = [str(python), str(program), *server_arguments(home)]
+        return _start_detached(words, variables, home, log, confine_this_process)
     finally:
         os.close(log)
 
@@ -92,12 +100,23 @@ def server_environment(member: pwd.struct_passwd, untrusted_variables: Mapping[s
     runtime = Path(f"/run/user/{member.pw_uid}")
     if runtime.is_dir():
         result["XDG_RUNTIME_DIR"] = str(runtime)
+    if not _sockets_fit(Path(member.pw_dir), RUNTIME):
+        result["JUPYTER_RUNTIME_DIR"] = f"{member.pw_dir}/{SHORT_RUNTIME}"
     for key, value in untrusted_variables.items():
         if not isinstance(value, str) or "\0" in value:
             raise UsageError(_("the variable {name} is no text", name=repr(key[:40])))
         if key in HUB_VARIABLES:
             result[key] = value
     return result
+
+
+def server_arguments(home: Path) -> list[str]:
+    """What a server is told beside its environment: kernels on TCP ports, if a socket's path would be too long."""
+    return [] if _sockets_fit(home, SHORT_RUNTIME) else ["--ServerKernelManager.transport=tcp"]
+
+
+def _sockets_fit(home: Path, folder: str) -> bool:
+    return len(os.fsencode(home / folder / KERNEL_SOCKET)) <= LONGEST_SOCKET
 
 
 def _locale() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,28 @@ def test_the_machines_proxy_is_for_pip_in_a_notebook_and_nothing_else_comes_alon
     got = server_environment(account(), {"http_proxy": "http://evil"})
     assert got["http_proxy"] == "http://proxy:3128"
     assert "/tmp/bad" not in got["PATH"] and "LD_PRELOAD" not in got
+
+
+@pytest.mark.parametrize(
+    ("letters", "folder", "arguments"),
+    [
+        (4, None, []),
+        (22, None, []),
+        (23, ".jupyter/run", []),
+        (32, ".jupyter/run", []),
+        (80, ".jupyter/run", ["--ServerKernelManager.transport=tcp"]),
+    ],
+)
+def test_a_kernels_sockets_fit_into_what_a_socket_can_be_called(
+    no_locale: Path, letters: int, folder: str | None, arguments: list[str]
+) -> None:
+    """Linux takes 107 bytes (unix(7)): the longest name that fits is bound, one byte more is refused."""
+    home = Path("/home") / ("a" * letters)
+    variables = server_environment(account(home=home), {})
+    assert variables.get("JUPYTER_RUNTIME_DIR") == (folder and f"{home}/{folder}")
+    assert server.server_arguments(home) == arguments
+    with socket.socket(socket.AF_UNIX) as one, pytest.raises(OSError, match="too long"):
+        one.bind("x" * (server.LONGEST_SOCKET + 1))
 
 
 def test_an_account_without_a_shell_gets_one(no_locale: Path) -> None:
