@@ -77,7 +77,7 @@ os.kill(leader, 9)
 
 
 def alone(name: str, words: str) -> str:
-    """A command that runs `words` as a process of the system's. Not by `login`: that is a session, which stays apart."""
+    """A command that runs `words` as a process of the system's; not `login`: sessions stay apart."""
     return f"systemd-run --quiet --wait --pipe --collect -p User={name} -- {words}"
 
 
