@@ -37,7 +37,8 @@ subprocess.run(["setsid", "--fork", "env", "-i", "/bin/sleep", "4711"], stdin=-3
 #: As a member in a process of the system's, as the hub starts them: be the leader of a group, ask the door, tell.
 ASKER = f"""
 import os, subprocess, sys
-os.setpgid(0, 0)
+if os.getpgrp() != os.getpid():
+    os.setpgid(0, 0)
 done = subprocess.run(["sudo", "-nH", "{CONFINE}", *sys.argv[2:]], input=sys.argv[1].encode(), stdout=-1, stderr=-1)
 print(done.returncode, done.stdout.decode(), done.stderr.decode())
 print(open("/proc/self/cgroup").read())
