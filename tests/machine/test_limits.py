@@ -156,6 +156,8 @@ def test_limits_hold(new_machine: NewMachine, suite: str) -> None:
         assert scope(machine, int(old)) == place, "what a server starts is in its scope"
         assert doctor(machine).startswith("ok: "), doctor(machine)
 
+        # ipykernel, started anew by the server and asked for something before it is ready, says so like this.
+        machine.expect_log("'_control_lock' trait")
         eater.execute(EATER)
         machine.wait(f"! kill -0 {old}", timeout=60)
         assert _answers_again(eater, "import os; os.getpid()") != old
