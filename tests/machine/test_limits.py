@@ -27,13 +27,14 @@ def eat():
         time.sleep(0.01)
 threading.Thread(target=eat, daemon=True).start()
 """
-#: In a kernel: a daemon in a session of its own, with nothing in its environment that says where it comes from.
+#: In a kernel: a daemon in a session of its own, with nothing in its environment that says where it comes from, and that
+#: may not be looked into (PR_SET_DUMPABLE).
 DAEMON = """
 import subprocess
-subprocess.run(["setsid", "--fork", "env", "-i", "/bin/sleep", "4711"], stdin=-3, stdout=-3, stderr=-3, check=True)
+hide = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0); time.sleep(4711)"
+words = ["setsid", "--fork", "env", "-i", "/usr/bin/python3", "-c", hide]
+subprocess.run(words, stdin=-3, stdout=-3, stderr=-3, check=True)
 """
-
-
 #: As a member in a process of the system's, as the hub starts them: be the leader of a group, ask the door, tell.
 ASKER = f"""
 import os, subprocess, sys
@@ -179,14 +180,14 @@ def test_limits_hold(new_machine: NewMachine, suite: str) -> None:
 
         _stop_ends_everything(machine, alice)
         neighbour.execute(DAEMON)
-        machine.run("pgrep -u bob -x sleep && jupyterhub4family members remove bob")
+        machine.run("pgrep -u bob -f 4711 && jupyterhub4family members remove bob")
         assert machine.execute("pgrep -u bob").stdout == "", machine.run("ps axfu")
 
 
 def _stop_ends_everything(machine: Machine, alice: Browser) -> None:
     """Also what has made itself a daemon and hides; the next server starts in a scope of its own."""
     alice.kernel().execute(DAEMON)
-    daemon = machine.run("pgrep -u alice -x sleep").split()
+    daemon = machine.run("pgrep -u alice -f 4711").split()
     assert len(daemon) == 1
     alice.stop_server()
     machine.wait("! pgrep -u alice", timeout=20)

@@ -238,7 +238,8 @@ def _print_use(now: Status) -> None:
             use.append(_("{minutes} min of processor", minutes=f"{one.processor_seconds / 60:.1f}"))
         if not one.confined:
             use.append(_("no limits"))
-        print(_("Server of {name}: {use}", name=f"{one.member:{width}}", use=joined(use)))
+        if use:
+            print(_("Server of {name}: {use}", name=f"{one.member:{width}}", use=joined(use)))
     for folder, left in now.disk.items():
         print(_("The disk is nearly full: {left} MB are left at {folder}.", left=left, folder=folder))
 

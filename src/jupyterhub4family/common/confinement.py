@@ -56,15 +56,11 @@ def control_groups(pid: int) -> dict[str, str]:
 def scope_of(pid: int) -> str:
     """The scope in which process `pid` is; empty if it is in none of ours.
 
-    Only the owner of the process can be named in it: members can make groups of any name below their own sessions.
+    Only whose process it is can be named in it: members can make groups of any name below their own sessions.
     """
-    try:
-        uid = (processes.PROC / str(pid)).stat().st_uid
-    except OSError:
-        return ""
     for path in control_groups(pid).values():
         place = _PLACE.search(path)
-        if place and int(place["uid"]) == uid:
+        if place and processes.uids(pid)[:1] == (int(place["uid"]),):
             return place["scope"]
     return ""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -30,7 +29,7 @@ from jupyterhub4family.common.documents import error_answer, only_keys, read_req
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError, PermissionRefused
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import SYSTEMD_RUNS
-from jupyterhub4family.common.processes import PROC, start_time, stat_fields
+from jupyterhub4family.common.processes import start_time, stat_fields, uids
 from jupyterhub4family.common.programs import ProgramError, Word, run
 from jupyterhub4family.common.setting_key import LEAST_MEMORY, memory_bytes
 from jupyterhub4family.common.settings import Settings, load_settings
@@ -93,7 +92,7 @@ def _calling_member() -> pwd.struct_passwd:
 def callers_process(member: pwd.struct_passwd) -> int:
     """The pid of the process to be confined. Raises PermissionRefused unless it is the member's, wholly."""
     pid = os.getpgrp()
-    if pid not in _ancestors() or _uids(pid) != {member.pw_uid}:
+    if pid not in _ancestors() or set(uids(pid)) != {member.pw_uid}:
         raise PermissionRefused(_("only a member's own server can be confined"))
     if f"/user-{member.pw_uid}.slice/" in "".join(f"{path}/" for path in control_groups(pid).values()):
         # A login at the machine, with limits of its own that may be narrower.
@@ -109,16 +108,6 @@ def _ancestors() -> Iterator[int]:
         if fields is None:
             return
         pid = int(fields[1])
-
-
-def _uids(pid: int) -> set[int]:
-    """Real, effective, saved and file system's uid of a process (proc(5)): several for a program of another's."""
-    try:
-        text = (PROC / str(pid) / "status").read_text("utf-8", "replace")
-    except OSError:
-        return set()
-    found = re.search(r"^Uid:\t([0-9\t]+)$", text, re.MULTILINE)
-    return set(map(int, found[1].split())) if found else set()
 
 
 def confine(member: pwd.struct_passwd, pid: int) -> str:

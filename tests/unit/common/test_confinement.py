@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,11 @@ from jupyterhub4family.common.confinement import Usage
 
 SCOPE = "jupyterhub4family-{uid}-4711-99.scope"
 PLACE = "/jupyterhub4family.slice/jupyterhub4family-{uid}.slice/" + SCOPE
-ME = os.getuid()
+ME = 1001
 
 
 class Kernel:
-    """A /proc and a /sys/fs/cgroup of the test's own; its processes belong to whoever runs the tests."""
+    """A /proc and a /sys/fs/cgroup of the test's own: nothing in them is judged by who owns a file."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.proc, self.groups = folder / "proc", folder / "cgroup"
@@ -26,8 +25,9 @@ class Kernel:
         monkeypatch.setattr(processes, "PROC", self.proc)
         monkeypatch.setattr(confinement, "CONTROL_GROUPS", self.groups)
 
-    def process(self, pid: int, *lines: str) -> None:
+    def process(self, pid: int, *lines: str, uid: int = ME) -> None:
         (self.proc / str(pid)).mkdir()
+        (self.proc / str(pid) / "status").write_text(f"Name:\tx\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n", "ascii")
         (self.proc / str(pid) / "cgroup").write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
     def file(self, path: str, text: str) -> None:
@@ -147,3 +147,12 @@ def test_the_memory_of_the_computer_or_of_the_container(kernel: Kernel) -> None:
 def test_a_kernel_without_these_controllers(kernel: Kernel) -> None:
     kernel.file("cgroup.controllers", "cpu io\n")
     assert not confinement.counts_memory() and not confinement.counts_processes()
+
+
+def test_a_process_that_may_not_be_looked_into_is_still_its_owners(kernel: Kernel) -> None:
+    """Its folder in /proc is then root's: who could hide like that would get out of the scope, or outlive a stop."""
+    kernel.process(10, f"0::{place()}")
+    assert (kernel.proc / "10").stat().st_uid != ME
+    assert confinement.scope_of(10) == SCOPE.format(uid=ME)
+    kernel.process(11, f"0::{place()}", uid=0)
+    assert confinement.scope_of(11) == "", "a program with root's rights, which nobody could signal"

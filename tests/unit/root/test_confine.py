@@ -39,8 +39,7 @@ class Machine:
         systemd = folder / "systemd"
         systemd.mkdir()
         self.proc.mkdir()
-        for module in ("root.confine", "common.processes"):
-            monkeypatch.setattr(f"jupyterhub4family.{module}.PROC", self.proc)
+        monkeypatch.setattr("jupyterhub4family.common.processes.PROC", self.proc)
         monkeypatch.setattr(door, "SYSTEMD_RUNS", systemd)
         monkeypatch.setattr(door, "run", self._run)
         monkeypatch.setattr(door, "total_memory", lambda: 8 * GIGABYTE)
