@@ -27,7 +27,7 @@ def eat():
         time.sleep(0.01)
 threading.Thread(target=eat, daemon=True).start()
 """
-#: In a kernel: a daemon in a session of its own, with nothing in its environment that says where it comes from, and that
+#: In a kernel: a daemon in a session of its own, with nothing in its environment that says where it comes from, which
 #: may not be looked into (PR_SET_DUMPABLE).
 DAEMON = """
 import subprocess
