@@ -89,6 +89,7 @@ def _servers(config: Any, settings: Settings) -> None:
         "slow_spawn_timeout": 0,
         # Also the XSRF cookie, which would be left out otherwise: no browser sends any of them without TLS.
         "cookie_options": {"secure": settings.https},
+        "headers": {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"},
     }
     config.FamilySpawner.sudospawner_path = str(MEDIATOR)
     config.FamilySpawner.mediator_log_level = ""

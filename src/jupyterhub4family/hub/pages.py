@@ -76,7 +76,7 @@ def configure_pages(config: Any, settings: Settings) -> None:
 def _extend_every_page(language_setting: str) -> None:
     """Let every page know the viewer's language, and tell browsers to load nothing from elsewhere.
 
-    JupyterHub has no hook for what depends on the request, so two properties of its base handler are extended.
+    JupyterHub has no hook for what depends on the request, so three properties of its base handler are extended.
     """
     names = BaseHandler.template_namespace.fget
     if getattr(names, "is_ours", False):
@@ -98,6 +98,17 @@ def _extend_every_page(language_setting: str) -> None:
     template_namespace.is_ours = True  # type: ignore[attr-defined]
     BaseHandler.template_namespace = property(template_namespace)
     BaseHandler.content_security_policy = property(content_security_policy)
+    BaseHandler._xsrf_safe_methods = property(_xsrf_safe_methods)
+
+
+def _xsrf_safe_methods(handler: Any) -> set[str]:
+    """The methods that need no token: for scripts not even GET, as in the API.
+
+    JupyterHub lets scripts of the same origin, so of every member's server, read its pages, and with them the token
+    that its API wants. Pages are for people; browsers say who asks.
+    """
+    looks = handler.request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+    return {"GET", "HEAD", "OPTIONS"} if looks else {"HEAD", "OPTIONS"}
 
 
 def static_version() -> str:
