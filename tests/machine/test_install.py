@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.lib import DEBIANS
+from tests.machine.lib import DEBIANS, layers
 from tests.machine.lib.deb import build_deb
 from tests.machine.lib.family import (
     PASSWORD,
@@ -175,7 +175,8 @@ def test_upgrade_and_downgrade_of_the_package(new_machine: NewMachine, deb: Path
     for package in (newer, deb):
         machine.put(package, "/root/j.deb")
         machine.run("apt-get install -y --allow-downgrades /root/j.deb </dev/null >/dev/null 2>&1")
-        machine.wait_http("/hub/login", timeout=60)
+        # Under way from now on: a trial login, and then everybody's.
+        layers.wait_until_ready(machine, timeout=240)
         assert machine.execute("jupyterhub4family status").returncode == 0
 
 

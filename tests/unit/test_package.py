@@ -12,13 +12,16 @@ import pytest
 
 from jupyterhub4family import __version__
 from jupyterhub4family.common import paths
+from jupyterhub4family.common.supervision import UPGRADE_UNIT
 from tests.unit.helpers import DATA, ROOT, SRC
 
 LIBRARY = DATA / "usr/lib/jupyterhub4family"
 PROGRAMS = sorted(LIBRARY.iterdir())
 COMMANDS = sorted((DATA / "usr/bin").iterdir())
 SUDOERS = (DATA / "etc/sudoers.d/jupyterhub4family").read_text("utf-8")
-UNITS = sorted((DATA / "usr/lib/systemd/system").glob("*"))
+SYSTEM = DATA / "usr/lib/systemd/system"
+UNITS = sorted(path for path in SYSTEM.glob("*.service") if "-backup." not in path.name)
+BACKUP_UNIT, BACKUP_TIMER = SYSTEM / "jupyterhub4family-backup.service", SYSTEM / "jupyterhub4family-backup.timer"
 INSTALLED = re.compile(r"/usr/(?:lib|share|bin)/jupyterhub4family(?:/[\w./-]*\w)?")
 
 
@@ -113,7 +116,7 @@ def test_there_are_only_aliases_defaults_and_rules_of_a_known_form() -> None:
     names = "|".join(aliases())
     known = (
         rf"Cmnd_Alias (?:{names}) = \S+ \"\"",
-        rf"Defaults!(?:{names}) env_reset, !setenv, !requiretty, !lecture",
+        rf"Defaults!(?:{names}) env_reset, !setenv, !requiretty, !lecture(?:, !use_pty)?",
         rf"(?:%?jupyterhub|%jupyterhub_adm) ALL = \((?:root|%jupyterhub, !root)\) NOPASSWD: NOSETENV: (?:{names})",
     )
     for line in lines_of(SUDOERS):
@@ -134,13 +137,14 @@ def test_who_may_open_which_door() -> None:
         "authenticate": ("jupyterhub", "root"),
         "members": ("%jupyterhub_adm", "root"),
         "environment": ("%jupyterhub", "root"),
+        "confine": ("%jupyterhub", "root"),
     }
 
 
 # -- units, crontab, everything that names a path -----------------------------------------------------
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.name != UPGRADE_UNIT], ids=lambda path: path.name)
 def test_units_run_programs_of_ours_and_not_as_root(unit: Path) -> None:
     lines = lines_of(unit.read_text("utf-8"))
     started = [line.partition("=")[2] for line in lines if re.match(r"Exec\w+=", line)]
@@ -151,6 +155,14 @@ def test_units_run_programs_of_ours_and_not_as_root(unit: Path) -> None:
     assert "User=jupyterhub" in lines and "UMask=0077" in lines
 
 
+def test_the_one_unit_of_roots_does_one_thing_and_only_when_there_is_something_to_do() -> None:
+    (unit,) = (unit for unit in UNITS if unit.name == UPGRADE_UNIT)
+    lines = lines_of(unit.read_text("utf-8"))
+    assert [line for line in lines if line.startswith("Exec")] == ["ExecStart=/usr/lib/jupyterhub4family/upgrade run"]
+    assert f"ConditionPathExists={paths.SERVICE_HOME}/upgrade/under-way.json".replace("/nonexistent", "") in lines
+    assert not any(line.startswith(("User=", "Type=")) for line in lines), "root's, and no boot waits for it"
+
+
 def test_a_unit_that_opens_doors_may_gain_rights_and_the_other_may_not() -> None:
     texts = {unit.stem: lines_of(unit.read_text("utf-8")) for unit in UNITS}
     assert not any(line.startswith("NoNewPrivileges") for line in texts["jupyterhub4family-hub"]), "sudo would not work"
@@ -159,9 +171,28 @@ def test_a_unit_that_opens_doors_may_gain_rights_and_the_other_may_not() -> None
 
 
 def test_the_units_are_those_that_the_code_knows() -> None:
+    from jupyterhub4family.common import confinement, supervision
     from jupyterhub4family.common.supervision import UNITS as KNOWN
 
-    assert {unit.name for unit in UNITS} == set(KNOWN)
+    assert {unit.name for unit in UNITS} == {*KNOWN, UPGRADE_UNIT}
+    for script in ("postinst", "postrm"):
+        text = (ROOT / f"debian/jupyterhub4family.{script}").read_text("utf-8")
+        assert all(unit.name in text for unit in UNITS), script
+    others = {unit.name for unit in SYSTEM.iterdir()} - {unit.name for unit in UNITS}
+    assert others == {confinement.SLICE, BACKUP_UNIT.name, BACKUP_TIMER.name}
+    assert BACKUP_TIMER.name == supervision.BACKUP_TIMER
+
+
+def test_the_backup_of_the_night_runs_where_one_is_set_up_and_systemd_supervises() -> None:
+    lines = lines_of(BACKUP_UNIT.read_text("utf-8"))
+    assert "ConditionPathExists=/etc/jupyterhub4family/backup/target" in lines
+    assert "ExecCondition=/usr/lib/jupyterhub4family/supervised-by systemd" in lines
+    assert "ExecStart=/usr/lib/jupyterhub4family/backup nightly" in lines
+    (hourly,) = [
+        line for line in lines_of((DATA / "etc/cron.d/jupyterhub4family").read_text("utf-8")) if "17 * * * *" in line
+    ]
+    for part in (str(paths.BACKUP_TARGET).replace("/nonexistent", ""), "supervised-by cron", "backup nightly"):
+        assert part in hourly, part
 
 
 def test_the_crontab_starts_what_runs_not_every_minute_and_at_boot() -> None:

@@ -275,6 +275,7 @@ def test_importing_alone_sees_what_is_missing_and_what_comes_along() -> None:
 
 def test_yaml_is_needed_where_settings_are_read_only() -> None:
     assert needs_yaml(f"{PACKAGE}.common.settings") and needs_yaml(f"{PACKAGE}.cli.status")
-    # A door that runs as root for everybody, or as a member, reads no settings.
+    # Of the doors that run as root for everybody, or as a member, one reads settings: root's own file.
+    assert needs_yaml(f"{PACKAGE}.root.confine")
     for name in ("root.members", "root.authenticate", "root.environment", "user.mediator", "user.own_environment"):
         assert not needs_yaml(f"{PACKAGE}.{name}"), name

@@ -7,7 +7,7 @@ import textwrap
 from jupyterhub4family.cli.settings_document import written
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import SETTINGS_FILE
-from jupyterhub4family.common.setting_key import HUB_AND_PROXY, Key
+from jupyterhub4family.common.setting_key import HUB, HUB_AND_PROXY, NOTHING, Key
 from jupyterhub4family.common.settings import KEYS
 
 NOTE = "python3 -m tools.manual makes this from src/jupyterhub4family/common/settings.py; changes here are lost."
@@ -67,11 +67,11 @@ def page() -> str:
 
 def _section(key: Key) -> str:
     more = f" {_(key.more)}" if key.more else ""
-    restarts = (
-        "hub and proxy (open notebooks lose their connection for a moment)"
-        if key.restarts == HUB_AND_PROXY
-        else "the hub"
-    )
+    restarts = {
+        HUB_AND_PROXY: "hub and proxy (open notebooks lose their connection for a moment)",
+        HUB: "the hub",
+        NOTHING: "nothing",
+    }[key.restarts]
     return (
         f"\n({key.name})=\n## `{key.name}`\n\n{_(key.meaning)}{more}\n\n"
         f"- Value: {key.allowed}\n- Default: `{written(key.default)}`\n"

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub4family.cli import settings_document, settings_editor, terminal
+from jupyterhub4family.common.documents import granted
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, PermissionRefused
 from jupyterhub4family.common.files import write_atomically
 from jupyterhub4family.common.messages import N_, _, language_variables
 from jupyterhub4family.common.paths import LIBRARY, SETTINGS_FILE, STATE
-from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.programs import converse, run
 from jupyterhub4family.common.setting_key import HUB, HUB_AND_PROXY, BadValue
 from jupyterhub4family.common.settings import KEYS, Settings, known_key, load_settings, read_origins
 from jupyterhub4family.common.settings_in_use import explain, settings_in_use
@@ -31,6 +32,8 @@ from jupyterhub4family.common.supervision import SYSTEMD, UNITS, chosen_supervis
 
 #: Seconds.
 RESTART_TIMEOUT = 300
+#: Keys that apt's files follow.
+FOR_APT = ("upgrade_source", "upgrade_key", "auto_upgrade")
 
 
 def add_to(commands: Any) -> None:
@@ -243,7 +246,11 @@ def needed_restart(before: Settings | None, after: Settings) -> str:
 
 def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None:
     terminal.say(arguments, _("{file} is written.", file=str(SETTINGS_FILE)))
-    needed = needed_restart(before, load_settings(SETTINGS_FILE))
+    after = load_settings(SETTINGS_FILE)
+    if any(getattr(before or Settings(), name) != getattr(after, name) for name in FOR_APT):
+        # Its refusal says that the file is written, and what is missing for it to work.
+        granted(converse([LIBRARY / "upgrade", "settings"], {}))
+    needed = needed_restart(before, after)
     words = ["restart", *(["--all"] if needed == HUB_AND_PROXY else [])]
     if not needed:
         terminal.say(arguments, _("Nothing has to be restarted."))

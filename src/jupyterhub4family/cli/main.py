@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from typing import Optional
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli import cert, config, control, doctor, env, logs, members, open, status, support
+from jupyterhub4family.cli import (
+    backup,
+    cert,
+    config,
+    control,
+    doctor,
+    env,
+    logs,
+    members,
+    open,
+    status,
+    support,
+    upgrade,
+)
 from jupyterhub4family.common.arguments import translate_argparse
 from jupyterhub4family.common.messages import N_, _
 
@@ -34,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=_("show program's version number and exit"),
     )
     commands = parser.add_subparsers(dest="command", metavar=_("COMMAND"), required=True)
-    for module in (status, open, members, env, cert, config, doctor, support, logs, control):
+    for module in (status, open, members, env, backup, cert, config, doctor, upgrade, support, logs, control):
         module.add_to(commands)
     version = commands.add_parser("version", help=_("say which version this is"))
     version.add_argument("--json", action="store_true", help=_("as JSON"))

@@ -11,22 +11,29 @@ import sys
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 from jupyterhub4family import __version__
+from jupyterhub4family.cli.checks.backup import describe
 from jupyterhub4family.cli.checks.people import members
+from jupyterhub4family.cli.servers import Server, running_servers
 from jupyterhub4family.common.addresses import portal_urls, trust_url
 from jupyterhub4family.common.authority import fingerprint, read_authority
+from jupyterhub4family.common.backups import read_note
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
-from jupyterhub4family.common.messages import N_, _, process_language
-from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE
+from jupyterhub4family.common.messages import N_, _, joined, process_language
+from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE, SERVICE_HOME
 from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.room import rooms
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import configuration_troubles, explain, settings_in_use
 from jupyterhub4family.common.supervision import chosen_supervisor
+from jupyterhub4family.common.upgrades import failed_upgrade, upgrade_under_way
 
 #: Seconds to wait for each answer.
 TIMEOUT = 5
+HOMES = Path("/home")
 #: Makes a code that phones read, of characters (package qrencode, which ours depends on).
 QRENCODE = "/usr/bin/qrencode"
 #: Lines that the code needs, with what stands above it.
@@ -52,8 +59,17 @@ class Status:
     #: SHA-256 of the family's certificate authority, to be compared with what a device shows.
     fingerprint: str = ""
     members: int = 0
+    servers: list[Server] = field(default_factory=list)
+    #: Megabytes left where the service and the members save; empty unless they run out.
+    disk: dict[str, int] = field(default_factory=dict)
+    #: Of a backup that is set up: where it goes and when the last good one was (seconds since 1970); else empty.
+    backup: dict[str, Any] = field(default_factory=dict)
     #: What is wrong with the settings file and the experts' files, if anything is.
     troubles: list[str] = field(default_factory=list)
+    #: How far an upgrade is, as a sentence; empty if none is under way.
+    upgrade: str = ""
+    #: The last upgrade, if it failed, as a sentence.
+    failed_upgrade: str = ""
     #: What to do next, as a sentence; empty if nothing is to be done.
     next: str = ""
 
@@ -112,9 +128,28 @@ def find_out(settings: Settings) -> Status:
         trust=trust_url(settings),
         fingerprint=fingerprint(authority) if authority else "",
         members=count,
+        servers=running_servers(),
+        disk={str(room.folder): room.megabytes for room in rooms((SERVICE_HOME, HOMES)) if room.is_short},
+        backup=_backup(),
         troubles=[str(one.message) for one in configuration_troubles()],
+        upgrade=_upgrade(),
+        failed_upgrade=str(failed.sentence()) if (failed := failed_upgrade()) else "",
         next=_next(portal, count),
     )
+
+
+def _upgrade() -> str:
+    now = upgrade_under_way()
+    if now is None:
+        return ""
+    if now.backwards:
+        return str(_("Going back to version {version}: {message}", version=now.origin.version, message=now.message))
+    return str(_("Upgrading to version {version}: {message}", version=now.target, message=now.message))
+
+
+def _backup() -> dict[str, Any]:
+    note = read_note()
+    return {"target": note.target, "last_good": note.last_good, "problem": note.trouble()} if note.target else {}
 
 
 def _next(portal: str, count: int) -> str:
@@ -190,8 +225,13 @@ def _print(now: Status, with_code: bool = False) -> None:
         print(f"{word}: {now.setup['message']}")
         if now.setup.get("hint"):
             print(_("Try: {hint}", hint=now.setup["hint"]))
+    _print_use(now)
+    if now.backup:
+        print(describe(read_note()))
     for trouble in now.troubles:
         print(_("Settings: {trouble}", trouble=trouble))
+    for sentence in filter(None, (now.upgrade, now.failed_upgrade)):
+        print(sentence)
     if answers and with_code:
         print(code(now.trust or now.addresses[0]), end="")
     if now.next:
@@ -207,6 +247,25 @@ def _print_trust(now: Status) -> None:
         print(_("Fingerprint of the family's certificate, to compare with what it shows there:"))
         half = len(now.fingerprint) // 2
         print(f"  {now.fingerprint[: half + 1]}\n  {now.fingerprint[half + 1 :]}")
+
+
+def _print_use(now: Status) -> None:
+    """What servers use, and how much room is left if that is little."""
+    width = max((len(one.member) for one in now.servers), default=0)
+    for one in now.servers:
+        use = []
+        if one.megabytes is not None and one.limit_megabytes is not None:
+            use.append(_("{used} of {limit} MB of memory", used=one.megabytes, limit=one.limit_megabytes))
+        elif one.megabytes is not None:
+            use.append(_("{used} MB of memory", used=one.megabytes))
+        if one.processor_seconds is not None:
+            use.append(_("{minutes} min of processor", minutes=f"{one.processor_seconds / 60:.1f}"))
+        if not one.confined:
+            use.append(_("no limits"))
+        if use:
+            print(_("Server of {name}: {use}", name=f"{one.member:{width}}", use=joined(use)))
+    for folder, left in now.disk.items():
+        print(_("The disk is nearly full: {left} MB are left at {folder}.", left=left, folder=folder))
 
 
 def _room_for_code() -> bool:

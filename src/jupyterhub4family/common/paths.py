@@ -28,6 +28,11 @@ STATE = SERVICE_HOME / "state"
 CACHE = SERVICE_HOME / "cache"
 #: Root's: where the door `environment` builds what a member then moves into their home.
 HANDOVER = SERVICE_HOME / "handover"
+#: Root's: the package before the last upgrade, what is known of an upgrade under way, and of one that failed.
+UPGRADES = SERVICE_HOME / "upgrade"
+#: Root's: what the last backup was like (for everybody to read), and in folders of its own what is being worked on.
+BACKUP = SERVICE_HOME / "backup"
+BACKUP_NOTE = BACKUP / "note.json"
 SERVICE_LOGS = STATE / "log"
 #: The family's own certificate authority and the portal's certificate, with their keys.
 TLS = STATE / "tls"
@@ -38,6 +43,10 @@ AUTHORITY_CERTIFICATE = PUBLIC / "ca.crt"
 CERTIFICATE_REPORT = PUBLIC / "certificate.json"
 #: A certificate that the family brought along (`cert use`), and its key: used in place of our own.
 OWN_TLS = CONFIGURATION / "tls"
+#: Root's alone: where backups go, and the key that opens them.
+BACKUP_SETTINGS = CONFIGURATION / "backup"
+BACKUP_TARGET = BACKUP_SETTINGS / "target"
+BACKUP_KEY = BACKUP_SETTINGS / "key"
 LAST_GOOD_SETTINGS = PUBLIC / "settings.last-good.json"
 SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 
@@ -46,12 +55,21 @@ SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 SERVICE_FOLDERS = {
     SERVICE_HOME: (0o755, True),
     HANDOVER: (0o711, True),
+    UPGRADES: (0o755, True),
+    BACKUP: (0o755, True),
     RELEASES: (0o755, False),
     TEMPLATES: (0o755, False),
     PUBLIC: (0o755, False),
     STATE: (0o700, False),
     CACHE: (0o700, False),
 }
+
+#: In apt's folders, by root, as the settings say: where newer versions come from, with which keys, and whether they
+#: come by themselves; and which version shall not come again, because it did not work.
+SOURCE_LIST = Path("/etc/apt/sources.list.d/jupyterhub4family.list")
+SOURCE_KEYS = Path("/etc/apt/jupyterhub4family.keys")
+AUTO_UPGRADE = Path("/etc/apt/apt.conf.d/52jupyterhub4family")
+NOT_AGAIN = Path("/etc/apt/preferences.d/jupyterhub4family-not-again")
 
 #: Written last, after everything beside it has reached the disk.
 COMPLETE_MARKER = ".complete"
@@ -64,7 +82,13 @@ MEDIATOR = LIBRARY / "mediator"
 AUTHENTICATE = LIBRARY / "authenticate"
 MEMBERS = LIBRARY / "members"
 ENVIRONMENT_DOOR = LIBRARY / "environment"
+CONFINE = LIBRARY / "confine"
+
+#: There exactly when systemd is PID 1 (sd_booted(3)).
+SYSTEMD_RUNS = Path("/run/systemd/system")
 
 #: Below a member's home.
 MEMBER_ENVIRONMENT = Path(".local/share/jupyterhub4family/env")
 MEMBER_LOGS = Path(".local/state/jupyterhub4family")
+#: Packages that a restore wants in the member's environment.
+MEMBER_WISHES = Path(".local/share/jupyterhub4family/wishes.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Optional
@@ -39,6 +40,19 @@ def stat_fields(pid: int) -> Optional[list[str]]:
         return None
     # The second field is the command in parentheses and may itself hold spaces and parentheses.
     return text[text.rindex(")") + 2 :].split()
+
+
+def uids(pid: int) -> tuple[int, ...]:
+    """Real, effective, saved and file system's uid of a process; empty if there is no such process to be seen.
+
+    From /proc/PID/status: the folder itself belongs to root for processes that may not be looked into (proc(5)).
+    """
+    try:
+        text = (PROC / str(pid) / "status").read_text("utf-8", "replace")
+    except OSError:
+        return ()
+    found = re.search(r"^Uid:((?:\t[0-9]+){4})$", text, re.MULTILINE)
+    return tuple(map(int, found[1].split())) if found else ()
 
 
 def is_running(pid: int, expected_start_time: int) -> bool:

@@ -6,9 +6,11 @@ these descriptions; the keys themselves stand in common/settings.py.
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from jupyterhub4family.common.messages import N_, Message, _
@@ -21,6 +23,11 @@ NOTHING = "nothing"
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.IGNORECASE)
+#: A share of at least 5 %, or whole megabytes or gigabytes.
+_MEMORY = re.compile(r"([5-9]|[1-9][0-9]|100)%|[1-9][0-9]{0,6}[MG]")
+_MEMBER_LIMIT = re.compile(r"(?P<name>[a-z][-a-z0-9_]{0,31})\.(?P<what>[a-z]+)=(?P<value>\S{1,20})")
+#: Bytes. A server needs about 110 MB, and a kernel half of that.
+LEAST_MEMORY = 256 * 2**20
 #: What YAML 1.1 takes for true and false, so that nobody has to know which of them it is.
 _SWITCH_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -187,6 +194,26 @@ class Text(Key):
 
 
 @dataclass(frozen=True)
+class Matching(Text):
+    """One word of a form of its own, or nothing."""
+
+    pattern: str = ""
+    what: str = ""
+    maximum: int = 200
+
+    @property
+    def allowed(self) -> str:
+        """In words: few people read patterns."""
+        return _(self.what)
+
+    def check(self, value: Any) -> None:
+        """It stands in files of other programs, so nothing else may be in it."""
+        super().check(value)
+        if value and not re.fullmatch(self.pattern, value):
+            raise self._no_such(value)
+
+
+@dataclass(frozen=True)
 class Names(Key):
     """A list of host names and IP addresses."""
 
@@ -202,6 +229,77 @@ class Names(Key):
                 raise BadValue(
                     _("{key}: {value} is neither a host name nor an IP address", key=self.name, value=repr(one)[:80])
                 )
+
+    def from_text(self, untrusted: str) -> Any:
+        """Separated by commas or spaces."""
+        return self.from_list(untrusted.replace(",", " ").split())
+
+    def from_list(self, untrusted: list[str]) -> Any:
+        """As they are."""
+        self.check(untrusted)
+        return untrusted
+
+    def to_text(self, value: Any) -> str:
+        """With commas."""
+        return ",".join(value)
+
+
+@dataclass(frozen=True)
+class Memory(Key):
+    """An amount of memory: a share of this computer's, or megabytes or gigabytes."""
+
+    kind = N_("a share of this computer's memory, such as 50%, or an amount, such as 2G or 700M")
+
+    def check(self, value: Any) -> None:
+        """With less than a server needs to start, nobody could do anything."""
+        if type(value) is not str or not _MEMORY.fullmatch(value):
+            raise self._no_such(value)
+        if not value.endswith("%") and memory_bytes(value, 0) < LEAST_MEMORY:
+            raise BadValue(
+                _("{key} must be at least {amount}: a server needs that to start", key=self.name, amount="256M")
+            )
+
+    def from_text(self, untrusted: str) -> Any:
+        """Small letters and a space before the unit will do as well."""
+        value = untrusted.upper().replace(" ", "")
+        self.check(value)
+        return value
+
+
+def memory_bytes(amount: str, total: int) -> int:
+    """How many bytes `amount`, a checked value of Memory, is on a computer with `total` bytes of memory."""
+    number, unit = int(amount[:-1]), amount[-1]
+    return total * number // 100 if unit == "%" else number * {"M": 2**20, "G": 2**30}[unit]
+
+
+@dataclass(frozen=True)
+class MemberLimits(Key):
+    """A list of limits that hold for single members: NAME.WHAT=VALUE, with WHAT one of `whats`."""
+
+    #: What can be limited, and the key that describes its values.
+    whats: Mapping[str, Key] = field(default_factory=dict)
+    maximum: int = 300
+    kind = N_("a list such as [anna.memory=4G, ben.cpu=50, ben.processes=300]")
+
+    def check(self, value: Any) -> None:
+        """Each is a limit, and none is there twice."""
+        if type(value) is not list or len(value) > self.maximum or not all(type(one) is str for one in value):
+            raise self._no_such(value)
+        if len({one.partition("=")[0] for one in value}) != len(value):
+            raise BadValue(_("{key}: one limit stands there twice", key=self.name))
+        for one in value:
+            self.parsed(one)
+
+    def parsed(self, text: str) -> tuple[str, str, Any]:
+        """Name, what, and the value as the key of `what` takes it. Raises BadValue."""
+        found = _MEMBER_LIMIT.fullmatch(text)
+        if not found or found["what"] not in self.whats:
+            raise BadValue(
+                _("{key}: {value} is no limit", key=self.name, value=repr(text)[:80]),
+                _("write {example}", example="anna.memory=4G, anna.cpu=50, anna.processes=300"),
+            )
+        key = dataclasses.replace(self.whats[found["what"]], name=f"{self.name}: {found['name']}.{found['what']}")
+        return found["name"], found["what"], key.from_text(found["value"])
 
     def from_text(self, untrusted: str) -> Any:
         """Separated by commas or spaces."""

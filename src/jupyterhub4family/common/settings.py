@@ -20,9 +20,13 @@ from jupyterhub4family.common.messages import N_, _
 from jupyterhub4family.common.paths import SETTINGS_FILE
 from jupyterhub4family.common.setting_key import (
     HUB_AND_PROXY,
+    NOTHING,
     BadValue,
     Choice,
     Key,
+    Matching,
+    MemberLimits,
+    Memory,
     Names,
     Number,
     Switch,
@@ -136,11 +140,104 @@ class Settings:
             choices=("auto", "en", "de"),
         )
     )
+    upgrade_source: str = _is(
+        Matching(
+            "",
+            N_("Where newer versions come from: the address of a folder that tools/make-repository has made."),
+            NOTHING,
+            N_("It becomes a source of apt (sources.list.d), whose lists must be signed by `upgrade_key`."),
+            pattern=r"(https?://[\w.:\[\]-]+|file:)/[\w./~%+-]*",
+            what=N_("an address such as https://packages.example.org/jupyterhub4family/"),
+        )
+    )
+    upgrade_key: str = _is(
+        Matching(
+            "",
+            N_("The file with the public key that signs `upgrade_source`."),
+            NOTHING,
+            N_("Compare the key's fingerprint with what whoever makes the packages says: root runs what it signs."),
+            pattern=r"/[\w./~+-]+",
+            what=N_("the whole path of a file, such as /root/jupyterhub4family.asc"),
+        )
+    )
+    auto_upgrade: bool = _is(
+        Switch(
+            False,
+            N_("Whether newer versions from `upgrade_source` are installed by themselves, once a day."),
+            NOTHING,
+            N_("Debian's unattended-upgrades does it. A version with which nobody can log in is taken back by itself."),
+        )
+    )
+    upgrade_waits_for_kernels: bool = _is(
+        Switch(
+            False,
+            N_("Whether a new version waits to take over while a member's notebook is calculating."),
+            NOTHING,
+            N_("At most six hours. Without it, too, notebooks go on calculating while a new version takes over."),
+        )
+    )
+
+    memory_limit: str = _is(
+        Memory(
+            "50%",
+            N_("How much memory one member's servers may use, with everything that runs in them."),
+            NOTHING,
+            N_("It holds from the next start of a server on. A notebook that wants more is ended, and only that."),
+        )
+    )
+    memory_limit_total: str = _is(
+        Memory(
+            "75%",
+            N_("How much memory the servers of all members may use together, so that the computer stays usable."),
+            NOTHING,
+            N_("It holds from the next start of a server on."),
+        )
+    )
+    cpu_weight: int = _is(
+        Number(
+            100,
+            N_("A member's share of the processor when several want it: who has twice the number gets twice as much."),
+            NOTHING,
+            N_("It holds from the next start of a server on. As long as nobody else calculates, everybody gets all."),
+            minimum=1,
+            maximum=10000,
+        )
+    )
+    process_limit: int = _is(
+        Number(
+            1000,
+            N_("How many processes and threads one member's servers may have."),
+            NOTHING,
+            N_("It holds from the next start of a server on. A notebook needs about 15."),
+            minimum=100,
+            maximum=100000,
+        )
+    )
+    member_limits: list[str] = _is(  # noqa: RUF009 (it is a field, made anew each time)
+        MemberLimits(
+            [],
+            N_("Other limits for single members: `NAME.memory`, `NAME.cpu` and `NAME.processes`."),
+            NOTHING,
+            N_("They take the place of `memory_limit`, `cpu_weight` and `process_limit`, from the next start on."),
+            whats={
+                "memory": Memory("50%", ""),
+                "cpu": Number(100, "", minimum=1, maximum=10000),
+                "processes": Number(1000, "", minimum=100, maximum=100000),
+            },
+        )
+    )
 
     @property
     def bind_address(self) -> str:
         """The address the portal listens on; empty means every address, IPv4 and IPv6."""
         return "127.0.0.1" if self.listen == "local" else ""
+
+    def limits_of(self, name: str) -> dict[str, Any]:
+        """What is limited otherwise for the member `name`: any of `memory`, `cpu` and `processes`."""
+        key = KEYS["member_limits"]
+        assert isinstance(key, MemberLimits)
+        parsed = [key.parsed(one) for one in self.member_limits]
+        return {what: value for who, what, value in parsed if who == name}
 
 
 #: All keys, described, in the order of the reference.
@@ -259,7 +356,7 @@ def value_of(key: Key, node: Any) -> Any:
             _("{key} has no value; it must be {what}", key=key.name, what=key.allowed),
             _("write a value behind it, or take the line away"),
         )
-    if isinstance(key, Names):
+    if isinstance(key, (Names, MemberLimits)):
         raise BadValue(
             _("{key} must be {what}", key=key.name, what=key.allowed),
             _("write it in brackets: {line}", line=f"{key.name}: [{node.value[:80]}]"),
@@ -285,4 +382,13 @@ def _check_together(settings: Settings, source: str) -> None:
         raise ConfigurationError(
             _("{where}: without HTTPS everybody at home could read along, passwords, too", where=source),
             _("keep https: true, or set listen: local, or, behind a proxy of your own, allow_plain_http: true"),
+        )
+    if settings.auto_upgrade and not settings.upgrade_source:
+        raise ConfigurationError(
+            _("{where}: auto_upgrade needs an upgrade_source", where=source),
+            _("set upgrade_key and upgrade_source first"),
+        )
+    if settings.upgrade_source and not settings.upgrade_key:
+        raise ConfigurationError(
+            _("{where}: upgrade_source needs the upgrade_key that signs it", where=source), _("set upgrade_key first")
         )

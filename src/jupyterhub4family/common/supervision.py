@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import settings_in_use
 
 SYSTEMD = "systemd"
 CRON = "cron"
 
-#: There exactly when systemd is PID 1 (sd_booted(3)).
-SYSTEMD_RUNS = Path("/run/systemd/system")
+SYSTEMD_RUNS = paths.SYSTEMD_RUNS
+
 PROXY_UNIT = "jupyterhub4family-proxy.service"
 HUB_UNIT = "jupyterhub4family-hub.service"
 UNITS = (PROXY_UNIT, HUB_UNIT)
+#: Root's: sees an upgrade through; started by one, and at boot if one was interrupted.
+UPGRADE_UNIT = "jupyterhub4family-upgrade.service"
+#: Asks every hour whether it is time for a backup; runs from `backup setup` on.
+BACKUP_TIMER = "jupyterhub4family-backup.timer"
 
 
 def chosen_supervisor(settings: Settings | None = None) -> str:

@@ -16,6 +16,7 @@ from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, grou
 from jupyterhub4family.common.messages import N_, _
 from jupyterhub4family.common.paths import AUTHENTICATE
 from jupyterhub4family.hub.doors import DoorError, open_door
+from jupyterhub4family.hub.throttle import Throttle
 
 #: Unix groups that the hub knows as groups of its own.
 _MIRRORED_GROUPS = frozenset({MEMBER_GROUP, DELEGATE_GROUP})
@@ -26,10 +27,13 @@ _EXPLAINED = {
     "account-expired": N_("Your account on this machine has expired. Ask the person who looks after it."),
     "password-expired": N_("Your password has expired. Log in at the machine itself (or by ssh) and set a new one."),
 }
+_TOO_MANY = N_("Too many wrong passwords have come from your device. Wait a quarter of an hour, then try again.")
 #: Tells the login page that whoever looks at it was a member until a moment ago.
 REMOVED_COOKIE = "jupyterhub4family-removed"
 #: Days; as short as they come in cookies of tornado. The page is for the next seconds.
 _REMOVED_DAYS = 1 / 24 / 60
+
+throttle = Throttle()
 
 
 class LoginExplained(web.HTTPError):  # type: ignore[misc]  # tornado has no types here
@@ -57,14 +61,21 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
         """Return name and groups of who gave the right password, None for everybody else."""
         # Telephones write the first letter large and add a space: Debian's names have neither.
         name = self.normalize_username(data["username"].strip())
-        request = {"name": name, "password": data["password"], "address": plain_address(handler.request.remote_ip)}
-        try:
-            answer = await open_door(AUTHENTICATE, request)
-        except DoorError as error:
-            self.log.error("The password of %r could not be checked: %s", name[:32], error.message)
-            return None
+        address = plain_address(handler.request.remote_ip)
+        async with throttle.turn(address) as may_try:
+            if not may_try:
+                self.log.warning("Login of %r from %s refused: too many wrong passwords from there", name[:32], address)
+                raise LoginExplained(_(_TOO_MANY))
+            request = {"name": name, "password": data["password"], "address": address}
+            try:
+                answer = await open_door(AUTHENTICATE, request)
+            except DoorError as error:
+                self.log.error("The password of %r could not be checked: %s", name[:32], error.message)
+                return None
+            if answer.get("reason") == "refused":
+                throttle.wrong(address)
         if not answer.get("allowed"):
-            self.log.warning("Login of %r refused: %s", name[:32], answer.get("reason"))
+            self.log.warning("Login of %r from %s refused: %s", name[:32], address, answer.get("reason"))
             if answer.get("reason") in _EXPLAINED:
                 raise LoginExplained(_(_EXPLAINED[str(answer["reason"])]))
             return None

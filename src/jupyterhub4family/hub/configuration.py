@@ -13,6 +13,7 @@ from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.settings_in_use import settings_in_use
 from jupyterhub4family.hub.expert_files import execute_expert_files
 from jupyterhub4family.hub.startup import after_start
+from jupyterhub4family.service.spare_room import Connection
 from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, PROXY_TOKEN, ROUTES_TOKEN, ensure_token
 
 #: What members of the delegate group may do in the hub: see everybody's servers, start and stop them.
@@ -39,6 +40,8 @@ def _connections(config: Any, settings: Settings) -> None:
     config.JupyterHub.bind_url = f"{scheme}://{settings.bind_address}:{settings.port}"
     config.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
     config.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
+    # What JupyterHub says to sqlite by itself, and that the journal stays (service/spare_room.py).
+    config.JupyterHub.db_kwargs = {"connect_args": {"check_same_thread": False, "factory": Connection}}
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True
     config.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
@@ -89,6 +92,7 @@ def _servers(config: Any, settings: Settings) -> None:
         "slow_spawn_timeout": 0,
         # Also the XSRF cookie, which would be left out otherwise: no browser sends any of them without TLS.
         "cookie_options": {"secure": settings.https},
+        "headers": {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"},
     }
     config.FamilySpawner.sudospawner_path = str(MEDIATOR)
     config.FamilySpawner.mediator_log_level = ""

@@ -1,7 +1,7 @@
 """Runs inside JupyterHub's process, as `jupyterhub`: how much memory a member's server uses, as far as anybody may see.
 
-The proportional share (PSS) of others' processes is not shown to us; resident memory is, and counts shared pages once
-for each process: an upper bound.
+Where servers are in scopes, the kernel counts. Elsewhere the proportional share (PSS) of others' processes is not shown
+to us; resident memory is, and counts shared pages once for each process: an upper bound.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
-from jupyterhub4family.common import processes
+from jupyterhub4family.common import confinement, processes
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,24 @@ def look() -> Processes:
             found.pages[int(entry)] = int(fields[21])
             found.children.setdefault(int(fields[1]), []).append(int(entry))
     return found
+
+
+@dataclass(frozen=True)
+class Held:
+    """The memory of a server, in bytes; None: not known, or no limit."""
+
+    used: Optional[int]
+    limit: Optional[int] = None
+    #: How many of its programs the kernel had to end.
+    killed: int = 0
+
+
+def held(pid: int, everybody: Optional[Processes] = None) -> Held:
+    """What the server `pid` holds: as the kernel counts it or, where that is not to be had, an upper bound."""
+    usage = confinement.usage(pid)
+    if usage is not None and usage.memory is not None:
+        return Held(usage.memory, usage.memory_limit, usage.killed)
+    return Held(resident(pid, everybody))
 
 
 def resident(pid: int, everybody: Optional[Processes] = None) -> Optional[int]:

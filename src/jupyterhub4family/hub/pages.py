@@ -5,10 +5,12 @@ The pages themselves are templates that extend JupyterHub's (/usr/share/jupyterh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pwd
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Optional
 
 import jupyterhub
@@ -18,8 +20,11 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 from jupyterhub.utils import url_escape_path
 
-from jupyterhub4family.common.paths import CURRENT_TEMPLATE, SHARE
+from jupyterhub4family.common.messages import translated
+from jupyterhub4family.common.paths import CURRENT_TEMPLATE, SERVICE_HOME, SHARE
+from jupyterhub4family.common.room import rooms
 from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.upgrades import failed_upgrade
 from jupyterhub4family.hub import memory, trust
 from jupyterhub4family.hub.authenticator import REMOVED_COOKIE
 from jupyterhub4family.hub.language import OWN_NAMES, Sentences, handler_language
@@ -44,6 +49,10 @@ class ServerCard:
     since: str
     #: What it holds at most; None if that cannot be seen.
     megabytes: Optional[int]
+    #: What it may hold at most; None if there is no limit.
+    limit_megabytes: Optional[int]
+    #: How many programs in it were ended because they wanted more.
+    killed: int
     #: Whether its environment was made from the template in use; None if it does not run or that is not known.
     up_to_date: Optional[bool]
 
@@ -59,9 +68,9 @@ class MemberCards:
 
 def configure_pages(config: Any, settings: Settings) -> None:
     """Put our pages, their style and their languages into JupyterHub's configuration."""
-    # Pages of ours extend JupyterHub's of the same name.
+    # Pages of ours extend JupyterHub's of the same name. Those of a new version come with its hub, not before.
     config.JupyterHub.template_paths = [str(SHARE / "templates")]
-    config.JupyterHub.jinja_environment_options = {"extensions": [Sentences]}
+    config.JupyterHub.jinja_environment_options = {"extensions": [Sentences], "auto_reload": False}
     config.JupyterHub.template_vars = {
         "family_name": settings.family_name,
         "login_help": settings.login_help,
@@ -70,6 +79,8 @@ def configure_pages(config: Any, settings: Settings) -> None:
         "family_version": static_version(),
         "has_trust_page": settings.https,
         "display_name": display_name,
+        "upgrade_trouble": lambda user: upgrade_trouble,
+        "disk_left": disk_left,
         "server_cards": lambda user: server_cards,
         "everybodys_servers": lambda user: everybodys_servers,
         "server_title": lambda user: server_title,
@@ -87,7 +98,7 @@ def configure_pages(config: Any, settings: Settings) -> None:
 def _extend_every_page(language_setting: str) -> None:
     """Let every page know the viewer's language, and tell browsers to load nothing from elsewhere.
 
-    JupyterHub has no hook for what depends on the request, so two properties of its base handler are extended.
+    JupyterHub has no hook for what depends on the request, so three properties of its base handler are extended.
     """
     names = BaseHandler.template_namespace.fget
     if getattr(names, "is_ours", False):
@@ -109,6 +120,23 @@ def _extend_every_page(language_setting: str) -> None:
     template_namespace.is_ours = True  # type: ignore[attr-defined]
     BaseHandler.template_namespace = property(template_namespace)
     BaseHandler.content_security_policy = property(content_security_policy)
+    BaseHandler._xsrf_safe_methods = property(_xsrf_safe_methods)
+
+
+def _xsrf_safe_methods(handler: Any) -> set[str]:
+    """The methods that need no token: for scripts not even GET, as in the API.
+
+    JupyterHub lets scripts of the same origin, so of every member's server, read its pages, and with them the token
+    that its API wants. Pages are for people; browsers say who asks.
+    """
+    looks = handler.request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+    return {"GET", "HEAD", "OPTIONS"} if looks else {"HEAD", "OPTIONS"}
+
+
+def upgrade_trouble(language: str) -> str:
+    """What administrators have to know of the last upgrade, in their language; empty if there is nothing."""
+    failed = failed_upgrade()
+    return translated(failed.sentence(), language) if failed is not None else ""
 
 
 def static_version() -> str:
@@ -128,6 +156,17 @@ def display_name(user: Any) -> str:
     except KeyError:
         full = ""
     return full or str(user.name)
+
+
+def disk_left(user: Any) -> Optional[int]:
+    """How many megabytes are left for a member and for the hub, if that is little; else, and for nobody, None."""
+    if user is None:
+        return None
+    folders = [SERVICE_HOME]
+    with contextlib.suppress(KeyError):
+        folders.append(Path(pwd.getpwnam(user.name).pw_dir))
+    short = [room.megabytes for room in rooms(folders) if room.is_short]
+    return min(short) if short else None
 
 
 def server_title(spawner: Any) -> str:
@@ -162,7 +201,7 @@ def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> Ser
     made_from = getattr(spawner, "made_from", "")
     states = {"spawn": "starting", "check": "starting", "stop": "stopping"}
     state = states.get(spawner.pending or "", "running" if spawner.ready else "stopped")
-    held = memory.resident(pid, everybody) if state == "running" and pid else None
+    held = memory.held(pid, everybody) if state == "running" and pid else memory.Held(None)
     started: Optional[datetime] = row.started if row is not None and spawner.active else None
     hub = user.settings["hub"].base_url
     where = "/".join(filter(None, (user.escaped_name, url_escape_path(spawner.name))))
@@ -174,6 +213,8 @@ def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> Ser
         spawn_url=f"{hub}spawn/{where}",
         pending_url=f"{hub}spawn-pending/{where}",
         since=started.replace(tzinfo=timezone.utc).isoformat(timespec="seconds") if started else "",
-        megabytes=None if held is None else round(held / 1024**2),
+        megabytes=None if held.used is None else round(held.used / 2**20),
+        limit_megabytes=None if held.limit is None else round(held.limit / 2**20),
+        killed=held.killed,
         up_to_date=made_from == CURRENT_TEMPLATE.resolve().name if state == "running" and made_from else None,
     )

@@ -11,17 +11,17 @@ import logging
 import pwd
 import signal
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Optional
 
 from jupyterhub.utils import maybe_future, random_port
 from sudospawner import SudoSpawner
 from tornado import web
 from traitlets import Integer, Unicode
 
-from jupyterhub4family.common import processes
+from jupyterhub4family.common import confinement, processes
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import LANGUAGES, _, translated
-from jupyterhub4family.common.paths import MEDIATOR
+from jupyterhub4family.common.paths import MEDIATOR, SYSTEMD_RUNS
 from jupyterhub4family.hub import ports
 from jupyterhub4family.hub.doors import open_door
 from jupyterhub4family.hub.template import TemplateKeeper
@@ -78,12 +78,15 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     _ports_of_starts: ClassVar[set[int]] = set()
 
     start_time = Integer(0, help="When the server's process started, in clock ticks since the machine started.")
+    killed = Integer(0, help="How many programs of the server the kernel has ended for want of memory, as far as told.")
     made_from = Unicode("", help="From which template the environment that the server runs in was made.")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._events: list[dict[str, Any]] = []
         self._news = asyncio.Event()
+        #: Pid and start time of the server whose scope was not ended yet; JupyterHub forgets the pid of a dead one.
+        self._scope: Optional[tuple[int, int]] = None
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -92,6 +95,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         super().load_state(state)
         self.start_time = int(state.get("start_time", 0))
         self.made_from = str(state.get("made_from", ""))
+        self.killed = int(state.get("killed", 0))
+        self._remember_scope()
 
     def get_state(self) -> dict[str, Any]:
         """What the database keeps of a running server."""
@@ -99,6 +104,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         if self.start_time:
             state["start_time"] = self.start_time
             state["made_from"] = self.made_from
+            state["killed"] = self.killed
         return state
 
     def clear_state(self) -> None:
@@ -106,6 +112,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         super().clear_state()
         self.start_time = 0
         self.made_from = ""
+        self.killed = 0
 
     # -- progress ---------------------------------------------------------------------------------
 
@@ -195,6 +202,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
                 self.log.warning("%s: port %d is taken by uid %s", self._log_name, self.port, error)
                 # Not stop(): that also forgets the token, which the next try needs. Nobody has used this server yet.
                 await self._signal(signal.SIGKILL)
+                await self._end_rest()
             finally:
                 self._ports_of_starts.discard(self.port)
             if not tries_left:
@@ -232,6 +240,11 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         """Remember the process that the mediator has started."""
         self.pid = int(answer["pid"])
         self.start_time = int(answer["start_time"])
+        self._remember_scope()
+
+    def _remember_scope(self) -> None:
+        if self.pid and self.start_time:
+            self._scope = (self.pid, self.start_time)
 
     async def _listening(self) -> None:
         """Return when the member's own program listens on the port.
@@ -258,6 +271,28 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             return [f"({error.message})"]
         return [str(line) for line in answer.get("lines", [])]
 
+    # -- while it runs ----------------------------------------------------------------------------
+
+    async def poll(self) -> Optional[int]:
+        """As JupyterHub wants it: None while the server runs. Looks, too, whether the kernel had to end something."""
+        status: Optional[int] = await super().poll()
+        if status is None and self.pid:
+            await self._look_for_killed()
+        return status
+
+    async def _look_for_killed(self) -> None:
+        """Tell in our log and in the server's own why a program in it is gone: it says nothing itself any more."""
+        usage = confinement.usage(self.pid)
+        if usage is None or usage.killed <= self.killed:
+            return
+        self.killed = usage.killed
+        self.log.warning("%s: %d programs ended by the kernel: out of memory", self._log_name, usage.killed)
+        try:
+            request = {"action": "killed", "name": self.name, "count": usage.killed}
+            await open_door(MEDIATOR, request, member=self.user.name)
+        except FamilyError as error:
+            self.log.error("%s: not told in its log: %s", self._log_name, error.message)
+
     # -- stop -------------------------------------------------------------------------------------
 
     async def _signal(self, sig: int) -> bool:
@@ -273,3 +308,25 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             self.log.error("%s could not be signalled: %s", self._log_name, error.message)
             return processes.is_running(self.pid, self.start_time)
         return bool(answer["alive"])
+
+    async def run_post_stop_hook(self) -> None:
+        """The server has ended: so does what it has left behind. Then what an expert's hook wants."""
+        await self._end_rest()
+        await maybe_future(super().run_post_stop_hook())
+
+    async def _end_rest(self) -> None:
+        """End all processes that are still in the server's scope, also those that have made themselves daemons."""
+        if self._scope is None:
+            return
+        (pid, start_time), self._scope = self._scope, None
+        if not SYSTEMD_RUNS.is_dir():
+            return
+        try:
+            request = {"action": "end", "pid": pid, "start_time": start_time}
+            answer = await open_door(MEDIATOR, request, member=self.user.name)
+        except FamilyError as error:
+            # No longer a member: root ends what is left.
+            self.log.error("%s: what it has started may still run: %s", self._log_name, error.message)
+            return
+        if answer.get("ended"):
+            self.log.info("%s: %s processes that it had left behind were ended", self._log_name, answer["ended"])

@@ -15,16 +15,20 @@ from collections.abc import Awaitable, Callable
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.paths import LIBRARY
 from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.upgrades import failed_upgrade, upgrade_under_way
 from jupyterhub4family.hub.doors import ask
 from jupyterhub4family.hub.spawner import template
 from jupyterhub4family.hub.template import BUILD_TIMEOUT
 from jupyterhub4family.service.builds import discard_cache
+from jupyterhub4family.service.releases import release_tree
 from jupyterhub4family.service.run_proxy import renew_proxy
 
 #: Seconds until the hub must listen; checking many running servers comes first.
 PATIENCE = 300
 #: Seconds between tries to build (no network yet, disk full).
 FIRST_PAUSE, LONGEST_PAUSE = 60, 3600
+#: Seconds between two looks whether an upgrade is over.
+UPGRADE_PAUSE = 2
 
 log = logging.getLogger("jupyterhub4family")
 _tasks: list[asyncio.Task[None]] = []
@@ -68,7 +72,14 @@ async def _renew_release() -> None:
     """Have the wanted release built, if it is another one, and end: the supervisor starts the hub from it.
 
     Servers and open notebooks go on meanwhile. Raises DoorError when it cannot be built.
+
+    During an upgrade root does that, with a trial login and a way back; a release that failed in one is left alone.
     """
+    while upgrade_under_way() is not None:
+        await asyncio.sleep(UPGRADE_PAUSE)
+    failed = failed_upgrade()
+    if failed is not None and failed.release == release_tree(lambda _percent, _message: None).wanted_id():
+        return
     answer = await ask([str(LIBRARY / "build-release")], {}, timeout=BUILD_TIMEOUT)
     if answer.get("changed"):
         log.warning("A newer release is ready; restarting")

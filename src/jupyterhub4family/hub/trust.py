@@ -7,7 +7,7 @@ yet: so nothing here is secret, asks for a password, or changes anything.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 from jupyterhub.handlers.base import BaseHandler
 from tornado import web
@@ -114,6 +114,9 @@ class DrawingHandler(_FamilyHandler):
 
 class CheckHandler(BaseHandler):  # type: ignore[misc]
     """Answers the page's question whether HTTPS works; asked across schemes when the page came over HTTP."""
+
+    #: It says the same to everybody, and a page that came over HTTP has no token.
+    _xsrf_safe_methods: ClassVar[set[str]] = {"GET", "HEAD", "OPTIONS"}
 
     def get_content_type(self) -> str:
         """A short answer for a script."""

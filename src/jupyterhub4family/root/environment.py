@@ -68,7 +68,7 @@ def give(member: pwd.struct_passwd) -> Path:
             if status == _DISK_FULL:
                 raise FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
             raise FamilyError(_("the template could not be linked"))
-        _give_folders(place, member)
+        _give_folders(place, owner, member)
     except (OSError, FamilyError) as error:
         _remove(owner, place)
         if isinstance(error, OSError):
@@ -121,9 +121,15 @@ def _link_tree(source: Path, target: Path) -> None:
                 os.link(entry.path, there, follow_symlinks=False)
 
 
-def _give_folders(place: Path, member: pwd.struct_passwd) -> None:
-    """Make the member the owner of every folder below `place`, by descriptors that follow no link."""
-    for _path, _folders, _files, descriptor in os.fwalk(place, follow_symlinks=False):
+def _give_folders(place: Path, owner: pwd.struct_passwd, member: pwd.struct_passwd) -> None:
+    """Make the member the owner of every folder below `place`, by descriptors that follow no link.
+
+    `place` itself comes last: before that the member cannot get in, to push folders of others' under our hands. And
+    nothing is given away but what is the service's. Raises FamilyError when there is anything else.
+    """
+    for _path, _folders, _files, descriptor in os.fwalk(place, topdown=False, follow_symlinks=False):
+        if os.fstat(descriptor).st_uid != owner.pw_uid:
+            raise FamilyError(_("the template could not be linked"))
         os.fchown(descriptor, member.pw_uid, member.pw_gid)
 
 

@@ -1,4 +1,4 @@
-"""Runs as root, inside the door `members`: ends what is left of a removed member's servers."""
+"""Runs as root, inside the door `members` and at removal: ends all servers of a member, with all they have started."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import signal
 import time
 from collections.abc import Iterator
 
+from jupyterhub4family.common.confinement import member_slice
+from jupyterhub4family.common.paths import SYSTEMD_RUNS
 from jupyterhub4family.common.processes import PROC, SERVER_MARKER, environment_value
+from jupyterhub4family.common.programs import run
 
 #: Seconds between asking and forcing.
 PATIENCE = 5.0
@@ -24,7 +27,15 @@ def end_servers(uid: int) -> int:
     while time.monotonic() < deadline and list(_server_processes(uid)):
         time.sleep(0.1)
     _signal_all(list(_server_processes(uid)), signal.SIGKILL)
+    if SYSTEMD_RUNS.is_dir():
+        # What has hidden from us by giving itself another environment is still in its scope.
+        run(["systemctl", "stop", member_slice(uid)], check=False, timeout=60)
     return len(found)
+
+
+def has_server(uid: int) -> bool:
+    """Whether a process of `uid` belongs to a server."""
+    return next(_server_processes(uid), None) is not None
 
 
 def _server_processes(uid: int) -> Iterator[int]:

@@ -17,10 +17,12 @@ import sys
 from pathlib import Path
 
 from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, SERVICE_ACCOUNT
+from jupyterhub4family.common.confinement import SLICE
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import (
     AUTHORITY_CERTIFICATE,
+    BACKUP_TARGET,
     PUBLIC,
     SERVICE_FOLDERS,
     SERVICE_HOME,
@@ -29,9 +31,18 @@ from jupyterhub4family.common.paths import (
 )
 from jupyterhub4family.common.programs import run
 from jupyterhub4family.common.settings_in_use import settings_in_use
-from jupyterhub4family.common.supervision import CRON, SYSTEMD_RUNS, UNITS, chosen_supervisor
-from jupyterhub4family.root import supervisor
+from jupyterhub4family.common.supervision import (
+    BACKUP_TIMER,
+    CRON,
+    SYSTEMD_RUNS,
+    UNITS,
+    UPGRADE_UNIT,
+    chosen_supervisor,
+)
+from jupyterhub4family.common.upgrades import upgrade_under_way
+from jupyterhub4family.root import supervisor, transaction
 from jupyterhub4family.root.announcement import ensure_announcement, remove_announcement
+from jupyterhub4family.root.auto_upgrade import ensure_sources
 from jupyterhub4family.root.caller import require_root
 from jupyterhub4family.root.runtime import RUNTIME
 from jupyterhub4family.root.servers import end_servers
@@ -39,6 +50,8 @@ from jupyterhub4family.root.servers import end_servers
 #: Debian's hook by which a machine says that nothing may be started now (invoke-rc.d(8)).
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_FORBIDDEN = 101
+#: Where systemd keeps what was set at run time (systemd.unit(5)).
+SYSTEMD_NOTES = Path("/run/systemd/system.control")
 
 
 def main() -> int:
@@ -67,10 +80,35 @@ def configure(enable: bool = False) -> None:
     check_sudoers()
     ensure_supervision(enable)
     ensure_announcement(settings_in_use()[0])
+    with contextlib.suppress(FamilyError):
+        # What is in its way `doctor` says; it is no reason not to run.
+        ensure_sources(settings_in_use()[0])
     if not may_start():
         print(_("policy-rc.d forbids starting services now; start with: {command}", command="jupyterhub4family start"))
         return
-    supervisor.start_after_install()
+    take_over()
+
+
+def take_over() -> None:
+    """Start what does not run; where something runs already, the new version takes over by a trial."""
+    if upgrade_under_way_backwards():
+        # Who goes back restarts the hub as soon as release and database are back as well.
+        return
+    if not transaction.can_begin():
+        supervisor.start_after_install()
+        return
+    transaction.begin()
+    supervisor.start()
+    supervisor.start_upgrade()
+    print(
+        _("The new version takes over when it has been tried out; see: {command}", command="jupyterhub4family status")
+    )
+
+
+def upgrade_under_way_backwards() -> bool:
+    """Whether this is the package before, installed again because a newer one did not work."""
+    now = upgrade_under_way()
+    return now is not None and now.backwards
 
 
 def ensure_groups() -> None:
@@ -150,7 +188,9 @@ def ensure_supervision(enable: bool) -> None:
     if SYSTEMD_RUNS.is_dir():
         run(["systemctl", "daemon-reload"])
         if enable:
-            run(["systemctl", "enable", "--quiet", *UNITS])
+            run(["systemctl", "enable", "--quiet", *UNITS, UPGRADE_UNIT])
+        if BACKUP_TARGET.exists():
+            run(["systemctl", "enable", "--quiet", "--now", BACKUP_TIMER])
 
 
 def may_start() -> bool:
@@ -163,12 +203,25 @@ def may_start() -> bool:
 def remove(disable: bool = False) -> None:
     """Stop hub, proxy and all members' servers, and take the crontab away. State and accounts stay."""
     if disable and SYSTEMD_RUNS.is_dir():
-        run(["systemctl", "disable", "--quiet", *UNITS])
+        run(["systemctl", "disable", "--quiet", *UNITS, UPGRADE_UNIT])
+    if SYSTEMD_RUNS.is_dir():
+        # Enabled by `backup setup`, and by an installation that finds a backup set up.
+        run(["systemctl", "disable", "--quiet", "--now", BACKUP_TIMER], check=False)
+    transaction.end()
     supervisor.stop()
     supervisor.remove_crontab()
     remove_announcement()
     end_all_servers()
+    forget_limits()
     shutil.rmtree(RUNTIME, ignore_errors=True)
+
+
+def forget_limits() -> None:
+    """Take away the slices of servers, and the limits that systemd has noted for them until the next reboot."""
+    if SYSTEMD_RUNS.is_dir():
+        run(["systemctl", "stop", SLICE], check=False, timeout=60)
+        for folder in SYSTEMD_NOTES.glob("jupyterhub4family*.slice.d"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_all_servers() -> None:

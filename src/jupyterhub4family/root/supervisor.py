@@ -15,6 +15,7 @@ from jupyterhub4family.common.supervision import (
     SYSTEMD,
     SYSTEMD_RUNS,
     UNITS,
+    UPGRADE_UNIT,
     chosen_supervisor,
 )
 from jupyterhub4family.root.announcement import ensure_announcement
@@ -64,6 +65,21 @@ def stop() -> None:
     """Stop hub and proxy; members' servers go on."""
     _stop_units()
     _ensure("--stop")
+
+
+def start_upgrade() -> None:
+    """Have an upgrade, or the way back, seen through by a process of its own; it outlives whoever called."""
+    if SYSTEMD_RUNS.is_dir():
+        # One that is at work already is told by being started again: it goes on where it was.
+        run(["systemctl", "restart", "--no-block", UPGRADE_UNIT])
+    else:
+        run([LIBRARY / "upgrade", "run", "--detach"])
+
+
+def stop_upgrade() -> None:
+    """End the process that sees an upgrade through."""
+    if SYSTEMD_RUNS.is_dir():
+        run(["systemctl", "stop", UPGRADE_UNIT], check=False, timeout=120)
 
 
 def install_crontab(text: str) -> None:

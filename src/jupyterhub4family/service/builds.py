@@ -8,10 +8,13 @@ reached the disk.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
+import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
@@ -27,6 +30,8 @@ from jupyterhub4family.common.uv import uv_environment
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
 FORMAT = "5"
+#: What `wanted_id` makes.
+_ID = re.compile(r"py3\.[0-9]+-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,11 @@ def system_python_version() -> str:
     return SYSTEM_PYTHON.resolve().name[len("python") :]
 
 
+def is_id(untrusted: str) -> bool:
+    """Whether this could be the id of a build."""
+    return bool(_ID.fullmatch(untrusted))
+
+
 def is_complete(folder: Path) -> bool:
     """Whether `folder` holds a finished build."""
     return (folder / COMPLETE_MARKER).is_file()
@@ -80,22 +90,55 @@ def ensure(tree: Tree, anew: bool = False) -> bool:
     `anew` builds it even if it is there: one that was damaged on the disk. Raises FamilyError when it cannot;
     the build in use then stays in use.
     """
-    # Members read templates and use the release's uv, so these trees are public; secrets lie in state/ only.
+    with _nobody_else_builds(tree):
+        if anew:
+            # What was fetched shares its files with the builds: damage in one is damage in both.
+            discard_cache()
+        elif tree.is_current():
+            return False
+        wanted = tree.parent / tree.wanted_id()
+        if anew or not is_complete(wanted):
+            _build(tree, wanted)
+        _switch(tree, wanted)
+        return True
+
+
+def build_aside(tree: Tree) -> str:
+    """Make sure of the wanted build of `tree` without using it yet; returns its id. Raises FamilyError."""
+    with _nobody_else_builds(tree):
+        wanted = tree.parent / tree.wanted_id()
+        if not is_complete(wanted):
+            _build(tree, wanted)
+        return wanted.name
+
+
+def switch(tree: Tree, untrusted_id: str, keep_old: bool) -> bool:
+    """Use another build of `tree`, which must be there; returns whether that changed anything. Raises FamilyError.
+
+    Without `keep_old` the one that was in use is thrown away: it has not proved itself.
+    """
+    target = tree.parent / untrusted_id
+    with _nobody_else_builds(tree):
+        if not is_id(untrusted_id) or target.is_symlink() or not is_complete(target):
+            raise FamilyError(_("there is no complete {name} {id}", name=tree.name, id=repr(untrusted_id[:40])))
+        if tree.current.is_symlink() and os.readlink(tree.current) == target.name:
+            return False
+        _switch(tree, target, keep_old)
+        return True
+
+
+@contextlib.contextmanager
+def _nobody_else_builds(tree: Tree) -> Iterator[None]:
+    """What `tree` consists of may be changed in here; what an interrupted build has left is gone. Raises FamilyError.
+
+    Members read templates and use the release's uv, so these trees are public; secrets lie in state/ only.
+    """
     old_mask = os.umask(0o022)
     try:
         tree.parent.mkdir(exist_ok=True)
         with locked(STATE / "build.lock"):
             _throw_away_interrupted(tree)
-            if anew:
-                # What was fetched shares its files with the builds: damage in one is damage in both.
-                discard_cache()
-            elif tree.is_current():
-                return False
-            wanted = tree.parent / tree.wanted_id()
-            if anew or not is_complete(wanted):
-                _build(tree, wanted)
-            _switch(tree, wanted)
-            return True
+            yield
     except OSError as error:
         raise _explained(error) from error
     finally:
@@ -117,12 +160,16 @@ def _build(tree: Tree, target: Path) -> None:
     sync_directory(target.parent)
 
 
-def _switch(tree: Tree, target: Path) -> None:
+def _switch(tree: Tree, target: Path, keep_old: bool = True) -> None:
     """Point `current` to `target`, keep what was current as `previous`, remove older builds."""
     old: Optional[str] = os.readlink(tree.current) if tree.current.is_symlink() else None
-    if old and old != target.name and is_complete(tree.parent / old):
-        point_link(tree.parent / "previous", old)
+    previous = tree.parent / "previous"
+    if keep_old and old and old != target.name and is_complete(tree.parent / old):
+        point_link(previous, old)
     point_link(tree.current, target.name)
+    if not keep_old:
+        previous.unlink(missing_ok=True)
+        old = None
     keep = {target.name, old, *(os.readlink(link) for link in tree.parent.iterdir() if link.is_symlink())}
     for folder in tree.parent.iterdir():
         if not folder.is_symlink() and folder.is_dir() and folder.name not in keep:

@@ -19,6 +19,7 @@ from jupyterhub4family.common.paths import CACHE, LOCKS, RELEASES, STATE, SYSTEM
 from jupyterhub4family.common.programs import Word, run
 from jupyterhub4family.common.uv import TRUST_STORE
 from jupyterhub4family.service.builds import Tree, ensure, fetch, fetched
+from jupyterhub4family.service.database import copy_database
 from jupyterhub4family.service.progress import Reporter
 
 Tell = Callable[[int, str], None]
@@ -170,7 +171,10 @@ def build_template() -> int:
 
 
 def build_release() -> int:
-    """Program `build-release [--anew]`: the same for the release, while the hub goes on serving."""
+    """Program `build-release [--anew]`: the same for the release, while the hub goes on serving.
+
+    For what root's `upgrade` does not see through: a Python that Debian has exchanged, a release that was damaged.
+    """
     return _build("release-progress.json", release_tree)
 
 
@@ -178,7 +182,11 @@ def _build(progress_file: str, tree: Callable[[Tell], Tree]) -> int:
     """Build; the answer says whether anything was changed. Files of their own: the setup page shows its own build."""
     reporter = Reporter(STATE / progress_file, write_line)
     try:
-        changed = ensure(tree(reporter.tell), anew="--anew" in sys.argv[1:])
+        wanted = tree(reporter.tell)
+        if tree is release_tree and not wanted.is_current():
+            # The JupyterHub in another release may bring the database into another form.
+            copy_database()
+        changed = ensure(wanted, anew="--anew" in sys.argv[1:])
     except FamilyError as error:
         reporter.fail(error.message, error.hint)
         write_line(error_answer(error))

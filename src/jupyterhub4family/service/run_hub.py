@@ -18,9 +18,11 @@ from jupyterhub4family.common.paths import CURRENT_RELEASE, LIBRARY, STATE
 from jupyterhub4family.common.programs import SAFE_PATH
 from jupyterhub4family.common.settings_in_use import settings_of_service
 from jupyterhub4family.service.builds import ensure, is_complete, system_python_version
+from jupyterhub4family.service.database import put_back_wanted_copy
 from jupyterhub4family.service.progress import Reporter
 from jupyterhub4family.service.releases import release_tree
 from jupyterhub4family.service.run_proxy import renew_outdated_proxy, renew_proxy
+from jupyterhub4family.service.spare_room import ensure_spare_room
 from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, PROXY_TOKEN, ROUTES_TOKEN, ensure_token
 
 #: Seconds between two tries to build a release.
@@ -37,8 +39,11 @@ def main() -> int:
         lock = take_lock(STATE / "hub.lock", wait=True)
     assert lock is not None
     renew_outdated_proxy()
+    # Here and nowhere else: nobody else can have the database open now.
+    put_back_wanted_copy()
     if not usable_release():
         _build(Reporter())
+    ensure_spare_room(STATE / "jupyterhub.sqlite")
     for token in (PROXY_TOKEN, ROUTES_TOKEN, MEMBERSHIP_TOKEN):
         ensure_token(token)
     # The lock has to outlive the exec: it then ends with JupyterHub.

@@ -31,7 +31,12 @@ PAGE = SHARE / "setup-page.html"
 #: The first byte of every TLS connection; plain HTTP begins with a letter.
 TLS_HANDSHAKE = b"\x16"
 #: The page brings everything with it, and its script is the only one that may run.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+#: Of TLS 1.2; the same as in proxy/certificates.js. Those of TLS 1.3 are all good.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class _Server(ThreadingHTTPServer):
@@ -128,6 +133,7 @@ def _tls_context() -> ssl.SSLContext:
     for folder in (OWN_TLS, TLS):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(CIPHERS)
         with contextlib.suppress(OSError):
             context.load_cert_chain(folder / "portal.crt", folder / "portal.key")
             return context

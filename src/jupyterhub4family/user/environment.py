@@ -22,7 +22,7 @@ from typing import Any
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.files import locked
 from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE, MEMBER_ENVIRONMENT
+from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE, MEMBER_ENVIRONMENT, MEMBER_WISHES
 from jupyterhub4family.common.programs import ProgramError, Word, last_lines, run
 from jupyterhub4family.common.uv import uv_environment
 from jupyterhub4family.user import copying, packages
@@ -30,6 +30,8 @@ from jupyterhub4family.user.copying import Progress
 
 #: What was done, as the mediator answers it.
 NOTHING, MADE, FOLLOWED, MENDED, UPGRADED = "nothing", "made", "followed", "mended", "upgraded"
+#: So often a package is looked for that was in a backup.
+WISH_TRIES = 3
 #: Beside the packages: from which template the environment was made, how, and what it looked like then.
 NOTE = ".jupyterhub4family.json"
 #: Prints those of its arguments that cannot be found, without importing what is costly to import.
@@ -92,23 +94,53 @@ def prepare(member: pwd.struct_passwd, progress: Progress, thorough: bool = Fals
     """
     environment = home_environment(member)
     with changing(member):
-        condition = examine(environment, thorough)
-        if not condition.exists:
-            progress(5, _("Making your own environment (only this first time)"))
-            _replace(environment, progress, keep_old=False)
-            progress(100, _("Your environment is ready"))
-            return MADE
-        if condition.missing:
-            missing = ", ".join(condition.missing)
-            progress(5, _("Mending your environment: {packages} missing or broken", packages=missing))
-            renew(environment, progress)
-            return MENDED
-        if condition.outdated and not condition.changed:
-            progress(5, _("Bringing your environment up to date"))
-            _replace(environment, progress, keep_old=False)
-            progress(100, _("Your environment is up to date"))
-            return FOLLOWED
-        return NOTHING
+        done = _make_sure(environment, progress, thorough)
+        _fulfil_wishes(member, environment, progress)
+        return done
+
+
+def _make_sure(environment: Path, progress: Progress, thorough: bool) -> str:
+    condition = examine(environment, thorough)
+    if not condition.exists:
+        progress(5, _("Making your own environment (only this first time)"))
+        _replace(environment, progress, keep_old=False)
+        progress(100, _("Your environment is ready"))
+        return MADE
+    if condition.missing:
+        missing = ", ".join(condition.missing)
+        progress(5, _("Mending your environment: {packages} missing or broken", packages=missing))
+        renew(environment, progress)
+        return MENDED
+    if condition.outdated and not condition.changed:
+        progress(5, _("Bringing your environment up to date"))
+        _replace(environment, progress, keep_old=False)
+        progress(100, _("Your environment is up to date"))
+        return FOLLOWED
+    return NOTHING
+
+
+def _fulfil_wishes(member: pwd.struct_passwd, environment: Path, progress: Progress) -> None:
+    """Install the packages that a restore has noted (user/take_restored.py) and that are not there yet.
+
+    What cannot be had, without internet for instance, is tried again at the next start, a few times.
+    """
+    file = Path(member.pw_dir) / MEMBER_WISHES
+    try:
+        wishes = json.loads(file.read_text("utf-8"))
+        wanted, tries = dict(wishes["packages"]), int(wishes["tries"]) + 1
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    there = packages.installed(environment)
+    missing = {str(name): str(version) for name, version in wanted.items() if name not in there}
+    # The environment itself is ready, and a bar that goes back would say something else.
+    lost = _install_extras(environment, missing, lambda _percent, sentence: progress(100, sentence))
+    if lost:
+        progress(100, _("From your backup, these packages could not be had: {packages}", packages=", ".join(lost)))
+    if lost and tries < WISH_TRIES:
+        left = {name: missing[name] for name in lost}
+        file.write_text(json.dumps({"packages": left, "tries": tries}) + "\n", "utf-8")
+    else:
+        file.unlink()
 
 
 def renew(environment: Path, progress: Progress, with_extras: bool = True) -> list[str]:

@@ -1,9 +1,10 @@
 """Runs as the member, through sudo, called by the account `jupyterhub`: the door to a member's servers.
 
-Reads one JSON object and does one of four things as the member: `prepare` their environment, `spawn` a
-single-user server, `kill` (signal) such a server, show the end of a server's `log`. It may not run anything
-else: the executable is fixed, the environment is built here from an allow-list. Nothing stays behind: the
-server is started by a double fork and is no child of anybody.
+Reads one JSON object and does one thing as the member: `prepare` their environment, `spawn` a single-user
+server, `kill` (signal) such a server, `end` all that one has left behind, note in its log that the kernel has
+`killed` one of its programs, show the end of its `log`. It may not run anything else: the executable is fixed, the
+environment is built here from an allow-list. Nothing stays behind: the server is started by a double fork and is no
+child of anybody.
 
 The words `spawn` and `kill` and their answers are those of sudospawner's mediator, so its SudoSpawner drives it.
 """
@@ -20,7 +21,7 @@ from jupyterhub4family.common.accounts import is_member
 from jupyterhub4family.common.documents import error_answer, only_keys, read_request, write_line
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.messages import _
-from jupyterhub4family.user import environment, server
+from jupyterhub4family.user import confinement, environment, server
 
 
 def main() -> int:
@@ -76,6 +77,17 @@ def _kill(_member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str,
     return {"alive": alive}
 
 
+def _end(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    only_keys(untrusted, {"pid": int, "start_time": int}, ("pid", "start_time"))
+    return {"ended": confinement.end_all(member.pw_uid, untrusted["pid"], untrusted["start_time"])}
+
+
+def _killed(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    only_keys(untrusted, {"name": str, "count": int}, ("name", "count"))
+    server.note_killed(member, untrusted["name"], untrusted["count"])
+    return {}
+
+
 def _log(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
     only_keys(untrusted, {"name": str}, ())
     return {"lines": server.last_log_lines(member, untrusted.get("name", ""))}
@@ -85,6 +97,8 @@ _ACTIONS: dict[str, Callable[[pwd.struct_passwd, Mapping[str, Any]], dict[str, A
     "prepare": _prepare,
     "spawn": _spawn,
     "kill": _kill,
+    "end": _end,
+    "killed": _killed,
     "log": _log,
 }
 

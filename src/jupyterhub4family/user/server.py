@@ -8,18 +8,20 @@ import pwd
 import re
 import signal
 import stat
+import time
 import urllib.parse
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Callable, NoReturn
 
 from jupyterhub4family.common import processes
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT, MEMBER_LOGS
 from jupyterhub4family.common.uv import TRUST_STORE, machine_settings
+from jupyterhub4family.user.confinement import confine_this_process
 
 #: What JupyterHub tells a single-user server (jupyterhub.spawner.Spawner.get_env, versions 5 and 6). Anything else
 #: that the hub sends is dropped: PATH, HOME, LD_*, PYTHON* and the paths of Jupyter's own settings above all.
@@ -72,7 +74,8 @@ def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_v
     log = open_log(member, variables.get("JUPYTERHUB_SERVER_NAME", ""))
     try:
         # The script's own first line would go through a shell to find its interpreter; we know it.
-        return _start_detached([str(python), str(program), *server_arguments(home)], variables, home, log)
+        words = [str(python), str(program), *server_arguments(home)]
+        return _start_detached(words, variables, home, log, confine_this_process)
     finally:
         os.close(log)
 
@@ -159,6 +162,21 @@ def open_log(member: pwd.struct_passwd, server_name: str) -> int:
         ) from error
 
 
+def write_to_log(log: int, line: str) -> None:
+    """Add a line of ours, as Jupyter writes its own."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    os.write(log, f"[W {now} jupyterhub4family] {' '.join(line.split())}\n".encode("utf-8", "replace"))
+
+
+def note_killed(member: pwd.struct_passwd, untrusted_server_name: str, count: int) -> None:
+    """Note in a server's log that the kernel has ended `count` of its programs. Raises FamilyError."""
+    log = open_log(member, untrusted_server_name)
+    try:
+        write_to_log(log, f"a program in this server wanted more memory than there is for it and was ended ({count})")
+    finally:
+        os.close(log)
+
+
 def last_log_lines(member: pwd.struct_passwd, untrusted_server_name: str, count: int = 20) -> list[str]:
     """The last lines of a server's log; an empty list if there is none."""
     try:
@@ -186,11 +204,18 @@ def kill(pid: int, number: int, start_time: int) -> bool:
     return True
 
 
-def _start_detached(words: list[str], variables: Mapping[str, str], directory: Path, log: int) -> Started:
+def _start_detached(
+    words: list[str],
+    variables: Mapping[str, str],
+    directory: Path,
+    log: int,
+    confine: Callable[[], str] = lambda: "",
+) -> Started:
     """Start `words` as a process of its own session that nobody waits for, its output into `log`.
 
     Two forks, so that the server becomes a child of init and no helper has to stay; the pipe closes by itself
-    when the program has been executed, or brings the reason why it was not.
+    when the program has been executed, or brings the reason why it was not. `confine` is called in the process that
+    becomes the server; what it returns, if anything, is why there are no limits, and goes into the log.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -198,7 +223,7 @@ def _start_detached(words: list[str], variables: Mapping[str, str], directory: P
         os.setsid()
         if os.fork() != 0:
             os._exit(0)
-        _become(words, variables, directory, log, writer)
+        _become(words, variables, directory, log, writer, confine=confine)
     os.close(writer)
     os.waitpid(child, 0)
     with open(reader, "rb") as answers:
@@ -210,7 +235,15 @@ def _start_detached(words: list[str], variables: Mapping[str, str], directory: P
     return Started(report[0]["pid"], report[0]["start_time"])
 
 
-def _become(words: list[str], variables: Mapping[str, str], directory: Path, log: int, writer: int) -> NoReturn:
+def _become(
+    words: list[str],
+    variables: Mapping[str, str],
+    directory: Path,
+    log: int,
+    writer: int,
+    *,
+    confine: Callable[[], str],
+) -> NoReturn:
     """In the grandchild: tell the pid, then turn into the program. Does not return."""
     try:
         pid = os.getpid()
@@ -220,6 +253,8 @@ def _become(words: list[str], variables: Mapping[str, str], directory: Path, log
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(directory)
+        if why := confine():
+            write_to_log(log, f"this server has no limits: {why}")
         os.execve(words[0], words, dict(variables))
     except (OSError, ValueError) as error:  # ValueError: a variable that cannot be one
         os.write(writer, json.dumps(str(error)).encode() + b"\n")

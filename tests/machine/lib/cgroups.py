@@ -15,6 +15,8 @@ from tests.machine.lib.places import host
 
 _ROOT = Path("/sys/fs/cgroup")
 _MEMORY_V1 = _ROOT / "memory"
+#: With the memory's limit comes that of processes.
+_LIMITING_V1 = (_MEMORY_V1, _ROOT / "pids")
 
 
 def needs_memory_v1() -> bool:
@@ -26,7 +28,7 @@ def create(name: str, memory: bool) -> list[Path]:
     """Make the machine's groups and return them."""
     groups = _groups(name)
     if not memory:
-        groups = [group for group in groups if group.parent != _MEMORY_V1]
+        groups = [group for group in groups if group.parent not in _LIMITING_V1]
     for group in groups:
         group.mkdir(exist_ok=True)
     return groups
@@ -38,9 +40,10 @@ def enter(groups: list[Path]) -> None:
         (group / "cgroup.procs").write_text("0")
 
 
-def own_memory(pid: int) -> None:
+def own_limits(pid: int) -> None:
     """Let the machine's systemd manage its share: nspawn binds version 1 controllers read-only."""
-    host("nsenter", "-t", str(pid), "-m", "mount", "-o", "remount,bind,rw", _MEMORY_V1)
+    for hierarchy in filter(Path.is_dir, _LIMITING_V1):
+        host("nsenter", "-t", str(pid), "-m", "mount", "-o", "remount,bind,rw", hierarchy)
 
 
 def remove(name: str) -> None:
@@ -64,5 +67,5 @@ def _removed(group: Path) -> bool:
 def _groups(name: str) -> list[Path]:
     if (_ROOT / "cgroup.controllers").exists():
         return [_ROOT / name]
-    hierarchies = [_ROOT / "unified", _ROOT / "systemd", _MEMORY_V1]
+    hierarchies = [_ROOT / "unified", _ROOT / "systemd", *_LIMITING_V1]
     return [hierarchy / name for hierarchy in hierarchies if hierarchy.is_dir()]

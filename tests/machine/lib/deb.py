@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.machine.lib import store
@@ -50,6 +51,27 @@ def _build(tree: Path, directory: Path) -> None:
     host("dpkg-buildpackage", "-us", "-uc", "-b", cwd=tree, env=environment)
     for deb in tree.parent.glob("*.deb"):
         shutil.copy2(deb, directory)
+
+
+def altered_deb(deb: Path, version: str, folder: Path, change: Callable[[Path], None] = lambda _tree: None) -> Path:
+    """Make, in `folder`, a package like `deb` of another version; `change` gets the tree of its files."""
+    tree = folder / f"tree-{version}"
+    host("dpkg-deb", "--raw-extract", deb, tree)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {version}", control.read_text()))
+    change(tree)
+    # The sums that `doctor` compares.
+    files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
+    sums = (
+        f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n"
+        for path in files
+        if tree / "DEBIAN" not in path.parents
+    )
+    (tree / "DEBIAN/md5sums").write_text("".join(sums))
+    made = folder / f"jupyterhub4family_{version}_all.deb"
+    host("dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", tree, made)
+    shutil.rmtree(tree)
+    return made
 
 
 def field(deb: Path, name: str) -> str:

@@ -26,8 +26,8 @@ from tests.machine.lib.places import RUN, digest, host, remove_tree
 PACKAGE = "jupyterhub4family"
 HOME = f"/var/lib/{PACKAGE}"
 LAYERS = ("base", "deps", "unit", "installed")
-# A first build takes 40 to 60 seconds here; a replaced package is up again in two.
-BUILD_SECONDS, UPDATE_SECONDS = 400, 100
+# A first build takes 40 to 60 seconds here; a replaced package is up again in two, and tried out in ten.
+BUILD_SECONDS, UPDATE_SECONDS = 400, 240
 
 # What makes releases and templates: a change there must not meet the work of its predecessor.
 _BUILDERS = ("service/builds.py", "service/releases.py")
@@ -116,7 +116,8 @@ def _install(machine: Machine, deb: Path, installer: str, timeout: float) -> Non
 
 
 def wait_until_ready(machine: Machine, timeout: float = 60) -> None:
-    """Wait until the service has built what it needs and its login page answers."""
+    """Wait until the service has built what it needs and its login page answers, and no upgrade is under way."""
+    machine.wait(f"! test -e {HOME}/upgrade/under-way.json", timeout=timeout)
     for what in ("releases", "templates"):
         machine.wait(f"ls {HOME}/{what}/*/.complete", timeout=timeout, every=0.5)
     machine.wait(

@@ -10,7 +10,7 @@ Options worth knowing:
 
 * `disk_mb` gives the machine a disk of that size, an ext4 image: disks can be full, and
   `power_cut(lose_unsynced=True)` loses what was not synced;
-* `memory_cgroup=True` makes memory limits inside the machine effective on every host;
+* `memory_cgroup=True` makes limits of memory and of processes inside the machine effective on every host;
 * `init="sysvinit"` boots without systemd, cron started by /etc/init.d.
 """
 
@@ -74,7 +74,7 @@ class Machine(Inside):
         self._until(self._find_init, end)
         self._until(self._is_up, end)
         if self.memory_v1 and self.pid is not None:
-            cgroups.own_memory(self.pid)
+            cgroups.own_limits(self.pid)
             if self.init == "systemd":
                 self.run("systemctl daemon-reexec")
         return self

@@ -33,6 +33,10 @@ class Box:
             monkeypatch.setattr(module, "SETTINGS_FILE", self.file)
         monkeypatch.setattr(settings_in_use, "LAST_GOOD_SETTINGS", self.note)
         monkeypatch.setattr(config, "run", self._run)
+        monkeypatch.setattr(config, "converse", self._converse)
+        #: What root's program for apt's files answers, and how often it was asked.
+        self.apt: dict[str, Any] = {"ok": True}
+        self.asked = 0
         monkeypatch.setattr(config, "chosen_supervisor", lambda _settings: "systemd")
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         # Only root may give a file away; here it stays with whoever runs the tests.
@@ -47,6 +51,11 @@ class Box:
 
     def text(self) -> str:
         return self.file.read_text("utf-8")
+
+    def _converse(self, words: list[Any], _request: dict[str, Any]) -> dict[str, Any]:
+        assert [Path(words[0]).name, *words[1:]] == ["upgrade", "settings"]
+        self.asked += 1
+        return self.apt
 
     def _run(self, words: list[Any], **_more: Any) -> Finished:
         if words[0] == "systemctl":
@@ -372,3 +381,17 @@ def test_a_machine_without_an_editor(box: Box, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(FamilyError, match="no editor") as caught:
         main(["config", "edit"])
     assert "apt install nano" in caught.value.hint
+
+
+def test_apts_files_follow_and_what_is_missing_is_told(box: Box) -> None:
+    box.write("port: 9000\n")
+    assert main(["config", "set", "port", "9001"]) == 0
+    assert box.asked == 0
+    assert main(["config", "set", "upgrade_key", "/root/ours.asc"]) == 0
+    assert main(["config", "set", "upgrade_source", "https://example.org/x/"]) == 0
+    assert box.asked == 2
+    box.apt = {"ok": False, "error": "unattended-upgrades is missing", "hint": "", "status": 1}
+    with pytest.raises(FamilyError, match="missing"):
+        main(["config", "set", "auto_upgrade", "on"])
+    assert "auto_upgrade: true" in box.text(), "it takes effect as soon as that is there"
+    assert box.restarts == ["restart --all"], "only the port needed that"

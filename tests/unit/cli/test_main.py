@@ -36,13 +36,19 @@ ACCEPTED = """
     config set port 9000 | config set family_name The Millers -q | config set port 9000 --dry-run --no-restart
     config unset port --dry-run --quiet
     members remove anna --yes | members remove anna --dry-run -q | members add anna --quiet | env reset -y anna
+    upgrade | upgrade --check --json | upgrade --again -q | rollback | rollback --yes | rollback --dry-run -q
     env reset --dry-run | env upgrade -q | stop --servers --yes | stop --servers --dry-run | start -q | restart --quiet
+    backup setup /media/usb/backup | backup setup sftp:nas:/x --key-file k --json | backup now -q | backup now --json
+    backup list | backup list --json | backup verify -q | backup verify --json | backup off -y | backup restore --yes
+    backup restore --member anna --path a --path b --to /root/x --from 1234abcd | backup restore --dry-run --json -q
 """.replace("\n", "|").split("|")
 
 REFUSED = """
     | stat | status now | version 1 | start hub | stop --all | restart --servers | members | members add
     members remove | members list ben | members remove --allow-administrator anna | members add -x | members rename anna
     logs hub proxy | logs -n | logs -n many | env | env make | env status anna ben | --json | -v
+    upgrade now | rollback 1
+    backup | backup setup | backup setup a b | backup now x | backup restore anna | backup restore --path | backup off x
 """.replace("\n", "|").split("|")
 
 

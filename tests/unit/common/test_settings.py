@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common.errors import ConfigurationError
+from jupyterhub4family.common.setting_key import memory_bytes
 from jupyterhub4family.common.settings import KEYS, Settings, load_settings, parse_settings
 
 
@@ -38,12 +39,16 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "port: 9000\nlisten: local\nsupervisor: cron\nhub_port: 9001\nproxy_api_port: 9002\nstart_timeout: 300\n"
         "https: false\nallow_plain_http: true\nextra_names: [nas, 192.168.1.5]\nfamily_name: The Millers\n"
         "login_help: Ask Mum.\nlanguage: de\n"
+        "upgrade_source: https://packages.example.org/ours/\nupgrade_key: /root/ours.asc\nauto_upgrade: on\n"
+        "upgrade_waits_for_kernels: yes\n"
+        "memory_limit: 2G\nmemory_limit_total: 80%\ncpu_weight: 50\nprocess_limit: 300\n"
+        "member_limits: [anna.memory=700M]\n"
     )
     settings = load(tmp_path, text)
     names = ["nas", "192.168.1.5"]
-    assert settings == Settings(
-        9000, "local", "cron", 9001, 9002, 300, False, True, names, "The Millers", "Ask Mum.", "de"
-    )
+    first = (9000, "local", "cron", 9001, 9002, 300, False, True, names, "The Millers", "Ask Mum.", "de")
+    upgrades = ("https://packages.example.org/ours/", "/root/ours.asc", True, True)
+    assert settings == Settings(*first, *upgrades, "2G", "80%", 50, 300, ["anna.memory=700M"])
     assert len(text.splitlines()) == len(dataclasses.fields(Settings)), "a new key is missing in this test"
 
 
@@ -290,3 +295,79 @@ def test_a_file_of_somebody_else_is_told(tmp_path: Path) -> None:
     file.chmod(0)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("auto_upgrade: true", "upgrade_source"),
+        ("upgrade_source: https://example.org/x/", "upgrade_key"),
+        # They stand in files of apt's, so nothing may be in them that means something there.
+        ("upgrade_key: /k.asc\nupgrade_source: https://example.org/x ./ [trusted=yes]", "upgrade_source"),
+        ('upgrade_key: /k.asc\nupgrade_source: "https://example.org/x\\ndeb"', "upgrade_source"),
+        ("upgrade_key: /k.asc\nupgrade_source: ftp://example.org/x", "upgrade_source"),
+        ("upgrade_key: k.asc", "upgrade_key"),
+        ("upgrade_key: /k.asc]", "upgrade_key"),
+    ],
+)
+def test_where_upgrades_come_from_is_checked(tmp_path: Path, text: str, word: str) -> None:
+    with pytest.raises(ConfigurationError, match=word):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize("source", ["https://example.org/a/", "http://[fd00::1]:8080/a/", "file:/srv/repository/", ""])
+def test_addresses_of_sources(tmp_path: Path, source: str) -> None:
+    assert load(tmp_path, f"upgrade_key: /k.asc\nupgrade_source: '{source}'\n").upgrade_source == source
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("50%", "50%"), ("'2 g'", "2G"), ("700m", "700M"), ("5%", "5%"), ("100 %", "100%"), ("256M", "256M")],
+)
+def test_amounts_of_memory(tmp_path: Path, text: str, value: str) -> None:
+    assert load(tmp_path, f"memory_limit: {text}\n").memory_limit == value
+
+
+@pytest.mark.parametrize(
+    "text", ["2", "2GB", "0G", "4%", "101%", "-1G", "1.5G", "50", "255M", "1T", "99999999G", "", "[50%]", "0x10G", "²G"]
+)
+def test_no_amounts_of_memory(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="memory_limit"):
+        load(tmp_path, f"memory_limit: {text}\n")
+
+
+def test_limits_of_single_members(tmp_path: Path) -> None:
+    settings = load(tmp_path, "member_limits:\n- anna.memory=4g\n- anna.cpu=50\n- ben.processes=300\n")
+    assert settings.limits_of("anna") == {"memory": "4G", "cpu": 50}
+    assert settings.limits_of("ben") == {"processes": 300}
+    assert settings.limits_of("cleo") == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "anna.memory=4G",
+        "[anna=4G]",
+        "[anna.memory]",
+        "[anna.memory=]",
+        "[anna.memory=all]",
+        "[anna.memory=1M]",
+        "[anna.cpu=0]",
+        "[anna.cpu=10001]",
+        "[anna.processes=99]",
+        "[anna.disk=4G]",
+        "[Anna.memory=4G]",
+        "[../x.memory=4G]",
+        "[anna.memory=4G, anna.memory=5G]",
+        "['anna.memory=4G\\n']",
+        "[[anna.memory=4G]]",
+    ],
+)
+def test_no_limits_of_members(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="member_limits"):
+        load(tmp_path, f"member_limits: {text}\n")
+
+
+def test_bytes_of_an_amount() -> None:
+    assert memory_bytes("50%", 8 * 2**30) == 4 * 2**30
+    assert memory_bytes("2G", 1) == 2 * 2**30 and memory_bytes("700M", 1) == 700 * 2**20

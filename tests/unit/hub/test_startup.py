@@ -11,13 +11,16 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Optional
 
 import pytest
 
+from jupyterhub4family.common import upgrades
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.upgrades import Edition, Failure, Upgrade
 from jupyterhub4family.hub.doors import DoorError
 from tests.unit.helpers import free_port
 
@@ -147,3 +150,38 @@ def test_after_a_newer_release_was_built_the_hub_ends_to_be_started_from_it(star
 def test_reading_the_configuration_alone_does_nothing(startup: Startup) -> None:
     startup.module.after_start(Settings())
     assert startup.module._tasks == [] and startup.asked == []
+
+
+def test_during_an_upgrade_root_sees_to_the_release(
+    startup: Startup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrades, "UNDER_WAY", tmp_path / "under-way.json")
+    monkeypatch.setattr(startup.module, "UPGRADE_PAUSE", 0.05)
+    upgrades.write_note(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1"))
+    port = free_port()
+
+    async def meanwhile() -> None:
+        await asyncio.start_server(answer, "127.0.0.1", port)
+        await asyncio.sleep(0.6)
+        assert ("build-release", {}) not in startup.asked
+        (tmp_path / "under-way.json").unlink()
+
+    startup.run(port, meanwhile)
+    assert ("build-release", {}) in startup.asked
+
+
+@pytest.mark.parametrize(("failed", "built"), [("py3.11-000000000000", False), ("py3.11-111111111111", True)])
+def test_a_release_that_failed_is_left_alone(
+    startup: Startup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: str, built: bool
+) -> None:
+    monkeypatch.setattr(upgrades, "FAILED", tmp_path / "failed.json")
+    upgrades.write_note(tmp_path / "failed.json", Failure("1.0", "1.1", failed, "2026", "it is broken", "1.0 serves"))
+
+    class Wanted:
+        def wanted_id(self) -> str:
+            return "py3.11-000000000000"
+
+    monkeypatch.setattr(startup.module, "release_tree", lambda _tell: Wanted())
+    port = free_port()
+    startup.run(port, listening_on(port))
+    assert (("build-release", {}) in startup.asked) is built

@@ -118,6 +118,21 @@ def test_a_folder_that_cannot_be_given_leaves_nothing_behind(service: Service, m
     assert service.left() == []
 
 
+def test_the_member_gets_in_only_when_all_is_done(service: Service) -> None:
+    place = door.give(service.anna)
+    given = [path for path, uid in service.given if uid == 1001]
+    assert given[-1] == str(place) and given[-2] == str(place / "env")
+
+
+def test_nothing_is_given_away_that_is_not_the_services(service: Service, people: People) -> None:
+    place = door.give(service.anna)
+    service.given.clear()
+    other = people.add("other", os.getuid() + 1)
+    with pytest.raises(FamilyError, match="could not be linked"):
+        door._give_folders(place, other, service.anna)
+    assert service.given == []
+
+
 @pytest.mark.parametrize(
     "name",
     ["../../../etc", "/etc", "py3.11-0123456789AB", "py3.11-0123", "current", ".", "..", f"{ID}/../x", f"{ID}\n"],

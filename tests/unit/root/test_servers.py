@@ -52,6 +52,7 @@ def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proce
     for name in ("self", "net", "1a"):
         (proc / name).mkdir()
     monkeypatch.setattr(servers, "PROC", proc)
+    monkeypatch.setattr(servers, "SYSTEMD_RUNS", tmp_path / "none")
     started = Processes(proc)
     yield started
     started.end()
@@ -97,3 +98,14 @@ def test_a_process_that_ends_by_itself_meanwhile_is_no_error(
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(os, "kill", kill)
         assert servers.end_servers(os.getuid()) == 1
+
+
+def test_where_systemd_runs_whole_scopes_end(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what has taken the mark out of its environment."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(servers, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(servers, "run", lambda words, **_more: asked.append(words))
+    assert servers.end_servers(1001) == 0
+    assert asked == [["systemctl", "stop", "jupyterhub4family-1001.slice"]]

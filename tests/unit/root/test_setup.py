@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from jupyterhub4family.common import upgrades
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.paths import SERVICE_HOME
 from jupyterhub4family.common.programs import Finished
-from jupyterhub4family.root import setup, supervisor
+from jupyterhub4family.common.upgrades import Edition, Upgrade
+from jupyterhub4family.root import setup, supervisor, transaction
 from tests.unit.helpers import People, must_not_be_called, write_program
 
 
@@ -88,7 +90,7 @@ def test_configure_does_everything_and_starts_where_it_may(
         monkeypatch.setattr(setup, name, lambda name=name: done.append(name))
     monkeypatch.setattr(setup, "ensure_supervision", lambda _enable: done.append("ensure_supervision"))
     monkeypatch.setattr(setup, "may_start", lambda: may)
-    monkeypatch.setattr(supervisor, "start_after_install", lambda: done.append("start"))
+    monkeypatch.setattr(setup, "take_over", lambda: done.append("start"))
     setup.configure()
     ensured = ["ensure_groups", "ensure_account", "ensure_folders", "check_sudoers", "ensure_supervision"]
     assert done == ensured + ["start"] * may
@@ -137,3 +139,26 @@ def test_only_root_may(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> Non
             setup.main()
     finally:
         os.umask(mask)
+
+
+@pytest.mark.parametrize(
+    ("backwards", "can", "steps"),
+    [
+        (False, False, ["start after install"]),
+        (False, True, ["begin", "start", "start upgrade"]),
+        # The package before, installed again: who goes back does the rest.
+        (True, True, []),
+    ],
+)
+def test_how_a_new_version_takes_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backwards: bool, can: bool, steps: list[str]
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(upgrades, "UNDER_WAY", tmp_path / "under-way.json")
+    upgrades.write_note(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1", backwards=backwards))
+    monkeypatch.setattr(transaction, "can_begin", lambda: can)
+    monkeypatch.setattr(transaction, "begin", lambda: done.append("begin"))
+    for name in ("start_after_install", "start", "start_upgrade"):
+        monkeypatch.setattr(supervisor, name, lambda name=name: done.append(name.replace("_", " ")))
+    setup.take_over()
+    assert done == steps

@@ -87,6 +87,8 @@ def test_the_policy_lets_the_page_do_what_it_does_and_nothing_more(port: int) ->
     rules = dict(rule.split(" ", 1) for rule in (answer.getheader("content-security-policy") or "").split("; "))
     assert rules["default-src"] == "'none'"
     assert rules["connect-src"] == "'self'"
+    # default-src says nothing of these.
+    assert rules["frame-ancestors"] == rules["form-action"] == rules["base-uri"] == "'none'"
     page = PAGE.read_text("utf-8")
     # Nothing from elsewhere, and no text of a build error becomes HTML.
     assert not re.search(r"""\s(?:src|href)\s*=|url\(|https?://|@import|innerHTML|insertAdjacentHTML|\beval\b""", page)

@@ -1,4 +1,4 @@
-"""user.mediator: the door to a member's servers does four things, for members only, and answers every request."""
+"""user.mediator: the door to a member's servers does few things, for members only, and answers every request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.messages import from_json
-from jupyterhub4family.user import environment, mediator, server
+from jupyterhub4family.user import confinement, environment, mediator, server
 from jupyterhub4family.user.copying import Progress
 from jupyterhub4family.user.server import Started
 from tests.unit.helpers import People, must_not_be_called
@@ -33,6 +33,8 @@ class Door:
         monkeypatch.setattr(environment, "prepare", self._prepare)
         monkeypatch.setattr(server, "spawn", self._remember("spawn", Started(4711, 99)))
         monkeypatch.setattr(server, "kill", self._remember("kill", True))
+        monkeypatch.setattr(server, "note_killed", self._remember("killed", None))
+        monkeypatch.setattr(confinement, "end_all", self._remember("end", 3))
         monkeypatch.setattr(server, "last_log_lines", self._remember("log", ["one", "two"]))
 
     def as_whom(self, uid: int, effective: int | None = None) -> None:
@@ -103,7 +105,25 @@ def test_log(door: Door) -> None:
     assert door.done == [("log", "anna", ""), ("log", "anna", "maths")]
 
 
+def test_end_is_about_the_members_own_servers(door: Door) -> None:
+    assert door.ask(action="end", pid=4711, start_time=99) == {"ok": True, "ended": 3}
+    assert door.done == [("end", 1001, 4711, 99)]
+
+
+def test_killed_is_noted(door: Door) -> None:
+    assert door.ask(action="killed", name="maths", count=2) == {"ok": True}
+    assert door.done == [("killed", "anna", "maths", 2)]
+
+
 BAD_REQUESTS: list[Any] = [
+    {"action": "end"},
+    {"action": "end", "pid": 1},
+    {"action": "end", "pid": "1", "start_time": 1},
+    {"action": "end", "pid": True, "start_time": 1},
+    {"action": "end", "pid": 1, "start_time": 1, "uid": 0},
+    {"action": "killed", "name": "x"},
+    {"action": "killed", "name": "x", "count": "2"},
+    {"action": "killed", "name": "x", "count": 1, "text": "x"},
     {},
     [],
     {"action": ""},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,9 @@ from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY, SERVICE_HOME
 from jupyterhub4family.common.processes import PROC
 from jupyterhub4family.common.programs import run
+from jupyterhub4family.common.room import MEBIBYTE, Room, rooms
 from jupyterhub4family.common.supervision import SYSTEMD_RUNS
 
-MEBIBYTE = 2**20
-#: A release and a template need about 1.2 GB while the next ones are built; with less than the second nothing works.
-WANTED, NEEDED = 1536 * MEBIBYTE, 200 * MEBIBYTE
 #: A server needs about 110 MB.
 MEMORY_WANTED = 300 * MEBIBYTE
 #: Nobody can have installed this before it was written.
@@ -28,20 +25,11 @@ FIRST_YEAR, LAST_YEAR = 2026, 2100
 def check_disk(_situation: Situation) -> Iterator[Finding]:
     """There is room for the next release, and for what the members save."""
     well = True
-    seen = set()
-    for folder in (SERVICE_HOME, Path("/home"), Path("/")):
-        try:
-            device = os.stat(folder).st_dev
-            usage = shutil.disk_usage(folder)
-            names = os.statvfs(folder)
-        except OSError:
-            continue
-        if device in seen or usage.total == 0:
-            continue
-        seen.add(device)
-        for finding in _room(folder, usage.free, WANTED):
+    for room in rooms((SERVICE_HOME, Path("/home"), Path("/"))):
+        for finding in _finding(room):
             well = False
             yield finding
+        folder, names = room.folder, os.statvfs(room.folder)
         if names.f_files and names.f_favail < 50_000 and names.f_favail < names.f_files // 50:
             well = False
             yield warning(
@@ -52,12 +40,12 @@ def check_disk(_situation: Situation) -> Iterator[Finding]:
         yield fine(_("There is enough room on the disk"))
 
 
-def _room(folder: Path, free: int, wanted: int) -> Iterator[Finding]:
-    left = free // MEBIBYTE
+def _finding(room: Room) -> Iterator[Finding]:
+    left, folder = room.megabytes, room.folder
     see = _("free some space; see what takes it: sudo du -xh --max-depth=2 / | sort -h | tail")
-    if free < NEEDED:
+    if room.is_gone:
         yield problem(_("The disk is full: {left} MB are left at {folder}", left=left, folder=folder), see)
-    elif free < wanted:
+    elif room.is_short:
         yield warning(
             _(
                 "The disk is nearly full: {left} MB are left at {folder}; an update may need more",

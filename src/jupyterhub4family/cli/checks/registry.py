@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from jupyterhub4family.cli.checks import (
     accounts,
+    backup,
     certificates,
+    limits,
     machine,
     members,
     names,
@@ -13,6 +15,7 @@ from jupyterhub4family.cli.checks import (
     settings,
     supervision,
     trees,
+    upgrades,
 )
 from jupyterhub4family.cli.checks.finding import Check
 
@@ -28,15 +31,18 @@ CHECKS: dict[str, Check] = {
     "folders": rights.check_folders,
     "disk": machine.check_disk,
     "memory": machine.check_memory,
+    "limits": limits.check_limits,
     "clock": machine.check_clock,
     "names": names.check_names,
     "release": trees.check_release,
     "template": trees.check_template,
+    "upgrade": upgrades.check_upgrade,
     "supervisor": supervision.check_supervisor,
     "other-supervisor": supervision.check_other_supervisor,
     "ports": ports.check_ports,
     "portal": supervision.check_portal,
     "certificate": certificates.check_certificate,
+    "backup": backup.check_backup,
     "members": members.check_who,
     "homes": members.check_homes,
     "environments": members.check_environments,

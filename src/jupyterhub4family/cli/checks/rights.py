@@ -14,6 +14,7 @@ from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import (
     AUTHENTICATE,
+    CONFINE,
     ENVIRONMENT_DOOR,
     LIBRARY,
     MEDIATOR,
@@ -141,7 +142,7 @@ def check_doors(_situation: Situation) -> Iterator[Finding]:
             loose.append(path)
     for path in loose[:5]:
         yield problem(_("Others than root can change {path}", path=path), fix, "files")
-    for door in (MEDIATOR, AUTHENTICATE, ENVIRONMENT_DOOR, MEMBERS):
+    for door in (MEDIATOR, AUTHENTICATE, ENVIRONMENT_DOOR, CONFINE, MEMBERS):
         if not os.access(door, os.X_OK):
             loose.append(door)
             yield problem(

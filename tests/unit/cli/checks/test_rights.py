@@ -131,7 +131,7 @@ def test_the_packages_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_doors(etc: Etc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    for name in ("MEDIATOR", "AUTHENTICATE", "ENVIRONMENT_DOOR", "MEMBERS"):
+    for name in ("MEDIATOR", "AUTHENTICATE", "ENVIRONMENT_DOOR", "CONFINE", "MEMBERS"):
         (library / name).touch(0o755)
         monkeypatch.setattr(rights, name, library / name)
     monkeypatch.setattr(rights, "_all_paths", lambda: iter([library, *library.iterdir()]))

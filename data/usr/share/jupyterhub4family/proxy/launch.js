@@ -10,6 +10,7 @@ const http = require("http");
 const net = require("net");
 const path = require("path");
 const { Certificates } = require("./certificates.js");
+const { guardPorts } = require("./owners.js");
 const { plainHandler } = require("./plain.js");
 
 const configuration = JSON.parse(process.argv[2]);
@@ -22,6 +23,10 @@ const PATIENCE = 15000; // milliseconds for a connection to say something, and f
 // What only a proxy in front may say. The hub believes the last of these that it hears, and that is us.
 const FORGEABLE = ["forwarded", "x-real-ip", "x-scheme", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-port",
   "x-forwarded-host"];
+// What a member's server could say about the whole portal: every page of it comes from the same origin. A service
+// worker for all of it would see the passwords of whoever has once looked at a page of that member's.
+const ORIGIN_WIDE = ["service-worker-allowed", "clear-site-data", "strict-transport-security"];
+const ERROR_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const log = defaultLogger({ level: "info" });
 const certificates = configuration.https ? new Certificates(configuration.https, log) : null;
@@ -42,11 +47,29 @@ const proxy = new ConfigurableProxy({
 // closed laptop would cut everybody's connections.
 proxy.proxy.on("error", (error) => log.warn("A connection broke: %s", (error && error.code) || error));
 
-// JupyterHub says of its cookies that they are for HTTPS only; members' servers do not say it of all of theirs.
-if (certificates) {
-  proxy.proxy.on("proxyRes", ({ headers }) => {
-    if (headers["set-cookie"]) headers["set-cookie"] = headers["set-cookie"].map(protectedCookie);
-  });
+proxy.proxy.on("proxyRes", ({ headers }, request) => {
+  if (request.url.startsWith("/user/")) ORIGIN_WIDE.forEach((name) => delete headers[name]);
+  // JupyterHub says of its cookies that they are for HTTPS only; members' servers do not say it of all of theirs.
+  if (certificates && headers["set-cookie"]) headers["set-cookie"] = headers["set-cookie"].map(protectedCookie);
+});
+
+const handleProxyError = proxy.handleProxyError.bind(proxy);
+proxy.handleProxyError = (code, kind, request, response, error) => {
+  if (kind === "web" && response && !response.headersSent) {
+    response.setHeader("Content-Security-Policy", ERROR_POLICY);
+    response.setHeader("X-Content-Type-Options", "nosniff");
+    response.setHeader("Cache-Control", "no-store");
+  }
+  return handleProxyError(code, kind, request, response, error);
+};
+
+guardPorts(proxy, log);
+
+// A portal for this computer alone may have another proxy in front of it, whose words count.
+if (certificates || configuration.ip !== "127.0.0.1") {
+  const forget = (request) => FORGEABLE.forEach((name) => delete request.headers[name]);
+  proxy.proxyServer.prependListener("request", forget);
+  proxy.proxyServer.prependListener("upgrade", forget);
 }
 
 proxy.apiServer.listen(configuration.apiPort, "127.0.0.1");
@@ -67,9 +90,6 @@ function protectedCookie(cookie) {
 
 // One port for both: the first byte decides which server goes on with the connection.
 function makeEntrance(secure) {
-  const forget = (request) => FORGEABLE.forEach((name) => delete request.headers[name]);
-  secure.prependListener("request", forget);
-  secure.prependListener("upgrade", forget);
   const pass = (request, response) => secure.emit("request", request, response);
   const plain = http.createServer(plainHandler({ port: configuration.port, certificates, pass, ...configuration.plain }));
   // They never listen themselves; this is what makes them watch their connections for slow clients.

@@ -1,4 +1,4 @@
-"""What each identity can not do, tried out."""
+"""What the service account, taken over, cannot do; and what of root's and of its own others cannot."""
 
 from __future__ import annotations
 
@@ -62,6 +62,91 @@ def test_the_service_account_may_not(machine: Machine, command: str) -> None:
     status, said = as_service(machine, command)
     assert status != 0, said
     assert "uid=" not in said
+
+
+def test_options_of_sudo_lead_nowhere(machine: Machine) -> None:
+    """All that sudo can be told beside a command: other accounts, folders, roots, shells, environments."""
+    for options in (
+        *("-u '#0'", "-u '#-1'", "-u '#4294967295'", "-u root -g jupyterhub", "-g root", "-u alice -g root"),
+        *("-i", "-s", "-i -u alice", "-s -u alice", "-e", "-R / -u alice", "-D /root -u alice", "-u jupyterhub"),
+        *("-E -u alice", "BASH_ENV=/tmp/x -u alice", "LD_PRELOAD=/tmp/x -u alice"),
+        *("PYTHONPATH=/tmp", "PATH=/tmp", "-E HOME=/tmp", "-u stranger", "-u nobody", "-u bob,root"),
+    ):
+        for program in (MEDIATOR, "/bin/id"):
+            status, said = as_service(machine, f"sudo -n {options} {program}", {"action": "log"})
+            refused = status != 0 or '"ok": false' in said
+            assert refused and "uid=" not in said, (options, program, said)
+
+
+def test_a_poisoned_environment_reaches_no_door(machine: Machine) -> None:
+    """Whoever calls has put programs and modules of their own in every place that something could read."""
+    trap = "/var/lib/jupyterhub4family/state/trap"
+    machine.run(
+        f"mkdir -p {trap} && cd {trap} && printf 'import os; os.system(\"touch /tmp/trapped\")' > sitecustomize.py"
+        " && cp sitecustomize.py json.py && cp sitecustomize.py usercustomize.py && printf 'touch /tmp/trapped' > rc"
+        " && printf '#!/bin/sh\ntouch /tmp/trapped' > gpasswd && chmod 755 gpasswd"
+        " && cp gpasswd python3 && cp gpasswd id",
+        user="jupyterhub",
+    )
+    poison = (
+        f"PYTHONPATH={trap} PYTHONHOME={trap} PYTHONSTARTUP={trap}/rc PYTHONUSERBASE={trap} PATH={trap}:$PATH"
+        f" BASH_ENV={trap}/rc ENV={trap}/rc HOME={trap} LD_LIBRARY_PATH={trap} LANGUAGE=../../trap LC_ALL=C.UTF-8"
+        f" JUPYTER_CONFIG_DIR={trap} XDG_CONFIG_HOME={trap} SUDO_UID=0 SUDO_USER=root TMPDIR={trap} IFS=/"
+    )
+    for door, request in (
+        (f"-u alice {MEDIATOR}", {"action": "log"}),
+        (f"-u alice {MEDIATOR}", {"action": "prepare", "thorough": True}),
+        (AUTHENTICATE, {"name": "alice", "password": PASSWORD}),
+    ):
+        _status, said = as_service(machine, f"cd {trap} && {poison} /usr/bin/sudo -n {door}", request)
+        assert json.loads(said.splitlines()[-1])["ok"] is True, said
+    # SUDO_UID is sudo's own word: the service is not taken for root here.
+    status, _said = as_service(machine, f"SUDO_UID=0 /usr/bin/sudo -n {MEMBERS}", {"action": "list"})
+    assert status != 0
+    assert not machine.exists("/tmp/trapped")
+    machine.run(f"rm -r {trap}")
+
+
+def test_what_is_not_its_own_it_cannot_write(machine: Machine) -> None:
+    home = "/var/lib/jupyterhub4family"
+    for path in (
+        *(f"{home}/.profile", f"{home}/.bashrc", f"{home}/.ssh", f"{home}/handover/x", f"{home}/x", MEDIATOR),
+        *("/etc/jupyterhub4family/config.yaml", "/etc/jupyterhub4family/jupyterhub_config.d/x.py", "/etc/cron.d/x"),
+        *("/etc/sudoers.d/x", "/etc/pam.d/jupyterhub4family", "/usr/share/jupyterhub4family/x", "/etc/profile.d/x.sh"),
+        *("/etc/systemd/system/x.service", "/run/jupyterhub4family/x", "/etc/ld.so.preload", "/usr/local/bin/x"),
+    ):
+        assert as_service(machine, f"echo x > {path}")[0] != 0, path
+        assert as_service(machine, f"ln -sf /etc/shadow {path}")[0] != 0, path
+
+
+def test_the_template_leads_root_nowhere(machine: Machine) -> None:
+    """The service owns it; root opens a door to it: neither name nor content may have root link what is not its own."""
+    templates = "/var/lib/jupyterhub4family/templates"
+    door = "/usr/lib/jupyterhub4family/environment"
+    kept = machine.run(f"readlink {templates}/current").strip()
+    strange = f"{templates}/{kept.split('-')[0]}-00000000dead"
+    listing = "find /etc /root /home -xdev -printf '%p %m %u %g %n\\n' | sort"
+    before = machine.run(listing)
+    for made, target in (
+        ("true", "../../../../root"),
+        ("true", "/etc"),
+        (f"mkdir {strange} && ln -s /etc {strange}/env", strange.rsplit("/", 1)[1]),
+        (
+            f"mkdir -p {strange}/env && ln -s /etc {strange}/env/lib && ln -s /root {strange}/env/bin",
+            strange.rsplit("/", 1)[1],
+        ),
+        (f"mkdir -p {strange}/env && mkfifo {strange}/env/pipe", strange.rsplit("/", 1)[1]),
+    ):
+        machine.run(f"rm -rf {strange}; {made}; ln -sfn {target} {templates}/current", user="jupyterhub")
+        done = machine.execute(f"sudo -n {door}", user="bob", input="{}")
+        assert "Traceback" not in done.stderr, done
+        given = machine.run(
+            "find /var/lib/jupyterhub4family/handover -type f -user root -o -type d -user root -mindepth 1"
+        )
+        assert given.strip() == "", (target, given)
+    machine.run(f"rm -rf {strange}; ln -sfn {kept} {templates}/current", user="jupyterhub")
+    machine.run("rm -rf /var/lib/jupyterhub4family/handover/*")
+    assert machine.run(listing) == before
 
 
 def test_sudo_lists_two_doors_and_nothing_else(machine: Machine) -> None:

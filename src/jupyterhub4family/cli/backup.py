@@ -1,0 +1,264 @@
+"""Runs as the caller, who must be root: `backup setup|now|list|verify|restore|off`, through root's own program."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from jupyterhub4family.cli import terminal
+from jupyterhub4family.common.documents import granted
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.messages import _, from_json, ngettext
+from jupyterhub4family.common.paths import LIBRARY
+from jupyterhub4family.common.programs import converse
+
+#: What people put where; also what the shells' completion knows.
+_NOW = "sudo jupyterhub4family backup now"
+_RESTORE = "sudo jupyterhub4family backup restore"
+
+
+def add_to(commands: Any) -> None:
+    """Add this command to the command line."""
+    parser = commands.add_parser("backup", help=_("back up the hub and everybody's notebooks, and bring them back"))
+    actions = parser.add_subparsers(dest="action", metavar="setup|now|list|verify|restore|off", required=True)
+    setup = actions.add_parser("setup", help=_("say where backups go; from then on they are made every night"))
+    setup.add_argument(
+        "target", metavar="TARGET", help=_("a folder, sftp:USER@HOST:/FOLDER or rest:https://HOST/FOLDER")
+    )
+    key = setup.add_argument(
+        "--key-file", metavar="FILE", help=_("a file with the recovery key of a backup that is there already")
+    )
+    terminal.completes(key, "files")
+    now = actions.add_parser("now", help=_("make a backup now"))
+    listing = actions.add_parser("list", help=_("show all backups"))
+    verify = actions.add_parser("verify", help=_("read every backup and see whether it is undamaged"))
+    restore = actions.add_parser("restore", help=_("bring everything back, or a member's home, or single files"))
+    _add_restore_words(restore)
+    off = actions.add_parser("off", help=_("make no backups any more; those there are stay"))
+    terminal.add_yes(off)
+    for one in (now, verify, restore, off):
+        terminal.add_quiet(one)
+    for one, run in (
+        (setup, _setup),
+        (now, _now),
+        (listing, _list),
+        (verify, _verify),
+        (restore, _restore),
+        (off, _off),
+    ):
+        if one is not off:
+            one.add_argument("--json", action="store_true", help=_("as JSON"))
+        one.set_defaults(run=_for_root(run))
+
+
+def _add_restore_words(restore: argparse.ArgumentParser) -> None:
+    member = restore.add_argument("--member", metavar="NAME", help=_("only the home of this member"))
+    terminal.completes(member, "members")
+    restore.add_argument(
+        "--path",
+        action="append",
+        metavar="PATH",
+        help=_("only this file or folder of a home; can be given several times"),
+    )
+    restore.add_argument("--to", metavar="DIR", help=_("into this new folder, and change nothing else"))
+    restore.add_argument(
+        "--from", dest="id", metavar="ID", help=_("from this backup (see `backup list`; default: the newest)")
+    )
+    terminal.add_dry_run(restore)
+    terminal.add_yes(restore)
+
+
+def _for_root(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """`run`, but only for root: it raises PermissionRefused for everybody else."""
+
+    def checked(arguments: argparse.Namespace) -> int:
+        if os.geteuid() != 0:
+            raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family backup {arguments.action}")
+        return run(arguments)
+
+    return checked
+
+
+def _ask(arguments: argparse.Namespace, action: str, request: dict[str, Any]) -> dict[str, Any]:
+    """What root's program answers; its progress is shown meanwhile. Raises FamilyError."""
+    with terminal.Bar(quiet=arguments.json or terminal.is_quiet(arguments)) as bar:
+        answer = granted(converse([LIBRARY / "backup", action], request, on_progress=bar.show))
+    answer["notes"] = [from_json(note) for note in answer.get("notes", [])]
+    return answer
+
+
+def _finish(arguments: argparse.Namespace, answer: dict[str, Any], *sentences: str) -> int:
+    """Print the answer as JSON, or what it means and what was left out. Warnings are told to the quiet, too."""
+    if arguments.json:
+        print(json.dumps(answer, indent=1))
+        return 0
+    for sentence in sentences:
+        terminal.say(arguments, sentence)
+    for note in answer["notes"]:
+        print("  " + _("note: {note}", note=note))
+    return 0
+
+
+# -- setup -------------------------------------------------------------------------------------------
+
+
+def _setup(arguments: argparse.Namespace) -> int:
+    target = os.path.abspath(arguments.target) if ":" not in arguments.target else arguments.target
+    request = {"target": target}
+    if arguments.key_file:
+        request["key"] = _key_in(Path(arguments.key_file))
+    answer = _ask(arguments, "setup", request)
+    if answer.get("needs_key"):
+        answer = _ask(arguments, "setup", {**request, "key": _ask_for_key(answer["target"])})
+    if arguments.json:
+        return _finish(arguments, answer)
+    print(_("Backups go to {target}, every night by themselves.", target=answer["target"]))
+    if answer["key"]:
+        _show_key(answer["key"])
+    if answer["same_disk"]:
+        print(_("Note: that is on the same disk as the homes. It helps against mistakes, not against a broken disk."))
+    if answer["backups"]:
+        count = answer["backups"]
+        print(ngettext("There is {count} backup in it.", "There are {count} backups in it.", count))
+        print(_("To make this machine what the backed-up one was: {command}", command=_RESTORE))
+        print(_("Or go on from here as it is: {command}", command=_NOW))
+    else:
+        print(_("The first one: {command}", command=_NOW))
+    return 0
+
+
+def _show_key(key: str) -> None:
+    print()
+    print("    " + terminal.coloured(key, terminal.BOLD))
+    print()
+    print(_("This is the recovery key. Write it on paper and keep it away from this computer: without it nobody"))
+    print(_("can read the backups, you neither. It is not shown again."))
+    print()
+
+
+def _ask_for_key(target: str) -> str:
+    """The recovery key, typed at the terminal. Raises UsageError where nobody can type."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            _("there is a backup in {target}, which needs its recovery key", target=target),
+            _("put the key into a file and add: --key-file FILE"),
+        )
+    print(_("There is a backup in {target} already.", target=target))
+    return getpass.getpass(_("Its recovery key: "))
+
+
+def _key_in(file: Path) -> str:
+    try:
+        return file.read_text("utf-8", "replace")[:1000]
+    except OSError as error:
+        raise FamilyError(_("{file} cannot be read: {why}", file=str(file), why=str(error.strerror))) from error
+
+
+def _off(arguments: argparse.Namespace) -> int:
+    terminal.confirmed(
+        arguments, _("Make no more backups, and forget the key on this computer? The backups stay where they are.")
+    )
+    arguments.json = False
+    done = _ask(arguments, "off", {})["done"]
+    terminal.say(arguments, _("Backups are off.") if done == "off" else _("No backup was set up."))
+    return 0
+
+
+# -- making and looking ------------------------------------------------------------------------------
+
+
+def _now(arguments: argparse.Namespace) -> int:
+    answer = _ask(arguments, "now", {})
+    return _finish(arguments, answer, _("Backed up to {target}.", target=answer["target"]))
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    answer = _ask(arguments, "list", {})
+    if not arguments.json and not answer["backups"]:
+        return _finish(arguments, answer, _("There is no backup in {target} yet.", target=answer["target"]))
+    lines = [f"{one['id']}  {_time(one['time'])}  {one['host']}" for one in answer["backups"]]
+    return _finish(arguments, answer, *lines)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    answer = _ask(arguments, "verify", {})
+    count = answer["backups"]
+    return _finish(
+        arguments,
+        answer,
+        ngettext("{count} backup is undamaged: every byte of it.", "{count} backups are undamaged: every byte.", count),
+    )
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+# -- bringing back -----------------------------------------------------------------------------------
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    request: dict[str, Any] = {"paths": arguments.path or []}
+    for key, value in (("member", arguments.member), ("from", arguments.id)):
+        if value:
+            request[key] = value
+    if arguments.to:
+        request["to"] = os.path.abspath(arguments.to)
+    if arguments.dry_run:
+        return _print_what_restore_would_do(arguments, _ask(arguments, "restore", {**request, "dry_run": True}))
+    if not arguments.to:
+        terminal.confirmed(arguments, _question(arguments))
+    answer = _ask(arguments, "restore", request)
+    return _finish(arguments, answer, *_what_was_done(answer))
+
+
+def _question(arguments: argparse.Namespace) -> str:
+    if arguments.member or arguments.path:
+        return _("Bring this back from the backup? What is there now and differs is kept aside.")
+    return _(
+        "Make this whole machine what the backed-up one was? All servers are stopped; settings and the hub's state"
+        " are replaced (the old ones are kept aside)."
+    )
+
+
+def _what_was_done(answer: dict[str, Any]) -> list[str]:
+    said: list[str] = [_("From the backup of {time} ({host}):", time=_time(answer["time"]), host=answer["host"])]
+    if answer.get("place"):
+        said.append(_("It is in {place} now, for root alone.", place=answer["place"]))
+    for name in answer.get("made", []):
+        said.append(_("The account {name} was made, with the password it had.", name=name))
+    for home in answer.get("homes", []):
+        said.append(_("{name} has it back.", name=home["name"]))
+        if home["kept"]:
+            said.append("  " + _("What was there and differed is in {place}.", place=home["aside"]))
+    if "made" in answer:
+        said.append(_("Hub and proxy are starting; see: {command}", command="jupyterhub4family status"))
+    return said
+
+
+def _print_what_restore_would_do(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
+    said: list[str] = [_("From the backup of {time} ({host}):", time=_time(answer["time"]), host=answer["host"])]
+    names = ", ".join(answer["members"])
+    where = os.path.abspath(arguments.to) if arguments.to else ""
+    if "files" in answer:
+        size = f"{answer['bytes'] / 1e6:.0f}"
+        said.append(
+            _(
+                "{count} files, {size} MB: settings, the hub's state, and the homes of:",
+                count=answer["files"],
+                size=size,
+            )
+        )
+        said.append(f"  {names}")
+    else:
+        said += (
+            [_("the home of {name}", name=names)] if not answer["paths"] else [f"  {path}" for path in answer["paths"]]
+        )
+    said.append(_("It would be in {place}.", place=where) if where else _("It would be put in its place."))
+    return _finish(arguments, answer, *said)

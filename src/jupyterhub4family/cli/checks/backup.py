@@ -1,0 +1,95 @@
+"""Runs as the caller: whether there is a backup, how old the last good one is, and that the next one will be made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, warning
+from jupyterhub4family.common.backups import DAY, HOUR, OLD, BackupNote, read_note
+from jupyterhub4family.common.messages import _, ngettext
+from jupyterhub4family.common.programs import SAFE_PATH, run
+from jupyterhub4family.common.supervision import BACKUP_TIMER, SYSTEMD
+
+_NOW = "sudo jupyterhub4family backup now"
+
+
+def describe(note: BackupNote) -> str:
+    """One sentence for `status`: how old the last good backup is, with a warning if it is old."""
+    if note.waiting:
+        return _("Backup: {target} is connected, and nothing is added to it yet.", target=note.target)
+    if not note.last_good:
+        return _("Backup: none yet. Try: {command}", command=_NOW)
+    if note.age() >= OLD:
+        return _("Backup: the last good one is {age} old. Try: {command}", age=_age(note), command=_NOW)
+    return _("Backup: the last one is {age} old, in {target}.", age=_age(note), target=note.target)
+
+
+def _age(note: BackupNote) -> str:
+    age = note.age()
+    if age >= 2 * DAY:
+        return ngettext("{count} day", "{count} days", age // DAY)
+    if age >= HOUR:
+        return ngettext("{count} hour", "{count} hours", age // HOUR)
+    return ngettext("{count} minute", "{count} minutes", age // 60)
+
+
+def check_backup(situation: Situation) -> Iterator[Finding]:
+    """There is a backup, a good one is not old, and the next one will be made by itself."""
+    note = read_note()
+    if note.restoring:
+        yield problem(_("A restore of everything has begun and not ended"), "sudo jupyterhub4family backup restore")
+    if not note.target:
+        yield warning(
+            _("No backup is set up: a broken disk would take everybody's notebooks along"),
+            "sudo jupyterhub4family backup setup TARGET",
+        )
+        return
+    well = True
+    for finding in (*_readiness(situation), *_last_one(note), *_left_out(note)):
+        well = False
+        yield finding
+    if well:
+        yield fine(_("The last good backup is {age} old", age=_age(note)))
+
+
+def _readiness(situation: Situation) -> Iterator[Finding]:
+    if shutil.which("restic", path=SAFE_PATH) is None:
+        yield problem(_("restic, which makes the backups, is not installed"), _("sudo apt-get install restic"))
+    if situation.supervisor == SYSTEMD:
+        state = run(["systemctl", "is-active", BACKUP_TIMER], check=False).output.strip()
+        if state != "active":
+            yield warning(
+                _(
+                    "Nobody makes a backup at night: {unit} does not run (it is {state})",
+                    unit=BACKUP_TIMER,
+                    state=state,
+                ),
+                _("sudo systemctl enable --now {unit}", unit=BACKUP_TIMER),
+            )
+
+
+def _last_one(note: BackupNote) -> Iterator[Finding]:
+    if note.waiting:
+        yield warning(
+            _("The backup in {target} was connected, and neither restored nor added to", target=note.target),
+            _("sudo jupyterhub4family backup restore, or, to go on from here: sudo jupyterhub4family backup now"),
+        )
+    elif not note.last_good:
+        yield warning(_("No backup has been made yet") + _why(note), _NOW)
+    elif note.age() >= OLD:
+        yield warning(_("The last good backup is {age} old", age=_age(note)) + _why(note), _NOW)
+    elif note.problem:
+        yield warning(
+            _("The last backup failed: {reason}. The one before is {age} old", reason=note.trouble(), age=_age(note)),
+            _NOW,
+        )
+
+
+def _left_out(note: BackupNote) -> Iterator[Finding]:
+    if note.left_out:
+        yield warning(_("The last backup is incomplete: {reason}", reason=note.incomplete()), _NOW)
+
+
+def _why(note: BackupNote) -> str:
+    return f" ({note.trouble()})" if note.problem else ""

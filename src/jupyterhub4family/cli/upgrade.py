@@ -1,0 +1,113 @@
+"""Runs as the caller, who must be root: `upgrade`, `rollback`. Root's own program does it and tells how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+from jupyterhub4family.cli import terminal
+from jupyterhub4family.common.documents import granted
+from jupyterhub4family.common.errors import PermissionRefused, UsageError
+from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.paths import LIBRARY
+from jupyterhub4family.common.programs import converse
+from jupyterhub4family.common.upgrades import failed_upgrade, previous_edition
+
+
+def add_to(commands: Any) -> None:
+    """Add these commands to the command line."""
+    upgrade = commands.add_parser(
+        "upgrade", help=_("install the newest version, try it out, and go back by itself if nobody can log in with it")
+    )
+    upgrade.add_argument("--check", action="store_true", help=_("only say whether there is a newer version"))
+    upgrade.add_argument("--again", action="store_true", help=_("also try a version that has failed before"))
+    upgrade.add_argument("--json", action="store_true", help=_("as JSON (with --check)"))
+    rollback = commands.add_parser("rollback", help=_("go back to the version before the last upgrade"))
+    terminal.add_yes(rollback)
+    terminal.add_dry_run(rollback)
+    for one in (upgrade, rollback):
+        terminal.add_quiet(one)
+    upgrade.set_defaults(run=_upgrade)
+    rollback.set_defaults(run=_rollback)
+
+
+def _upgrade(arguments: argparse.Namespace) -> int:
+    if arguments.json and not arguments.check:
+        raise UsageError(_("--json goes with --check"))
+    if arguments.check:
+        return _check(arguments)
+    before = _ask(arguments, "now", *(["--again"] if arguments.again else []))
+    if before["newer"]:
+        terminal.say(arguments, _("Version {version} has taken over", version=before["installed"]))
+    else:
+        _say_there_is_none(arguments, before)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    found = _ask(arguments, "check")
+    failed = failed_upgrade()
+    if arguments.json:
+        told = {key: found[key] for key in ("installed", "newer", "source")}
+        print(json.dumps({**told, "failed": failed.target if failed else ""}, indent=1))
+        return 0
+    if found["newer"]:
+        print(
+            _(
+                "Version {version} can be installed: {command}",
+                version=found["newer"],
+                command="jupyterhub4family upgrade",
+            )
+        )
+    else:
+        _say_there_is_none(arguments, found)
+    return 0
+
+
+def _say_there_is_none(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
+    failed = failed_upgrade()
+    if failed is not None:
+        terminal.say(arguments, failed.sentence())
+        terminal.say(arguments, _("To try it once more: {command}", command="sudo jupyterhub4family upgrade --again"))
+    elif found["source"]:
+        terminal.say(arguments, _("There is no newer version than {version}", version=found["installed"]))
+    else:
+        terminal.say(arguments, _("apt knows no source of newer versions of this package"))
+        terminal.say(arguments, _("Set one (upgrade_source), or get a newer copy of the project and call ./install"))
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    previous = previous_edition()
+    if arguments.dry_run:
+        if previous is None:
+            print(_("There is no version to go back to"))
+        else:
+            print(_("Version {version} would be installed again and tried out", version=previous.version))
+        return 0
+    if previous is not None and os.geteuid() == 0:
+        terminal.confirmed(arguments, _("Go back to version {version}?", version=previous.version))
+    done = _ask(arguments, "rollback")
+    terminal.say(arguments, _("Version {version} serves again", version=done["installed"]))
+    if done["database"]:
+        terminal.say(
+            arguments,
+            _("With it came the database of that version ({copy}): everybody logs in anew", copy=done["database"]),
+        )
+    terminal.say(
+        arguments,
+        _(
+            "Version {version} does not come back by itself; to install it: {command}",
+            version=done["left"],
+            command="sudo jupyterhub4family upgrade --again",
+        ),
+    )
+    return 0
+
+
+def _ask(arguments: argparse.Namespace, *words: str) -> dict[str, Any]:
+    if os.geteuid() != 0:
+        raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family {arguments.command}")
+    with terminal.Bar(quiet=terminal.is_quiet(arguments) or bool(getattr(arguments, "json", False))) as bar:
+        return granted(converse([LIBRARY / "upgrade", *words], {}, on_progress=bar.show))

@@ -1,0 +1,117 @@
+"""Hundreds of strange requests at every door, through the real sudo, by those who may open it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machine.lib import health, layers
+from tests.machine.lib.family import PASSWORD, STATE, TEMPLATE, add_member, ready
+from tests.machine.lib.machine import Machine
+
+LIBRARY = "/usr/lib/jupyterhub4family"
+HOSTILE = Path(__file__).resolve().parents[2] / "unit" / "hostile.py"
+#: Sends requests to a door, two at a time, and prints what came of them as JSON.
+SENDER = """
+import collections, concurrent.futures, itertools, json, subprocess, sys, resource
+sys.path.insert(0, "/usr/local/share")
+import hostile
+seed, count, *words = sys.argv[1:]
+def send(data):
+    done = subprocess.run(["sudo", "-n", *words], input=data, capture_output=True, timeout=120)
+    try: answer = json.loads(done.stdout.splitlines()[-1])
+    except Exception: answer = {}
+    proper = isinstance(answer, dict) and type(answer.get("ok")) is bool and b"Traceback" not in done.stderr
+    return data, done.returncode, done.stderr.decode("utf-8", "replace"), answer, proper
+def tame(data):
+    # Nothing that takes its time on purpose: who is no member waits two seconds for the answer.
+    try: request = json.loads(data)
+    except Exception: return True
+    return not (isinstance(request, dict) and {"name", "password"} <= set(request) and request.get("password") != "")
+wanted = itertools.islice(filter(tame, hostile.endless(int(seed))), int(count))
+kinds, odd = collections.Counter(), []
+with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    for data, status, said, answer, proper in pool.map(send, wanted):
+        kinds["done" if answer.get("ok") else "refused"] += 1
+        if not proper: odd.append([repr(data[:300]), status, said[-500:], answer])
+print(json.dumps({"kinds": kinds, "odd": odd[:5]}))
+"""
+#: Everything that none of these requests may change: names, owners, modes, sizes.
+KEPT = f"""
+getent passwd; getent shadow; getent group
+find /etc /usr/local /root {STATE}/cookie_secret {STATE}/proxy_token {TEMPLATE}/bin ! -name '*-' \\
+    -printf '%p %m %u %g %s %l\\n' | sort
+"""
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    """A machine with a member, somebody who can become root, and a delegate."""
+    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+        ready(machine)
+        add_member(machine, "bob")
+        machine.add_account("alice", PASSWORD)
+        machine.add_account("mum", PASSWORD, groups=("jupyterhub_adm",))
+        machine.put(HOSTILE, "/usr/local/share/hostile.py")
+        machine.write("/usr/local/share/sender.py", SENDER)
+        yield machine
+        health.check(machine)
+
+
+@pytest.mark.parametrize(
+    ("user", "words", "count"),
+    [
+        ("jupyterhub", f"-u bob {LIBRARY}/mediator", 70),
+        ("jupyterhub", f"{LIBRARY}/authenticate", 70),
+        ("mum", f"{LIBRARY}/members", 70),
+        ("bob", f"{LIBRARY}/environment", 40),
+    ],
+    ids=["mediator", "authenticate", "members", "environment"],
+)
+def test_every_request_gets_an_answer_and_changes_nothing(machine: Machine, user: str, words: str, count: int) -> None:
+    before = machine.run(KEPT)
+    said = machine.run(f"python3 -B /usr/local/share/sender.py {len(user)} {count} {words}", user=user)
+    found = json.loads(said.splitlines()[-1])
+    assert found["odd"] == [], found["odd"]
+    assert sum(found["kinds"].values()) == count and found["kinds"]["refused"] > count / 4, found
+    # alice, who is an ordinary account, may have become a member and been removed again; nobody else may.
+    machine.run("gpasswd -d alice jupyterhub 2>/dev/null || true")
+    assert machine.run(KEPT) == before
+    # Of what was asked for, some may have been a server of bob's own.
+    machine.run("pkill -u bob -f bin/jupyterhub-singleuser || true")
+
+
+def test_a_delegate_makes_nobody_an_administrator(machine: Machine) -> None:
+    """Neither the hub's nor the machine's, and not by the own account's name either."""
+    for request in (
+        {"action": "add", "names": ["root"]},
+        {"action": "add", "names": ["jupyterhub"]},
+        {"action": "add", "names": ["alice"], "allow_administrator": True},
+        {"action": "remove", "names": ["root"]},
+        {"action": "add", "names": ["alice", "-a"]},
+        {"action": "add", "names": ["alice\nroot"]},
+        {"action": "add", "names": ["alice,root"]},
+        {"action": "add", "names": ["#0"]},
+        {"action": "add", "names": ["+1000"]},
+    ):
+        done = machine.execute(f"sudo -n {LIBRARY}/members", user="mum", input=json.dumps(request))
+        assert json.loads(done.stdout)["ok"] is False, (request, done)
+    for command in (
+        f"sudo -n {LIBRARY}/mediator",
+        f"sudo -n -u bob {LIBRARY}/mediator",
+        f"sudo -n {LIBRARY}/authenticate",
+        f"sudo -n {LIBRARY}/environment",
+        f"sudo -n {LIBRARY}/repair",
+        f"sudo -n {LIBRARY}/members --help",
+        f"sudo -n -u bob {LIBRARY}/members",
+        f"sudo -n -E PYTHONPATH=/tmp {LIBRARY}/members",
+        f"BASH_ENV=/tmp/x sudo -n BASH_ENV=/tmp/x {LIBRARY}/members",
+        "sudo -n gpasswd -a mum sudo",
+        f"cat {STATE}/jupyterhub.sqlite",
+        "cat /home/bob/.bash_history ~bob/.local/state/jupyterhub4family/server.log",
+    ):
+        assert machine.execute(command, user="mum", input="{}").returncode != 0, command
+    assert machine.run("id -nG mum").split() == ["mum", "jupyterhub_adm"]

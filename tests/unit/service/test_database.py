@@ -1,0 +1,144 @@
+"""service.database: copies are whole and private, the newest few are kept, and one can be put back."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.service import database
+
+OLD, NEW = "111111111111", "222222222222"
+
+
+class Hub:
+    """A state folder with a database, and a clock that never shows the same second twice."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state = folder
+        self.database = folder / "jupyterhub.sqlite"
+        self.copies = folder / "database-copies"
+        self.seconds = 0
+        for name, path in (("STATE", folder), ("DATABASE", self.database), ("COPIES", self.copies)):
+            monkeypatch.setattr(database, name, path)
+        monkeypatch.setattr(database, "WANTED", folder / "wanted")
+        monkeypatch.setattr(database, "_now", self._now)
+
+    def _now(self) -> str:
+        self.seconds += 1
+        return f"2026-11-23T0430{self.seconds:02d}Z"
+
+    def write(self, *members: str, revision: str = OLD) -> None:
+        with sqlite3.connect(self.database) as connection:
+            connection.executescript(
+                "CREATE TABLE IF NOT EXISTS users (name); CREATE TABLE IF NOT EXISTS alembic_version (version_num);"
+                "DELETE FROM users; DELETE FROM alembic_version;"
+            )
+            connection.executemany("INSERT INTO users VALUES (?)", [(name,) for name in members])
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
+        connection.close()
+
+    def members(self) -> list[str]:
+        connection = sqlite3.connect(self.database)
+        names = [str(row[0]) for row in connection.execute("SELECT name FROM users")]
+        connection.close()
+        return names
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    return Hub(tmp_path, monkeypatch)
+
+
+def release(folder: Path, *revisions: str) -> Path:
+    versions = folder / "release/venv/lib/python3.11/site-packages/jupyterhub/alembic/versions"
+    versions.mkdir(parents=True, exist_ok=True)
+    for one in revisions:
+        (versions / f"{one}_what_it_does.py").touch()
+    (versions / "__pycache__").mkdir(exist_ok=True)
+    return folder / "release"
+
+
+def test_without_a_database_there_is_nothing_to_copy(hub: Hub) -> None:
+    assert database.copy_database() == "" and not hub.copies.exists()
+
+
+def test_a_copy_is_whole_and_private_while_somebody_writes(hub: Hub) -> None:
+    hub.write("anna")
+    writer = sqlite3.connect(hub.database)
+    writer.execute("INSERT INTO users VALUES ('half')")  # not committed
+    name = database.copy_database()
+    writer.close()
+    copy = hub.copies / name
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600 and stat.S_IMODE(hub.copies.stat().st_mode) == 0o700
+    connection = sqlite3.connect(copy)
+    assert connection.execute("SELECT name FROM users").fetchall() == [("anna",)]
+    connection.close()
+    assert os.listdir(hub.copies) == [name]
+
+
+def test_only_the_newest_are_kept(hub: Hub) -> None:
+    hub.write("anna")
+    names = [database.copy_database() for _ in range(database.KEPT + 3)]
+    (hub.copies / "mine.txt").touch()
+    database.copy_database()
+    kept = sorted(os.listdir(hub.copies))
+    assert len(kept) == database.KEPT + 1 and names[0] not in kept and names[-1] in kept and "mine.txt" in kept
+
+
+def test_a_damaged_database_is_no_copy(hub: Hub) -> None:
+    hub.database.write_bytes(b"this is no database" * 1000)
+    with pytest.raises(FamilyError, match="could not be copied"):
+        database.copy_database()
+    assert os.listdir(hub.copies) == []
+
+
+def test_the_hub_puts_back_what_was_wanted_once(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.write("anna")
+    name = database.copy_database()
+    hub.write("anna", "ben", revision=NEW)
+    database.put_back_wanted_copy()
+    assert hub.members() == ["anna", "ben"], "nobody asked"
+    database.want_copy(name)
+    (hub.state / "jupyterhub.sqlite-journal").write_bytes(b"of the other one")
+    database.put_back_wanted_copy()
+    assert hub.members() == ["anna"] and database.revision(hub.database) == OLD
+    assert not (hub.state / "jupyterhub.sqlite-journal").exists()
+    assert stat.S_IMODE(hub.database.stat().st_mode) == 0o600
+    (replaced,) = hub.copies.glob("*-replaced.sqlite")
+    assert database.revision(replaced) == NEW, "what was replaced is kept"
+    hub.write("clara")
+    database.put_back_wanted_copy()
+    assert hub.members() == ["clara"]
+
+
+def test_a_copy_that_has_gone_leaves_the_database(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.write("anna")
+    name = database.copy_database()
+    database.want_copy(name)
+    (hub.copies / name).unlink()
+    database.put_back_wanted_copy()
+    assert hub.members() == ["anna"] and "no copy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", "../jupyterhub.sqlite", "/etc/passwd", "2026-11-23T043000Z.sqlite", "x.sqlite"])
+def test_only_copies_can_be_wanted(hub: Hub, name: str) -> None:
+    hub.write("anna")
+    with pytest.raises(FamilyError, match="no copy"):
+        database.want_copy(name)
+
+
+def test_which_database_a_release_can_read(hub: Hub, tmp_path: Path) -> None:
+    older, newer = release(tmp_path / "a", OLD), release(tmp_path / "b", OLD, NEW)
+    hub.write("anna")
+    fitting = database.copy_database()
+    assert database.fits(older) and database.fits(newer)
+    hub.write("anna", revision=NEW)
+    database.copy_database()
+    assert not database.fits(older) and database.fits(newer)
+    assert database.newest_fitting_copy(older) == fitting
+    assert database.newest_fitting_copy(release(tmp_path / "c", "333333333333")) == ""

@@ -1,0 +1,188 @@
+"""Every door, a hundred thousand requests: each gets an answer or a FamilyError, and nothing happens that may not.
+
+What stands around the doors (accounts, PAM, signals, gpasswd) is replaced by something that only watches; with the
+real ones the same requests go through sudo in tests/machine/attacks/test_requests.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pwd
+import random
+import syslog
+import time
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Callable, NoReturn
+
+import pytest
+
+pytest.importorskip("hypothesis")
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jupyterhub4family.common import processes
+from jupyterhub4family.common.documents import answered_error, granted, only_keys, read_request
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.messages import from_json
+from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
+from jupyterhub4family.root import authenticate, members
+from jupyterhub4family.root.pam import Verdict
+from jupyterhub4family.user import environment, mediator, server
+from tests.unit import hostile
+from tests.unit.helpers import People
+
+#: 5 x 20,000 requests that were made for doors, and some thousand that hypothesis thinks of.
+EACH = 20_000
+many = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+BYTES = st.binary(max_size=200) | st.integers(0, 2**32).map(lambda seed: hostile.raw(random.Random(seed)))
+
+Door = Callable[[Mapping[str, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The doors with watchers around them, by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield Watched(patch, tmp_path_factory.mktemp("doors")).doors
+
+
+class Watched:
+    """What stands around the doors, and what must never be done to it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+        people = People(patch)
+        people.add("root", 0)
+        people.add("jupyterhub", 998)
+        people.add("www-data", 33)
+        people.add("nobody", 65534)
+        self.alice = people.add("alice", 1001, "jupyterhub", home=folder)
+        people.add("boss", 1002, "jupyterhub", "sudo")
+        self._around_authenticate(patch, folder)
+        self._around_members(patch, folder)
+        self._around_mediator(patch, folder)
+        self.doors: dict[str, Door] = {
+            "authenticate": self.authenticate,
+            "members": lambda request: members.handle(request, by_root=False),
+            "mediator": self.mediator,
+            "environment": lambda request: only_keys(request, {}, ()),
+            "answers": self.answers,
+        }
+
+    def _around_authenticate(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+        class Libpam:
+            def check(self, service: str, name: str, password: str, address: str) -> Verdict:
+                assert (service, name) == ("jupyterhub4family", "alice"), "nobody else is ever asked about"
+                assert "\0" not in password and len(password) <= 1024 and password.encode()
+                assert len(address) <= 64 and address.isprintable()
+                return Verdict(7, 19)
+
+        def log(_level: int, sentence: str) -> None:
+            assert sentence.isprintable() and len(sentence) < 250
+
+        patch.setattr(authenticate, "Libpam", Libpam)
+        patch.setattr(authenticate, "TALLY_DIRECTORY", folder / "tally")
+        patch.setattr(time, "sleep", lambda _seconds: None)
+        patch.setattr(syslog, "openlog", lambda *_words: None)
+        patch.setattr(syslog, "syslog", log)
+
+    def _around_members(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+        def removed(account: pwd.struct_passwd) -> dict[str, Any]:
+            assert account.pw_name in ("alice", "boss")
+            return {"name": account.pw_name}
+
+        def added(account: pwd.struct_passwd) -> dict[str, Any]:
+            assert account.pw_name == "alice", "and not who can become root"
+            return {"name": account.pw_name}
+
+        patch.setattr(members, "_add", added)
+        patch.setattr(members, "_remove", removed)
+        patch.setattr(members, "rights_beyond_doors", lambda _name: [])
+        patch.setattr(members, "RUNTIME", folder)
+        patch.setattr(members, "ensure_runtime", lambda: None)
+
+    def _around_mediator(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+        def start(words: list[str], variables: Mapping[str, str], *_more: object) -> server.Started:
+            assert words[:2] == [
+                str(folder / MEMBER_ENVIRONMENT / "bin" / name) for name in ("python", "jupyterhub-singleuser")
+            ]
+            assert all(word.startswith("--ServerKernelManager.transport=") for word in words[2:]), (
+                "no words of the hub's"
+            )
+            assert set(variables) <= basics | server.HUB_VARIABLES
+            assert {key: variables[key] for key in known} == known
+            return server.Started(1, 1)
+
+        def killed(_pid: int, number: int) -> NoReturn:
+            assert number == 0, "there is no server here that could get a signal"
+            raise ProcessLookupError
+
+        program = folder / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser"
+        program.parent.mkdir(parents=True)
+        program.touch()
+        known = server.server_environment(self.alice, {})
+        basics = set(known)
+        patch.setattr(server, "_start_detached", start)
+        patch.setattr(os, "kill", killed)
+        patch.setattr(processes, "PROC", folder / "proc")
+        patch.setattr(environment, "prepare", lambda *_words: environment.NOTHING)
+
+    def authenticate(self, untrusted: Mapping[str, Any]) -> None:
+        answer = authenticate.authenticate(untrusted)
+        assert answer == {"ok": True, "allowed": False, "reason": "refused"}
+
+    def mediator(self, untrusted: Mapping[str, Any]) -> None:
+        rest = dict(untrusted)
+        action = mediator._ACTIONS.get(str(rest.pop("action", "")))
+        if action is None:
+            raise UsageError("what main() says")
+        json.dumps(action(self.alice, rest))
+
+    def answers(self, untrusted: Mapping[str, Any]) -> None:
+        """What a door answers is read by the hub and by root's programs: a member's door may lie."""
+        for text in (from_json(untrusted), *map(from_json, untrusted.values())):
+            assert len(text) <= 300_000
+        assert isinstance(answered_error(untrusted).status, ExitStatus)
+        with contextlib.suppress(FamilyError):
+            granted(untrusted)
+
+
+def send(door: Door, data: bytes) -> str:
+    """What comes of these bytes: `done`, or the kind of refusal. Anything but a FamilyError fails the test."""
+    try:
+        door(read_request(io.BytesIO(data)))
+    except FamilyError as error:
+        assert str(error.message) and isinstance(error.status, ExitStatus)
+        return type(error).__name__
+    return "done"
+
+
+DOORS = ["authenticate", "members", "mediator", "environment", "answers"]
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_twenty_thousand_hostile_requests(everything: dict[str, Door], name: str) -> None:
+    outcomes: dict[str, int] = {}
+    for number, data in enumerate(islice(hostile.endless(seed=2026), EACH)):
+        try:
+            outcome = send(everything[name], data)
+        except Exception as error:
+            raise AssertionError(f"request {number}, {data[:500]!r}") from error
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    # Had all been refused at the first look, nothing behind it would have been tested.
+    assert outcomes["done"] > 100 and outcomes["UsageError"] > 1000, outcomes
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_what_hypothesis_thinks_of(everything: dict[str, Door], name: str) -> None:
+    @many
+    @given(BYTES)
+    def check(data: bytes) -> None:
+        send(everything[name], data)
+
+    check()
