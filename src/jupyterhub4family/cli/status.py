@@ -22,6 +22,7 @@ from jupyterhub4family.common.addresses import portal_urls, trust_url
 from jupyterhub4family.common.authority import fingerprint, read_authority
 from jupyterhub4family.common.backups import read_note
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.mended import mended_database
 from jupyterhub4family.common.messages import N_, _, joined, process_language
 from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE, SERVICE_HOME
 from jupyterhub4family.common.programs import run
@@ -70,6 +71,8 @@ class Status:
     upgrade: str = ""
     #: The last upgrade, if it failed, as a sentence.
     failed_upgrade: str = ""
+    #: What was done about a damaged database lately, as a sentence.
+    mended_database: str = ""
     #: What to do next, as a sentence; empty if nothing is to be done.
     next: str = ""
 
@@ -134,6 +137,7 @@ def find_out(settings: Settings) -> Status:
         troubles=[str(one.message) for one in configuration_troubles()],
         upgrade=_upgrade(),
         failed_upgrade=str(failed.sentence()) if (failed := failed_upgrade()) else "",
+        mended_database=str(mended.sentence()) if (mended := mended_database()) else "",
         next=_next(portal, count),
     )
 
@@ -230,7 +234,7 @@ def _print(now: Status, with_code: bool = False) -> None:
         print(describe(read_note()))
     for trouble in now.troubles:
         print(_("Settings: {trouble}", trouble=trouble))
-    for sentence in filter(None, (now.upgrade, now.failed_upgrade)):
+    for sentence in filter(None, (now.upgrade, now.failed_upgrade, now.mended_database)):
         print(sentence)
     if answers and with_code:
         print(code(now.trust or now.addresses[0]), end="")

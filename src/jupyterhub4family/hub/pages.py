@@ -20,6 +20,7 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 from jupyterhub.utils import url_escape_path
 
+from jupyterhub4family.common.mended import mended_database
 from jupyterhub4family.common.messages import translated
 from jupyterhub4family.common.paths import CURRENT_TEMPLATE, SERVICE_HOME, SHARE
 from jupyterhub4family.common.room import rooms
@@ -79,7 +80,7 @@ def configure_pages(config: Any, settings: Settings) -> None:
         "family_version": static_version(),
         "has_trust_page": settings.https,
         "display_name": display_name,
-        "upgrade_trouble": lambda user: upgrade_trouble,
+        "news_for_delegates": lambda user: news_for_delegates,
         "disk_left": disk_left,
         "server_cards": lambda user: server_cards,
         "everybodys_servers": lambda user: everybodys_servers,
@@ -133,10 +134,9 @@ def _xsrf_safe_methods(handler: Any) -> set[str]:
     return {"GET", "HEAD", "OPTIONS"} if looks else {"HEAD", "OPTIONS"}
 
 
-def upgrade_trouble(language: str) -> str:
-    """What administrators have to know of the last upgrade, in their language; empty if there is nothing."""
-    failed = failed_upgrade()
-    return translated(failed.sentence(), language) if failed is not None else ""
+def news_for_delegates(language: str) -> list[str]:
+    """What delegates have to know of the last upgrade and of the database, in their language; empty as a rule."""
+    return [translated(one.sentence(), language) for one in (failed_upgrade(), mended_database()) if one is not None]
 
 
 def static_version() -> str:

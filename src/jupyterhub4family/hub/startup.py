@@ -20,6 +20,7 @@ from jupyterhub4family.hub.doors import ask
 from jupyterhub4family.hub.spawner import template
 from jupyterhub4family.hub.template import BUILD_TIMEOUT
 from jupyterhub4family.service.builds import discard_cache
+from jupyterhub4family.service.database import copy_of_the_day
 from jupyterhub4family.service.releases import release_tree
 from jupyterhub4family.service.run_proxy import renew_proxy
 
@@ -27,6 +28,8 @@ from jupyterhub4family.service.run_proxy import renew_proxy
 PATIENCE = 300
 #: Seconds between tries to build (no network yet, disk full).
 FIRST_PAUSE, LONGEST_PAUSE = 60, 3600
+#: Seconds between two looks whether a copy of the database is due; the first comes when the start's work is done.
+COPY_PAUSE = 600
 #: Seconds between two looks whether an upgrade is over.
 UPGRADE_PAUSE = 2
 
@@ -42,6 +45,7 @@ def after_start(settings: Settings) -> None:
         # `jupyterhub --version`, `upgrade-db` and the like read the configuration without serving.
         return
     _tasks.append(loop.create_task(_work(settings.hub_port)))
+    _tasks.append(loop.create_task(_copy_the_database_daily()))
 
 
 async def _work(port: int) -> None:
@@ -54,6 +58,15 @@ async def _work(port: int) -> None:
     await _until_it_works(template.ensure, "JupyterLab for the family is not ready")
     # Release and template are there: what was fetched for them is needed no more.
     discard_cache()
+
+
+async def _copy_the_database_daily() -> None:
+    while True:
+        await asyncio.sleep(COPY_PAUSE)
+        try:
+            await asyncio.to_thread(copy_of_the_day)
+        except FamilyError as error:
+            log.error("No copy of the database was made: %s", error)
 
 
 async def _until_it_works(work: Callable[[], Awaitable[None]], complaint: str) -> None:

@@ -1,7 +1,8 @@
 """Runs as jupyterhub: dated copies of the hub's database, and the way back to one of them.
 
-A copy is made with sqlite's own means while the hub goes on working. Putting one back waits for the hub's next start:
-`run-hub` does it while it holds the lock that only one hub can hold.
+A copy is made with sqlite's own means while the hub goes on working: before an upgrade, and once a day. Putting one
+back waits for the hub's next start: `run-hub` does it while it holds the lock that only one hub can hold, because
+somebody asked for it, or because the database is damaged.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Optional
 
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.files import sync_directory, write_atomically
+from jupyterhub4family.common.mended import write_mended
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import STATE
 
@@ -24,20 +26,25 @@ DATABASE = STATE / "jupyterhub.sqlite"
 COPIES = STATE / "database-copies"
 #: Holds the name of the copy that the hub's next start puts in the database's place.
 WANTED = STATE / "database-copies.wanted"
-#: So many copies are kept.
-KEPT = 6
+#: So many copies are kept; of the daily ones, which would push out those from before an upgrade, fewer.
+KEPT, KEPT_DAILY = 6, 3
+DAILY = "-daily"
+#: Seconds after which a day's copy is due.
+A_DAY = 20 * 3600
+#: A damaged database, kept for whoever wants to look into it.
+BROKEN = DATABASE.with_name(f"{DATABASE.name}.broken")
 #: Seconds to wait for the hub to finish writing.
 PATIENCE = 60.0
-_NAME = re.compile(r"[0-9TZ-]{12,24}(-replaced)?\.sqlite")
+_NAME = re.compile(r"[0-9TZ-]{12,24}(-replaced|-daily)?\.sqlite")
 #: How alembic names the files that bring a database from one form to the next.
 _REVISION_FILE = re.compile(r"([0-9a-f]{12})_\w*\.py")
 
 
-def copy_database() -> str:
+def copy_database(suffix: str = "") -> str:
     """Copy the database; returns the copy's name, empty if there is no database yet. Raises FamilyError."""
     if not DATABASE.exists():
         return ""
-    name = f"{_now()}.sqlite"
+    name = f"{_now()}{suffix}.sqlite"
     try:
         COPIES.mkdir(mode=0o700, exist_ok=True)
         _copy(DATABASE, COPIES / name)
@@ -45,6 +52,38 @@ def copy_database() -> str:
     except (OSError, sqlite3.Error) as error:
         raise _explained(error) from error
     return name
+
+
+def copy_of_the_day() -> str:
+    """Copy the database unless that was done within a day; returns the copy's name, if any. Raises FamilyError."""
+    with contextlib.suppress(OSError):
+        if any(time.time() - path.stat().st_mtime < A_DAY for path in COPIES.glob(f"*{DAILY}.sqlite")):
+            return ""
+    return copy_database(DAILY)
+
+
+def mend_database() -> None:
+    """Put the newest whole copy in the place of a damaged database; for `run-hub`, before the hub opens it.
+
+    Without any the hub makes a new database and learns the members anew. What was damaged stays, as `BROKEN`. Never
+    raises; interrupted at any moment, it is done again at the next start.
+    """
+    try:
+        damage = _damage()
+        if not damage:
+            return
+        print(f"the database is damaged: {damage}", flush=True)
+        copy, fresh = _newest_whole_copy()
+        for word in ("-wal", "-shm", "-journal"):
+            DATABASE.with_name(DATABASE.name + word).unlink(missing_ok=True)
+        write_mended(copy)
+        DATABASE.replace(BROKEN)
+        if copy:
+            fresh.replace(DATABASE)
+        sync_directory(STATE)
+        print(f"the database is that of {copy} again" if copy else "there is no copy; it begins anew", flush=True)
+    except (OSError, sqlite3.Error) as error:
+        print(f"the database could not be looked at: {error}", flush=True)
 
 
 def want_copy(untrusted_name: str) -> None:
@@ -107,6 +146,30 @@ def known_revisions(release: Path) -> set[str]:
     return {match[1] for match in found if match}
 
 
+def _damage() -> str:
+    """What is wrong with the database; empty if it is whole or not there. Raises OSError or sqlite3.Error."""
+    if not DATABASE.exists():
+        return ""
+    try:
+        with contextlib.closing(_opened(DATABASE)) as connection:
+            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        raise  # the disk is full, or it cannot be read: another one would not help
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return "" if found == "ok" else str(found)
+
+
+def _newest_whole_copy() -> tuple[str, Path]:
+    """Its name, and where it lies ready to be put in place; an empty name if there is none."""
+    fresh = DATABASE.with_name(f".{DATABASE.name}.fresh")
+    for name in sorted((path.name for path in COPIES.glob("*.sqlite") if _NAME.fullmatch(path.name)), reverse=True):
+        with contextlib.suppress(sqlite3.DatabaseError):
+            _copy(COPIES / name, fresh)
+            return name, fresh
+    return "", fresh
+
+
 def _copy(source: Path, target: Path) -> None:
     """Raises OSError or sqlite3.Error; `target` is then as it was."""
     aside = target.with_name(f".{target.name}.{os.getpid()}")
@@ -142,7 +205,9 @@ def _known(untrusted_name: str) -> Path:
 
 def _forget_old_ones() -> None:
     names = sorted(path.name for path in COPIES.glob("*.sqlite") if _NAME.fullmatch(path.name))
-    for name in names[:-KEPT]:
+    daily = [name for name in names if DAILY in name]
+    others = [name for name in names if DAILY not in name]
+    for name in (*others[:-KEPT], *daily[:-KEPT_DAILY]):
         (COPIES / name).unlink(missing_ok=True)
 
 

@@ -18,7 +18,7 @@ from jupyterhub4family.common.paths import CURRENT_RELEASE, LIBRARY, STATE
 from jupyterhub4family.common.programs import SAFE_PATH
 from jupyterhub4family.common.settings_in_use import settings_of_service
 from jupyterhub4family.service.builds import ensure, is_complete, system_python_version
-from jupyterhub4family.service.database import put_back_wanted_copy
+from jupyterhub4family.service.database import mend_database, put_back_wanted_copy
 from jupyterhub4family.service.progress import Reporter
 from jupyterhub4family.service.releases import release_tree
 from jupyterhub4family.service.run_proxy import renew_outdated_proxy, renew_proxy
@@ -41,6 +41,7 @@ def main() -> int:
     renew_outdated_proxy()
     # Here and nowhere else: nobody else can have the database open now.
     put_back_wanted_copy()
+    mend_database()
     if not usable_release():
         _build(Reporter())
     ensure_spare_room(STATE / "jupyterhub.sqlite")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.common import mended
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.service import database
 
@@ -26,6 +27,8 @@ class Hub:
         for name, path in (("STATE", folder), ("DATABASE", self.database), ("COPIES", self.copies)):
             monkeypatch.setattr(database, name, path)
         monkeypatch.setattr(database, "WANTED", folder / "wanted")
+        monkeypatch.setattr(database, "BROKEN", folder / "broken")
+        monkeypatch.setattr(mended, "NOTE", folder / "note.json")
         monkeypatch.setattr(database, "_now", self._now)
 
     def _now(self) -> str:
@@ -142,3 +145,83 @@ def test_which_database_a_release_can_read(hub: Hub, tmp_path: Path) -> None:
     assert not database.fits(older) and database.fits(newer)
     assert database.newest_fitting_copy(older) == fitting
     assert database.newest_fitting_copy(release(tmp_path / "c", "333333333333")) == ""
+
+
+# -- a damaged database ----------------------------------------------------------------------------
+
+
+def damage(file: Path, how: str) -> None:
+    """As a failing disk does it."""
+    if how == "no database at all":
+        file.write_bytes(b"\0" * 8192)
+    elif how == "a page of zeros":
+        with open(file, "r+b") as opened:
+            opened.seek(4096)
+            opened.write(b"\0" * 4096)
+    else:
+        os.truncate(file, file.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("how", ["no database at all", "a page of zeros", "cut off"])
+def test_a_damaged_database_is_the_newest_whole_copy_again(hub: Hub, how: str) -> None:
+    hub.write("anna")
+    database.copy_database()
+    hub.write("anna", "ben")
+    newest = database.copy_database(database.DAILY)
+    hub.write("anna", "ben", "cleo")
+    damage(hub.copies / database.copy_database(), how)
+    damage(hub.database, how)
+    before = hub.database.read_bytes()
+    (hub.state / "jupyterhub.sqlite-journal").write_bytes(b"of another database")
+    database.mend_database()
+    assert hub.members() == ["anna", "ben"]
+    assert (hub.state / "broken").read_bytes() == before, "nothing is thrown away"
+    assert not (hub.state / "jupyterhub.sqlite-journal").exists()
+    found = mended.mended_database()
+    assert found is not None and found.copy == newest
+
+
+def test_without_a_copy_the_hub_begins_anew(hub: Hub) -> None:
+    hub.write("anna")
+    damage(hub.database, "no database at all")
+    database.mend_database()
+    assert not hub.database.exists() and (hub.state / "broken").exists()
+    found = mended.mended_database()
+    assert found is not None and found.copy == ""
+
+
+def test_a_whole_database_is_left_alone(hub: Hub) -> None:
+    database.mend_database()  # none yet
+    hub.write("anna")
+    database.copy_database()
+    before = hub.database.stat()
+    database.mend_database()
+    after = hub.database.stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert mended.mended_database() is None
+
+
+def test_a_database_that_cannot_be_opened_is_not_called_damaged(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.write("anna")
+    database.copy_database()
+
+    def full(_database: Path) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(database, "_opened", full)
+    database.mend_database()
+    assert hub.members() == ["anna"] and "disk is full" in capsys.readouterr().out
+
+
+def test_one_copy_a_day_and_those_of_upgrades_stay(hub: Hub) -> None:
+    hub.write("anna")
+    before_an_upgrade = database.copy_database()
+    for _day in range(database.KEPT_DAILY + 2):
+        assert database.copy_of_the_day(), "due"
+        assert database.copy_of_the_day() == "", "once is enough"
+        for copy in hub.copies.iterdir():
+            os.utime(copy, (0, 0))
+    names = sorted(copy.name for copy in hub.copies.iterdir())
+    assert names[0] == before_an_upgrade and len(names) == 1 + database.KEPT_DAILY

@@ -161,7 +161,7 @@ for name in jupyterhub4family jh4f jupyterhub-members
     complete -c $name -n '__jupyterhub4family_at " doctor" any' -l deep -d 'also log in, start a server and calculate (root only)'
     complete -c $name -n '__jupyterhub4family_at " doctor" any' -l json -d 'as JSON'
     complete -c $name -n '__jupyterhub4family_at " doctor" any' -s q -l quiet -d 'say nothing but errors'
-    complete -c $name -n '__jupyterhub4family_at " doctor" any' -a 'settings groups account sudoers pam doors package folders disk memory limits clock names release template upgrade supervisor other-supervisor ports portal certificate backup members homes environments'
+    complete -c $name -n '__jupyterhub4family_at " doctor" any' -a 'settings groups account sudoers pam doors package folders disk memory limits clock names release template upgrade database supervisor other-supervisor ports portal certificate backup members homes environments'
     complete -c $name -n '__jupyterhub4family_at " upgrade" any' -l check -d 'only say whether there is a newer version'
     complete -c $name -n '__jupyterhub4family_at " upgrade" any' -l again -d 'also try a version that has failed before'
     complete -c $name -n '__jupyterhub4family_at " upgrade" any' -l json -d 'as JSON (with --check)'

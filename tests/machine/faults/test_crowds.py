@@ -1,0 +1,95 @@
+"""Many at once, and for a long time: fifty people who log in together, ten thousand requests, starts and stops."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.machine.lib.client import Browser
+from tests.machine.lib.family import PASSWORD, add_member, browser, hub_pid, logged_in, proxy_pid, ready
+from tests.machine.lib.machine import Machine
+from tests.machine.lib.plugin import NewMachine
+
+PEOPLE = 50
+REQUESTS = 10_000
+CYCLES = 200
+
+
+def memory(machine: Machine, pid: int) -> float:
+    """Megabytes that a process has for itself (proc(5))."""
+    text = machine.run(f"cat /proc/{pid}/smaps_rollup")
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_")) / 1024
+
+
+def test_fifty_people_log_in_at_once(new_machine: NewMachine) -> None:
+    machine = ready(new_machine("bookworm", layer="installed"))
+    names = [f"child{number}" for number in range(PEOPLE)]
+    for name in names:
+        machine.add_account(name, PASSWORD)
+    machine.run(f"for name in {' '.join(names)}; do gpasswd -qa $name jupyterhub; done")
+    windows = [browser(machine) for _name in names]
+    try:
+        with ThreadPoolExecutor(PEOPLE) as crowd:
+            began = time.monotonic()
+            results = list(crowd.map(lambda pair: pair[0].login(pair[1], PASSWORD), zip(windows, names)))
+            took = time.monotonic() - began
+        for result in results:
+            result.expect()
+        print(f"{PEOPLE} logins in {took:.1f} s", flush=True)
+        assert took < 60, "ten seconds on a computer that does nothing else"
+    finally:
+        for window in windows:
+            window.close()
+
+
+def test_memory_stays_flat_for_ten_thousand_requests(new_machine: NewMachine) -> None:
+    machine = ready(new_machine("trixie", layer="installed"))
+    add_member(machine, "alice")
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        _ask(alice, 1000)
+        before = memory(machine, hub_pid(machine)), memory(machine, proxy_pid(machine))
+        _ask(alice, REQUESTS)
+        after = memory(machine, hub_pid(machine)), memory(machine, proxy_pid(machine))
+        print(f"hub {before[0]:.1f} to {after[0]:.1f} MB, proxy {before[1]:.1f} to {after[1]:.1f} MB", flush=True)
+        assert after[0] < before[0] + 10, "the hub"
+        assert after[1] < before[1] + 25, "the proxy, whose heap breathes"
+        alice.stop_server()
+
+
+def _ask(alice: Browser, requests: int) -> None:
+    paths = ("/hub/home", "/user/alice/api/status", "/hub/api/users/alice", "/hub/login")
+    for number in range(requests):
+        assert alice.status(paths[number % len(paths)]) == 200
+
+
+def test_starts_and_stops_leave_nothing_behind(new_machine: NewMachine) -> None:
+    machine = ready(new_machine("bookworm", layer="installed"))
+    add_member(machine, "alice")
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        alice.stop_server()
+        before = _leftovers(machine)
+        for _cycle in range(CYCLES):
+            alice.start_server()
+            alice.stop_server()
+        after = _leftovers(machine)
+        # A moment for what is just ending; files of the hub that it keeps open are those of before.
+        for _second in range(20):
+            if after == before:
+                break
+            time.sleep(1)
+            after = _leftovers(machine)
+        assert after == before
+
+
+def _leftovers(machine: Machine) -> dict[str, int]:
+    """How much there is of what could leak."""
+    hub = hub_pid(machine)
+    return {
+        "processes of hers": int(machine.run("pgrep -cu alice || true")),
+        "listening ports": int(machine.run("grep -c ' 0A ' /proc/net/tcp")),
+        "open files of the hub": int(machine.run(f"ls /proc/{hub}/fd | wc -l")),
+        "files in her runtime folder": int(machine.run("ls ~alice/.local/share/jupyter/runtime | wc -l")),
+        "scopes": int(machine.run("systemctl list-units --all --no-legend 'jupyterhub4family-*.scope' | wc -l")),
+    }

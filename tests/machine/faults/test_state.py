@@ -1,0 +1,111 @@
+"""The hub's database: damaged, not to be written, cut off from power in the middle of its work."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from tests.machine.lib.client import Browser, Kernel
+from tests.machine.lib.family import HEALTHY, STATE, add_member, logged_in, ready
+from tests.machine.lib.machine import Machine
+from tests.machine.lib.plugin import NewMachine
+
+DATABASE = f"{STATE}/jupyterhub.sqlite"
+COPY = (
+    'runuser -u jupyterhub -- python3 -Ic \'import sys; sys.path.insert(0, "/usr/lib/jupyterhub4family");'
+    " from jupyterhub4family.service.database import copy_of_the_day; print(copy_of_the_day())'"
+)
+#: What lies in a page that a failing disk has swapped for nothing.
+DAMAGE = f"dd if=/dev/zero of={DATABASE} bs=4096 seek=1 count=20 conv=notrunc status=none"
+NOTEBOOK = "/home/alice/diary.txt"
+
+
+def intact(machine: Machine) -> bool:
+    """Whether sqlite finds nothing wrong with the database."""
+    code = f'import sqlite3; print(sqlite3.connect("{DATABASE}").execute("PRAGMA integrity_check").fetchone()[0])'
+    return machine.run(f"python3 -c '{code}'").strip() == "ok"
+
+
+def still_there(kernel: Kernel) -> None:
+    """The variable that the test has begun with."""
+    kernel.reconnect()
+    assert kernel.execute("kept") == "'since the beginning'"
+
+
+def begun(alice: Browser) -> Kernel:
+    """A kernel of hers with a variable."""
+    alice.start_server()
+    kernel = alice.kernel()
+    kernel.execute("kept = 'since the beginning'")
+    return kernel
+
+
+def test_a_damaged_database_is_replaced_by_its_last_copy_and_that_is_told(new_machine: NewMachine) -> None:
+    machine = ready(new_machine("bookworm", layer="installed"))
+    add_member(machine, "alice")
+    with logged_in(machine, "alice") as alice:
+        kernel = begun(alice)
+        assert machine.run(COPY).strip().endswith("-daily.sqlite")
+        machine.run(f"systemctl stop jupyterhub4family-hub && {DAMAGE} && systemctl start jupyterhub4family-hub")
+        machine.wait(HEALTHY, timeout=60)
+        assert intact(machine)
+        still_there(kernel)
+        assert "" in alice.servers(), "the hub knows her server, and she is still logged in"
+        assert "database was damaged" in machine.run("jupyterhub4family status")
+        assert "database was damaged" in machine.execute("jupyterhub4family doctor").stdout
+        assert machine.run(f"stat -c %s {DATABASE}.broken").strip() != "0", "nothing is thrown away"
+        alice.stop_server()
+
+    # And without any copy: it begins anew, with the same members.
+    machine.run(f"systemctl stop jupyterhub4family-hub && rm -r {STATE}/database-copies && {DAMAGE}")
+    machine.run("systemctl start jupyterhub4family-hub")
+    machine.wait(HEALTHY, timeout=60)
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        assert alice.kernel().execute("6 * 7") == "42"
+
+
+def test_a_state_that_cannot_be_written_takes_nobodys_work(new_machine: NewMachine) -> None:
+    """As ext4 does it after an error of the disk: read-only, until somebody mends it."""
+    machine = ready(new_machine("trixie", layer="installed"))
+    add_member(machine, "alice")
+    with logged_in(machine, "alice") as alice:
+        kernel = begun(alice)
+        machine.run(f"mount --bind {STATE} {STATE} && mount -o remount,ro,bind {STATE}")
+        try:
+            assert kernel.execute("kept") == "'since the beginning'"
+            kernel.execute(f"open({NOTEBOOK!r}, 'w').write('still written')")
+            machine.run("jupyterhub4family doctor >/dev/null || true")
+        finally:
+            machine.run(f"umount {STATE}")
+        machine.expect_log("readonly database|Read-only file system")
+        machine.run("jupyterhub4family restart")
+        machine.wait(HEALTHY, timeout=60)
+        still_there(kernel)
+        assert machine.read(NOTEBOOK) == "still written"
+        assert intact(machine)
+    with logged_in(machine, "alice") as alice:
+        alice.stop_server()
+
+
+def test_power_cuts_at_twenty_moments_of_daily_work(new_machine: NewMachine) -> None:
+    """Each loses all that had not reached the disk. What people saved and were told is saved is there each time."""
+    machine = ready(new_machine("bookworm", layer="installed", disk_mb=6000))
+    add_member(machine, "alice")
+    machine.run("sync")
+    seed = random.randrange(10**6)
+    moments = random.Random(seed)
+    for number in range(20):
+        with logged_in(machine, "alice") as alice:
+            machine.run(f"echo {number} >>{NOTEBOOK}; sync {NOTEBOOK}", user="alice")
+            alice.fetch("POST", "/hub/api/users/alice/server", {})
+            time.sleep(moments.uniform(0, 3))
+        machine.power_cut(lose_unsynced=True)
+        machine.start()
+        machine.wait(HEALTHY, timeout=120)
+        assert intact(machine), (seed, number)
+        assert machine.read(NOTEBOOK).split() == [str(one) for one in range(number + 1)], (seed, number)
+        assert "alice" in machine.run("jupyterhub4family members list"), (seed, number)
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        assert alice.kernel().execute("6 * 7") == "42"
