@@ -101,7 +101,7 @@ def _write(name: str, content: Any) -> None:
 
 def _ask_for_state() -> dict[str, Any]:
     """The service's answer: {"files": {name: base64}}. Root does not look into it."""
-    words: list[Word] = ["/usr/bin/setsid", "--wait", *as_account(SERVICE_ACCOUNT), LIBRARY / "hub-state", "export"]
+    words: list[Word] = [*as_account(SERVICE_ACCOUNT), LIBRARY / "hub-state", "export"]
     answer = granted(_last_line(run(words, check=False, timeout=300).output))
     return {"files": answer.get("files", {})}
 
@@ -109,7 +109,7 @@ def _ask_for_state() -> dict[str, Any]:
 def packages_of(person: Person) -> dict[str, str]:
     """What the member has installed in their environment beyond the template; empty if that cannot be told."""
     # In a session of its own: the member's program shall have no hold of root's terminal.
-    words: list[Word] = ["/usr/bin/setsid", "--wait", *as_account(person.name), LIBRARY / "own-environment", "status"]
+    words: list[Word] = [*as_account(person.name), LIBRARY / "own-environment", "status"]
     with contextlib.suppress(FamilyError):
         untrusted = _last_line(run(words, check=False, timeout=120).output).get("extras")
         if isinstance(untrusted, dict) and len(untrusted) <= MAXIMUM_PACKAGES:

@@ -238,15 +238,10 @@ def hand_over(name: str, home: Path, place: Path, packages: dict[str, str]) -> d
         "aside": time.strftime("before-restore-%Y%m%d-%H%M%S"),
         "packages": packages,
     }
-    answer = _ask([*_apart(as_account(name)), LIBRARY / "take-restored"], request)
+    answer = _ask([*as_account(name), LIBRARY / "take-restored"], request)
     taken, kept = answer.get("taken"), answer.get("kept")
     counts = {"taken": taken if type(taken) is int else 0, "kept": kept if type(kept) is int else 0}
     return {**counts, "name": name, "aside": str(Path(account.pw_dir) / request["aside"]) if counts["kept"] else ""}
-
-
-def _apart(words: list[str]) -> list[Word]:
-    """In a session of its own: what runs with others' rights shall have no hold of root's terminal."""
-    return ["/usr/bin/setsid", "--wait", *words]
 
 
 def _ask(words: list[Word], request: dict[str, Any]) -> dict[str, Any]:
@@ -336,7 +331,7 @@ def _change(contents: Contents, base: Path, homes: Homes, tell: Tell) -> dict[st
         # First what is looked at before it is taken.
         if (base / "hub.json").is_file():
             state = json.loads((base / "hub.json").read_text("utf-8"))
-            _ask([*_apart(as_account(SERVICE_ACCOUNT)), LIBRARY / "hub-state", "import"], state)
+            _ask([*as_account(SERVICE_ACCOUNT), LIBRARY / "hub-state", "import"], state)
         _exchange_settings(base / "settings")
         made, told, notes = _bring_people_back(contents, homes, tell)
     finally:

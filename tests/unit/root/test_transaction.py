@@ -15,6 +15,7 @@ import pytest
 
 from jupyterhub4family.common import upgrades
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.programs import as_account
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.common.upgrades import Edition, Upgrade
 from jupyterhub4family.root import packages, supervisor, transaction
@@ -288,7 +289,7 @@ def test_it_waits_for_busy_kernels_only_if_so_configured(
 
     def converse(words: list[str], request: dict[str, Any], on_progress: Any = None) -> dict[str, Any]:
         if words[-1].endswith("busy-kernels"):
-            assert words[:3] == ["/usr/sbin/runuser", "-u", "anna"]
+            assert words[:6] == as_account("anna")
             return {"ok": True, "busy": next(busy)}
         return original(words, request, on_progress)
 
