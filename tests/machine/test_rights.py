@@ -175,3 +175,20 @@ def test_nothing_of_root_can_be_written_by_others(machine: Machine) -> None:
     listening = machine.run("ss -ltnH | awk '{print $4}'").split()
     outside = [address for address in listening if not address.startswith(("127.0.0.1:", "[::1]:"))]
     assert {address.rsplit(":", 1)[1] for address in outside} == {"8000"}, listening
+
+
+def test_what_runs_as_a_member_has_no_hold_of_roots_terminal(machine: Machine) -> None:
+    """It could type into it (TIOCSTI, before Linux 6.2), and so could whatever else of the member's attaches to it."""
+    logs = "~/.local/state/jupyterhub4family"
+    machine.run(f"mkdir -p {logs} && echo hello >>{logs}/server.log", user="alice")
+    # `script` is the terminal. Whoever started the tests may have had the signal of Ctrl-C ignored.
+    command = "script -qfec 'jupyterhub4family logs alice -f' /root/typescript"
+    machine.run(f"env --default-signal=INT setsid -f {command} </dev/null >/dev/null 2>&1")
+    machine.wait("pgrep -u alice -x tail && grep -q hello /root/typescript", timeout=30)
+    roots = machine.run("pgrep -u root -fx '/usr/bin/python3 -I .*jupyterhub4family logs alice -f'").strip()
+    assert machine.run(f"ps -o tty= -p {roots}").strip().startswith("pts/"), "root's command does have one"
+    assert set(machine.run("ps -o tty= -u alice").split()) == {"?"}
+    # And Ctrl-C, which reaches root's command only, ends all of it.
+    machine.run(f"kill -INT {roots}")
+    machine.wait("! pgrep -u alice -x tail", timeout=20)
+    machine.run("rm -f /root/typescript")

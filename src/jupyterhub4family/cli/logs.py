@@ -12,7 +12,7 @@ from jupyterhub4family.common.accounts import check_name, find_account
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import LIBRARY, SERVICE_LOGS
-from jupyterhub4family.common.programs import SAFE_PATH, as_account
+from jupyterhub4family.common.programs import SAFE_PATH, SETSID, as_account, show
 from jupyterhub4family.common.supervision import HUB_UNIT, PROXY_UNIT, SYSTEMD, chosen_supervisor
 
 UNITS = {"hub": HUB_UNIT, "proxy": PROXY_UNIT}
@@ -35,8 +35,10 @@ def add_to(commands: Any) -> None:
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    """Become the program that shows the log."""
+    """Show the log: become the program that does, or have it shown with a member's rights."""
     words = log_command(arguments.whose, arguments.lines, arguments.follow)
+    if words[0] == SETSID:
+        return show(words)
     os.execve(words[0], words, {**os.environ, "PATH": SAFE_PATH})
 
 
@@ -58,8 +60,8 @@ def log_command(whose: str, lines: int, follow: bool) -> list[str]:
 
 def _member_log(account: pwd.struct_passwd, lines: int, follow: bool) -> list[str]:
     """The log is shown with the member's own rights: a link in their home leads root nowhere."""
-    show = [str(LIBRARY / "show-log"), str(lines), *(["--follow"] if follow else [])]
-    return show if os.geteuid() != 0 else [*as_account(account.pw_name), *show]
+    words = [str(LIBRARY / "show-log"), str(lines), *(["--follow"] if follow else [])]
+    return words if os.geteuid() != 0 else [*as_account(account.pw_name), *words]
 
 
 def _tail(lines: int, follow: bool, files: list[str]) -> list[str]:

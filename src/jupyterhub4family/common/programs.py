@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
@@ -15,6 +17,7 @@ from jupyterhub4family.common.messages import _, from_json
 from jupyterhub4family.common.processes import die_with_parent
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SETSID = "/usr/bin/setsid"
 Word = Union[str, Path]
 
 
@@ -37,8 +40,18 @@ def plain_environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, st
 
 
 def as_account(name: str) -> list[str]:
-    """Words to be put before a program's, with which root runs it as the account `name`."""
-    return ["/usr/sbin/runuser", "-u", name, "--"]
+    """Words to be put before a program's, with which root runs it as the account `name`.
+
+    In a session of its own: what runs as somebody else on root's terminal could type into it (TIOCSTI, ioctl_tty(2),
+    Linux before 6.2), and any other program of that account could make it do so (ptrace(2)).
+    """
+    return [SETSID, "--wait", "/usr/sbin/runuser", "-u", name, "--"]
+
+
+def _interrupt(process: subprocess.Popen[Any]) -> None:
+    """Tell a program that has a session of its own, and what it has started, that somebody has pressed Ctrl-C."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGINT)
 
 
 def last_lines(text: str, count: int = 8) -> str:
@@ -102,6 +115,24 @@ def run_in_terminal(words: Sequence[Word]) -> int:
         raise _not_started(Path(words[0]).name, error) from error
 
 
+def show(words: Sequence[Word]) -> int:
+    """Run a program whose output is for whoever called, but which has no terminal; returns its exit status.
+
+    It speaks the caller's language, and Ctrl-C reaches it as well. Raises ProgramError when it cannot be started.
+    """
+    variables = {**os.environ, "PATH": SAFE_PATH}
+    try:
+        process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, env=variables)
+    except OSError as error:
+        raise _not_started(Path(words[0]).name, error) from error
+    with process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            _interrupt(process)
+            raise
+
+
 def converse(
     words: Sequence[Word],
     request: Mapping[str, Any],
@@ -113,7 +144,6 @@ def converse(
     Raises ProgramError when it cannot be started or gives no answer.
     """
     name = Path(words[-1]).name
-    answer: dict[str, Any] = {}
     try:
         process = subprocess.Popen(
             [str(word) for word in words],
@@ -131,15 +161,25 @@ def converse(
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(request))
             process.stdin.close()
-        for line in process.stdout:
-            event = _object(line)
-            if "percent" in event:
-                if on_progress:
-                    on_progress(int(event["percent"]), from_json(event.get("message")))
-            elif event:
-                answer = event
+        try:
+            answer = _listen(process.stdout, on_progress)
+        except KeyboardInterrupt:
+            _interrupt(process)
+            raise
     if not answer:
         raise ProgramError(_("{program} gave no answer (status {status})", program=name, status=process.returncode))
+    return answer
+
+
+def _listen(untrusted_lines: Iterable[str], on_progress: Optional[Callable[[int, str], None]]) -> dict[str, Any]:
+    """Pass progress on; returns the last object that is none."""
+    answer: dict[str, Any] = {}
+    for line in untrusted_lines:
+        event = _object(line)
+        if "percent" not in event:
+            answer = event or answer
+        elif on_progress and isinstance(event["percent"], int):
+            on_progress(event["percent"], from_json(event.get("message")))
     return answer
 
 

@@ -19,6 +19,7 @@ from jupyterhub4family.cli.main import main
 from jupyterhub4family.cli.status import Status
 from jupyterhub4family.cli.terminal import Bar
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.programs import as_account
 from jupyterhub4family.common.settings import Settings
 
 
@@ -116,7 +117,7 @@ def test_mending_and_looking_again(
     checks["roof"] = saying(anna, start, BROKEN, BROKEN)
     assert main(["doctor", "--fix"]) == 0
     assert [words[-1] for words in asked] == ["rights", "start", "repair"], "once each, starting last, members after it"
-    assert asked[2][:4] == ["/usr/sbin/runuser", "-u", "anna", "--"]
+    assert asked[2][:6] == as_account("anna")
     said = capsys.readouterr().out
     assert said.count("Mended:") == 3 and "All is well." in said
 

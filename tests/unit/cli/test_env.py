@@ -11,6 +11,7 @@ import pytest
 from jupyterhub4family.cli import env, terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
+from jupyterhub4family.common.programs import as_account
 from tests.unit.helpers import People
 
 PROGRAM = "/usr/lib/jupyterhub4family/own-environment"
@@ -66,7 +67,7 @@ def test_ones_own(program: Program, words: str, capsys: pytest.CaptureFixture[st
 def test_root_acts_with_the_members_rights(program: Program) -> None:
     program.as_whom(0)
     main(["env", "repair", "anna"])
-    assert program.calls == [["/usr/sbin/runuser", "-u", "anna", "--", PROGRAM, "repair"]]
+    assert program.calls == [[*as_account("anna"), PROGRAM, "repair"]]
 
 
 def test_root_has_none(program: Program) -> None:

@@ -10,6 +10,7 @@ import pytest
 from jupyterhub4family.cli import logs
 from jupyterhub4family.cli.logs import log_command
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UnknownAccountError
+from jupyterhub4family.common.programs import as_account
 from tests.unit.helpers import People
 
 
@@ -63,7 +64,7 @@ def test_a_member_sees_their_own(machine: Path, monkeypatch: pytest.MonkeyPatch)
 def test_root_sees_it_with_the_members_rights(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_whom(monkeypatch, 0)
     show = ["/usr/lib/jupyterhub4family/show-log", "50"]
-    assert log_command("anna", 50, False) == ["/usr/sbin/runuser", "-u", "anna", "--", *show]
+    assert log_command("anna", 50, False) == [*as_account("anna"), *show]
 
 
 @pytest.mark.parametrize("uid", [1002, 998])

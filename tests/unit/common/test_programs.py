@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from jupyterhub4family.common import programs
-from jupyterhub4family.common.programs import ProgramError, converse, last_lines, run
-from tests.unit.helpers import write_program
+from jupyterhub4family.common.processes import start_time
+from jupyterhub4family.common.programs import ProgramError, as_account, converse, last_lines, run, show
+from tests.unit.helpers import wait_until, write_program
 
 SECRET = "correct horse battery staple"
 
@@ -181,3 +185,56 @@ def test_a_door_that_does_not_read_its_request_may_still_answer(tmp_path: Path) 
 def test_a_door_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="door could not be started"):
         converse([tmp_path / "door"], {})
+
+
+# -- programs of somebody else on root's terminal ---------------------------------------------------
+
+
+def test_another_account_gets_a_session_of_its_own() -> None:
+    assert as_account("anna") == ["/usr/bin/setsid", "--wait", "/usr/sbin/runuser", "-u", "anna", "--"]
+    told = run(
+        ["/usr/bin/setsid", "--wait", "/usr/bin/env", "python3", "-c", "import os; print(os.getsid(0), os.getpid())"]
+    )
+    assert len(set(told.output.split())) == 1
+
+
+def test_show_passes_output_and_status_on(capfd: pytest.CaptureFixture[str]) -> None:
+    assert show(["/bin/sh", "-c", "echo hello; exit 3"]) == 3
+    assert capfd.readouterr().out == "hello\n"
+    with pytest.raises(ProgramError, match="no-such could not be started"):
+        show(["/nowhere/no-such"])
+
+
+@pytest.mark.parametrize("call", ["show({words})", "converse({words}, {{}})"])
+def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call: str) -> None:
+    pid_file = tmp_path / "pid"
+    program = write_program(
+        tmp_path / "program",
+        f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)",
+    )
+    words = repr(["/usr/bin/setsid", "--wait", str(program)])
+    code = f"from jupyterhub4family.common.programs import converse, show; {call.format(words=words)}"
+    # Whoever started the tests may have had this signal ignored, and programs inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    outer = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": programs.SAFE_PATH},
+        stderr=subprocess.DEVNULL,
+    )
+    signal.signal(signal.SIGINT, before)
+    wait_until(lambda: pid_file.exists() and pid_file.read_text() != "", "the start of the program")
+    pid = int(pid_file.read_text())
+    assert start_time(pid) is not None
+    outer.send_signal(signal.SIGINT)
+    outer.wait(20)
+    wait_until(lambda: start_time(pid) is None, "the end of the program")
+
+
+@pytest.mark.parametrize("percent", ['"many"', "null", "[]", "1.5", "{}"])
+def test_progress_that_is_none_is_passed_over(tmp_path: Path, percent: str) -> None:
+    program = write_program(
+        tmp_path / "p", f'print(\'{{"percent": {percent}, "message": 1}}\'); print(\'{{"ok": true}}\')'
+    )
+    told: list[int] = []
+    assert converse([program], {}, on_progress=lambda number, _message: told.append(number)) == {"ok": True}
+    assert told == []

@@ -19,7 +19,7 @@ from jupyterhub4family.common.errors import (
     UsageError,
 )
 from jupyterhub4family.common.paths import COMPLETE_MARKER, MEDIATOR
-from jupyterhub4family.common.programs import Finished, ProgramError
+from jupyterhub4family.common.programs import Finished, ProgramError, as_account
 from jupyterhub4family.root import members
 from tests.unit.helpers import People
 
@@ -52,9 +52,10 @@ class Door:
         return members.handle(request, by_root)
 
     def _run(self, words: list[Any], **more: Any) -> Finished:
-        if words[0] == "/usr/sbin/runuser":
-            assert (words[1], [str(word) for word in words[3:]]) == ("-u", ["--", str(MEDIATOR)])
-            self.done.append(("prepare", words[2]))
+        if "/usr/sbin/runuser" in words:
+            name = words[4]
+            assert [str(word) for word in words] == [*as_account(name), str(MEDIATOR)]
+            self.done.append(("prepare", name))
             assert json.loads(more["text_input"]) == {"action": "prepare"}
             if self.preparing_fails:
                 raise ProgramError("mediator did not end within 120 seconds")

@@ -9,7 +9,7 @@ from typing import Any, Optional
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError
-from jupyterhub4family.common.programs import Finished
+from jupyterhub4family.common.programs import Finished, as_account
 from jupyterhub4family.root import members, probe
 from tests.unit.helpers import People
 
@@ -67,7 +67,7 @@ def test_a_round(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = conversation(monkeypatch, {"ok": True})
     assert probe.probe()["seconds"] >= 0
     ((words, request),) = asked
-    assert words[:3] == ["/usr/sbin/runuser", "-u", "jupyterhub"]
+    assert words[:6] == as_account("jupyterhub")
     password = request["password"]
     assert len(password) >= 20 and not any(password in line for line in machine.lines), "on stdin only"
     assert f"{probe.NAME}:{password}\n" in machine.inputs

@@ -12,7 +12,7 @@ from jupyterhub4family.root import supervisor
 from tests.unit.helpers import People
 
 UNITS = "jupyterhub4family-proxy.service jupyterhub4family-hub.service"
-AS_SERVICE = "/usr/sbin/runuser -u jupyterhub -- /usr/lib/jupyterhub4family/ensure"
+AS_SERVICE = "/usr/bin/setsid --wait /usr/sbin/runuser -u jupyterhub -- /usr/lib/jupyterhub4family/ensure"
 
 
 class Machine:

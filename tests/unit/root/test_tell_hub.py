@@ -18,6 +18,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, output: str) -> list[dict[str, An
 
     def run(words: list[Any], **more: Any) -> Finished:
         assert [str(word) for word in words] == [
+            "/usr/bin/setsid",
+            "--wait",
             "/usr/sbin/runuser",
             "-u",
             "jupyterhub",

@@ -12,7 +12,7 @@ from jupyterhub4family.cli.checks import members
 from jupyterhub4family.cli.checks import people as accounts
 from jupyterhub4family.cli.checks.finding import OK, PROBLEM, UNKNOWN, WARNING, Finding, Situation
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
-from jupyterhub4family.common.programs import ProgramError
+from jupyterhub4family.common.programs import ProgramError, as_account
 from tests.unit.helpers import People
 
 OWN = os.getuid()
@@ -80,7 +80,7 @@ GOOD = {"ok": True, "exists": True, "missing": [], "made_by": "links"}
 
 def test_an_environment_is_looked_at_with_its_owners_rights(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
     found, asked = environment(people, monkeypatch, GOOD)
-    assert states(found) == [OK] and asked[0][:4] == ["/usr/sbin/runuser", "-u", "anna", "--"]
+    assert states(found) == [OK] and asked[0][:6] == as_account("anna")
     assert asked[0][-1] == "examine", "not only at what lies there"
 
 
