@@ -80,8 +80,12 @@ def tracebacks(text: str) -> list[str]:
 
 def _end_of_traceback(lines: list[str], start: int) -> int:
     """Return the index after the exception's own line; a chain of exceptions counts as one."""
+
+    def inside(line: str) -> bool:
+        return not line or line[0].isspace() or bool(_ANOTHER.match(line))
+
     at = start + 1
-    while at < len(lines) and at < start + 80 and (not lines[at] or lines[at][0].isspace() or _ANOTHER.match(lines[at])):
+    while at < len(lines) and at < start + 80 and inside(lines[at]):
         at += 1
     at += 1
     for next_one in range(at, min(at + 4, len(lines))):
