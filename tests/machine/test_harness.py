@@ -245,11 +245,16 @@ all quiet
 Traceback (most recent call last):
   File "f"
 OSError: alone
+Traceback (most recent call last):
+[I 2026-11-23 08:08:28.957 ServerApp] 200 GET /user/alice/api/sessions (alice) 18.63ms
+  File "g", line 3, in h
+KeyboardInterrupt
 """
-    chained, alone = health.tracebacks(log)
+    chained, alone, mixed = health.tracebacks(log)
     assert chained.startswith("request came\n")
     assert chained.endswith("TypeError: second")
     assert alone == 'all quiet\nTraceback (most recent call last):\n  File "f"\nOSError: alone'
+    assert mixed.endswith("KeyboardInterrupt")
 
 
 def test_a_killed_run_leaves_nothing_for_ever() -> None:

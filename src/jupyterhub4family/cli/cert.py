@@ -158,7 +158,7 @@ def _use(arguments: argparse.Namespace) -> int:
     if arguments.reset == bool(arguments.files) or len(arguments.files) not in (0, 2):
         raise UsageError(
             _("two files are needed, the certificate and its key, or --reset"),
-            "sudo jupyterhub4family cert use CERT KEY",
+            "sudo jupyterhub4family cert use " + _("CERT KEY"),
         )
     _require_root("use")
     if arguments.reset:

@@ -39,7 +39,7 @@ def check(certificate: str, key: str) -> None:
     """
     public = run(["openssl", "x509", "-noout", "-pubkey"], text_input=certificate, check=False)
     if public.status:
-        raise RefusedError(_("the first file holds no certificate"), "jupyterhub4family cert use CERT KEY")
+        raise RefusedError(_("the first file holds no certificate"), "jupyterhub4family cert use " + _("CERT KEY"))
     own = run(["openssl", "pkey", "-pubout", "-passin", "pass:"], text_input=key, check=False)
     if own.status:
         raise RefusedError(

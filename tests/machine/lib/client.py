@@ -34,8 +34,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Origin
+
+from tests.machine.lib.websocket import WebSocket
 
 PATIENCE = 60.0
 """How long one answer may take, in seconds; a first start is given more by `start_server`."""
@@ -214,7 +214,7 @@ class Browser:
         self.base_url = base_url.rstrip("/")
         self.name = ""
         self.timeout = timeout
-        self._sockets: list[ClientConnection] = []
+        self._sockets: list[WebSocket] = []
         self.ssl = ssl.create_default_context(cafile=str(verify) if not isinstance(verify, bool) else None)
         if verify is False:
             self.ssl.check_hostname = False
@@ -438,22 +438,13 @@ class Browser:
         model = self.fetch("POST", self.home(name) + "api/terminals").expect().json()
         return Terminal(self, self.home(name), model["name"])
 
-    def websocket(self, path: str, timeout: float = PATIENCE) -> ClientConnection:
+    def websocket(self, path: str, timeout: float = PATIENCE) -> WebSocket:
         """A web socket with the window's cookies."""
         url = self._url(path)
-        headers = self._websocket_headers(url)
+        headers = {**self._websocket_headers(url), "User-Agent": self.http.headers["User-Agent"]}
+        tls = self.ssl if url.startswith("https") else None
         try:
-            socket = connect(
-                re.sub(r"^http", "ws", url),
-                origin=Origin(self.base_url),
-                additional_headers=headers,
-                user_agent_header=self.http.headers["User-Agent"],
-                ssl=self.ssl if url.startswith("https") else None,
-                proxy=None,
-                legacy=True,  # a connection that lives until it is closed, not one for a "with" block
-                open_timeout=timeout,
-                max_size=None,
-            )
+            socket = WebSocket(re.sub(r"^http", "ws", url), self.base_url, headers, tls, timeout)
         except InvalidStatus as error:
             raise SocketRefused(urlsplit(url).path, error.response.status_code) from error
         except (InvalidHandshake, OSError) as error:
@@ -529,7 +520,7 @@ class _Connected:
         until = time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0:
             try:
-                received = self._socket.recv(timeout=left)
+                received = self._socket.receive(left)
             except TimeoutError:
                 break
             except ConnectionClosed as error:

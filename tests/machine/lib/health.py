@@ -15,6 +15,8 @@ from tests.machine.lib.machine import Machine
 from tests.machine.lib.places import RUN, host, last_lines
 
 TRACEBACK = "Traceback (most recent call last)"
+# A server and its kernels write to one file: lines of the one may come between those of the other.
+_ANOTHER = re.compile(r"\[[DIWEC] \d{4}-\d\d-\d\d ")
 FAILURES = RUN / "failures"
 
 # Where anything of ours, or of Debian's about us, is written. The journal is asked separately.
@@ -78,8 +80,12 @@ def tracebacks(text: str) -> list[str]:
 
 def _end_of_traceback(lines: list[str], start: int) -> int:
     """Return the index after the exception's own line; a chain of exceptions counts as one."""
+
+    def inside(line: str) -> bool:
+        return not line or line[0].isspace() or bool(_ANOTHER.match(line))
+
     at = start + 1
-    while at < len(lines) and at < start + 80 and (not lines[at] or lines[at][0].isspace()):
+    while at < len(lines) and at < start + 80 and inside(lines[at]):
         at += 1
     at += 1
     for next_one in range(at, min(at + 4, len(lines))):

@@ -22,6 +22,8 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 def start() -> Iterator[Start]:
     """Starts a real process, by default one that looks like a server."""
     started: list[subprocess.Popen[bytes]] = []
+    # A shell starts what runs in its background with this signal ignored, and programs inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start_one(*words: str, marked: bool = True) -> subprocess.Popen[bytes]:
         variables = {"READY": "1", **({SERVER_MARKER: "/user/anna/"} if marked else {})}
@@ -31,6 +33,7 @@ def start() -> Iterator[Start]:
         return process
 
     yield start_one
+    signal.signal(signal.SIGINT, before)
     for process in started:
         process.kill()
         process.wait(PATIENCE)
