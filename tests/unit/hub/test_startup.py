@@ -76,7 +76,10 @@ class Startup:
             self.module.after_start(Settings(hub_port=port))
             if meanwhile is not None:
                 await meanwhile()
-            await asyncio.gather(*self.module._tasks)
+            work, *for_ever = self.module._tasks
+            await work
+            for task in for_ever:
+                task.cancel()
 
         asyncio.run(asyncio.wait_for(hub(), 15))
 
