@@ -42,6 +42,7 @@ def test_the_first_day(new_machine: NewMachine, new_chromium: NewChromium) -> No
     page.fill("#new-server-name", "Schule für Musik")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/user/alice/schule-fuer-musik/lab"), timeout=LATER)
+    page.wait_for_selector(".jp-Launcher, .jp-Notebook", timeout=LATER)
     page.goto(f"{portal(machine)}/hub/home")
     named = page.locator('[data-server-name="schule-fuer-musik"]')
     expect(named).to_have_attribute("data-state", "running")

@@ -29,6 +29,10 @@ LOG_PLACES = (
 NOISE = (
     # CPython: a second signal (screen's SIGHUP after SIGTERM) between the end of the event loop and of the process.
     re.compile(r"signal wakeup fd[\s\S]*OSError: \[Errno 9\] Bad file descriptor"),
+    # tornado: a browser that went on to another page while a server was answering the last one's questions.
+    re.compile(r"tornado\.iostream\.StreamClosedError: Stream is closed"),
+    # tornado: the hub was told to end while it answered somebody, most often the proxy that asks for its routes.
+    re.compile(r"_HandlerDelegate\.execute[\s\S]*CancelledError\s*$"),
 )
 _FIND_LOGS = (
     f"find {' '.join(LOG_PLACES)} -xdev -type f -not -path '/var/log/journal/*'"
