@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.machine.lib.family import CA, HEALTHY, add_member, logged_in, proxy_pid, ready
+from tests.machine.lib.family import CA, HEALTHY, STATE, add_member, hub_pid, logged_in, proxy_pid, ready
 from tests.machine.lib.plugin import NewMachine
 
 #: The machines here share the kernel's clock with the whole computer. So the proxy, and the program that makes
@@ -50,3 +50,45 @@ def test_a_wrong_clock_becomes_right(new_machine: NewMachine) -> None:
     assert proxy_pid(machine) == proxy
     assert machine.read(CA) == authority, "no device has to be told anything"
     assert "All is well." in machine.run("jupyterhub4family doctor certificate")
+
+
+HUB_UNIT = "/etc/systemd/system/jupyterhub4family-hub.service.d/clock.conf"
+HUB_CLOCK = f"""\
+[Service]
+Environment=LD_PRELOAD=PRELOAD FAKETIME_TIMESTAMP_FILE={DIFFERENCE} FAKETIME_NO_CACHE=1
+Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1
+"""
+
+
+def test_the_hubs_clock_jumps_by_a_year_and_back(new_machine: NewMachine) -> None:
+    """Logins may end by it; kernels, members and the database do not."""
+    machine = ready(new_machine("bookworm", layer="installed"))
+    machine.run("apt-get install -qy --no-install-recommends libfaketime", timeout=300)
+    library = machine.run("ls /usr/lib/*/faketime/libfaketimeMT.so.1").strip()
+    machine.write(DIFFERENCE, "+0\n")
+    machine.run(f"mkdir -p {HUB_UNIT.rpartition('/')[0]}")
+    machine.write(HUB_UNIT, HUB_CLOCK.replace("PRELOAD", library))
+    machine.run("systemctl daemon-reload && jupyterhub4family restart")
+    machine.wait(HEALTHY, timeout=PATIENCE)
+    assert library in machine.run(f"cat /proc/{hub_pid(machine)}/maps"), "the hub's time is the file's"
+    add_member(machine, "alice")
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        kernel = alice.kernel()
+        kernel.execute("kept = 42")
+        for difference in ("+365d", "+0", "-365d", "+0"):
+            machine.write(DIFFERENCE, f"{difference}\n")
+            # With a newly started hub, which looks at all it remembers, and with one that goes on.
+            if difference != "+0":
+                machine.run("jupyterhub4family restart")
+            machine.wait(HEALTHY, timeout=PATIENCE)
+            with logged_in(machine, "alice") as again:
+                assert "" in again.servers(), difference
+                assert again.kernel().execute("6 * 7") == "42", difference
+            assert kernel.execute("kept") == "42", difference
+        alice.close()
+    with logged_in(machine, "alice") as alice:
+        alice.stop_server()
+    code = f'import sqlite3; print(*sqlite3.connect("{STATE}/jupyterhub.sqlite").execute("PRAGMA integrity_check"))'
+    assert "ok" in machine.run(f"python3 -c '{code}'")
+    assert "alice" in machine.run("jupyterhub4family members list")
