@@ -100,3 +100,5 @@ def _servers(config: Any, settings: Settings) -> None:
     config.FamilySpawner.notebook_dir = "~"
     config.FamilySpawner.start_timeout = settings.start_timeout
     config.FamilySpawner.http_timeout = settings.start_timeout
+    # Seconds before a server is killed: its kernels have five of them to end their cells.
+    config.FamilySpawner.term_timeout = 15

@@ -295,6 +295,15 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     # -- stop -------------------------------------------------------------------------------------
 
+    async def stop(self, now: bool = False) -> None:
+        """End the server, beginning with SIGTERM: it then shuts its kernels down and takes its files away.
+
+        JupyterHub would begin with SIGINT, at which a server without a terminal drops everything where it is
+        (jupyter_server.serverapp.ServerApp.init_signal, 2.21): two files a stop, and kernels without a good-bye.
+        """
+        if await self.poll() is None:
+            await super().stop(now=True)
+
     async def _signal(self, sig: int) -> bool:
         """Send a signal to the server; whether it is (still) alive. Signal 0 asks only, without sudo."""
         alive = processes.is_running(self.pid, self.start_time)

@@ -1,0 +1,79 @@
+"""What is fuzzed: each parser may refuse with the errors it documents, and do nothing else. Runs as nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+
+from jupyterhub4family.common.documents import answered_error, clean_text, granted, last_answer, only_keys, read_request
+from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.messages import from_json
+from jupyterhub4family.common.setting_key import BadValue
+from jupyterhub4family.common.settings import KEYS, parse_text, settings_of
+
+
+def requests(data: bytes) -> None:
+    """What comes through a door, up to where it is known to have the right keys and types."""
+    try:
+        request = read_request(io.BytesIO(data))
+        assert isinstance(request, dict) and all(isinstance(key, str) for key in request)
+        only_keys(request, {"action": str, "pid": int, "args": list, "env": dict, "thorough": bool}, ("action",))
+        assert type(request.get("pid", 0)) is int
+        assert clean_text(request["action"], "action", 40).isprintable()
+    except UsageError as error:
+        assert error.status == ExitStatus.USAGE and str(error.message)
+
+
+def answers(data: bytes) -> None:
+    """What a door or a member's program answers: root and the hub read it."""
+    with contextlib.suppress(ValueError):
+        answer = last_answer(data.decode("utf-8", "replace"))
+        error = answered_error(answer)
+        assert isinstance(error.status, ExitStatus) and isinstance(str(error), str)
+        for value in answer.values():
+            assert isinstance(str(from_json(value)), str)
+        with contextlib.suppress(FamilyError):
+            granted(answer)
+
+
+def settings(data: bytes) -> None:
+    """The settings file, as its owner or a failing disk may leave it."""
+    try:
+        found = settings_of(parse_text(data.decode("utf-8", "replace"), "file"), "file")
+        json.dumps(found.__dict__, default=str)
+    except ConfigurationError as error:
+        assert str(error.message)
+
+
+def values(data: bytes) -> None:
+    """What is typed after `config set KEY`."""
+    text = data.decode("utf-8", "replace")
+    for key in KEYS.values():
+        with contextlib.suppress(BadValue):
+            key.check(key.from_text(text))
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "requests": requests,
+    "answers": answers,
+    "settings": settings,
+    "values": values,
+}
+#: What the fuzzer begins with; it finds the rest by itself.
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    "requests": (
+        b'{"action": "spawn", "args": [], "env": {"A": "b"}}',
+        b'{"action": "kill", "pid": 1, "thorough": true}',
+    ),
+    "answers": (
+        b'noise\n{"ok": false, "error": {"text": "no {name}", "values": {"name": "x"}}, "hint": "try", "status": 3}',
+        b'{"ok": true, "error": "x", "status": [1]}',
+    ),
+    "settings": (
+        b"port: 8000\nfamily_name: No\nextra_names: [a.home, b]\n",
+        b"listen: local\nmember_limits: [a.cpu=5]\n",
+    ),
+    "values": (b"8000", b"anna.memory=4G, ben.cpu=50", b"https://example.org/x", b"de", b"on", b"75%"),
+}
