@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from jupyterhub4family.common.processes import die_with_parent, start_time
 PROCESSES = ("proxy", "hub")
 #: Bytes; beyond this a log is put aside, and one old log is kept.
 LOG_LIMIT = 5 * 1024 * 1024
+#: Bytes that a pipe holds (pipe(7)), which are copied at a time.
+CHUNK = 64 * 1024
 #: Seconds between the end of a process and its next start.
 PAUSE = 1.0
 #: Seconds that a process gets to end by itself.
@@ -70,8 +73,12 @@ class Supervisor:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._process: Optional[subprocess.Popen[bytes]] = None
         self._ending = False
+        # A signal that comes just before this process waits would be handled only when the waiting is over, which
+        # may be never: so each signal also writes a byte to where it waits. SIGCHLD says that the program ended.
+        self._woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, self._end)
 
@@ -82,59 +89,81 @@ class Supervisor:
                 self._run_once(log)
                 if not self._ending:
                     log.write(f"--- {self._name} has ended; starting it again ---\n".encode())
-                    time.sleep(PAUSE)
+                    self._wait([], PAUSE)
 
     def _run_once(self, log: CappedLog) -> None:
         # The program dies with this process: else a supervisor that was killed would leave a hub behind
         # that nobody shows and nobody restarts.
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [str(LIBRARY / f"run-{self._name}")],
+            bufsize=0,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent,  # noqa: PLW1509 (there are no threads here)
         )
-        assert self._process.stdout is not None
-        if self._ending:
-            self._process.terminate()
-        for line in iter(self._process.stdout.readline, b""):
-            log.write(line)
-        self._process.stdout.close()
-        self._process.wait()
+        assert process.stdout is not None
+        with process.stdout as output:
+            os.set_blocking(output.fileno(), False)
+            printing = [output.fileno()]
+            until: Optional[float] = None
+            while process.poll() is None:
+                if self._ending and until is None:
+                    process.terminate()
+                    until = time.monotonic() + PATIENCE
+                elif until is not None and time.monotonic() >= until:
+                    process.kill()
+                self._wait(printing, None if until is None else max(until - time.monotonic(), 0.01))
+                if printing and not _copy(output, log):
+                    printing = []
+            _copy(output, log)
+
+    def _wait(self, printing: list[int], timeout: Optional[float]) -> None:
+        """Wait until something is printed, a signal has come, or the timeout (seconds) is over."""
+        select.select([self._woken, *printing], [], [], timeout)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._woken, 1024)
 
     def _end(self, _number: int, _frame: Optional[FrameType]) -> None:
         self._ending = True
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            signal.signal(signal.SIGALRM, self._end_at_once)
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
 
-    def _end_at_once(self, _number: int, _frame: Optional[FrameType]) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+
+def _copy(output: IO[bytes], log: CappedLog) -> bool:
+    """Write to the log what has been printed, up to all that a pipe holds; False when nothing can come any more."""
+    printed = output.read(CHUNK)
+    if printed:
+        log.write(printed)
+    return printed != b""
 
 
 class CappedLog:
-    """Writes to the terminal and to a file of limited size. Neither a closed terminal nor a full disk is an error."""
+    """Writes to the terminal and to a file of limited size. Neither a closed terminal nor a full disk is an error.
+
+    Nor is a terminal that does not take more: somebody may have left `screen -r` in its copy mode, or typed Ctrl-S,
+    and the hub must not stand still for that. What the terminal does not take is in the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: Optional[IO[bytes]] = None
+        self._terminal = sys.stdout.fileno()
 
     def __enter__(self) -> CappedLog:
+        self._blocked = os.get_blocking(self._terminal)
+        os.set_blocking(self._terminal, False)
         return self
 
     def __exit__(self, *_error: object) -> None:
+        os.set_blocking(self._terminal, self._blocked)
         if self._file is not None:
             self._file.close()
 
-    def write(self, line: bytes) -> None:
-        """Write one line to both places."""
+    def write(self, text: bytes) -> None:
+        """Write it to both places."""
         with contextlib.suppress(OSError):
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            os.write(self._terminal, text)
         with contextlib.suppress(OSError):
-            self._open().write(line)
+            self._open().write(text)
 
     def _open(self) -> IO[bytes]:
         if self._file is not None and self._file.tell() > LOG_LIMIT:

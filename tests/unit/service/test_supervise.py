@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,8 +47,8 @@ class Keeper:
     def keeps(self, program: str) -> None:
         write_program(self.folder / "run-hub", program)
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        command = [*PYTHON, "-c", with_our_package(SUPERVISE), str(self.folder), *words]
+    def start(self, *words: str, program: str = SUPERVISE) -> subprocess.Popen[bytes]:
+        command = [*PYTHON, "-c", with_our_package(program), str(self.folder), *words]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._started.append(process)
         return process
@@ -116,6 +117,50 @@ def test_a_process_that_will_not_end_is_killed(keeper: Keeper) -> None:
     assert not is_running(pid, 0)
 
 
+def test_asked_to_end_just_before_it_waits_it_ends(keeper: Keeper) -> None:
+    """One time in 1,500 a signal came between the last look and the waiting, which then lasted until the next line."""
+    keeper.keeps(TELLS_ITS_PID + "time.sleep(60)")
+    late = """
+import os, select, signal
+def waits(*arguments, real=select.select):
+    if keeps.exists() and b"running" in keeps.read_bytes():
+        os.kill(os.getpid(), signal.SIGTERM)
+    return real(*arguments)
+select.select = waits
+"""
+    supervisor = keeper.start(
+        "hub", program=late + SUPERVISE.replace("\nsys.exit", "\nkeeps = folder / 'log/hub.log'\nsys.exit")
+    )
+    pid = keeper.wait_for_start()
+    assert supervisor.wait(PATIENCE) == 0
+    assert not is_running(pid, 0)
+
+
+def test_what_a_process_leaves_behind_does_not_keep_it_from_its_next_start(keeper: Keeper) -> None:
+    keeper.keeps(
+        "import os, time\nif not os.fork(): time.sleep(20); os._exit(0)\nprint('running', os.getpid(), flush=True)\n"
+    )
+    keeper.start("hub")
+    keeper.wait_for_start(3)
+
+
+@pytest.mark.parametrize("end_of_output", ["", "os.close(1); os.close(2)"])
+def test_waiting_costs_nothing(keeper: Keeper, end_of_output: str) -> None:
+    keeper.keeps(TELLS_ITS_PID + end_of_output + "\ntime.sleep(60)")
+    supervisor = keeper.start("hub")
+    keeper.wait_for_start()
+    time.sleep(0.3)
+    before = _processor_time(supervisor.pid)
+    time.sleep(1)
+    assert _processor_time(supervisor.pid) - before <= 1
+
+
+def _processor_time(pid: int) -> int:
+    """Hundredths of a second (proc(5): utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def test_a_keeper_that_is_killed_leaves_nothing_running(keeper: Keeper) -> None:
     keeper.keeps(TELLS_ITS_PID + "time.sleep(60)")
     supervisor = keeper.start("hub")
@@ -159,6 +204,14 @@ def test_a_screen_that_is_closed_stops_nothing(keeper: Keeper) -> None:
     assert supervisor.stdout is not None
     supervisor.stdout.close()
     keeper.wait_for_start(3)
+
+
+def test_a_screen_that_takes_no_more_stops_nothing(keeper: Keeper) -> None:
+    """As somebody leaves it who types Ctrl-S, or walks away from its copy mode."""
+    keeper.keeps("print('line\\n' * 100_000)" + TELLS_ITS_PID + "time.sleep(60)")
+    keeper.start("hub")
+    keeper.wait_for_start()
+    assert keeper.log.read_text("utf-8").count("line\n") == 100_000
 
 
 @pytest.mark.parametrize("words", [[], ["hub", "proxy"], ["shell"], ["../hub"], ["--help"]])
