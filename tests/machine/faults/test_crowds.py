@@ -16,9 +16,11 @@ CYCLES = 200
 
 
 def memory(machine: Machine, pid: int) -> float:
-    """Megabytes that a process has for itself (proc(5))."""
+    """Megabytes that a process has written to (proc(5)): pages of its program come and go as the kernel likes."""
     text = machine.run(f"cat /proc/{pid}/smaps_rollup")
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_")) / 1024
+    return (
+        sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(("Private_Dirty:", "Swap:"))) / 1024
+    )
 
 
 def test_fifty_people_log_in_at_once(new_machine: NewMachine) -> None:
@@ -53,7 +55,7 @@ def test_memory_stays_flat_for_ten_thousand_requests(new_machine: NewMachine) ->
         after = memory(machine, hub_pid(machine)), memory(machine, proxy_pid(machine))
         print(f"hub {before[0]:.1f} to {after[0]:.1f} MB, proxy {before[1]:.1f} to {after[1]:.1f} MB", flush=True)
         assert after[0] < before[0] + 10, "the hub"
-        assert after[1] < before[1] + 25, "the proxy, whose heap breathes"
+        assert after[1] < before[1] + 10, "the proxy"
         alice.stop_server()
 
 
