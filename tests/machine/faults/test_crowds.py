@@ -13,6 +13,7 @@ from tests.machine.lib.plugin import NewMachine
 PEOPLE = 50
 REQUESTS = 10_000
 CYCLES = 200
+NAMES = ("alice", "ben")
 
 
 def memory(machine: Machine, pid: int) -> float:
@@ -66,15 +67,14 @@ def _ask(alice: Browser, requests: int) -> None:
 
 
 def test_starts_and_stops_leave_nothing_behind(new_machine: NewMachine) -> None:
+    """Two hundred of them, by two members at a time."""
     machine = ready(new_machine("bookworm", layer="installed"))
-    add_member(machine, "alice")
-    with logged_in(machine, "alice") as alice:
-        alice.start_server()
-        alice.stop_server()
-        before = _leftovers(machine)
-        for _cycle in range(CYCLES):
-            alice.start_server()
-            alice.stop_server()
+    for name in NAMES:
+        add_member(machine, name)
+    with logged_in(machine, NAMES[0]) as one, logged_in(machine, NAMES[1]) as other, ThreadPoolExecutor(2) as both:
+        list(both.map(_start_and_stop, (one, other), (1, 1)))
+        before, memory_before = _leftovers(machine), memory(machine, hub_pid(machine))
+        list(both.map(_start_and_stop, (one, other), (CYCLES // 2, CYCLES // 2)))
         after = _leftovers(machine)
         # A moment for what is just ending; files of the hub that it keeps open are those of before.
         for _second in range(20):
@@ -83,15 +83,25 @@ def test_starts_and_stops_leave_nothing_behind(new_machine: NewMachine) -> None:
             time.sleep(1)
             after = _leftovers(machine)
         assert after == before
+        memory_after = memory(machine, hub_pid(machine))
+        print(f"hub {memory_before:.1f} to {memory_after:.1f} MB", flush=True)
+        assert memory_after < memory_before + 10
+
+
+def _start_and_stop(member: Browser, cycles: int) -> None:
+    for _cycle in range(cycles):
+        member.start_server()
+        member.stop_server()
 
 
 def _leftovers(machine: Machine) -> dict[str, int]:
     """How much there is of what could leak."""
     hub = hub_pid(machine)
+    homes = " ".join(f"~{name}/.local/share/jupyter/runtime" for name in NAMES)
     return {
-        "processes of hers": int(machine.run("pgrep -cu alice || true")),
+        "processes of theirs": int(machine.run(f"pgrep -cu {','.join(NAMES)} || true")),
         "listening ports": int(machine.run("grep -c ' 0A ' /proc/net/tcp")),
         "open files of the hub": int(machine.run(f"ls /proc/{hub}/fd | wc -l")),
-        "files in her runtime folder": int(machine.run("ls ~alice/.local/share/jupyter/runtime | wc -l")),
+        "files in their runtime folders": int(machine.run(f"ls {homes} | wc -l")),
         "scopes": int(machine.run("systemctl list-units --all --no-legend 'jupyterhub4family-*.scope' | wc -l")),
     }

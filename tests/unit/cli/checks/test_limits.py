@@ -37,7 +37,8 @@ def test_all_is_well() -> None:
     assert sentences().startswith(f"{OK}: Each server has its limits")
 
 
-Change = Callable[[pytest.MonkeyPatch], None]
+# As a text: the pytest of Debian 11 does not know the class.
+Change = Callable[["pytest.MonkeyPatch"], None]
 
 
 @pytest.mark.parametrize(
