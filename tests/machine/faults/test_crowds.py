@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.machine.lib.client import Browser
 from tests.machine.lib.family import PASSWORD, add_member, browser, hub_pid, logged_in, proxy_pid, ready
 from tests.machine.lib.machine import Machine
@@ -19,9 +21,8 @@ NAMES = ("alice", "ben")
 def memory(machine: Machine, pid: int) -> float:
     """Megabytes that a process has written to (proc(5)): pages of its program come and go as the kernel likes."""
     text = machine.run(f"cat /proc/{pid}/smaps_rollup")
-    return (
-        sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(("Private_Dirty:", "Swap:"))) / 1024
-    )
+    written = [line.split()[1] for line in text.splitlines() if line.startswith(("Private_Dirty:", "Swap:"))]
+    return sum(map(int, written)) / 1024
 
 
 def test_fifty_people_log_in_at_once(new_machine: NewMachine) -> None:
@@ -66,6 +67,7 @@ def _ask(alice: Browser, requests: int) -> None:
         assert alice.status(paths[number % len(paths)]) == 200
 
 
+@pytest.mark.timeout(1800)
 def test_starts_and_stops_leave_nothing_behind(new_machine: NewMachine) -> None:
     """Two hundred of them, by two members at a time."""
     machine = ready(new_machine("bookworm", layer="installed"))
@@ -76,13 +78,13 @@ def test_starts_and_stops_leave_nothing_behind(new_machine: NewMachine) -> None:
         before, memory_before = _leftovers(machine), memory(machine, hub_pid(machine))
         list(both.map(_start_and_stop, (one, other), (CYCLES // 2, CYCLES // 2)))
         after = _leftovers(machine)
-        # A moment for what is just ending; files of the hub that it keeps open are those of before.
+        # A moment for what is just ending.
         for _second in range(20):
-            if after == before:
+            if not _grown(before, after):
                 break
             time.sleep(1)
             after = _leftovers(machine)
-        assert after == before
+        assert not _grown(before, after), (before, after)
         memory_after = memory(machine, hub_pid(machine))
         print(f"hub {memory_before:.1f} to {memory_after:.1f} MB", flush=True)
         assert memory_after < memory_before + 10
@@ -92,6 +94,12 @@ def _start_and_stop(member: Browser, cycles: int) -> None:
     for _cycle in range(cycles):
         member.start_server()
         member.stop_server()
+
+
+def _grown(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    """What there is more of than before. The hub keeps a connection or two for a while; a leak would be hundreds."""
+    spare = {"open files of the hub": 5}
+    return [what for what, count in after.items() if count > before[what] + spare.get(what, 0)]
 
 
 def _leftovers(machine: Machine) -> dict[str, int]:
