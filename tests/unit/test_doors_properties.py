@@ -78,7 +78,8 @@ class Watched:
         class Libpam:
             def check(self, service: str, name: str, password: str, address: str) -> Verdict:
                 assert (service, name) == ("jupyterhub4family", "alice"), "nobody else is ever asked about"
-                assert "\0" not in password and len(password) <= 1024 and password.encode()
+                assert "\0" not in password and len(password) <= 1024
+                password.encode()  # nothing that PAM could not be told
                 assert len(address) <= 64 and address.isprintable()
                 return Verdict(7, 19)
 

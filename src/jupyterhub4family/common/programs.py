@@ -7,7 +7,9 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
@@ -48,9 +50,45 @@ def as_account(name: str) -> list[str]:
     return [SETSID, "--wait", "/usr/sbin/runuser", "-u", name, "--"]
 
 
-def _interrupt(process: subprocess.Popen[Any]) -> None:
-    """Tell a program that has a session of its own, and what it has started, that somebody has pressed Ctrl-C."""
+@contextlib.contextmanager
+def _with_ctrl_c(words: Sequence[Word], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start a program that Ctrl-C ends as well, however early it is pressed. Raises ProgramError."""
+    handler = signal.getsignal(signal.SIGINT)
+    pressed: list[int] = []
+    # In the midst of a start Ctrl-C would leave a program that nobody knows. Other threads get none. What is ignored
+    # stays so: a handler would have the program not ignore it.
+    puts_off = callable(handler) and threading.current_thread() is threading.main_thread()
+    if puts_off:
+        signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        process = subprocess.Popen([str(word) for word in words], **options)
+    except OSError as error:
+        if puts_off:
+            signal.signal(signal.SIGINT, handler)
+        raise _not_started(Path(words[0]).name, error) from error
+    with process:
+        try:
+            if puts_off:
+                signal.signal(signal.SIGINT, handler)
+            if pressed and callable(handler):
+                handler(signal.SIGINT, None)
+            yield process
+        except KeyboardInterrupt:
+            _interrupt(process, words)
+            raise
+
+
+def _interrupt(process: subprocess.Popen[Any], words: Sequence[Word]) -> None:
+    """Tell a program that has a session of its own, and what it has started, that somebody has pressed Ctrl-C.
+
+    The others have heard it from the terminal, as we have.
+    """
+    if words[0] != SETSID:
+        return
     with contextlib.suppress(OSError):
+        # It may be about to make that session.
+        while process.poll() is None and os.getpgid(process.pid) != process.pid:
+            time.sleep(0.001)
         os.killpg(process.pid, signal.SIGINT)
 
 
@@ -120,17 +158,8 @@ def show(words: Sequence[Word]) -> int:
 
     It speaks the caller's language, and Ctrl-C reaches it as well. Raises ProgramError when it cannot be started.
     """
-    variables = {**os.environ, "PATH": SAFE_PATH}
-    try:
-        process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, env=variables)
-    except OSError as error:
-        raise _not_started(Path(words[0]).name, error) from error
-    with process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            _interrupt(process)
-            raise
+    with _with_ctrl_c(words, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": SAFE_PATH}) as process:
+        return int(process.wait())
 
 
 def converse(
@@ -144,28 +173,20 @@ def converse(
     Raises ProgramError when it cannot be started or gives no answer.
     """
     name = Path(words[-1]).name
-    try:
-        process = subprocess.Popen(
-            [str(word) for word in words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            env=plain_environment(),
-            cwd="/",
-        )
-    except OSError as error:
-        raise _not_started(name, error) from error
-    with process:
+    with _with_ctrl_c(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        env=plain_environment(),
+        cwd="/",
+    ) as process:
         assert process.stdin is not None and process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(request))
             process.stdin.close()
-        try:
-            answer = _listen(process.stdout, on_progress)
-        except KeyboardInterrupt:
-            _interrupt(process)
-            raise
+        answer = _listen(process.stdout, on_progress)
     if not answer:
         raise ProgramError(_("{program} gave no answer (status {status})", program=name, status=process.returncode))
     return answer

@@ -230,6 +230,32 @@ def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call
     wait_until(lambda: start_time(pid) is None, "the end of the program")
 
 
+@pytest.mark.parametrize("call", ["show(words)", "converse(words, {})"])
+def test_ctrl_c_in_the_midst_of_a_start_leaves_no_program(tmp_path: Path, call: str) -> None:
+    pid_file = tmp_path / "pid"
+    program = write_program(tmp_path / "program", "import time; time.sleep(60)")
+    code = f"""
+import os, signal, subprocess
+from jupyterhub4family.common.programs import converse, show
+class Early(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        open({str(pid_file)!r}, "w").write(str(self.pid))
+        os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+subprocess.Popen = Early
+words = ["/usr/bin/setsid", "--wait", {str(program)!r}]
+{call}
+"""
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": programs.SAFE_PATH}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, timeout=30, check=False
+    )
+    assert "KeyboardInterrupt" in done.stderr, done.stderr
+    pid = int(pid_file.read_text())
+    wait_until(lambda: start_time(pid) is None, "the end of the program")
+
+
 @pytest.mark.parametrize("percent", ['"many"', "null", "[]", "1.5", "{}"])
 def test_progress_that_is_none_is_passed_over(tmp_path: Path, percent: str) -> None:
     program = write_program(
