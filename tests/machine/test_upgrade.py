@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.machine.lib.client import Browser, Kernel
 from tests.machine.lib.deb import altered_deb, field
-from tests.machine.lib.family import STATE, UNDER_WAY, add_member, hub_pid, logged_in, ready, upgrade_over
+from tests.machine.lib.family import STATE, add_member, hub_pid, logged_in, ready
+from tests.machine.lib.layers import UNDER_WAY
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 from tests.machine.lib.repository import Repository
@@ -130,7 +131,7 @@ def test_by_itself_and_back_by_itself(new_machine: NewMachine, deb: Path, tmp_pa
         machine.run("jupyterhub4family config set auto_upgrade on")
         before = hub_pid(machine)
         machine.run(f"rm -f /var/lib/apt/periodic/*; {DAILY}", timeout=600)
-        upgrade_over(machine)
+        ready(machine, PATIENCE)
         assert version(machine) == "99.1" and hub_pid(machine) != before
         assert status(machine)["failed_upgrade"] == ""
         assert_same(kernel)
@@ -139,7 +140,7 @@ def test_by_itself_and_back_by_itself(new_machine: NewMachine, deb: Path, tmp_pa
         repository.publish(altered_deb(deb, "99.2", tmp_path, hub_does_not_start))
         machine.run(f"rm -f /var/lib/apt/periodic/*; {DAILY}", timeout=600)
         machine.wait(f"test -e {HOME}/upgrade/failed.json", timeout=PATIENCE)
-        upgrade_over(machine)
+        ready(machine, PATIENCE)
         assert version(machine) == "99.1"
         assert_same(kernel)
         assert "99.2" in status(machine)["failed_upgrade"] and "99.2" in machine.run("jupyterhub4family status")
@@ -202,7 +203,7 @@ def test_release_and_database_go_back_as_well(new_machine: NewMachine, deb: Path
         kernel = kernel_with_variable(alice)
         machine.run("dpkg -i /root/broken.deb </dev/null >/dev/null 2>&1")
         machine.wait(f"test -e {HOME}/upgrade/failed.json", timeout=PATIENCE)
-        upgrade_over(machine)
+        ready(machine, PATIENCE)
         assert_same(kernel)
         assert alice.get("/hub/home").status == 200, "the login from before is still good"
     assert version(machine) == field(deb, "Version")
@@ -230,18 +231,18 @@ def test_downgrade_with_a_newer_database(new_machine: NewMachine, deb: Path, tmp
     with logged_in(machine, "alice") as alice:
         kernel = kernel_with_variable(alice)
         machine.run("dpkg -i /root/newer.deb </dev/null >/dev/null 2>&1")
-        upgrade_over(machine)
+        ready(machine, PATIENCE)
         assert version(machine) == "99.1" and revision(machine) == "aaaaaaaaaaaa"
         machine.run(f"mv {STATE}/database-copies /root/copies")
         machine.run("dpkg -i /root/older.deb </dev/null >/dev/null 2>&1")
         machine.wait(f"test -e {HOME}/upgrade/failed.json", timeout=PATIENCE)
-        upgrade_over(machine)
+        ready(machine, PATIENCE)
         assert version(machine) == "99.1" and revision(machine) == "aaaaaaaaaaaa"
         assert "newer JupyterHub" in status(machine)["failed_upgrade"]
         assert_same(kernel)
         machine.run(f"rm -rf {STATE}/database-copies; mv /root/copies {STATE}/database-copies")
         machine.run("dpkg -i /root/older.deb </dev/null >/dev/null 2>&1")
-        upgrade_over(machine)
+        ready(machine, PATIENCE)
         assert version(machine) == now and revision(machine) == before
         assert status(machine)["failed_upgrade"] == ""
         assert_same(kernel)
@@ -263,7 +264,7 @@ def test_it_waits_for_kernels_and_survives_a_power_cut(new_machine: NewMachine, 
         machine.wait("jupyterhub4family status | grep -q 'notebook of alice'", timeout=60)
         assert hub_pid(machine) == before
         machine.run("touch ~alice/enough")
-        upgrade_over(machine)
+        ready(machine, PATIENCE)
         cell.join(timeout=30)
         assert not cell.is_alive(), "the calculation has come to its end"
         assert hub_pid(machine) != before and version(machine) == "99.1"
@@ -272,6 +273,6 @@ def test_it_waits_for_kernels_and_survives_a_power_cut(new_machine: NewMachine, 
     machine.run("dpkg -i /root/newest.deb </dev/null >/dev/null 2>&1; sync")
     machine.power_cut()
     machine.start()
-    upgrade_over(machine)
+    ready(machine, PATIENCE)
     assert version(machine) == "99.2" and status(machine)["failed_upgrade"] == ""
     assert machine.run(f"cat {HOME}/upgrade/previous.json | tr -d ' \\n'").startswith('{"version":"99.1"')

@@ -70,8 +70,8 @@ def _with_ctrl_c(words: Sequence[Word], **options: Any) -> Iterator[subprocess.P
         try:
             if puts_off:
                 signal.signal(signal.SIGINT, handler)
-            if pressed and callable(handler):
-                handler(signal.SIGINT, None)
+            if pressed:
+                signal.raise_signal(signal.SIGINT)
             yield process
         except KeyboardInterrupt:
             _interrupt(process, words)
@@ -159,7 +159,7 @@ def show(words: Sequence[Word]) -> int:
     It speaks the caller's language, and Ctrl-C reaches it as well. Raises ProgramError when it cannot be started.
     """
     with _with_ctrl_c(words, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": SAFE_PATH}) as process:
-        return int(process.wait())
+        return process.wait()
 
 
 def converse(

@@ -149,12 +149,12 @@ class CappedLog:
         self._terminal = sys.stdout.fileno()
 
     def __enter__(self) -> CappedLog:
-        self._blocked = os.get_blocking(self._terminal)
+        self._was_blocking = os.get_blocking(self._terminal)
         os.set_blocking(self._terminal, False)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        os.set_blocking(self._terminal, self._blocked)
+        os.set_blocking(self._terminal, self._was_blocking)
         if self._file is not None:
             self._file.close()
 

@@ -71,8 +71,7 @@ def _ask(alice: Browser, requests: int) -> None:
 def test_starts_and_stops_leave_nothing_behind(new_machine: NewMachine) -> None:
     """Two hundred of them, by two members at a time."""
     machine = ready(new_machine("bookworm", layer="installed"))
-    for name in NAMES:
-        add_member(machine, name)
+    add_member(machine, *NAMES)
     with logged_in(machine, NAMES[0]) as one, logged_in(machine, NAMES[1]) as other, ThreadPoolExecutor(2) as both:
         list(both.map(_start_and_stop, (one, other), (1, 1)))
         before, memory_before = _leftovers(machine), memory(machine, hub_pid(machine))

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.machine.lib.client import SpawnFailed
-from tests.machine.lib.family import HEALTHY, STATE, add_member, logged_in, ready, upgrade_over
+from tests.machine.lib.family import STATE, add_member, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -72,8 +72,7 @@ def test_setup_killed_at_any_moment(new_machine: NewMachine, deb: Path) -> None:
             done = machine.execute("dpkg -i /root/ours.deb </dev/null 2>&1")
             killed += done.returncode != 0
             machine.run("dpkg --configure -a </dev/null 2>&1", timeout=120)
-            machine.wait(HEALTHY, timeout=120)
-            upgrade_over(machine)
+            ready(machine, 300)
             assert machine.run("jupyterhub4family members list") == members, (seed, number)
             assert machine.execute("visudo -c").returncode == 0, (seed, number)
         assert killed, f"the seed {seed} met no setup at all"

@@ -18,8 +18,6 @@ PASSWORD = "correct horse 7"
 CA = "/var/lib/jupyterhub4family/ca.crt"
 CURL = f"curl -s --cacert {CA}"
 STATE = "/var/lib/jupyterhub4family/state"
-#: Is there as long as an upgrade is tried.
-UNDER_WAY = "/var/lib/jupyterhub4family/upgrade/under-way.json"
 TEMPLATE = "/var/lib/jupyterhub4family/templates/current/env"
 #: What may differ on a machine after install and purge: logs, caches, package lists, backups of passwd and the like.
 NOT_COMPARED = (
@@ -40,16 +38,10 @@ def health(port: int = 8000) -> str:
 HEALTHY = health()
 
 
-def ready(machine: Machine) -> Machine:
-    """Return the machine once its portal answers and its members can be given environments."""
-    layers.wait_until_ready(machine)
+def ready(machine: Machine, patience: float = 60) -> Machine:
+    """Return the machine once its portal answers, members can be given environments, and no upgrade is under way."""
+    layers.wait_until_ready(machine, patience)
     return machine
-
-
-def upgrade_over(machine: Machine, patience: float = 300) -> None:
-    """Return when no upgrade is under way any more, and people can log in."""
-    machine.wait(f"! test -e {UNDER_WAY}", timeout=patience, every=0.5)
-    machine.wait(HEALTHY)
 
 
 def add_member(machine: Machine, *names: str) -> None:

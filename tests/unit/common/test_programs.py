@@ -190,6 +190,10 @@ def test_a_door_that_is_missing_is_told(tmp_path: Path) -> None:
 # -- programs of somebody else on root's terminal ---------------------------------------------------
 
 
+#: The environment of another interpreter that imports what this one does.
+WITH_OUR_PACKAGE = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": programs.SAFE_PATH}
+
+
 def test_another_account_gets_a_session_of_its_own() -> None:
     assert as_account("anna") == ["/usr/bin/setsid", "--wait", "/usr/sbin/runuser", "-u", "anna", "--"]
     told = run(
@@ -218,7 +222,7 @@ def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     outer = subprocess.Popen(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": programs.SAFE_PATH},
+        env=WITH_OUR_PACKAGE,
         stderr=subprocess.DEVNULL,
     )
     signal.signal(signal.SIGINT, before)
@@ -247,9 +251,8 @@ subprocess.Popen = Early
 words = ["/usr/bin/setsid", "--wait", {str(program)!r}]
 {call}
 """
-    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": programs.SAFE_PATH}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, timeout=30, check=False
+        [sys.executable, "-c", code], env=WITH_OUR_PACKAGE, stderr=subprocess.PIPE, text=True, timeout=30, check=False
     )
     assert "KeyboardInterrupt" in done.stderr, done.stderr
     pid = int(pid_file.read_text())

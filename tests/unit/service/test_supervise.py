@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common.files import take_lock
-from jupyterhub4family.common.processes import is_running, start_time
+from jupyterhub4family.common.processes import is_running, start_time, stat_fields
 from jupyterhub4family.service import supervise
 from jupyterhub4family.service.supervise import CappedLog
 from tests.unit.helpers import PATIENCE, PYTHON, wait_until, with_our_package, write_program
@@ -157,7 +157,8 @@ def test_waiting_costs_nothing(keeper: Keeper, end_of_output: str) -> None:
 
 def _processor_time(pid: int) -> int:
     """Hundredths of a second (proc(5): utime and stime)."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    fields = stat_fields(pid)
+    assert fields is not None
     return int(fields[11]) + int(fields[12])
 
 
