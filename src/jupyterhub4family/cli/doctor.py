@@ -29,7 +29,7 @@ from jupyterhub4family.cli.checks.finding import (
     unknown,
 )
 from jupyterhub4family.cli.checks.registry import CHECKS
-from jupyterhub4family.cli.status import find_out
+from jupyterhub4family.cli.snapshot import find_out
 from jupyterhub4family.cli.terminal import (
     GREEN,
     RED,

@@ -7,8 +7,8 @@ import os
 import shutil
 from typing import Any
 
-from jupyterhub4family.common.addresses import portal_urls
 from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.portal import portal_urls
 from jupyterhub4family.common.programs import SAFE_PATH
 from jupyterhub4family.common.settings_in_use import settings_in_use
 

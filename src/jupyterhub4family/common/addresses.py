@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Union
 
 from jupyterhub4family.common.processes import PROC
-from jupyterhub4family.common.settings import Settings
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -86,27 +85,6 @@ def lan_addresses() -> list[str]:
     both = [*_ipv4_addresses(), *_ipv6_addresses()]
     useful = [found for found in both if not INNER_INTERFACE.fullmatch(found[0]) and _lasts(found[1])]
     return _each_once(str(address) for _interface, address in sorted(useful, key=usefulness))
-
-
-def portal_urls(settings: Settings) -> list[str]:
-    """Where browsers find the portal, the best address first; the last one works on this machine only."""
-    hosts: list[str] = []
-    if settings.listen == "lan":
-        if local_name() and announced_name() == local_name():
-            hosts.append(local_name())
-        hosts += [*lan_addresses(), *(name.lower() for name in settings.extra_names)]
-    scheme = "https" if settings.https else "http"
-    return [f"{scheme}://{in_url(host)}:{settings.port}/" for host in _each_once([*hosts, "127.0.0.1"])]
-
-
-def trust_url(settings: Settings) -> str:
-    """Where a new device goes first: plain HTTP, as it does not trust the portal yet. "" where no device has to.
-
-    In numbers, though HOST.local is easier to remember: it is gone to once, with a camera, and a device that cannot
-    find .local (older Android) has nobody to ask.
-    """
-    found = lan_addresses() if settings.https and settings.listen == "lan" else []
-    return f"http://{in_url(found[0])}:{settings.port}/trust" if found else ""
 
 
 def announced_name() -> str:

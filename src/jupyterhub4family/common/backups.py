@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub4family.common.files import read_untrusted
-from jupyterhub4family.common.messages import from_json
+from jupyterhub4family.common.messages import _, from_json, ngettext
 from jupyterhub4family.common.paths import BACKUP_NOTE
 
 #: Bytes; the note is short.
@@ -20,6 +20,7 @@ MAXIMUM_NOTE = 64 * 1024
 HOUR, DAY = 3600, 86400
 #: A last good backup older than this is worth a warning (three days: a weekend away is none).
 OLD = 3 * DAY
+BACKUP_NOW = "sudo jupyterhub4family backup now"
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,24 @@ def is_due(note: BackupNote, now: float, local_hour: int) -> bool:
     passed = now - note.last_good
     # A clock that was set back must not end the backups.
     return passed < 0 or passed >= 30 * HOUR or (passed >= 18 * HOUR and 1 <= local_hour <= 5)
+
+
+def describe(note: BackupNote) -> str:
+    """One sentence for `status`: how old the last good backup is, with a warning if it is old."""
+    if note.waiting:
+        return _("Backup: {target} is connected, and nothing is added to it yet.", target=note.target)
+    if not note.last_good:
+        return _("Backup: none yet. Try: {command}", command=BACKUP_NOW)
+    if note.age() >= OLD:
+        return _("Backup: the last good one is {age} old. Try: {command}", age=age_text(note), command=BACKUP_NOW)
+    return _("Backup: the last one is {age} old, in {target}.", age=age_text(note), target=note.target)
+
+
+def age_text(note: BackupNote) -> str:
+    """How old the last good backup is: days, hours or minutes, as people say it."""
+    age = note.age()
+    if age >= 2 * DAY:
+        return ngettext("{count} day", "{count} days", age // DAY)
+    if age >= HOUR:
+        return ngettext("{count} hour", "{count} hours", age // HOUR)
+    return ngettext("{count} minute", "{count} minutes", age // 60)

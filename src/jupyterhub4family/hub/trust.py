@@ -13,8 +13,8 @@ from jupyterhub.handlers.base import BaseHandler
 from tornado import web
 from tornado.websocket import WebSocketHandler
 
-from jupyterhub4family.common.addresses import trust_url
 from jupyterhub4family.common.authority import fingerprint, read_authority, read_report, to_pem
+from jupyterhub4family.common.portal import trust_url
 from jupyterhub4family.common.programs import plain_environment
 from jupyterhub4family.common.settings import Settings
 from jupyterhub4family.hub.devices import DEVICES, apple_profile, device

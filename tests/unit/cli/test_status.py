@@ -14,7 +14,7 @@ from typing import Any, Optional
 import pytest
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli import status
+from jupyterhub4family.cli import snapshot, status
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common import addresses
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError
@@ -159,7 +159,7 @@ def test_something_else_than_a_web_server_has_the_port(web: Web, said: bytes, po
 
 
 def test_somebody_who_never_answers_is_not_waited_for(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "TIMEOUT", 0.2)
+    monkeypatch.setattr(snapshot, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert find_out(int(silent.getsockname()[1])).portal == "not running"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.common import addresses
+from jupyterhub4family.common import addresses, portal
 from jupyterhub4family.common.settings import Settings
 
 
@@ -159,23 +159,23 @@ def test_the_best_address_of_the_portal_comes_first(home: Path, monkeypatch: pyt
     (home / "IPV6_FILE").write_text(IPV6)
     settings = Settings(port=8443, extra_names=["Family.example.net"])
     known = ["https://10.0.0.2:8443/", "https://[fd00::1]:8443/", "https://family.example.net:8443/"]
-    assert addresses.portal_urls(settings) == [*known, "https://127.0.0.1:8443/"]
+    assert portal.portal_urls(settings) == [*known, "https://127.0.0.1:8443/"]
     announces(home, "Portal.local")
-    assert addresses.portal_urls(settings) == ["https://portal.local:8443/", *known, "https://127.0.0.1:8443/"]
+    assert portal.portal_urls(settings) == ["https://portal.local:8443/", *known, "https://127.0.0.1:8443/"]
 
 
 def test_a_portal_for_this_machine_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_ipv4(monkeypatch, ("eth0", "10.0.0.2"))
     announces(home, "portal.local")
-    assert addresses.portal_urls(Settings(listen="local")) == ["https://127.0.0.1:8000/"]
-    assert addresses.portal_urls(Settings(listen="local", https=False)) == ["http://127.0.0.1:8000/"]
+    assert portal.portal_urls(Settings(listen="local")) == ["https://127.0.0.1:8000/"]
+    assert portal.portal_urls(Settings(listen="local", https=False)) == ["http://127.0.0.1:8000/"]
 
 
 def test_an_address_that_leads_to_another_machine_is_not_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_ipv4(monkeypatch, ("eth0", "10.0.0.2"))
     announces(home, "portal-2.local")
     assert addresses.announced_name() == "portal-2.local"
-    assert addresses.portal_urls(Settings())[0] == "https://10.0.0.2:8000/"
+    assert portal.portal_urls(Settings())[0] == "https://10.0.0.2:8000/"
     announces(home, "portal.local", "registering")
     assert addresses.announced_name() == ""
     (home / "PROC/77/cmdline").write_bytes(b"/usr/bin/python3\0x\0")
@@ -186,9 +186,9 @@ def test_an_address_that_leads_to_another_machine_is_not_told(home: Path, monkey
 
 
 def test_a_new_device_goes_to_an_address_in_numbers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert addresses.trust_url(Settings()) == "", "a machine without a network"
+    assert portal.trust_url(Settings()) == "", "a machine without a network"
     has_ipv4(monkeypatch, ("eth0", "10.0.0.2"))
     announces(home, "portal.local")
-    assert addresses.trust_url(Settings(port=8443)) == "http://10.0.0.2:8443/trust"
+    assert portal.trust_url(Settings(port=8443)) == "http://10.0.0.2:8443/trust"
     for settings in (Settings(https=False), Settings(listen="local")):
-        assert addresses.trust_url(settings) == ""
+        assert portal.trust_url(settings) == ""

@@ -6,32 +6,10 @@ import shutil
 from collections.abc import Iterator
 
 from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, warning
-from jupyterhub4family.common.backups import DAY, HOUR, OLD, BackupNote, read_note
-from jupyterhub4family.common.messages import _, ngettext
+from jupyterhub4family.common.backups import BACKUP_NOW, OLD, BackupNote, age_text, read_note
+from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.programs import SAFE_PATH, run
 from jupyterhub4family.common.supervision import BACKUP_TIMER, SYSTEMD
-
-_NOW = "sudo jupyterhub4family backup now"
-
-
-def describe(note: BackupNote) -> str:
-    """One sentence for `status`: how old the last good backup is, with a warning if it is old."""
-    if note.waiting:
-        return _("Backup: {target} is connected, and nothing is added to it yet.", target=note.target)
-    if not note.last_good:
-        return _("Backup: none yet. Try: {command}", command=_NOW)
-    if note.age() >= OLD:
-        return _("Backup: the last good one is {age} old. Try: {command}", age=_age(note), command=_NOW)
-    return _("Backup: the last one is {age} old, in {target}.", age=_age(note), target=note.target)
-
-
-def _age(note: BackupNote) -> str:
-    age = note.age()
-    if age >= 2 * DAY:
-        return ngettext("{count} day", "{count} days", age // DAY)
-    if age >= HOUR:
-        return ngettext("{count} hour", "{count} hours", age // HOUR)
-    return ngettext("{count} minute", "{count} minutes", age // 60)
 
 
 def check_backup(situation: Situation) -> Iterator[Finding]:
@@ -50,7 +28,7 @@ def check_backup(situation: Situation) -> Iterator[Finding]:
         well = False
         yield finding
     if well:
-        yield fine(_("The last good backup is {age} old", age=_age(note)))
+        yield fine(_("The last good backup is {age} old", age=age_text(note)))
 
 
 def _readiness(situation: Situation) -> Iterator[Finding]:
@@ -76,19 +54,23 @@ def _last_one(note: BackupNote) -> Iterator[Finding]:
             _("sudo jupyterhub4family backup restore, or, to go on from here: sudo jupyterhub4family backup now"),
         )
     elif not note.last_good:
-        yield warning(_("No backup has been made yet") + _why(note), _NOW)
+        yield warning(_("No backup has been made yet") + _why(note), BACKUP_NOW)
     elif note.age() >= OLD:
-        yield warning(_("The last good backup is {age} old", age=_age(note)) + _why(note), _NOW)
+        yield warning(_("The last good backup is {age} old", age=age_text(note)) + _why(note), BACKUP_NOW)
     elif note.problem:
         yield warning(
-            _("The last backup failed: {reason}. The one before is {age} old", reason=note.trouble(), age=_age(note)),
-            _NOW,
+            _(
+                "The last backup failed: {reason}. The one before is {age} old",
+                reason=note.trouble(),
+                age=age_text(note),
+            ),
+            BACKUP_NOW,
         )
 
 
 def _left_out(note: BackupNote) -> Iterator[Finding]:
     if note.left_out:
-        yield warning(_("The last backup is incomplete: {reason}", reason=note.incomplete()), _NOW)
+        yield warning(_("The last backup is incomplete: {reason}", reason=note.incomplete()), BACKUP_NOW)
 
 
 def _why(note: BackupNote) -> str:

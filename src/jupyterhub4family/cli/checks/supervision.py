@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jupyterhub4family.cli.checks.finding import Finding, Situation, fine, problem, service_account, unknown, warning
-from jupyterhub4family.cli.status import find_out
+from jupyterhub4family.cli.snapshot import find_out
 from jupyterhub4family.common.accounts import SERVICE_ACCOUNT
 from jupyterhub4family.common.messages import _
 from jupyterhub4family.common.paths import SHARE, STATE

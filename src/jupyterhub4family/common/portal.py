@@ -1,0 +1,27 @@
+"""Any identity: the addresses at which browsers find the portal, and where a new device goes first."""
+
+from __future__ import annotations
+
+from jupyterhub4family.common.addresses import announced_name, in_url, lan_addresses, local_name
+from jupyterhub4family.common.settings import Settings
+
+
+def portal_urls(settings: Settings) -> list[str]:
+    """Where browsers find the portal, the best address first; the last one works on this machine only."""
+    hosts: list[str] = []
+    if settings.listen == "lan":
+        if local_name() and announced_name() == local_name():
+            hosts.append(local_name())
+        hosts += [*lan_addresses(), *(name.lower() for name in settings.extra_names)]
+    scheme = "https" if settings.https else "http"
+    return [f"{scheme}://{in_url(host)}:{settings.port}/" for host in dict.fromkeys([*hosts, "127.0.0.1"])]
+
+
+def trust_url(settings: Settings) -> str:
+    """Where a new device goes first: plain HTTP, as it does not trust the portal yet. "" where no device has to.
+
+    In numbers, though HOST.local is easier to remember: it is gone to once, with a camera, and a device that cannot
+    find .local (older Android) has nobody to ask.
+    """
+    found = lan_addresses() if settings.https and settings.listen == "lan" else []
+    return f"http://{in_url(found[0])}:{settings.port}/trust" if found else ""
