@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Error, Playwright
 
-from jupyterhub4family.common.settings import Settings
-from jupyterhub4family.service import certificates
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.service.certificates import ca
 from tests.browser.lib import ARGUMENTS, start_chromium
 
 HOSTS = ("example.org", "printer.local")
@@ -28,15 +28,15 @@ HOSTS = ("example.org", "printer.local")
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An authority as a machine makes it."""
     for name in ("TLS", "OWN_TLS", "AUTHORITY_CERTIFICATE", "CERTIFICATE_REPORT"):
-        monkeypatch.setattr(certificates, name, tmp_path / name)
-    certificates.ensure(Settings())
+        monkeypatch.setattr(ca, name, tmp_path / name)
+    ca.ensure(Settings())
     return tmp_path / "TLS" / "ca.crt"
 
 
 def forged(authority: Path, *names: x509.GeneralName) -> ssl.SSLContext:
     """A server's TLS with a certificate for these names, signed with the authority's key."""
-    authority_key = certificates._read_key(authority.with_suffix(".key"))
-    issuer = certificates._read_certificate(authority)
+    authority_key = ca._read_key(authority.with_suffix(".key"))
+    issuer = ca._read_certificate(authority)
     assert authority_key is not None and issuer is not None
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -53,7 +53,7 @@ def forged(authority: Path, *names: x509.GeneralName) -> ssl.SSLContext:
     )
     pair = authority.with_name("forged.pem")
     signed = builder.sign(authority_key, hashes.SHA256())
-    pair.write_text(certificates._key_to_pem(key) + certificates._to_pem(signed))
+    pair.write_text(ca._key_to_pem(key) + ca._to_pem(signed))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair)
     return context

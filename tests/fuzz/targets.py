@@ -7,11 +7,18 @@ import io
 import json
 from collections.abc import Callable
 
-from jupyterhub4family.common.documents import answered_error, clean_text, granted, last_answer, only_keys, read_request
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, UsageError
-from jupyterhub4family.common.messages import from_json
-from jupyterhub4family.common.setting_key import BadValue
-from jupyterhub4family.common.settings import KEYS, parse_text, settings_of
+from jupyterhub4family.common.i18n.messages import from_json
+from jupyterhub4family.common.protocol.json_lines import (
+    answered_error,
+    clean_text,
+    granted,
+    last_answer,
+    only_keys,
+    read_request,
+)
+from jupyterhub4family.common.settings.model import KEYS, parse_text, settings_of
+from jupyterhub4family.common.settings.types import BadValue
 
 
 def requests(data: bytes) -> None:

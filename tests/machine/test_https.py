@@ -30,8 +30,8 @@ AT_ANOTHER_TIME = """
 import sys
 sys.path.insert(0, "/usr/lib/jupyterhub4family")
 import datetime
-from jupyterhub4family.common.settings import load_settings
-from jupyterhub4family.service.certificates import ensure
+from jupyterhub4family.common.settings.model import load_settings
+from jupyterhub4family.service.certificates.ca import ensure
 now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days={days})
 print(*ensure(load_settings(), now), sep=chr(10))
 """

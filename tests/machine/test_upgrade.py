@@ -53,7 +53,7 @@ def hub_does_not_start(tree: Path) -> None:
 
 
 def nobody_gets_in(tree: Path) -> None:
-    door = tree / PACKAGE / "root/authenticate.py"
+    door = tree / PACKAGE / "root/doors/authenticate.py"
     text = door.read_text()
     broken = re.sub(r'"allowed": True', '"allowed": False', text)
     assert broken != text
@@ -84,7 +84,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1] + "/usr/lib/jupyterhub4family")
 from jupyterhub4family.common import paths
 paths.LOCKS = Path(sys.argv[1] + "/usr/share/jupyterhub4family/locks")
-from jupyterhub4family.service.releases import release_tree
+from jupyterhub4family.service.releases.contents import release_tree
 print(release_tree(print).wanted_id())
 """
 

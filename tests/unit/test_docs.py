@@ -13,7 +13,7 @@ import pytest
 
 from jupyterhub4family.cli.main import build_parser
 from jupyterhub4family.common.errors import ExitStatus
-from jupyterhub4family.common.settings import KEYS
+from jupyterhub4family.common.settings.model import KEYS
 from tests.machine.lib.project import commands_of_readme
 from tests.unit.helpers import ROOT
 from tools import casts

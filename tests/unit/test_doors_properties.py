@@ -26,13 +26,14 @@ pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jupyterhub4family.common import processes
-from jupyterhub4family.common.documents import answered_error, granted, only_keys, read_request
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
-from jupyterhub4family.common.messages import from_json
+from jupyterhub4family.common.i18n.messages import from_json
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
-from jupyterhub4family.root import authenticate, members
-from jupyterhub4family.root.pam import Verdict
+from jupyterhub4family.common.protocol.json_lines import answered_error, granted, only_keys, read_request
+from jupyterhub4family.common.system import processes
+from jupyterhub4family.root.base import run_dir
+from jupyterhub4family.root.doors import authenticate, members, sudo_rights
+from jupyterhub4family.root.doors.pam import Verdict
 from jupyterhub4family.user import environment, mediator, server
 from tests.unit import hostile
 from tests.unit.helpers import People
@@ -103,9 +104,9 @@ class Watched:
 
         patch.setattr(members, "_add", added)
         patch.setattr(members, "_remove", removed)
-        patch.setattr(members, "rights_beyond_doors", lambda _name: [])
-        patch.setattr(members, "RUNTIME", folder)
-        patch.setattr(members, "ensure_runtime", lambda: None)
+        patch.setattr(sudo_rights, "rights_beyond_doors", lambda _name: [])
+        patch.setattr(run_dir, "RUNTIME", folder)
+        patch.setattr(run_dir, "ensure_runtime", lambda: None)
 
     def _around_mediator(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
         def start(words: list[str], variables: Mapping[str, str], *_more: object) -> server.Started:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.common.settings import KEYS, Settings, parse_text, settings_of
+from jupyterhub4family.common.settings.model import KEYS, Settings, parse_text, settings_of
 from tests.unit.helpers import DATA, PATIENCE, ROOT, write_program
 
 SHARE = DATA / "usr/share"

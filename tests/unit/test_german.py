@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.cli import members
 from jupyterhub4family.cli.main import build_parser, main
-from jupyterhub4family.common import documents, messages
 from jupyterhub4family.common.errors import UsageError, run_program
-from jupyterhub4family.common.messages import _, translated
-from jupyterhub4family.common.programs import Finished, ProgramError, run
+from jupyterhub4family.common.i18n import messages
+from jupyterhub4family.common.i18n.messages import _, translated
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished, ProgramError, run
 from tests.unit.helpers import SRC
 
 PROJECT = SRC.parent
@@ -134,11 +135,11 @@ def test_a_door_that_speaks_english_is_told_in_german(
     with monkeypatch.context() as inside:
         inside.setenv("LC_ALL", "C.UTF-8")
         note = _("{reason}; the hub finds out at its next start", reason=_("the hub does not answer"))
-        documents.write_line({"ok": True, "results": [{"name": "anna", "done": "added", "note": note}]})
-        documents.write_line(documents.error_answer(UsageError(_("no name was given"), _("call it through sudo"))))
+        json_lines.write_line({"ok": True, "results": [{"name": "anna", "done": "added", "note": note}]})
+        json_lines.write_line(json_lines.error_answer(UsageError(_("no name was given"), _("call it through sudo"))))
         answers += capsys.readouterr().out.splitlines()
     assert "the hub does not answer" in answers[0]
-    monkeypatch.setattr(members, "run", lambda *_words, **_options: Finished(0, answers.pop(0), ""))
+    monkeypatch.setattr(programs, "run", lambda *_words, **_options: Finished(0, answers.pop(0), ""))
     assert main(["members", "add", "anna"]) == 0
     said = capsys.readouterr().out
     assert said.startswith(
@@ -151,7 +152,7 @@ def test_a_door_that_speaks_english_is_told_in_german(
 @pytest.mark.usefixtures("german")
 def test_an_older_door_says_plain_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     answer = {"ok": False, "error": "something else", "hint": "", "status": 99}
-    monkeypatch.setattr(members, "run", lambda *_words, **_options: Finished(0, json.dumps(answer), ""))
+    monkeypatch.setattr(programs, "run", lambda *_words, **_options: Finished(0, json.dumps(answer), ""))
     assert run_program(lambda: main(["members", "list"])) == 1
     assert capsys.readouterr().err == "jupyterhub4family: something else\n"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.settings.model import Settings
 from tests.unit.helpers import DATA, PATIENCE, write_program
 
 SCRIPT = DATA / "etc/update-motd.d/60-jupyterhub4family"

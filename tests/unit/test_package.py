@@ -12,7 +12,7 @@ import pytest
 
 from jupyterhub4family import __version__
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.supervision import UPGRADE_UNIT
+from jupyterhub4family.common.state.supervision import UPGRADE_UNIT
 from tests.unit.helpers import DATA, ROOT, SRC
 
 LIBRARY = DATA / "usr/lib/jupyterhub4family"
@@ -171,15 +171,16 @@ def test_a_unit_that_opens_doors_may_gain_rights_and_the_other_may_not() -> None
 
 
 def test_the_units_are_those_that_the_code_knows() -> None:
-    from jupyterhub4family.common import confinement, supervision
-    from jupyterhub4family.common.supervision import UNITS as KNOWN
+    from jupyterhub4family.common.state import supervision
+    from jupyterhub4family.common.state.supervision import UNITS as KNOWN
+    from jupyterhub4family.common.system import cgroups
 
     assert {unit.name for unit in UNITS} == {*KNOWN, UPGRADE_UNIT}
     for script in ("postinst", "postrm"):
         text = (ROOT / f"debian/jupyterhub4family.{script}").read_text("utf-8")
         assert all(unit.name in text for unit in UNITS), script
     others = {unit.name for unit in SYSTEM.iterdir()} - {unit.name for unit in UNITS}
-    assert others == {confinement.SLICE, BACKUP_UNIT.name, BACKUP_TIMER.name}
+    assert others == {cgroups.SLICE, BACKUP_UNIT.name, BACKUP_TIMER.name}
     assert BACKUP_TIMER.name == supervision.BACKUP_TIMER
 
 
@@ -232,7 +233,7 @@ def test_the_manual_pages_of_other_names_lead_to_the_one() -> None:
 
 
 def test_pam_counts_failed_tries_where_the_door_makes_the_folder() -> None:
-    from jupyterhub4family.root.authenticate import PAM_SERVICE, TALLY_DIRECTORY
+    from jupyterhub4family.root.doors.authenticate import PAM_SERVICE, TALLY_DIRECTORY
 
     text = (DATA / "etc/pam.d" / PAM_SERVICE).read_text("utf-8")
     lines = [line for line in lines_of(text) if "pam_faillock" in line]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import itertools
+import re
 import subprocess
 import sys
 import sysconfig
@@ -17,22 +19,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.helpers import PATIENCE, SRC
+from tests.unit.helpers import PATIENCE, ROOT, SRC
 
 PACKAGE = "jupyterhub4family"
 MODULES = sorted((SRC / PACKAGE).rglob("*.py"))
 
-#: Room: the other rooms it may use, and the packages that are not Python's own.
+HACKING = (ROOT / "HACKING.md").read_text("utf-8")
+
+
+def table(first_heading: str) -> list[list[str]]:
+    """The rows of the table in HACKING.md whose header begins with these words, without backticks; "–" is nothing."""
+    lines = HACKING.splitlines()
+    (start,) = (number for number, line in enumerate(lines) if line.startswith(f"| {first_heading}"))
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[start + 2 :])
+    return [[cell.strip().strip("`").replace("–", "") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def names(cell: str) -> set[str]:
+    return {name.strip().strip("`") for name in cell.split(",")} - {""}
+
+
+#: Room: the other rooms it may use, and the packages that are not Python's own. The package itself, of no room, holds
+#: its name and version.
 WALLS: dict[str, tuple[set[str], set[str]]] = {
-    "common": (set(), {"yaml"}),
-    "root": ({"common"}, set()),
-    "service": ({"common"}, {"cryptography"}),
-    "hub": ({"common", "service"}, {"jupyterhub", "tornado", "traitlets", "jinja2", "sudospawner"}),
-    "user": ({"common"}, set()),
-    "cli": ({"common"}, {"yaml"}),
-    # Of no room: the package itself holds its name and version.
     "": (set(), set()),
+    **{row[0]: (names(row[2]), names(row[3])) for row in table("room | identity")},
 }
+#: Room: its folders and modules, floor by floor, the uppermost first.
+FLOORS = {row[0]: [names(floor) for floor in row[1].split("·")] for row in table("room | floors")}
 
 #: How the docstring of each module begins: with the identity that runs it.
 IDENTITIES = {
@@ -143,12 +157,88 @@ def test_third_party_packages_are_few() -> None:
         assert packages - used <= {"jinja2", "cryptography"}
 
 
+# -- floors --------------------------------------------------------------------------------------------
+
+
+def floor_arrows(source: str, module: str) -> list[str]:
+    """The folders and modules of its own room that a module imports, itself and its own folder left out."""
+    room, _, rest = module.removeprefix(f"{PACKAGE}.").partition(".")
+    own = rest.partition(".")[0]
+    prefix = f"{PACKAGE}.{room}."
+    found = {name[len(prefix) :].partition(".")[0] for name in imports(source, module) if name.startswith(prefix)}
+    return sorted(found - {own})
+
+
+def wrong_arrows(source: str, module: str) -> list[str]:
+    """What a module imports of its own room that does not stand on a lower floor."""
+    room, _, rest = module.removeprefix(f"{PACKAGE}.").partition(".")
+    level = {name: number for number, floor in enumerate(FLOORS[room]) for name in floor}
+    own = level[rest.partition(".")[0]]
+    return [name for name in floor_arrows(source, module) if level[name] <= own]
+
+
+def test_every_folder_and_module_has_its_floor() -> None:
+    assert set(FLOORS) == set(WALLS) - {""}
+    for room, floors in FLOORS.items():
+        there = {path.stem for path in (SRC / PACKAGE / room).iterdir() if path.stem not in ("__init__", "__pycache__")}
+        written = [name for floor in floors for name in floor]
+        assert sorted(written) == sorted(there), room
+
+
+def test_imports_lead_down_only() -> None:
+    found = {
+        name_of(module): wrong_arrows(module.read_text("utf-8"), name_of(module))
+        for module in MODULES
+        if room_of(module) and module.name != "__init__.py"
+    }
+    assert {name: arrows for name, arrows in found.items() if arrows} == {}
+
+
+def test_an_arrow_that_leads_up_is_seen() -> None:
+    up = f"from {PACKAGE}.root.setup import setup"
+    assert wrong_arrows(up, f"{PACKAGE}.root.base.servers") == ["setup"]
+    assert wrong_arrows(up, f"{PACKAGE}.root.backup.restore") == []
+    beside = f"from {PACKAGE}.cli import backup"
+    assert wrong_arrows(beside, f"{PACKAGE}.cli.status") == ["backup"]
+
+
+# -- how ours is imported --------------------------------------------------------------------------------
+
+#: Modules that are words of the language we write in: used by name.
+VOCABULARIES = {f"{PACKAGE}.common.i18n.messages", f"{PACKAGE}.common.errors", f"{PACKAGE}.cli.doctor.finding"}
+
+
+def names_not_through_a_module(source: str) -> list[str]:
+    """Functions and constants of ours that are imported by their name."""
+    ours = {name_of(module) for module in MODULES}
+    return [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module in ours - VOCABULARIES
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in ours and not CLASS.match(alias.name) and alias.name != "__version__"
+    ]
+
+
+#: How a class or a type is called.
+CLASS = re.compile("[A-Z][a-z]|[A-Z]$")
+
+
+def test_functions_and_constants_are_used_through_their_module() -> None:
+    found = {name_of(module): names_not_through_a_module(module.read_text("utf-8")) for module in MODULES}
+    assert {name: names for name, names in found.items() if names} == {}
+    assert names_not_through_a_module(f"from {PACKAGE}.common.paths import STATE") == [f"{PACKAGE}.common.paths.STATE"]
+    assert not names_not_through_a_module(f"from {PACKAGE}.common import paths")
+
+
+# -- walls ---------------------------------------------------------------------------------------------
+
 BAD = [
     ("root", "import yaml"),
     ("root", "import requests"),
-    ("root", "from jupyterhub4family.service import tokens"),
+    ("root", "from jupyterhub4family.service.hub_state import tokens"),
     ("root", "from jupyterhub4family.user.server import kill"),
-    ("root", "import jupyterhub4family.service.tokens as t"),
+    ("root", "import jupyterhub4family.service.hub_state.tokens as t"),
     ("root", "def f():\n    import jupyterhub4family.hub.doors"),
     ("root", "def f():\n    if False:\n        from yaml import safe_load"),
     ("root", "try:\n    import psutil\nexcept ImportError:\n    pass"),
@@ -156,17 +246,17 @@ BAD = [
     ("root", "from .. import service"),
     ("root", "from jupyterhub4family import service"),
     ("root", "__import__('yaml')"),
-    ("root", "import importlib\nimportlib.import_module('jupyterhub4family.service.tokens')"),
+    ("root", "import importlib\nimportlib.import_module('jupyterhub4family.service.hub_state.tokens')"),
     ("root", "from importlib import import_module\nimport_module(input())"),
-    ("common", "from jupyterhub4family.root import pam"),
+    ("common", "from jupyterhub4family.root.doors import pam"),
     ("common", "import tornado"),
     ("service", "import jupyterhub"),
     ("service", "from jupyterhub4family.hub import doors"),
     ("user", "import yaml"),
-    ("user", "from jupyterhub4family.root import servers"),
-    ("cli", "from jupyterhub4family.root import members"),
-    ("cli", "def f():\n    from jupyterhub4family.root.members import handle"),
-    ("cli", "from jupyterhub4family.service.tokens import ensure_token"),
+    ("user", "from jupyterhub4family.root.base import servers"),
+    ("cli", "from jupyterhub4family.root.doors import members"),
+    ("cli", "def f():\n    from jupyterhub4family.root.doors.members import handle"),
+    ("cli", "from jupyterhub4family.service.hub_state.tokens import ensure_token"),
     ("hub", "from jupyterhub4family.user import server"),
     ("hub", "import sqlalchemy"),
     ("hub", "import yaml"),
@@ -175,12 +265,13 @@ BAD = [
 GOOD = [
     (
         "root",
-        "import os, sys\nfrom jupyterhub4family.common.files import locked\nfrom jupyterhub4family.root import pam",
+        "import os, sys\nfrom jupyterhub4family.common.system import files\n"
+        "from jupyterhub4family.root.doors import pam",
     ),
-    ("root", "from . import pam\nfrom ..common import files\nfrom jupyterhub4family import __version__"),
+    ("root", "from . import base\nfrom ..common import system\nfrom jupyterhub4family import __version__"),
     ("common", "import yaml\nfrom yaml import safe_load\nimport xml.etree.ElementTree"),
-    ("service", "def f():\n    from jupyterhub4family.common import uv"),
-    ("hub", "import jupyterhub.auth, tornado.web\nfrom jupyterhub4family.service import tokens"),
+    ("service", "def f():\n    from jupyterhub4family.common.python import uv"),
+    ("hub", "import jupyterhub.auth, tornado.web\nfrom jupyterhub4family.service.hub_state import tokens"),
     ("cli", "import importlib\nimportlib.import_module('json')"),
 ]
 
@@ -251,12 +342,12 @@ def imported_alone(flags: list[str], names: list[str]) -> dict[str, list[str]]:
 
 def test_every_module_outside_the_hub_can_be_imported_with_nothing_but_python_and_yaml() -> None:
     names = [name_of(module) for module in MODULES if room_of(module) != "hub"]
-    # Without -S Debian's modules can be found: only who needs yaml gets that.
-    with_yaml = [name for name in names if needs_yaml(name)]
+    # Without -S Debian's modules can be found: only who needs one of them gets that.
     with_cryptography = {name for name in names if needs_cryptography(name)}
-    assert with_cryptography == {f"{PACKAGE}.service.certificates", f"{PACKAGE}.service.names"}
-    found = imported_alone(["-I"], with_yaml)
-    found.update(imported_alone(["-I", "-S"], [name for name in names if name not in with_yaml]))
+    assert with_cryptography == {f"{PACKAGE}.service.certificates.ca", f"{PACKAGE}.service.certificates.names"}
+    with_debians = [name for name in names if needs_yaml(name) or name in with_cryptography]
+    found = imported_alone(["-I"], with_debians)
+    found.update(imported_alone(["-I", "-S"], [name for name in names if name not in with_debians]))
     for name, tops in found.items():
         assert "BROKEN" not in tops, f"{name}: {' '.join(tops)}"
         # yaml brings a module of Cython's along. What a .pth file of the machine's own brings was there before.
@@ -268,14 +359,20 @@ def test_every_module_outside_the_hub_can_be_imported_with_nothing_but_python_an
 
 
 def test_importing_alone_sees_what_is_missing_and_what_comes_along() -> None:
-    found = imported_alone(["-I", "-S"], ["json", "jupyterhub4family.common.settings", "no_such_module"])
+    found = imported_alone(["-I", "-S"], ["json", "jupyterhub4family.common.settings.model", "no_such_module"])
     assert "json" in found["json"] and "BROKEN" not in found["json"]
-    assert found["no_such_module"][0] == found["jupyterhub4family.common.settings"][0] == "BROKEN"
+    assert found["no_such_module"][0] == found["jupyterhub4family.common.settings.model"][0] == "BROKEN"
 
 
 def test_yaml_is_needed_where_settings_are_read_only() -> None:
-    assert needs_yaml(f"{PACKAGE}.common.settings") and needs_yaml(f"{PACKAGE}.cli.status")
+    assert needs_yaml(f"{PACKAGE}.common.settings.model") and needs_yaml(f"{PACKAGE}.cli.status")
     # Of the doors that run as root for everybody, or as a member, one reads settings: root's own file.
-    assert needs_yaml(f"{PACKAGE}.root.confine")
-    for name in ("root.members", "root.authenticate", "root.environment", "user.mediator", "user.own_environment"):
+    assert needs_yaml(f"{PACKAGE}.root.doors.limit_server")
+    for name in (
+        "root.doors.members",
+        "root.doors.authenticate",
+        "root.doors.environment",
+        "user.mediator",
+        "user.environment_command",
+    ):
         assert not needs_yaml(f"{PACKAGE}.{name}"), name

@@ -66,7 +66,7 @@ def test_the_folders_of_an_installed_service_are_out_of_reach_here_and_in_other_
     here = [str(getattr(paths, name)) for name in names]
     code = """
     from jupyterhub4family.common import paths
-    from jupyterhub4family.service.supervise import pid_file
+    from jupyterhub4family.service.run.supervise import pid_file
     print(*(getattr(paths, name) for name in sys.argv[1:]), pid_file("hub"), sep="\\n")
     """
     there = run_python(code, *names).stdout.splitlines()

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import jupyterhub4family.cli.terminal  # noqa: F401 (what may be completed is told with its `completes`)
+import jupyterhub4family.cli.base.terminal  # noqa: F401 (what may be completed is told with its `completes`)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from jupyterhub4family.common.settings import KEYS
+from jupyterhub4family.common.settings.model import KEYS
 from tools.manual.commands import Command, all_commands, help_of, kind, takes_value
 
 NOTE = "# Made by python3 -m tools.manual; changes here are lost.\n"

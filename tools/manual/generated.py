@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
 from jupyterhub4family.cli.main import build_parser  # noqa: E402
-from jupyterhub4family.common import messages  # noqa: E402
+from jupyterhub4family.common.i18n import messages  # noqa: E402
 from tools.manual import completion, handbook, man, reference  # noqa: E402
 
 SHARE = ROOT / "data/usr/share"

@@ -6,11 +6,11 @@ import argparse
 import re
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli.settings_document import written
+from jupyterhub4family.cli.settings.document import written
 from jupyterhub4family.common.exit_meanings import STATUS_MEANINGS
-from jupyterhub4family.common.messages import N_, _
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.paths import EXPERT_DIRECTORY, SERVICE_HOME, SETTINGS_FILE
-from jupyterhub4family.common.settings import KEYS
+from jupyterhub4family.common.settings.model import KEYS
 from tools.manual.commands import Command, all_commands, help_of, placeholder, takes_value
 
 NOTE = '.\\" Made by python3 -m tools.manual; changes here are lost.\n'

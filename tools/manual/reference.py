@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import textwrap
 
-from jupyterhub4family.cli.settings_document import written
-from jupyterhub4family.common.messages import _
+from jupyterhub4family.cli.settings.document import written
+from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.paths import SETTINGS_FILE
-from jupyterhub4family.common.setting_key import HUB, HUB_AND_PROXY, NOTHING, Key
-from jupyterhub4family.common.settings import KEYS
+from jupyterhub4family.common.settings.model import KEYS
+from jupyterhub4family.common.settings.types import HUB, HUB_AND_PROXY, NOTHING, Key
 
-NOTE = "python3 -m tools.manual makes this from src/jupyterhub4family/common/settings.py; changes here are lost."
+NOTE = "python3 -m tools.manual makes this from src/jupyterhub4family/common/settings/model.py; changes here are lost."
 
 HEAD = f"""\
 <!-- {NOTE} -->

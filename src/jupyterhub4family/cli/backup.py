@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from jupyterhub4family.cli import terminal
-from jupyterhub4family.common.documents import granted
+from jupyterhub4family.cli.base import terminal
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
-from jupyterhub4family.common.messages import _, from_json, ngettext
-from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import converse
+from jupyterhub4family.common.i18n.messages import _, from_json, ngettext
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.system import programs
 
 #: What people put where; also what the shells' completion knows.
 _NOW = "sudo jupyterhub4family backup now"
@@ -88,7 +88,9 @@ def _for_root(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Na
 def _ask(arguments: argparse.Namespace, action: str, request: dict[str, Any]) -> dict[str, Any]:
     """What root's program answers; its progress is shown meanwhile. Raises FamilyError."""
     with terminal.Bar(quiet=arguments.json or terminal.is_quiet(arguments)) as bar:
-        answer = granted(converse([LIBRARY / "backup", action], request, on_progress=bar.show))
+        answer = json_lines.granted(
+            programs.converse([paths.LIBRARY / "backup", action], request, on_progress=bar.show)
+        )
     answer["notes"] = [from_json(note) for note in answer.get("notes", [])]
     return answer
 

@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jupyterhub4family.cli import terminal
+from jupyterhub4family.cli.base import terminal
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import PermissionRefused
-from jupyterhub4family.common.messages import _, language_variables
-from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import run
-from jupyterhub4family.common.supervision import CRON, chosen_supervisor
+from jupyterhub4family.common.i18n.messages import _, language_variables
+from jupyterhub4family.common.state import supervision
+from jupyterhub4family.common.system import programs
 
 #: cron writes its pid here (cron(8) of Debian).
 CRON_PID = Path("/run/crond.pid")
@@ -39,7 +39,7 @@ def _start(arguments: argparse.Namespace) -> int:
     with terminal.waiting(arguments, _("JupyterHub is being started")):
         _control("start")
     terminal.say(arguments, _("JupyterHub is starting; see: {command}", command="jupyterhub4family status"))
-    if chosen_supervisor() == CRON and not _cron_runs():
+    if supervision.chosen_supervisor() == supervision.CRON and not _cron_runs():
         print(_("Note: neither systemd nor cron runs here, so nobody restarts JupyterHub after a reboot or a crash."))
         print(_("Install and start cron, or call this command at every boot."))
     return 0
@@ -72,7 +72,7 @@ def _restart(arguments: argparse.Namespace) -> int:
 def _control(*words: str) -> None:
     if os.geteuid() != 0:
         raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family {' '.join(words)}")
-    run([LIBRARY / "control", *words], timeout=300, environment=language_variables())
+    programs.run([paths.LIBRARY / "control", *words], timeout=300, environment=language_variables())
 
 
 def _cron_runs() -> bool:

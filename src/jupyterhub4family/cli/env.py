@@ -7,13 +7,12 @@ import json
 import os
 from typing import Any, Optional
 
-from jupyterhub4family.cli import terminal
-from jupyterhub4family.common.accounts import check_name, find_account
-from jupyterhub4family.common.documents import granted
+from jupyterhub4family.cli.base import terminal
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import PermissionRefused, UsageError
-from jupyterhub4family.common.messages import N_, _
-from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import as_account, converse
+from jupyterhub4family.common.i18n.messages import N_, _
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.system import accounts, programs
 
 _HELP = {
     "status": N_("say what it is like: versions, own packages, whether a newer one is offered"),
@@ -49,7 +48,7 @@ def add_to(commands: Any) -> None:
 
 def env(arguments: argparse.Namespace) -> int:
     """Do what the words ask for, as the member whose environment it is."""
-    words = [*_as_member(arguments.name), str(LIBRARY / "own-environment")]
+    words = [*_as_member(arguments.name), str(paths.LIBRARY / "own-environment")]
     if arguments.action == "reset":
         if arguments.dry_run:
             return _print_what_reset_would_do(_answer([*words, "status"], arguments))
@@ -73,7 +72,7 @@ def env(arguments: argparse.Namespace) -> int:
 def _answer(words: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """What the member's program answers; its progress is shown meanwhile. Raises FamilyError."""
     with terminal.Bar(quiet=arguments.json or terminal.is_quiet(arguments)) as bar:
-        return granted(converse(words, {}, on_progress=bar.show))
+        return json_lines.granted(programs.converse(words, {}, on_progress=bar.show))
 
 
 def _print_what_reset_would_do(status: dict[str, Any]) -> int:
@@ -94,14 +93,14 @@ def _as_member(name: Optional[str]) -> list[str]:
                 _("root has no environment"), _("name a member: {command}", command="jupyterhub4family env status NAME")
             )
         return []
-    account = find_account(check_name(name))
+    account = accounts.find_account(accounts.check_name(name))
     if account.pw_uid == os.geteuid():
         return []
     if os.geteuid() != 0:
         raise PermissionRefused(
             _("only {name} and root may do this", name=name), f"sudo jupyterhub4family env … {name}"
         )
-    return as_account(account.pw_name)
+    return programs.as_account(account.pw_name)
 
 
 def _print_status(answer: dict[str, Any]) -> None:

@@ -8,14 +8,13 @@ import pwd
 from pathlib import Path
 from typing import Any
 
-from jupyterhub4family.common.accounts import check_name, find_account
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
-from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import LIBRARY, SERVICE_LOGS
-from jupyterhub4family.common.programs import SAFE_PATH, SETSID, as_account, show
-from jupyterhub4family.common.supervision import HUB_UNIT, PROXY_UNIT, SYSTEMD, chosen_supervisor
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.state import supervision
+from jupyterhub4family.common.system import accounts, programs
 
-UNITS = {"hub": HUB_UNIT, "proxy": PROXY_UNIT}
+UNITS = {"hub": supervision.HUB_UNIT, "proxy": supervision.PROXY_UNIT}
 
 
 def add_to(commands: Any) -> None:
@@ -37,20 +36,20 @@ def add_to(commands: Any) -> None:
 def logs(arguments: argparse.Namespace) -> int:
     """Show the log: become the program that does, or have it shown with a member's rights."""
     words = log_command(arguments.whose, arguments.lines, arguments.follow)
-    if words[0] == SETSID:
-        return show(words)
-    os.execve(words[0], words, {**os.environ, "PATH": SAFE_PATH})
+    if words[0] == programs.SETSID:
+        return programs.show(words)
+    os.execve(words[0], words, {**os.environ, "PATH": programs.SAFE_PATH})
 
 
 def log_command(whose: str, lines: int, follow: bool) -> list[str]:
     """The program, with its words, that shows the log of `whose`. Raises FamilyError."""
     if whose in UNITS:
-        if chosen_supervisor() == SYSTEMD:
+        if supervision.chosen_supervisor() == supervision.SYSTEMD:
             end = ["--follow"] if follow else ["--no-pager"]
             return ["/usr/bin/journalctl", "--unit", UNITS[whose], "--lines", str(lines), *end]
-        _require_reader(SERVICE_LOGS)
-        return _tail(lines, follow, [str(SERVICE_LOGS / f"{whose}.log")])
-    account = find_account(check_name(whose))
+        _require_reader(paths.SERVICE_LOGS)
+        return _tail(lines, follow, [str(paths.SERVICE_LOGS / f"{whose}.log")])
+    account = accounts.find_account(accounts.check_name(whose))
     if os.geteuid() not in (0, account.pw_uid):
         raise PermissionRefused(
             _("only {name} and root may read that log", name=account.pw_name), f"sudo jupyterhub4family logs {whose}"
@@ -60,8 +59,8 @@ def log_command(whose: str, lines: int, follow: bool) -> list[str]:
 
 def _member_log(account: pwd.struct_passwd, lines: int, follow: bool) -> list[str]:
     """The log is shown with the member's own rights: a link in their home leads root nowhere."""
-    words = [str(LIBRARY / "show-log"), str(lines), *(["--follow"] if follow else [])]
-    return words if os.geteuid() != 0 else [*as_account(account.pw_name), *words]
+    words = [str(paths.LIBRARY / "show-log"), str(lines), *(["--follow"] if follow else [])]
+    return words if os.geteuid() != 0 else [*programs.as_account(account.pw_name), *words]
 
 
 def _tail(lines: int, follow: bool, files: list[str]) -> list[str]:

@@ -8,22 +8,13 @@ from collections.abc import Sequence
 from typing import Optional
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli import (
-    backup,
-    cert,
-    config,
-    control,
-    doctor,
-    env,
-    logs,
-    members,
-    open,
-    status,
-    support,
-    upgrade,
-)
-from jupyterhub4family.common.arguments import translate_argparse
-from jupyterhub4family.common.messages import N_, _
+from jupyterhub4family.cli import backup, control, env, logs, members, open, status, upgrade
+from jupyterhub4family.cli.certificates import command as cert
+from jupyterhub4family.cli.doctor import command as doctor
+from jupyterhub4family.cli.settings import command as config
+from jupyterhub4family.cli.support import command as support
+from jupyterhub4family.common.i18n import argparse_words
+from jupyterhub4family.common.i18n.messages import N_, _
 
 EPILOG = N_("Exit status: 0 done, 2 wrong words, 3 refused, 4 no right to do this, 6 not running; more in the manual.")
 
@@ -36,7 +27,7 @@ def main(words: Optional[Sequence[str]] = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    translate_argparse()
+    argparse_words.translate_argparse()
     parser = argparse.ArgumentParser(
         prog="jupyterhub4family", description=_("JupyterHub for the family on this machine."), epilog=_(EPILOG)
     )

@@ -9,13 +9,12 @@ import os
 import pwd
 from typing import Any
 
-from jupyterhub4family.cli import terminal
-from jupyterhub4family.common.accounts import DELEGATE_GROUP
-from jupyterhub4family.common.documents import granted, last_answer
+from jupyterhub4family.cli.base import terminal
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
-from jupyterhub4family.common.messages import N_, _, from_json
-from jupyterhub4family.common.paths import MEMBERS
-from jupyterhub4family.common.programs import last_lines, run
+from jupyterhub4family.common.i18n.messages import N_, _, from_json
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.system import accounts, programs
 
 #: Seconds; stopping servers may take a while each.
 TIMEOUT = 600
@@ -103,21 +102,21 @@ def _print_what_remove_would_do(names: list[str]) -> int:
 
 def ask_door(request: dict[str, Any]) -> dict[str, Any]:
     """Send `request` through the door, through sudo unless root calls. Raises FamilyError."""
-    words = [str(MEMBERS)] if os.geteuid() == 0 else ["/usr/bin/sudo", "-n", str(MEMBERS)]
-    done = run(words, text_input=json.dumps(request), check=False, timeout=TIMEOUT)
+    words = [str(paths.MEMBERS)] if os.geteuid() == 0 else ["/usr/bin/sudo", "-n", str(paths.MEMBERS)]
+    done = programs.run(words, text_input=json.dumps(request), check=False, timeout=TIMEOUT)
     try:
-        answer = last_answer(done.output)
+        answer = json_lines.last_answer(done.output)
     except ValueError:
         if os.geteuid() != 0:
             raise PermissionRefused(
                 _("you may not manage members"),
                 _(
                     "call it as root (sudo), or have root make you a delegate: {command}",
-                    command=f"adduser {_own_name()} {DELEGATE_GROUP}",
+                    command=f"adduser {_own_name()} {accounts.DELEGATE_GROUP}",
                 ),
             ) from None
-        raise FamilyError(_("the door gave no answer: {said}", said=last_lines(done.errors, 3))) from None
-    return granted(answer)
+        raise FamilyError(_("the door gave no answer: {said}", said=programs.last_lines(done.errors, 3))) from None
+    return json_lines.granted(answer)
 
 
 def _own_name() -> str:

@@ -7,10 +7,10 @@ import os
 import shutil
 from typing import Any
 
-from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.portal import portal_urls
-from jupyterhub4family.common.programs import SAFE_PATH
-from jupyterhub4family.common.settings_in_use import settings_in_use
+from jupyterhub4family.common import portal
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.system import programs
 
 #: Debian's way to the browser of whatever desktop there is (package xdg-utils).
 XDG_OPEN = "xdg-open"
@@ -23,8 +23,8 @@ def add_to(commands: Any) -> None:
 
 def open_portal(_arguments: argparse.Namespace) -> int:
     """Become the program that opens the browser, or print the address."""
-    address = portal_urls(settings_in_use()[0])[0]
-    program = shutil.which(XDG_OPEN, path=SAFE_PATH)
+    address = portal.portal_urls(effective.settings_in_use()[0])[0]
+    program = shutil.which(XDG_OPEN, path=programs.SAFE_PATH)
     # A browser of root's on somebody's desktop would be a bad idea.
     if program and _desktop() and os.geteuid() != 0:
         print(_("Opening {address}", address=address), flush=True)

@@ -9,12 +9,13 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from jupyterhub4family.cli.snapshot import Status, find_out
-from jupyterhub4family.common.backups import describe, read_note
+from jupyterhub4family.cli.base import snapshot
+from jupyterhub4family.cli.base.snapshot import Status
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
-from jupyterhub4family.common.messages import N_, _, joined
-from jupyterhub4family.common.programs import run
-from jupyterhub4family.common.settings_in_use import explain, settings_in_use
+from jupyterhub4family.common.i18n.messages import N_, _, joined
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.state import backup
+from jupyterhub4family.common.system import programs
 
 #: Makes a code that phones read, of characters (package qrencode, which ours depends on).
 QRENCODE = "/usr/bin/qrencode"
@@ -34,15 +35,15 @@ def add_to(commands: Any) -> None:
 
 def status(arguments: argparse.Namespace) -> int:
     """Print the status; exit status 0 if people can log in, else 6, or 8 if the settings file is bad."""
-    settings, trouble = settings_in_use()
-    now = find_out(settings)
+    settings, trouble = effective.settings_in_use()
+    now = snapshot.find_out(settings)
     if arguments.json:
         print(json.dumps(asdict(now), indent=1))
     else:
         _print(now, arguments.qr or _room_for_code())
     if trouble is not None:
         # The last good settings are in use; whoever changed the file has to know that it is not.
-        raise explain(trouble)
+        raise effective.explain(trouble)
     return ExitStatus.OK if now.portal == "running" else ExitStatus.NOT_RUNNING
 
 
@@ -70,7 +71,7 @@ def _print(now: Status, with_code: bool = False) -> None:
             print(_("Try: {hint}", hint=now.setup["hint"]))
     _print_use(now)
     if now.backup:
-        print(describe(read_note()))
+        print(backup.describe(backup.read_note()))
     for trouble in now.troubles:
         print(_("Settings: {trouble}", trouble=trouble))
     for sentence in filter(None, (now.upgrade, now.failed_upgrade, now.mended_database)):
@@ -119,6 +120,6 @@ def _room_for_code() -> bool:
 def code(address: str) -> str:
     """A code of characters that leads a phone to `address`; empty if it cannot be made."""
     try:
-        return run([QRENCODE, "-t", "ANSIUTF8" if sys.stdout.isatty() else "UTF8", "-m", "2", address]).output
+        return programs.run([QRENCODE, "-t", "ANSIUTF8" if sys.stdout.isatty() else "UTF8", "-m", "2", address]).output
     except FamilyError:
         return ""

@@ -7,13 +7,13 @@ import json
 import os
 from typing import Any
 
-from jupyterhub4family.cli import terminal
-from jupyterhub4family.common.documents import granted
+from jupyterhub4family.cli.base import terminal
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import PermissionRefused, UsageError
-from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.programs import converse
-from jupyterhub4family.common.upgrades import failed_upgrade, previous_edition
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.state import upgrade
+from jupyterhub4family.common.system import programs
 
 
 def add_to(commands: Any) -> None:
@@ -48,7 +48,7 @@ def _upgrade(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     found = _ask(arguments, "check")
-    failed = failed_upgrade()
+    failed = upgrade.failed_upgrade()
     if arguments.json:
         told = {key: found[key] for key in ("installed", "newer", "source")}
         print(json.dumps({**told, "failed": failed.target if failed else ""}, indent=1))
@@ -67,7 +67,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _say_there_is_none(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
-    failed = failed_upgrade()
+    failed = upgrade.failed_upgrade()
     if failed is not None:
         terminal.say(arguments, failed.sentence())
         terminal.say(arguments, _("To try it once more: {command}", command="sudo jupyterhub4family upgrade --again"))
@@ -79,7 +79,7 @@ def _say_there_is_none(arguments: argparse.Namespace, found: dict[str, Any]) -> 
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    previous = previous_edition()
+    previous = upgrade.previous_edition()
     if arguments.dry_run:
         if previous is None:
             print(_("There is no version to go back to"))
@@ -110,4 +110,4 @@ def _ask(arguments: argparse.Namespace, *words: str) -> dict[str, Any]:
     if os.geteuid() != 0:
         raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family {arguments.command}")
     with terminal.Bar(quiet=terminal.is_quiet(arguments) or bool(getattr(arguments, "json", False))) as bar:
-        return granted(converse([LIBRARY / "upgrade", *words], {}, on_progress=bar.show))
+        return json_lines.granted(programs.converse([paths.LIBRARY / "upgrade", *words], {}, on_progress=bar.show))

@@ -8,7 +8,7 @@ import sys
 from enum import IntEnum
 from typing import Callable, Optional
 
-from jupyterhub4family.common.messages import _
+from jupyterhub4family.common.i18n.messages import _
 
 
 class ExitStatus(IntEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyterhub4family.common.errors import ExitStatus
-from jupyterhub4family.common.messages import N_
+from jupyterhub4family.common.i18n.messages import N_
 
 STATUS_MEANINGS = {
     ExitStatus.OK: N_("Done."),

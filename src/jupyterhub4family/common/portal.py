@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from jupyterhub4family.common.addresses import announced_name, in_url, lan_addresses, local_name
-from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.system import network
 
 
 def portal_urls(settings: Settings) -> list[str]:
     """Where browsers find the portal, the best address first; the last one works on this machine only."""
     hosts: list[str] = []
     if settings.listen == "lan":
-        if local_name() and announced_name() == local_name():
-            hosts.append(local_name())
-        hosts += [*lan_addresses(), *(name.lower() for name in settings.extra_names)]
+        if network.local_name() and network.announced_name() == network.local_name():
+            hosts.append(network.local_name())
+        hosts += [*network.lan_addresses(), *(name.lower() for name in settings.extra_names)]
     scheme = "https" if settings.https else "http"
-    return [f"{scheme}://{in_url(host)}:{settings.port}/" for host in dict.fromkeys([*hosts, "127.0.0.1"])]
+    return [f"{scheme}://{network.in_url(host)}:{settings.port}/" for host in dict.fromkeys([*hosts, "127.0.0.1"])]
 
 
 def trust_url(settings: Settings) -> str:
@@ -23,5 +23,5 @@ def trust_url(settings: Settings) -> str:
     In numbers, though HOST.local is easier to remember: it is gone to once, with a camera, and a device that cannot
     find .local (older Android) has nobody to ask.
     """
-    found = lan_addresses() if settings.https and settings.listen == "lan" else []
-    return f"http://{in_url(found[0])}:{settings.port}/trust" if found else ""
+    found = network.lan_addresses() if settings.https and settings.listen == "lan" else []
+    return f"http://{network.in_url(found[0])}:{settings.port}/trust" if found else ""

@@ -12,14 +12,15 @@ from typing import Any, Optional
 from jupyterhub.auth import LocalAuthenticator
 from tornado import web
 
-from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP, group_names, is_member
-from jupyterhub4family.common.messages import N_, _
-from jupyterhub4family.common.paths import AUTHENTICATE
-from jupyterhub4family.hub.doors import DoorError, open_door
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.i18n.messages import N_, _
+from jupyterhub4family.common.system import accounts
+from jupyterhub4family.hub import doors
+from jupyterhub4family.hub.doors import DoorError
 from jupyterhub4family.hub.throttle import Throttle
 
 #: Unix groups that the hub knows as groups of its own.
-_MIRRORED_GROUPS = frozenset({MEMBER_GROUP, DELEGATE_GROUP})
+_MIRRORED_GROUPS = frozenset({accounts.MEMBER_GROUP, accounts.DELEGATE_GROUP})
 
 
 #: What somebody who knew the password is told about the account.
@@ -68,7 +69,7 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
                 raise LoginExplained(_(_TOO_MANY))
             request = {"name": name, "password": data["password"], "address": address}
             try:
-                answer = await open_door(AUTHENTICATE, request)
+                answer = await doors.open_door(paths.AUTHENTICATE, request)
             except DoorError as error:
                 self.log.error("The password of %r could not be checked: %s", name[:32], error.message)
                 return None
@@ -107,6 +108,6 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
             account = pwd.getpwnam(name)
         except KeyError:
             return None
-        if not is_member(account):
+        if not accounts.is_member(account):
             return None
-        return {"name": name, "groups": sorted(group_names(account) & _MIRRORED_GROUPS)}
+        return {"name": name, "groups": sorted(accounts.group_names(account) & _MIRRORED_GROUPS)}

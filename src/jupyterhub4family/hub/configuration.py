@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyterhub4family.common.accounts import DELEGATE_GROUP, MEMBER_GROUP
-from jupyterhub4family.common.paths import MEDIATOR, STATE
-from jupyterhub4family.common.settings import Settings
-from jupyterhub4family.common.settings_in_use import settings_in_use
-from jupyterhub4family.hub.expert_files import execute_expert_files
-from jupyterhub4family.hub.startup import after_start
-from jupyterhub4family.service.spare_room import Connection
-from jupyterhub4family.service.tokens import MEMBERSHIP_TOKEN, PROXY_TOKEN, ROUTES_TOKEN, ensure_token
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.system import accounts
+from jupyterhub4family.hub import expert_files, startup
+from jupyterhub4family.service.hub_state import tokens
+from jupyterhub4family.service.hub_state.disk_reserve import Connection
 
 #: What members of the delegate group may do in the hub: see everybody's servers, start and stop them.
 #: Entering them would be `access:servers`, and changing users `admin:users`: neither is here.
@@ -25,13 +24,13 @@ MEMBERSHIP_SCOPES = ["admin:users", "admin:servers"]
 
 def configure(config: Any) -> None:
     """Fill JupyterHub's configuration object. A bad settings file has been told in the log by `run-hub`."""
-    settings, _trouble = settings_in_use()
+    settings, _trouble = effective.settings_in_use()
     _connections(config, settings)
     _people(config)
     _pages(config, settings)
     _servers(config, settings)
-    execute_expert_files(config)
-    after_start(settings)
+    expert_files.execute_expert_files(config)
+    startup.after_start(settings)
 
 
 def _connections(config: Any, settings: Settings) -> None:
@@ -39,21 +38,21 @@ def _connections(config: Any, settings: Settings) -> None:
     scheme = "https" if settings.https else "http"
     config.JupyterHub.bind_url = f"{scheme}://{settings.bind_address}:{settings.port}"
     config.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
-    config.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
-    # What JupyterHub says to sqlite by itself, and that the journal stays (service/spare_room.py).
+    config.JupyterHub.db_url = f"sqlite:///{paths.STATE}/jupyterhub.sqlite"
+    # What JupyterHub says to sqlite by itself, and that the journal stays (service/hub_state/disk_reserve.py).
     config.JupyterHub.db_kwargs = {"connect_args": {"check_same_thread": False, "factory": Connection}}
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True
-    config.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
+    config.JupyterHub.cookie_secret_file = str(paths.STATE / "cookie_secret")
     # Hub, proxy and servers are started and restarted independently of each other.
     config.JupyterHub.cleanup_proxy = False
     config.JupyterHub.cleanup_servers = False
     config.ConfigurableHTTPProxy.should_start = False
     config.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.proxy_api_port}"
-    config.ConfigurableHTTPProxy.auth_token = ensure_token(PROXY_TOKEN).reveal()
+    config.ConfigurableHTTPProxy.auth_token = tokens.ensure_token(tokens.PROXY_TOKEN).reveal()
     config.JupyterHub.services = [
-        {"name": "routes", "api_token": ensure_token(ROUTES_TOKEN).reveal()},
-        {"name": "membership", "api_token": ensure_token(MEMBERSHIP_TOKEN).reveal()},
+        {"name": "routes", "api_token": tokens.ensure_token(tokens.ROUTES_TOKEN).reveal()},
+        {"name": "membership", "api_token": tokens.ensure_token(tokens.MEMBERSHIP_TOKEN).reveal()},
     ]
 
 
@@ -61,7 +60,7 @@ def _people(config: Any) -> None:
     from jupyterhub4family.hub.authenticator import DoorAuthenticator
 
     config.JupyterHub.authenticator_class = DoorAuthenticator
-    config.DoorAuthenticator.allowed_groups = {MEMBER_GROUP}
+    config.DoorAuthenticator.allowed_groups = {accounts.MEMBER_GROUP}
     config.DoorAuthenticator.manage_groups = True
     # Looked up anew after this many seconds, so that who is no longer a member is out at the next click.
     config.DoorAuthenticator.auth_refresh_age = 2
@@ -70,16 +69,16 @@ def _people(config: Any) -> None:
         # From JupyterHub 6.1 on, tokens of somebody who is no longer a member are good unless this is said.
         config.DoorAuthenticator.auth_refresh_strict = True
     config.JupyterHub.load_roles = [
-        {"name": DELEGATE_GROUP, "groups": [DELEGATE_GROUP], "scopes": DELEGATE_SCOPES},
+        {"name": accounts.DELEGATE_GROUP, "groups": [accounts.DELEGATE_GROUP], "scopes": DELEGATE_SCOPES},
         {"name": "routes", "services": ["routes"], "scopes": ["proxy"]},
         {"name": "membership", "services": ["membership"], "scopes": MEMBERSHIP_SCOPES},
     ]
 
 
 def _pages(config: Any, settings: Settings) -> None:
-    from jupyterhub4family.hub.pages import configure_pages
+    from jupyterhub4family.hub import pages
 
-    configure_pages(config, settings)
+    pages.configure_pages(config, settings)
 
 
 def _servers(config: Any, settings: Settings) -> None:
@@ -94,7 +93,7 @@ def _servers(config: Any, settings: Settings) -> None:
         "cookie_options": {"secure": settings.https},
         "headers": {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"},
     }
-    config.FamilySpawner.sudospawner_path = str(MEDIATOR)
+    config.FamilySpawner.sudospawner_path = str(paths.MEDIATOR)
     config.FamilySpawner.mediator_log_level = ""
     config.FamilySpawner.default_url = "/lab"
     config.FamilySpawner.notebook_dir = "~"

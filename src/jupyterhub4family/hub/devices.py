@@ -6,7 +6,7 @@ import hashlib
 import plistlib
 import uuid
 
-from jupyterhub4family.common.messages import _, translated
+from jupyterhub4family.common.i18n.messages import _, translated
 
 #: Sections of the trust page, in its order.
 DEVICES = ("ios", "android", "windows", "macos", "firefox", "linux")

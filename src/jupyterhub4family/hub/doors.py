@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import _, from_json, to_json
-from jupyterhub4family.common.programs import last_lines, plain_environment
+from jupyterhub4family.common.i18n.messages import _, from_json, to_json
+from jupyterhub4family.common.system import programs
 
 #: Bytes of one answer line at most.
 LINE_LIMIT = 1024 * 1024
@@ -56,7 +56,7 @@ async def ask(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=LINE_LIMIT,
-            env=plain_environment(),
+            env=programs.plain_environment(),
             cwd="/",
         )
     except OSError as error:
@@ -108,7 +108,7 @@ async def _converse(
             answer = untrusted
     await process.wait()
     if not answer:
-        said = last_lines((await errors).decode("utf-8", "replace"), 3)
+        said = programs.last_lines((await errors).decode("utf-8", "replace"), 3)
         status = process.returncode
         said_nothing = _("the door gave no answer (status {status}): {said}", status=status, said=said)
         return {"ok": False, "error": to_json(said_nothing)}

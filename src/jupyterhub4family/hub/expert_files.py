@@ -14,11 +14,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from jupyterhub4family.common.paths import EXPERT_DIRECTORY
-from jupyterhub4family.common.settings_in_use import SkippedFile, note_skipped_files
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.settings.effective import SkippedFile
 
 
-def execute_expert_files(config: Any, directory: Path = EXPERT_DIRECTORY) -> None:
+def execute_expert_files(config: Any, directory: Path = paths.EXPERT_DIRECTORY) -> None:
     """Execute the files in the order of their names, with `c` as in any jupyterhub_config.py. Never raises."""
     skipped = []
     if directory.exists() and not os.access(directory, os.R_OK | os.X_OK):
@@ -37,7 +38,7 @@ def execute_expert_files(config: Any, directory: Path = EXPERT_DIRECTORY) -> Non
             why = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"hub: {place}: {why}. The hub runs without this file.", file=sys.stderr)
             skipped.append(SkippedFile(_printable(file), line, type(error).__name__))
-    note_skipped_files(skipped)
+    effective.note_skipped_files(skipped)
 
 
 def _copy_of(config: Any) -> Any:

@@ -7,6 +7,6 @@ import sys
 
 sys.path.insert(0, "/usr/lib/jupyterhub4family")
 
-from jupyterhub4family.hub.configuration import configure
+from jupyterhub4family.hub import configuration
 
-configure(get_config())  # type: ignore[name-defined]  # noqa: F821 (traitlets puts get_config here)
+configuration.configure(get_config())  # type: ignore[name-defined]  # noqa: F821 (traitlets puts get_config here)

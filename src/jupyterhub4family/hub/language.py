@@ -8,7 +8,7 @@ from jinja2 import Environment, pass_context
 from jinja2.ext import InternationalizationExtension
 from jinja2.runtime import Context
 
-from jupyterhub4family.common.messages import (
+from jupyterhub4family.common.i18n.messages import (
     LANGUAGES,
     N_,
     Message,

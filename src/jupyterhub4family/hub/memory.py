@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
-from jupyterhub4family.common import confinement, processes
+from jupyterhub4family.common.system import cgroups, processes
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Held:
 
 def held(pid: int, everybody: Optional[Processes] = None) -> Held:
     """What the server `pid` holds: as the kernel counts it or, where that is not to be had, an upper bound."""
-    usage = confinement.usage(pid)
+    usage = cgroups.usage(pid)
     if usage is not None and usage.memory is not None:
         return Held(usage.memory, usage.memory_limit, usage.killed)
     return Held(resident(pid, everybody))

@@ -20,18 +20,15 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 from jupyterhub.utils import url_escape_path
 
-from jupyterhub4family.common.mended import mended_database
-from jupyterhub4family.common.messages import translated
-from jupyterhub4family.common.paths import CURRENT_TEMPLATE, SERVICE_HOME, SHARE
-from jupyterhub4family.common.room import rooms
-from jupyterhub4family.common.settings import Settings
-from jupyterhub4family.common.upgrades import failed_upgrade
-from jupyterhub4family.hub import memory, trust
-from jupyterhub4family.hub.authenticator import REMOVED_COOKIE
-from jupyterhub4family.hub.language import OWN_NAMES, Sentences, handler_language
-from jupyterhub4family.hub.origins import page_policy
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.i18n.messages import translated
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import database, upgrade
+from jupyterhub4family.common.system import disk_space
+from jupyterhub4family.hub import authenticator, language, memory, origins, trust
+from jupyterhub4family.hub.language import Sentences
 
-STATIC = SHARE / "static"
+STATIC = paths.SHARE / "static"
 
 
 @dataclass(frozen=True)
@@ -70,13 +67,13 @@ class MemberCards:
 def configure_pages(config: Any, settings: Settings) -> None:
     """Put our pages, their style and their languages into JupyterHub's configuration."""
     # Pages of ours extend JupyterHub's of the same name. Those of a new version come with its hub, not before.
-    config.JupyterHub.template_paths = [str(SHARE / "templates")]
+    config.JupyterHub.template_paths = [str(paths.SHARE / "templates")]
     config.JupyterHub.jinja_environment_options = {"extensions": [Sentences], "auto_reload": False}
     config.JupyterHub.template_vars = {
         "family_name": settings.family_name,
         "login_help": settings.login_help,
-        "language_is_set": settings.language in OWN_NAMES,
-        "languages": OWN_NAMES,
+        "language_is_set": settings.language in language.OWN_NAMES,
+        "languages": language.OWN_NAMES,
         "family_version": static_version(),
         "has_trust_page": settings.https,
         "display_name": display_name,
@@ -108,15 +105,15 @@ def _extend_every_page(language_setting: str) -> None:
     def template_namespace(handler: Any) -> dict[str, Any]:
         return {
             **names(handler),
-            "language": handler_language(handler, language_setting),
-            "was_removed": bool(handler.get_cookie(REMOVED_COOKIE, "")),
+            "language": language.handler_language(handler, language_setting),
+            "was_removed": bool(handler.get_cookie(authenticator.REMOVED_COOKIE, "")),
         }
 
     policy = BaseHandler.content_security_policy.fget
 
     def content_security_policy(handler: Any) -> str:
         theirs = str(policy(handler))
-        return theirs if isinstance(handler, APIHandler) else f"{page_policy(handler.request.host)}; {theirs}"
+        return theirs if isinstance(handler, APIHandler) else f"{origins.page_policy(handler.request.host)}; {theirs}"
 
     template_namespace.is_ours = True  # type: ignore[attr-defined]
     BaseHandler.template_namespace = property(template_namespace)
@@ -136,7 +133,11 @@ def _xsrf_safe_methods(handler: Any) -> set[str]:
 
 def news_for_delegates(language: str) -> list[str]:
     """What delegates have to know of the last upgrade and of the database, in their language; empty as a rule."""
-    return [translated(one.sentence(), language) for one in (failed_upgrade(), mended_database()) if one is not None]
+    return [
+        translated(one.sentence(), language)
+        for one in (upgrade.failed_upgrade(), database.mended_database())
+        if one is not None
+    ]
 
 
 def static_version() -> str:
@@ -162,10 +163,10 @@ def disk_left(user: Any) -> Optional[int]:
     """How many megabytes are left for a member and for the hub, if that is little; else, and for nobody, None."""
     if user is None:
         return None
-    folders = [SERVICE_HOME]
+    folders = [paths.SERVICE_HOME]
     with contextlib.suppress(KeyError):
         folders.append(Path(pwd.getpwnam(user.name).pw_dir))
-    short = [room.megabytes for room in rooms(folders) if room.is_short]
+    short = [room.megabytes for room in disk_space.rooms(folders) if room.is_short]
     return min(short) if short else None
 
 
@@ -216,5 +217,5 @@ def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> Ser
         megabytes=None if held.used is None else round(held.used / 2**20),
         limit_megabytes=None if held.limit is None else round(held.limit / 2**20),
         killed=held.killed,
-        up_to_date=made_from == CURRENT_TEMPLATE.resolve().name if state == "running" and made_from else None,
+        up_to_date=made_from == paths.CURRENT_TEMPLATE.resolve().name if state == "running" and made_from else None,
     )

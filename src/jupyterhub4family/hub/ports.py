@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from jupyterhub4family.common.listeners import Address, listeners
+from jupyterhub4family.common.system import sockets
+from jupyterhub4family.common.system.sockets import Address
 
 
 def owners(port: int) -> frozenset[int]:
@@ -18,7 +19,7 @@ def owners(port: int) -> frozenset[int]:
     (which gets IPv4 as well, unless it says otherwise).
     """
     by_rank: dict[int, set[int]] = {}
-    for listener in listeners():
+    for listener in sockets.listeners():
         rank = _rank(listener.address)
         if listener.port == port and rank is not None:
             by_rank.setdefault(rank, set()).add(listener.uid)

@@ -18,12 +18,11 @@ from sudospawner import SudoSpawner
 from tornado import web
 from traitlets import Integer, Unicode
 
-from jupyterhub4family.common import confinement, processes
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import LANGUAGES, _, translated
-from jupyterhub4family.common.paths import MEDIATOR, SYSTEMD_RUNS
-from jupyterhub4family.hub import ports
-from jupyterhub4family.hub.doors import open_door
+from jupyterhub4family.common.i18n.messages import LANGUAGES, _, translated
+from jupyterhub4family.common.system import cgroups, processes
+from jupyterhub4family.hub import doors, ports
 from jupyterhub4family.hub.template import TemplateKeeper
 
 #: Seconds; copying onto a very slow disk, or mending with packages from a slow line.
@@ -154,8 +153,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     async def _prepare_environment(self, thorough: bool) -> str:
         """Have the environment made or mended; returns what was done. Raises StartFailed."""
         try:
-            answer = await open_door(
-                MEDIATOR,
+            answer = await doors.open_door(
+                paths.MEDIATOR,
                 {"action": "prepare", "thorough": thorough},
                 member=self.user.name,
                 timeout=PREPARE_TIMEOUT,
@@ -225,7 +224,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _start_on_port(self) -> None:
         request = {"action": "spawn", "args": [], "env": self.get_env()}
-        spawning = asyncio.ensure_future(open_door(MEDIATOR, request, member=self.user.name))
+        spawning = asyncio.ensure_future(doors.open_door(paths.MEDIATOR, request, member=self.user.name))
         try:
             self._take_up(await asyncio.shield(spawning))
         except FamilyError as error:
@@ -266,7 +265,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _last_log_lines(self) -> list[str]:
         try:
-            answer = await open_door(MEDIATOR, {"action": "log", "name": self.name}, member=self.user.name)
+            answer = await doors.open_door(paths.MEDIATOR, {"action": "log", "name": self.name}, member=self.user.name)
         except FamilyError as error:
             return [f"({error.message})"]
         return [str(line) for line in answer.get("lines", [])]
@@ -282,14 +281,14 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _look_for_killed(self) -> None:
         """Tell in our log and in the server's own why a program in it is gone: it says nothing itself any more."""
-        usage = confinement.usage(self.pid)
+        usage = cgroups.usage(self.pid)
         if usage is None or usage.killed <= self.killed:
             return
         self.killed = usage.killed
         self.log.warning("%s: %d programs ended by the kernel: out of memory", self._log_name, usage.killed)
         try:
             request = {"action": "killed", "name": self.name, "count": usage.killed}
-            await open_door(MEDIATOR, request, member=self.user.name)
+            await doors.open_door(paths.MEDIATOR, request, member=self.user.name)
         except FamilyError as error:
             self.log.error("%s: not told in its log: %s", self._log_name, error.message)
 
@@ -311,7 +310,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             return alive
         request = {"action": "kill", "pid": self.pid, "signal": int(sig), "start_time": self.start_time}
         try:
-            answer = await open_door(MEDIATOR, request, member=self.user.name)
+            answer = await doors.open_door(paths.MEDIATOR, request, member=self.user.name)
         except FamilyError as error:
             # The account may be gone or no longer a member; what is left of its server is then root's to end.
             self.log.error("%s could not be signalled: %s", self._log_name, error.message)
@@ -328,11 +327,11 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         if self._scope is None:
             return
         (pid, start_time), self._scope = self._scope, None
-        if not SYSTEMD_RUNS.is_dir():
+        if not paths.SYSTEMD_RUNS.is_dir():
             return
         try:
             request = {"action": "end", "pid": pid, "start_time": start_time}
-            answer = await open_door(MEDIATOR, request, member=self.user.name)
+            answer = await doors.open_door(paths.MEDIATOR, request, member=self.user.name)
         except FamilyError as error:
             # No longer a member: root ends what is left.
             self.log.error("%s: what it has started may still run: %s", self._log_name, error.message)

@@ -12,17 +12,14 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.paths import LIBRARY
-from jupyterhub4family.common.settings import Settings
-from jupyterhub4family.common.upgrades import failed_upgrade, upgrade_under_way
-from jupyterhub4family.hub.doors import ask
-from jupyterhub4family.hub.spawner import template
-from jupyterhub4family.hub.template import BUILD_TIMEOUT
-from jupyterhub4family.service.builds import discard_cache
-from jupyterhub4family.service.database import copy_of_the_day
-from jupyterhub4family.service.releases import release_tree
-from jupyterhub4family.service.run_proxy import renew_proxy
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import upgrade
+from jupyterhub4family.hub import doors, spawner, template
+from jupyterhub4family.service.hub_state import database
+from jupyterhub4family.service.releases import builds, contents
+from jupyterhub4family.service.run import proxy
 
 #: Seconds until the hub must listen; checking many running servers comes first.
 PATIENCE = 300
@@ -51,20 +48,20 @@ def after_start(settings: Settings) -> None:
 async def _work(port: int) -> None:
     await _listening(port)
     try:
-        await ask([str(LIBRARY / "tell-hub")], {"action": "synchronize"}, timeout=120)
+        await doors.ask([str(paths.LIBRARY / "tell-hub")], {"action": "synchronize"}, timeout=120)
     except FamilyError as error:
         log.error("The hub's users could not be compared with the members: %s", error)
     await _until_it_works(_renew_release, "A newer release could not be built, so the one in use stays in use")
-    await _until_it_works(template.ensure, "JupyterLab for the family is not ready")
+    await _until_it_works(spawner.template.ensure, "JupyterLab for the family is not ready")
     # Release and template are there: what was fetched for them is needed no more.
-    discard_cache()
+    builds.discard_cache()
 
 
 async def _copy_the_database_daily() -> None:
     while True:
         await asyncio.sleep(COPY_PAUSE)
         try:
-            await asyncio.to_thread(copy_of_the_day)
+            await asyncio.to_thread(database.copy_of_the_day)
         except FamilyError as error:
             log.error("No copy of the database was made: %s", error)
 
@@ -88,15 +85,15 @@ async def _renew_release() -> None:
 
     During an upgrade root does that, with a trial login and a way back; a release that failed in one is left alone.
     """
-    while upgrade_under_way() is not None:
+    while upgrade.upgrade_under_way() is not None:
         await asyncio.sleep(UPGRADE_PAUSE)
-    failed = failed_upgrade()
-    if failed is not None and failed.release == release_tree(lambda _percent, _message: None).wanted_id():
+    failed = upgrade.failed_upgrade()
+    if failed is not None and failed.release == contents.release_tree(lambda _percent, _message: None).wanted_id():
         return
-    answer = await ask([str(LIBRARY / "build-release")], {}, timeout=BUILD_TIMEOUT)
+    answer = await doors.ask([str(paths.LIBRARY / "build-release")], {}, timeout=template.BUILD_TIMEOUT)
     if answer.get("changed"):
         log.warning("A newer release is ready; restarting")
-        renew_proxy()
+        proxy.renew_proxy()
         os.kill(os.getpid(), signal.SIGTERM)
 
 

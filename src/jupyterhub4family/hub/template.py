@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import Callable, Optional
 
-from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import CURRENT_TEMPLATE, LIBRARY
-from jupyterhub4family.hub.doors import ask
-from jupyterhub4family.service.builds import is_complete
-from jupyterhub4family.service.releases import template_tree
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.hub import doors
+from jupyterhub4family.service.releases import builds, contents
 
 #: Seconds; a slow line needs twenty minutes for the template.
 BUILD_TIMEOUT = 3600
@@ -30,11 +29,11 @@ class TemplateKeeper:
 
     def exists(self) -> bool:
         """Whether environments can be made now, be it from an older template."""
-        return is_complete(CURRENT_TEMPLATE)
+        return builds.is_complete(paths.CURRENT_TEMPLATE)
 
     async def ensure(self, progress: Optional[Progress] = None) -> None:
         """Return when the wanted template is there. Raises DoorError with the reason if it cannot be made."""
-        if template_tree(lambda _percent, _message: None).is_current():
+        if contents.template_tree(lambda _percent, _message: None).is_current():
             return
         if self._build is None or self._build.done():
             self._build = asyncio.ensure_future(self._run())
@@ -49,8 +48,8 @@ class TemplateKeeper:
             self._listeners.remove(progress)
 
     async def _run(self) -> None:
-        program = str(LIBRARY / "build-template")
-        await ask([program], {}, timeout=BUILD_TIMEOUT, on_progress=self._tell)
+        program = str(paths.LIBRARY / "build-template")
+        await doors.ask([program], {}, timeout=BUILD_TIMEOUT, on_progress=self._tell)
 
     def _tell(self, percent: int, message: str) -> None:
         self._last = (percent, message)

@@ -13,13 +13,12 @@ from jupyterhub.handlers.base import BaseHandler
 from tornado import web
 from tornado.websocket import WebSocketHandler
 
-from jupyterhub4family.common.authority import fingerprint, read_authority, read_report, to_pem
-from jupyterhub4family.common.portal import trust_url
-from jupyterhub4family.common.programs import plain_environment
-from jupyterhub4family.common.settings import Settings
-from jupyterhub4family.hub.devices import DEVICES, apple_profile, device
-from jupyterhub4family.hub.language import handler_language
-from jupyterhub4family.hub.origins import same_host
+from jupyterhub4family.common import portal
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import certificates
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.hub import devices, origins
+from jupyterhub4family.hub import language as hub_language
 
 #: Seconds that drawing a QR code may take.
 DRAWING_TIME = 10
@@ -56,15 +55,15 @@ class TrustHandler(_FamilyHandler):
     async def get(self) -> None:
         """Show what to do on this device, that section open."""
         # With a certificate that the family brought along there is nothing to install.
-        der = None if read_report().get("source") == "own" else read_authority()
+        der = None if certificates.read_report().get("source") == "own" else certificates.read_authority()
         self.finish(
             await self.render_template(
                 "trust.html",
                 on_trust_page=True,
-                fingerprint=fingerprint(der) if der else "",
-                device=device(self.request.headers.get("User-Agent", "")),
-                devices=DEVICES,
-                trust_url=trust_url(self.family),
+                fingerprint=certificates.fingerprint(der) if der else "",
+                device=devices.device(self.request.headers.get("User-Agent", "")),
+                devices=devices.DEVICES,
+                trust_url=portal.trust_url(self.family),
                 portal_host=self.request.host,
             )
         )
@@ -80,7 +79,7 @@ class CertificateHandler(BaseHandler):  # type: ignore[misc]
     def get(self) -> None:
         """Send it."""
         self.set_header("Content-Disposition", 'attachment; filename="family-jupyterhub-ca.crt"')
-        self.finish(to_pem(_authority()))
+        self.finish(certificates.to_pem(_authority()))
 
 
 class ProfileHandler(_FamilyHandler):
@@ -92,9 +91,9 @@ class ProfileHandler(_FamilyHandler):
 
     def get(self) -> None:
         """Send it."""
-        language = handler_language(self, self.family.language)
+        language = hub_language.handler_language(self, self.family.language)
         self.set_header("Content-Disposition", 'attachment; filename="family-jupyterhub-ca.mobileconfig"')
-        self.finish(apple_profile(_authority(), self.family.family_name, language))
+        self.finish(devices.apple_profile(_authority(), self.family.family_name, language))
 
 
 class DrawingHandler(_FamilyHandler):
@@ -106,7 +105,7 @@ class DrawingHandler(_FamilyHandler):
 
     async def get(self) -> None:
         """Send it."""
-        url = trust_url(self.family)
+        url = portal.trust_url(self.family)
         if not url:
             raise web.HTTPError(404, "a portal for this computer alone has no next device")
         self.finish(await drawing(url))
@@ -125,7 +124,7 @@ class CheckHandler(BaseHandler):  # type: ignore[misc]
     def get(self) -> None:
         """Say yes."""
         origin = self.request.headers.get("Origin", "")
-        if same_host(origin, self.request.host):
+        if origins.same_host(origin, self.request.host):
             self.set_header("Access-Control-Allow-Origin", origin)
             self.set_header("Vary", "Origin")
         self.set_header("Cache-Control", "no-store")
@@ -137,7 +136,7 @@ class CheckSocket(WebSocketHandler):  # type: ignore[misc]  # tornado has no typ
 
     def check_origin(self, origin: str) -> bool:
         """Whether the page that asks is ours, over HTTP or HTTPS."""
-        return same_host(origin, self.request.host)
+        return origins.same_host(origin, self.request.host)
 
     def open(self, *_arguments: str, **_more: str) -> None:
         """Say yes and close."""
@@ -166,7 +165,7 @@ async def _draw(url: str) -> Optional[bytes]:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env=plain_environment(),
+            env=programs.plain_environment(),
             cwd="/",
         )
     except OSError:
@@ -180,7 +179,7 @@ async def _draw(url: str) -> Optional[bytes]:
 
 
 def _authority() -> bytes:
-    der = read_authority()
+    der = certificates.read_authority()
     if der is None:
         raise web.HTTPError(404, "this portal has no certificate authority of its own")
     return der

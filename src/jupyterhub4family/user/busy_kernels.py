@@ -15,8 +15,8 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from jupyterhub4family.common.documents import write_line
-from jupyterhub4family.common.processes import PROC, environment_value
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.system import processes
 
 #: Where a server listens, as the hub told it.
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:[0-9]{2,5}/[\w./%~@-]*")
@@ -26,7 +26,7 @@ PATIENCE, LONGEST_ANSWER = 10, 1024 * 1024
 
 def main() -> int:
     """Program `busy-kernels`: one line of JSON."""
-    write_line({"ok": True, "busy": sum(busy(address, token) for address, token in servers())})
+    json_lines.write_line({"ok": True, "busy": sum(busy(address, token) for address, token in servers())})
     return 0
 
 
@@ -51,7 +51,7 @@ def busy(address: str, token: str) -> int:
 
 
 def _own_processes() -> Iterator[int]:
-    for entry in PROC.iterdir():
+    for entry in processes.PROC.iterdir():
         try:
             if entry.name.isdigit() and entry.stat().st_uid == os.getuid():
                 yield int(entry.name)
@@ -60,8 +60,8 @@ def _own_processes() -> Iterator[int]:
 
 
 def _server_of(pid: int) -> Iterator[tuple[str, str]]:
-    address = environment_value(pid, "JUPYTERHUB_SERVICE_URL")
-    token = environment_value(pid, "JUPYTERHUB_API_TOKEN")
+    address = processes.environment_value(pid, "JUPYTERHUB_SERVICE_URL")
+    token = processes.environment_value(pid, "JUPYTERHUB_API_TOKEN")
     if address and token and _ADDRESS.fullmatch(address):
         yield address, token
 

@@ -13,18 +13,13 @@ import shutil
 from pathlib import Path
 from typing import Callable
 
-from jupyterhub4family.common.documents import granted, last_answer
-from jupyterhub4family.common.environments import make_environment
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
-from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import (
-    CURRENT_RELEASE,
-    CURRENT_TEMPLATE,
-    ENVIRONMENT_DOOR,
-    HANDOVER,
-    LOCKS,
-)
-from jupyterhub4family.common.programs import ProgramError, run
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.python import venv
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import ProgramError
 
 #: Told the percentage done and a sentence.
 Progress = Callable[[int, str], None]
@@ -36,8 +31,8 @@ HARD_LINKS, COPY, FETCHED = "hard links", "copy", "fetched"
 
 def template_id() -> str:
     """The id of the template in use; empty if there is none."""
-    name = CURRENT_TEMPLATE.resolve().name
-    return name if (CURRENT_TEMPLATE / "env" / "bin" / "python").exists() else ""
+    name = paths.CURRENT_TEMPLATE.resolve().name
+    return name if (paths.CURRENT_TEMPLATE / "env" / "bin" / "python").exists() else ""
 
 
 def copy_template(target: Path, progress: Progress) -> str:
@@ -54,7 +49,7 @@ def copy_template(target: Path, progress: Progress) -> str:
             return HARD_LINKS
         except (FamilyError, OSError) as error:
             progress(10, _("No copy by hard links ({reason}); copying instead", reason=_short(error)))
-    source = CURRENT_TEMPLATE.resolve() / "env"
+    source = paths.CURRENT_TEMPLATE.resolve() / "env"
     _check_space(target.parent, size_of(source) * 11 // 10)
     _by_copying(source, target, progress)
     return COPY
@@ -62,16 +57,16 @@ def copy_template(target: Path, progress: Progress) -> str:
 
 def _same_disk(folder: Path) -> bool:
     try:
-        return os.stat(folder).st_dev == os.stat(HANDOVER).st_dev
+        return os.stat(folder).st_dev == os.stat(paths.HANDOVER).st_dev
     except OSError:
         return False
 
 
 def _by_door(target: Path) -> None:
     """Ask for a tree in the handover folder and move it here. Raises FamilyError or OSError."""
-    done = run(["/usr/bin/sudo", "-n", ENVIRONMENT_DOOR], text_input="{}", check=False, timeout=300)
+    done = programs.run(["/usr/bin/sudo", "-n", paths.ENVIRONMENT_DOOR], text_input="{}", check=False, timeout=300)
     try:
-        answer = granted(last_answer(done.output))
+        answer = json_lines.granted(json_lines.last_answer(done.output))
     except ValueError:
         raise FamilyError(_("the door gave no answer")) from None
     place = Path(str(answer["place"]))
@@ -123,14 +118,14 @@ def _copy_file(one: str, other: str) -> None:
 
 def _fetch(target: Path, progress: Progress) -> str:
     """Without a template: fetch everything, as the service would. Raises FamilyError."""
-    uv = CURRENT_RELEASE / "uv" / "bin" / "uv"
+    uv = paths.CURRENT_RELEASE / "uv" / "bin" / "uv"
     if not uv.exists():
         raise FamilyError(
             _("JupyterLab for the family is not ready yet"), _("wait a few minutes, then start the server again")
         )
     progress(15, _("Fetching JupyterLab (the prepared copy is missing; this takes longer)"))
     try:
-        make_environment(uv, target, LOCKS / "member.txt", "JupyterLab", target.parent / "cache.unfinished")
+        venv.make_environment(uv, target, paths.LOCKS / "member.txt", "JupyterLab", target.parent / "cache.unfinished")
     except ProgramError as error:
         raise FamilyError(error.message, _("check this machine's internet connection")) from error
     finally:

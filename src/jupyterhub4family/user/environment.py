@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.files import locked
-from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import CURRENT_RELEASE, CURRENT_TEMPLATE, MEMBER_ENVIRONMENT, MEMBER_WISHES
-from jupyterhub4family.common.programs import ProgramError, Word, last_lines, run
-from jupyterhub4family.common.uv import uv_environment
-from jupyterhub4family.user import copying, packages
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.python import uv as python_uv
+from jupyterhub4family.common.system import files, programs
+from jupyterhub4family.common.system.programs import ProgramError, Word
+from jupyterhub4family.user import copying, installed_packages
 from jupyterhub4family.user.copying import Progress
 
 #: What was done, as the mediator answers it.
@@ -60,7 +60,7 @@ class Condition:
 
 def home_environment(member: pwd.struct_passwd) -> Path:
     """Where the member's environment lies."""
-    return Path(member.pw_dir) / MEMBER_ENVIRONMENT
+    return Path(member.pw_dir) / paths.MEMBER_ENVIRONMENT
 
 
 def examine(environment: Path, thorough: bool = False) -> Condition:
@@ -72,7 +72,7 @@ def examine(environment: Path, thorough: bool = False) -> Condition:
     return Condition(
         exists=True,
         missing=whats_missing(environment, thorough),
-        changed=note.get("fingerprint") != packages.fingerprint(environment) if note else True,
+        changed=note.get("fingerprint") != installed_packages.fingerprint(environment) if note else True,
         outdated=bool(template) and note.get("template") != template,
     )
 
@@ -120,17 +120,17 @@ def _make_sure(environment: Path, progress: Progress, thorough: bool) -> str:
 
 
 def _fulfil_wishes(member: pwd.struct_passwd, environment: Path, progress: Progress) -> None:
-    """Install the packages that a restore has noted (user/take_restored.py) and that are not there yet.
+    """Install the packages that a restore has noted (user/import_restored.py) and that are not there yet.
 
     What cannot be had, without internet for instance, is tried again at the next start, a few times.
     """
-    file = Path(member.pw_dir) / MEMBER_WISHES
+    file = Path(member.pw_dir) / paths.MEMBER_WISHES
     try:
         wishes = json.loads(file.read_text("utf-8"))
         wanted, tries = dict(wishes["packages"]), int(wishes["tries"]) + 1
     except (OSError, ValueError, KeyError, TypeError):
         return
-    there = packages.installed(environment)
+    there = installed_packages.installed(environment)
     missing = {str(name): str(version) for name, version in wanted.items() if name not in there}
     # The environment itself is ready, and a bar that goes back would say something else.
     lost = _install_extras(environment, missing, lambda _percent, sentence: progress(100, sentence))
@@ -167,22 +167,22 @@ def renew(environment: Path, progress: Progress, with_extras: bool = True) -> li
 def extra_packages(environment: Path) -> dict[str, str]:
     """Names and versions of what the member installed beyond the template it was made from, or the one in use."""
     note = _read_note(environment)
-    ours = note.get("packages") or packages.installed(CURRENT_TEMPLATE.resolve() / "env")
-    return {name: version for name, version in packages.installed(environment).items() if name not in ours}
+    ours = note.get("packages") or installed_packages.installed(paths.CURRENT_TEMPLATE.resolve() / "env")
+    return {name: version for name, version in installed_packages.installed(environment).items() if name not in ours}
 
 
 def whats_missing(environment: Path, thorough: bool = False) -> list[str]:
     """What a server needs and `environment` lacks: names of packages, or `python` if that does not run."""
-    if packages.looks_complete(environment) and not thorough:
+    if installed_packages.looks_complete(environment) and not thorough:
         return []
     python = environment / "bin" / "python"
     try:
         if thorough:
             modules = "import jupyterhub.singleuser.app, jupyterlab.labapp, notebook.app, ipykernel.kernelapp"
-            tried = run([python, "-c", modules], check=False, timeout=120, directory=environment)
+            tried = programs.run([python, "-c", modules], check=False, timeout=120, directory=environment)
             if tried.status != 0:
-                return [last_lines(tried.errors, 1) or "python"]
-        found = run([python, "-I", "-c", _FIND, *_MODULES], check=False, timeout=60)
+                return [programs.last_lines(tried.errors, 1) or "python"]
+        found = programs.run([python, "-I", "-c", _FIND, *_MODULES], check=False, timeout=60)
     except FamilyError:
         return ["python"]
     if found.status != 0:
@@ -222,8 +222,8 @@ def _write_note(environment: Path, how: str) -> None:
         "template": copying.template_id(),
         "how": how,
         "made": int(time.time()),
-        "fingerprint": packages.fingerprint(environment),
-        "packages": packages.installed(environment),
+        "fingerprint": installed_packages.fingerprint(environment),
+        "packages": installed_packages.installed(environment),
     }
     (environment / NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
 
@@ -249,11 +249,11 @@ def _install_extras(environment: Path, extras: dict[str, str], progress: Progres
 
 
 def _uv_install(environment: Path, wishes: list[str]) -> bool:
-    uv = CURRENT_RELEASE / "uv" / "bin" / "uv"
+    uv = paths.CURRENT_RELEASE / "uv" / "bin" / "uv"
     into: list[Word] = ["--python", environment / "bin" / "python"]
     words: list[Word] = [uv, "pip", "install", "--quiet", "--no-cache", *into, *wishes]
     try:
-        return run(words, check=False, timeout=600, environment=uv_environment()).status == 0
+        return programs.run(words, check=False, timeout=600, environment=python_uv.uv_environment()).status == 0
     except ProgramError:
         return False  # uv is missing or takes too long: a server without the extras is better than none
 
@@ -279,7 +279,7 @@ def changing(member: pwd.struct_passwd) -> Iterator[None]:
     try:
         environment.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         # Two servers of one member starting at once must not make the environment twice.
-        with locked(environment.parent / "lock"):
+        with files.locked(environment.parent / "lock"):
             # What an earlier, interrupted try left behind is never used.
             copying.remove_tree(_unfinished(environment))
             _remove_doomed(environment)
@@ -298,4 +298,6 @@ def _as_sentence(error: Exception, environment: Path) -> FamilyError:
     # shutil.Error holds (source, target, reason) for every file that failed, the reason as text.
     if getattr(error, "errno", None) in full or any(os.strerror(number) in str(error) for number in full):
         return copying.disk_full(environment.parent, _("no space was left"))
-    return FamilyError(_("the environment could not be made: {reason}", reason=last_lines(str(error), 3)[-600:]))
+    return FamilyError(
+        _("the environment could not be made: {reason}", reason=programs.last_lines(str(error), 3)[-600:])
+    )

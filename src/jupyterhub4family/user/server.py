@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
-from jupyterhub4family.common import processes
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, UsageError
-from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT, MEMBER_LOGS
-from jupyterhub4family.common.uv import TRUST_STORE, machine_settings
-from jupyterhub4family.user.confinement import confine_this_process
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.python import uv
+from jupyterhub4family.common.system import processes
+from jupyterhub4family.user import limit_server
 
 #: What JupyterHub tells a single-user server (jupyterhub.spawner.Spawner.get_env, versions 5 and 6). Anything else
 #: that the hub sends is dropped: PATH, HOME, LD_*, PYTHON* and the paths of Jupyter's own settings above all.
@@ -64,8 +64,8 @@ def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_v
         # Everything JupyterHub has to say to a server it says in variables; arguments could name any file.
         raise UsageError(_("servers take no arguments"))
     home = Path(member.pw_dir)
-    python = home / MEMBER_ENVIRONMENT / "bin" / "python"
-    program = home / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser"
+    python = home / paths.MEMBER_ENVIRONMENT / "bin" / "python"
+    program = home / paths.MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser"
     if not program.exists():
         raise FamilyError(
             _("this member has no environment yet"), _("start the server again: the environment is made then")
@@ -75,14 +75,14 @@ def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_v
     try:
         # The script's own first line would go through a shell to find its interpreter; we know it.
         words = [str(python), str(program), *server_arguments(home)]
-        return _start_detached(words, variables, home, log, confine_this_process)
+        return _start_detached(words, variables, home, log, limit_server.confine_this_process)
     finally:
         os.close(log)
 
 
 def server_environment(member: pwd.struct_passwd, untrusted_variables: Mapping[str, Any]) -> dict[str, str]:
     """The complete environment of a server: the member's own basics, and what is on the allow-list."""
-    environment = Path(member.pw_dir) / MEMBER_ENVIRONMENT
+    environment = Path(member.pw_dir) / paths.MEMBER_ENVIRONMENT
     result = {
         "HOME": member.pw_dir,
         "USER": member.pw_name,
@@ -91,10 +91,10 @@ def server_environment(member: pwd.struct_passwd, untrusted_variables: Mapping[s
         "PATH": f"{environment}/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
         "VIRTUAL_ENV": str(environment),
         # Debian's trust store, as everywhere: it knows the certificate of a filtering proxy, pip's own does not.
-        "PIP_CERT": str(TRUST_STORE),
+        "PIP_CERT": str(uv.TRUST_STORE),
         "UV_SYSTEM_CERTS": "1",
         # A machine behind a proxy: pip in a notebook needs it, too.
-        **machine_settings(),
+        **uv.machine_settings(),
         **_locale(),
     }
     runtime = Path(f"/run/user/{member.pw_uid}")
@@ -136,7 +136,7 @@ def _locale() -> dict[str, str]:
 def log_path(member: pwd.struct_passwd, server_name: str) -> Path:
     """Where the server called `server_name` (empty: the default server) writes its log."""
     word = urllib.parse.quote(server_name, safe="", errors="replace")[:100]
-    return Path(member.pw_dir) / MEMBER_LOGS / (f"server-{word}.log" if word else "server.log")
+    return Path(member.pw_dir) / paths.MEMBER_LOGS / (f"server-{word}.log" if word else "server.log")
 
 
 def open_log(member: pwd.struct_passwd, server_name: str) -> int:

@@ -10,9 +10,9 @@ import os
 import pwd
 from pathlib import Path
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import _
-from jupyterhub4family.common.paths import MEMBER_LOGS
+from jupyterhub4family.common.i18n.messages import _
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--follow", action="store_true")
     words = parser.parse_args()
     account = pwd.getpwuid(os.getuid())
-    files = sorted(map(str, (Path(account.pw_dir) / MEMBER_LOGS).glob("*.log")))
+    files = sorted(map(str, (Path(account.pw_dir) / paths.MEMBER_LOGS).glob("*.log")))
     if not files:
         raise FamilyError(_("{name} has not started a server yet, so there is no log", name=account.pw_name))
     tail = ["/usr/bin/tail", "-n", str(words.lines), *(["-F"] if words.follow else []), "--", *files]

@@ -13,7 +13,7 @@ from tests.machine.lib.plugin import NewMachine
 DATABASE = f"{STATE}/jupyterhub.sqlite"
 COPY = (
     'runuser -u jupyterhub -- python3 -Ic \'import sys; sys.path.insert(0, "/usr/lib/jupyterhub4family");'
-    " from jupyterhub4family.service.database import copy_of_the_day; print(copy_of_the_day())'"
+    " from jupyterhub4family.service.hub_state.database import copy_of_the_day; print(copy_of_the_day())'"
 )
 #: What lies in a page that a failing disk has swapped for nothing.
 DAMAGE = f"dd if=/dev/zero of={DATABASE} bs=4096 seek=1 count=20 conv=notrunc status=none"

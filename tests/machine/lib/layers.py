@@ -32,7 +32,7 @@ LAYERS = ("base", "deps", "unit", "installed")
 BUILD_SECONDS, UPDATE_SECONDS = 400, 240
 
 # What makes releases and templates: a change there must not meet the work of its predecessor.
-_BUILDERS = ("service/builds.py", "service/releases.py")
+_BUILDERS = ("service/releases/builds.py", "service/releases/contents.py")
 
 # Change it when something here changes what a layer holds.
 _RECIPE = "1"

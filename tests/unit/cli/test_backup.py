@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.cli import backup
-from jupyterhub4family.cli.checks import backup as checks
-from jupyterhub4family.cli.checks.finding import Finding, Situation
+from jupyterhub4family.cli.doctor.checks import backup as checks
+from jupyterhub4family.cli.doctor.finding import Finding, Situation
 from jupyterhub4family.cli.main import main
-from jupyterhub4family.common.backups import DAY, HOUR, BackupNote
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
-from jupyterhub4family.common.messages import _, to_json
-from jupyterhub4family.common.programs import Finished
+from jupyterhub4family.common.i18n.messages import _, to_json
+from jupyterhub4family.common.state import backup as backup_state
+from jupyterhub4family.common.state.backup import DAY, HOUR, BackupNote
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished
 
 KEY = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"
 
@@ -41,7 +42,7 @@ class Program:
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Program:
     fake = Program()
-    monkeypatch.setattr(backup, "converse", fake.converse)
+    monkeypatch.setattr(programs, "converse", fake.converse)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return fake
 
@@ -136,9 +137,9 @@ def test_off(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
 def found(
     monkeypatch: pytest.MonkeyPatch, note: BackupNote, restic: bool = True, timer: str = "active"
 ) -> list[Finding]:
-    monkeypatch.setattr(checks, "read_note", lambda: note)
+    monkeypatch.setattr(backup_state, "read_note", lambda: note)
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/bin/restic" if restic else None)
-    monkeypatch.setattr(checks, "run", lambda _words, **_more: Finished(0, f"{timer}\n", ""))
+    monkeypatch.setattr(programs, "run", lambda _words, **_more: Finished(0, f"{timer}\n", ""))
     return list(checks.check_backup(Situation()))
 
 
@@ -171,4 +172,4 @@ def test_what_status_says() -> None:
         (note(waiting=True), "nothing is added"),
         (note(last_good=int(note().last_good - 9 * DAY)), "9 days old. Try: sudo jupyterhub4family backup now"),
     ):
-        assert sentence in checks.describe(about)
+        assert sentence in backup_state.describe(about)

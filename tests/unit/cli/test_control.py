@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.cli import control, terminal
+from jupyterhub4family.cli import control
+from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
-from jupyterhub4family.common.programs import Finished
+from jupyterhub4family.common.state import supervision
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished
 
 
 @pytest.fixture
@@ -23,8 +26,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         made.append(" ".join(map(str, words)))
         return Finished(0, "", "")
 
-    monkeypatch.setattr(control, "run", run)
-    monkeypatch.setattr(control, "chosen_supervisor", lambda: "systemd")
+    monkeypatch.setattr(programs, "run", run)
+    monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "systemd")
     monkeypatch.setattr(control, "CRON_PID", tmp_path / "crond.pid")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return made
@@ -54,7 +57,7 @@ def test_where_nobody_supervises_that_is_said(
     pid: str | None,
     warned: bool,
 ) -> None:
-    monkeypatch.setattr(control, "chosen_supervisor", lambda: "cron")
+    monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "cron")
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/sbin/cron")
     if pid is not None:
         control.CRON_PID.write_text(str(os.getpid()) if pid == "own" else pid, "ascii")

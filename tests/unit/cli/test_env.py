@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.cli import env, terminal
+from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
-from jupyterhub4family.common.programs import as_account
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import as_account
 from tests.unit.helpers import People
 
 PROGRAM = "/usr/lib/jupyterhub4family/own-environment"
@@ -37,7 +38,7 @@ class Program:
         self._monkeypatch = monkeypatch
         people.add("anna", 1001, "jupyterhub")
         people.add("ben", 1002, "jupyterhub")
-        monkeypatch.setattr(env, "converse", self._converse)
+        monkeypatch.setattr(programs, "converse", self._converse)
         self.as_whom(1001)
 
     def as_whom(self, uid: int) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.cli import logs
 from jupyterhub4family.cli.logs import log_command
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UnknownAccountError
-from jupyterhub4family.common.programs import as_account
+from jupyterhub4family.common.state import supervision
+from jupyterhub4family.common.system.programs import as_account
 from tests.unit.helpers import People
 
 
@@ -19,8 +20,8 @@ def machine(people: People, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """The service's folder of logs, on a machine where cron supervises."""
     people.add("anna", 1001, "jupyterhub")
     people.add("ben", 1002, "jupyterhub")
-    monkeypatch.setattr(logs, "SERVICE_LOGS", tmp_path / "log")
-    monkeypatch.setattr(logs, "chosen_supervisor", lambda: "cron")
+    monkeypatch.setattr(paths, "SERVICE_LOGS", tmp_path / "log")
+    monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "cron")
     (tmp_path / "log").mkdir()
     return tmp_path / "log"
 
@@ -34,7 +35,7 @@ def as_whom(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
 def test_with_systemd_the_journal_shows_it(
     machine: Path, monkeypatch: pytest.MonkeyPatch, whose: str, follow: bool, end: str
 ) -> None:
-    monkeypatch.setattr(logs, "chosen_supervisor", lambda: "systemd")
+    monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "systemd")
     unit = f"jupyterhub4family-{whose}.service"
     assert log_command(whose, 50, follow) == ["/usr/bin/journalctl", "--unit", unit, "--lines", "50", end]
 

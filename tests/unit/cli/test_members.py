@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.cli import members, terminal
+from jupyterhub4family.cli import members
+from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
-from jupyterhub4family.common.programs import Finished
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished
 
 ANNA = {"name": "anna", "display_name": "Anna Müller", "uid": 1001, "delegate": False, "administrator": False}
 
@@ -23,7 +25,7 @@ class Door:
         self.asked: list[tuple[list[str], dict[str, Any]]] = []
         self.output = '{"ok": true, "members": []}\n'
         self.errors = ""
-        monkeypatch.setattr(members, "run", self._run)
+        monkeypatch.setattr(programs, "run", self._run)
         monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def answers(self, **answer: Any) -> None:

@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from jupyterhub4family.cli import open as opening
 from jupyterhub4family.cli.main import main
-from jupyterhub4family.common.settings import Settings
+from jupyterhub4family.common import portal
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.settings.model import Settings
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def test_open(
     monkeypatch.setattr(os, "execve", lambda path, words, _environment: became.append((path, words)))
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     monkeypatch.setattr(shutil, "which", lambda *_words, **_more: program)
-    monkeypatch.setattr(opening, "portal_urls", lambda _settings: ["http://box:8000/", "http://127.0.0.1:8000/"])
-    monkeypatch.setattr(opening, "settings_in_use", lambda: (Settings(), None))
+    monkeypatch.setattr(portal, "portal_urls", lambda _settings: ["http://box:8000/", "http://127.0.0.1:8000/"])
+    monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, "x")

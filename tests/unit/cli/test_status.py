@@ -14,13 +14,18 @@ from typing import Any, Optional
 import pytest
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli import snapshot, status
+from jupyterhub4family.cli import status
+from jupyterhub4family.cli.base import accounts as membership
+from jupyterhub4family.cli.base import snapshot
 from jupyterhub4family.cli.main import main
-from jupyterhub4family.common import addresses
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError
-from jupyterhub4family.common.programs import Finished
-from jupyterhub4family.common.settings import Settings
-from tests.unit.helpers import free_port
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import certificates, supervision
+from jupyterhub4family.common.system import network, programs
+from jupyterhub4family.common.system.programs import Finished
+from tests.unit.helpers import account, free_port
 
 Answers = dict[str, tuple[int, bytes]]
 HEALTH = "/hub/health"
@@ -61,22 +66,22 @@ class Web:
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setattr(status, "chosen_supervisor", lambda _settings: "cron")
-    monkeypatch.setattr(status, "CURRENT_RELEASE", tmp_path / "release")
-    monkeypatch.setattr(status, "CURRENT_TEMPLATE", tmp_path / "template")
-    monkeypatch.setattr(addresses, "lan_addresses", lambda: ["192.168.0.7", "10.0.0.1"])
-    monkeypatch.setattr(addresses, "announced_name", str)
-    monkeypatch.setattr(status, "members", lambda: ["anna"])
-    monkeypatch.setattr(status, "read_authority", lambda: None)
-    monkeypatch.setattr(status, "configuration_troubles", lambda: [])
-    monkeypatch.setattr(status, "run", lambda words: Finished(0, f"[code of {words[-1]}]\n", ""))
+    monkeypatch.setattr(supervision, "chosen_supervisor", lambda _settings: "cron")
+    monkeypatch.setattr(paths, "CURRENT_RELEASE", tmp_path / "release")
+    monkeypatch.setattr(paths, "CURRENT_TEMPLATE", tmp_path / "template")
+    monkeypatch.setattr(network, "lan_addresses", lambda: ["192.168.0.7", "10.0.0.1"])
+    monkeypatch.setattr(network, "announced_name", str)
+    monkeypatch.setattr(membership, "members", lambda: [account()])
+    monkeypatch.setattr(certificates, "read_authority", lambda: None)
+    monkeypatch.setattr(effective, "configuration_troubles", lambda: [])
+    monkeypatch.setattr(programs, "run", lambda words: Finished(0, f"[code of {words[-1]}]\n", ""))
     made = Web()
     yield made
     made.close()
 
 
-def find_out(portal: Optional[int] = None, hub: Optional[int] = None) -> status.Status:
-    return status.find_out(plain(portal, hub))
+def find_out(portal: Optional[int] = None, hub: Optional[int] = None) -> snapshot.Status:
+    return snapshot.find_out(plain(portal, hub))
 
 
 def plain(portal: Optional[int] = None, hub: Optional[int] = None) -> Settings:
@@ -166,12 +171,12 @@ def test_somebody_who_never_answers_is_not_waited_for(web: Web, monkeypatch: pyt
 
 def test_a_portal_that_should_speak_tls_and_does_not(web: Web) -> None:
     number = web.serve({HEALTH: (200, b"")})
-    assert status.find_out(Settings(port=number, hub_port=free_port())).portal == "taken"
-    assert status.find_out(Settings(port=free_port(), hub_port=free_port())).portal == "not running"
+    assert snapshot.find_out(Settings(port=number, hub_port=free_port())).portal == "taken"
+    assert snapshot.find_out(Settings(port=free_port(), hub_port=free_port())).portal == "not running"
 
 
 def test_addresses_of_the_lan_come_first(web: Web) -> None:
-    found = status.find_out(Settings(port=free_port(), hub_port=free_port())).addresses
+    found = snapshot.find_out(Settings(port=free_port(), hub_port=free_port())).addresses
     assert [address.rpartition(":")[0] for address in found] == [
         "https://192.168.0.7",
         "https://10.0.0.1",
@@ -188,7 +193,7 @@ def test_which_release_and_template(web: Web, tmp_path: Path) -> None:
 
 
 def call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *words: str) -> int:
-    monkeypatch.setattr(status, "settings_in_use", lambda: (settings, None))
+    monkeypatch.setattr(effective, "settings_in_use", lambda: (settings, None))
     return main(["status", *words])
 
 
@@ -222,18 +227,18 @@ def test_the_command_as_json(web: Web, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_the_next_step(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
-    assert status.find_out(runs).next == ""
-    monkeypatch.setattr(status, "members", lambda: [])
-    assert "members add" in status.find_out(runs).next
+    assert snapshot.find_out(runs).next == ""
+    monkeypatch.setattr(membership, "members", lambda: [])
+    assert "members add" in snapshot.find_out(runs).next
     assert "start" in find_out().next
-    assert "ss -ltnp" in status.find_out(plain(web.serve({}))).next
+    assert "ss -ltnp" in snapshot.find_out(plain(web.serve({}))).next
 
 
 def test_how_a_new_device_learns_to_trust(
     web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(status, "read_authority", lambda: b"a certificate")
-    now = status.find_out(Settings(port=8000, hub_port=free_port()))
+    monkeypatch.setattr(certificates, "read_authority", lambda: b"a certificate")
+    now = snapshot.find_out(Settings(port=8000, hub_port=free_port()))
     assert now.trust == "http://192.168.0.7:8000/trust"
     assert now.fingerprint.count(":") == 31
     status._print(replace(now, portal="running"), with_code=True)
@@ -260,7 +265,7 @@ def test_a_bad_settings_file_is_told_beside_what_runs(
 ) -> None:
     settings = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
     trouble = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
-    monkeypatch.setattr(status, "settings_in_use", lambda: (settings, trouble))
+    monkeypatch.setattr(effective, "settings_in_use", lambda: (settings, trouble))
     with pytest.raises(FamilyError) as caught:
         main(["status"])
     assert int(caught.value.status) == 8 and "prot" in caught.value.message

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.cli import upgrade
 from jupyterhub4family.cli.main import main
-from jupyterhub4family.common import upgrades
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
-from jupyterhub4family.common.upgrades import Edition, Failure
+from jupyterhub4family.common.state import upgrade as upgrade_state
+from jupyterhub4family.common.state.upgrade import Edition, Failure
+from jupyterhub4family.common.system import programs
 
 
 class Program:
@@ -23,13 +23,15 @@ class Program:
         self.asked: list[tuple[str, ...]] = []
         self.answer: dict[str, Any] = {"ok": True, "installed": "1.0", "newer": "", "source": True}
         for name in ("FAILED", "PREVIOUS", "PREVIOUS_PACKAGE"):
-            monkeypatch.setattr(upgrades, name, folder / name)
-        monkeypatch.setattr(upgrade, "converse", self._converse)
+            monkeypatch.setattr(upgrade_state, name, folder / name)
+        monkeypatch.setattr(programs, "converse", self._converse)
         monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def fail(self) -> None:
         at = "2026-11-23T04:30:00+00:00"
-        upgrades.write_note(upgrades.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 serves again."))
+        upgrade_state.write_note(
+            upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 serves again.")
+        )
 
     def _converse(self, words: list[Any], _request: Any, on_progress: Any) -> dict[str, Any]:
         assert Path(words[0]).name == "upgrade"
@@ -89,8 +91,8 @@ def test_back(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     program.answer = {"ok": True, "left": "1.1", "installed": "1.0", "database": "c.sqlite"}
     assert main(["rollback", "--dry-run"]) == 0
     assert "no version to go back to" in capsys.readouterr().out
-    upgrades.write_note(upgrades.PREVIOUS, Edition("1.0", "r"))
-    upgrades.PREVIOUS_PACKAGE.touch()
+    upgrade_state.write_note(upgrade_state.PREVIOUS, Edition("1.0", "r"))
+    upgrade_state.PREVIOUS_PACKAGE.touch()
     assert main(["rollback", "--dry-run"]) == 0
     assert "1.0 would be" in capsys.readouterr().out and program.asked == []
     assert main(["rollback", "--yes"]) == 0

@@ -12,9 +12,9 @@ pytest.importorskip("hypothesis")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyterhub4family.common.accounts import check_name, is_ordinary_uid
 from jupyterhub4family.common.errors import ConfigurationError, RefusedError
-from jupyterhub4family.common.settings import Settings, parse_settings
+from jupyterhub4family.common.settings.model import Settings, parse_settings
+from jupyterhub4family.common.system.accounts import check_name, is_ordinary_uid
 from tests.unit.properties import thorough
 
 NAMES = st.text() | st.from_regex(r"[a-zA-Z_0-9 ./\n-]{1,40}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.common.processes import is_running
+from jupyterhub4family.common.system.processes import is_running
 from jupyterhub4family.hub import doors
 from jupyterhub4family.hub.doors import DoorError, ask, open_door
 from tests.unit.helpers import wait_until, write_program

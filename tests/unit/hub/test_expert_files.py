@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.common import settings_in_use
-from jupyterhub4family.common.settings_in_use import SkippedFile, skipped_files
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.settings.effective import SkippedFile, skipped_files
 from jupyterhub4family.hub.expert_files import execute_expert_files
 
 
@@ -33,7 +33,7 @@ class Config(dict[str, Any]):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(settings_in_use, "SKIPPED_EXPERT_FILES", tmp_path / "skipped.json")
+    monkeypatch.setattr(paths, "SKIPPED_EXPERT_FILES", tmp_path / "skipped.json")
     (tmp_path / "d").mkdir()
     return tmp_path / "d"
 

@@ -10,7 +10,7 @@ import pytest
 jinja2 = pytest.importorskip("jinja2")
 
 # Without jinja2 there is nothing to test.
-from jupyterhub4family.common.messages import Message, accepted_languages  # noqa: E402
+from jupyterhub4family.common.i18n.messages import Message, accepted_languages  # noqa: E402
 from jupyterhub4family.hub import language  # noqa: E402
 from jupyterhub4family.hub.language import Sentences, viewer_language  # noqa: E402
 from tests.unit.helpers import DATA  # noqa: E402
@@ -36,7 +36,7 @@ class German(gettext.NullTranslations):
 def environment(monkeypatch: pytest.MonkeyPatch) -> Any:
     catalogues = {"en": gettext.NullTranslations(), "de": German()}
     monkeypatch.setattr(language, "catalogue", lambda code: catalogues[code])
-    monkeypatch.setattr("jupyterhub4family.common.messages.catalogue", lambda code: catalogues[code])
+    monkeypatch.setattr("jupyterhub4family.common.i18n.messages.catalogue", lambda code: catalogues[code])
     theirs = {"page.html": '<html lang="en"><b aria-label="Toggle navigation">{% block main %}{% endblock %}'}
     loader = jinja2.ChoiceLoader([jinja2.PrefixLoader({"templates": jinja2.DictLoader(theirs)})])
     return jinja2.Environment(loader=loader, autoescape=True, extensions=[Sentences])

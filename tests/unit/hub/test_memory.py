@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.common import processes
+from jupyterhub4family.common.system import processes
 from jupyterhub4family.hub import memory
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.common import listeners
+from jupyterhub4family.common.system import sockets
 from jupyterhub4family.hub import ports
 from tests.unit.helpers import free_port
 
@@ -39,7 +39,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tables:
     def fill(v4: str = "", v6: str = "") -> None:
         for name, lines in (("tcp", v4), ("tcp6", v6)):
             (tmp_path / name).write_text(HEAD + lines, "ascii")
-        monkeypatch.setattr(listeners, "TABLES", (tmp_path / "tcp", tmp_path / "tcp6"))
+        monkeypatch.setattr(sockets, "TABLES", (tmp_path / "tcp", tmp_path / "tcp6"))
 
     return fill
 
@@ -97,5 +97,5 @@ def test_who_would_answer(tables: Tables, v4: str, v6: str, expected: set[int]) 
 
 def test_a_kernel_without_ipv6(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     tables(line(LOOPBACK, 4000, ALICE))
-    monkeypatch.setattr(listeners, "TABLES", (listeners.TABLES[0], Path("/nonexistent/tcp6")))
+    monkeypatch.setattr(sockets, "TABLES", (sockets.TABLES[0], Path("/nonexistent/tcp6")))
     assert ports.owners(4000) == {ALICE}

@@ -17,11 +17,14 @@ from typing import Any, Callable, Optional
 
 import pytest
 
-from jupyterhub4family.common import upgrades
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.settings import Settings
-from jupyterhub4family.common.upgrades import Edition, Failure, Upgrade
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import upgrade
+from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
+from jupyterhub4family.hub import doors
 from jupyterhub4family.hub.doors import DoorError
+from jupyterhub4family.service.releases import builds, contents
+from jupyterhub4family.service.run import proxy
 from tests.unit.helpers import free_port
 
 SPAWNER = "jupyterhub4family.hub.spawner"
@@ -53,10 +56,10 @@ class Startup:
         self.build_failures = 0
         self.changed = False
         self.done: list[str] = []
-        monkeypatch.setattr(module, "ask", self._ask)
+        monkeypatch.setattr(doors, "ask", self._ask)
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
-        monkeypatch.setattr(module, "discard_cache", lambda: self.done.append("cache discarded"))
-        monkeypatch.setattr(module, "renew_proxy", lambda: self.done.append("proxy renewed"))
+        monkeypatch.setattr(builds, "discard_cache", lambda: self.done.append("cache discarded"))
+        monkeypatch.setattr(proxy, "renew_proxy", lambda: self.done.append("proxy renewed"))
         monkeypatch.setattr(module.os, "kill", lambda pid, number: self.done.append(f"{pid} {int(number)}"))
 
     async def _ask(self, words: list[str], request: dict[str, Any], **_more: Any) -> dict[str, Any]:
@@ -158,9 +161,9 @@ def test_reading_the_configuration_alone_does_nothing(startup: Startup) -> None:
 def test_during_an_upgrade_root_sees_to_the_release(
     startup: Startup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrades, "UNDER_WAY", tmp_path / "under-way.json")
+    monkeypatch.setattr(upgrade, "UNDER_WAY", tmp_path / "under-way.json")
     monkeypatch.setattr(startup.module, "UPGRADE_PAUSE", 0.05)
-    upgrades.write_note(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1"))
+    upgrade.write_note(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1"))
     port = free_port()
 
     async def meanwhile() -> None:
@@ -177,14 +180,14 @@ def test_during_an_upgrade_root_sees_to_the_release(
 def test_a_release_that_failed_is_left_alone(
     startup: Startup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: str, built: bool
 ) -> None:
-    monkeypatch.setattr(upgrades, "FAILED", tmp_path / "failed.json")
-    upgrades.write_note(tmp_path / "failed.json", Failure("1.0", "1.1", failed, "2026", "it is broken", "1.0 serves"))
+    monkeypatch.setattr(upgrade, "FAILED", tmp_path / "failed.json")
+    upgrade.write_note(tmp_path / "failed.json", Failure("1.0", "1.1", failed, "2026", "it is broken", "1.0 serves"))
 
     class Wanted:
         def wanted_id(self) -> str:
             return "py3.11-000000000000"
 
-    monkeypatch.setattr(startup.module, "release_tree", lambda _tell: Wanted())
+    monkeypatch.setattr(contents, "release_tree", lambda _tell: Wanted())
     port = free_port()
     startup.run(port, listening_on(port))
     assert (("build-release", {}) in startup.asked) is built

@@ -9,10 +9,12 @@ from typing import Any, Callable, Optional
 
 import pytest
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.paths import COMPLETE_MARKER
-from jupyterhub4family.hub import template
+from jupyterhub4family.hub import doors
 from jupyterhub4family.hub.doors import DoorError
 from jupyterhub4family.hub.template import TemplateKeeper
+from jupyterhub4family.service.releases import contents
 
 Told = list[tuple[int, str]]
 
@@ -24,8 +26,8 @@ class Builder:
         self.calls = 0
         self.current = False
         self.failure: Optional[DoorError] = None
-        monkeypatch.setattr(template, "ask", self._ask)
-        monkeypatch.setattr(template, "template_tree", lambda _tell: self)
+        monkeypatch.setattr(doors, "ask", self._ask)
+        monkeypatch.setattr(contents, "template_tree", lambda _tell: self)
         self.go_on = asyncio.Event()
 
     def is_current(self) -> bool:
@@ -114,7 +116,7 @@ def test_who_gives_up_waiting_does_not_stop_the_build(monkeypatch: pytest.Monkey
 
 
 def test_an_older_template_serves_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "CURRENT_TEMPLATE", tmp_path)
+    monkeypatch.setattr(paths, "CURRENT_TEMPLATE", tmp_path)
     assert not TemplateKeeper().exists()
     (tmp_path / COMPLETE_MARKER).touch()
     assert TemplateKeeper().exists()

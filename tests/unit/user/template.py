@@ -11,8 +11,9 @@ from typing import Any, Callable
 
 import pytest
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.paths import COMPLETE_MARKER, MEMBER_ENVIRONMENT
-from jupyterhub4family.user import copying, environment
+from jupyterhub4family.user import environment
 from tests.unit.helpers import account, write_program
 
 #: Modules of the packages that a server needs, as in the real template.
@@ -97,11 +98,10 @@ class Home:
         self.events: list[tuple[int, str]] = []
         (self.service / "templates").mkdir(parents=True)
         self.point(str(template.parent))
-        for module in (copying, environment):
-            monkeypatch.setattr(module, "CURRENT_TEMPLATE", self.service / "templates" / "current")
-            monkeypatch.setattr(module, "CURRENT_RELEASE", self.service / "releases" / "current")
+        monkeypatch.setattr(paths, "CURRENT_TEMPLATE", self.service / "templates" / "current")
+        monkeypatch.setattr(paths, "CURRENT_RELEASE", self.service / "releases" / "current")
         # Without this folder there are no hard links: the door is root's, and tried out on real machines.
-        monkeypatch.setattr(copying, "HANDOVER", self.service / "handover")
+        monkeypatch.setattr(paths, "HANDOVER", self.service / "handover")
 
     @property
     def template(self) -> Path:

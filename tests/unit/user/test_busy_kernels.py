@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from jupyterhub4family.common.system import processes
 from jupyterhub4family.user import busy_kernels
 
 
@@ -71,5 +72,5 @@ def test_only_servers_on_this_machine_are_asked(monkeypatch: pytest.MonkeyPatch)
         5: {},
     }
     monkeypatch.setattr(busy_kernels, "_own_processes", lambda: iter(environments))
-    monkeypatch.setattr(busy_kernels, "environment_value", lambda pid, key: environments[pid].get(key))
+    monkeypatch.setattr(processes, "environment_value", lambda pid, key: environments[pid].get(key))
     assert busy_kernels.servers() == {("http://127.0.0.1:4000/user/anna/", "a")}

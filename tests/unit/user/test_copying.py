@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
-from jupyterhub4family.common.programs import Finished, ProgramError
+from jupyterhub4family.common.python import venv
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished, ProgramError
 from jupyterhub4family.user import copying
 from tests.unit.helpers import must_not_be_called
 from tests.unit.user.template import TEMPLATE_ID, Home
@@ -109,7 +111,7 @@ class Door:
         self.place = home.service / "handover" / "1001.abc"
         self.answer: str | None = None
         self.place.mkdir(parents=True)
-        monkeypatch.setattr(copying, "run", self._run)
+        monkeypatch.setattr(programs, "run", self._run)
 
     def _run(self, words: list[Any], **more: Any) -> Finished:
         assert [str(word) for word in words] == ["/usr/bin/sudo", "-n", "/usr/lib/jupyterhub4family/environment"]
@@ -144,7 +146,7 @@ def test_a_door_that_does_not_open_means_a_copy(door: Door, target: Path, monkey
     def run(*_words: Any, **_more: Any) -> Finished:
         raise ProgramError("sudo did not end within 300 seconds")
 
-    monkeypatch.setattr(copying, "run", run)
+    monkeypatch.setattr(programs, "run", run)
     assert copying.copy_template(target, nobody) == copying.COPY
 
 
@@ -161,7 +163,7 @@ def test_a_tree_that_cannot_be_moved_in_is_not_left_lying_about(
 
 def test_on_another_disk_the_door_is_not_even_asked(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "_same_disk", lambda _folder: False)
-    monkeypatch.setattr(copying, "run", must_not_be_called)
+    monkeypatch.setattr(programs, "run", must_not_be_called)
     assert copying.copy_template(target, nobody) == copying.COPY
 
 
@@ -177,7 +179,7 @@ def test_without_a_template_everything_is_fetched(home: Home, target: Path, monk
 
     home.point("nowhere")
     home.uv("exit 0")
-    monkeypatch.setattr(copying, "make_environment", make)
+    monkeypatch.setattr(venv, "make_environment", make)
     assert copying.copy_template(target, nobody) == copying.FETCHED
     assert asked[1] == target and str(asked[2]).endswith("member.txt")
     assert not (target.parent / "cache.unfinished").exists()
@@ -191,7 +193,7 @@ def test_without_a_network_either_there_is_a_sentence(
 
     home.point("nowhere")
     home.uv("exit 0")
-    monkeypatch.setattr(copying, "make_environment", make)
+    monkeypatch.setattr(venv, "make_environment", make)
     with pytest.raises(FamilyError, match="dns error") as caught:
         copying.copy_template(target, nobody)
     assert "internet" in caught.value.hint

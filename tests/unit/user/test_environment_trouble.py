@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
-from jupyterhub4family.common.files import take_lock
+from jupyterhub4family.common.system.files import take_lock
 from jupyterhub4family.user import copying, environment
 from tests.unit.user.template import Home, remove, tree
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.messages import from_json
-from jupyterhub4family.user import confinement, environment, mediator, server
+from jupyterhub4family.common.i18n.messages import from_json
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.user import environment, limit_server, mediator, server
 from jupyterhub4family.user.copying import Progress
 from jupyterhub4family.user.server import Started
 from tests.unit.helpers import People, must_not_be_called
@@ -34,7 +35,7 @@ class Door:
         monkeypatch.setattr(server, "spawn", self._remember("spawn", Started(4711, 99)))
         monkeypatch.setattr(server, "kill", self._remember("kill", True))
         monkeypatch.setattr(server, "note_killed", self._remember("killed", None))
-        monkeypatch.setattr(confinement, "end_all", self._remember("end", 3))
+        monkeypatch.setattr(limit_server, "end_all", self._remember("end", 3))
         monkeypatch.setattr(server, "last_log_lines", self._remember("log", ["one", "two"]))
 
     def as_whom(self, uid: int, effective: int | None = None) -> None:
@@ -166,7 +167,7 @@ def test_nonsense_is_answered_as_well(door: Door, raw: bytes) -> None:
 @pytest.mark.parametrize("uid", [0, 998, 1002, 4711])
 def test_who_is_no_member_gets_nothing(door: Door, uid: int, monkeypatch: pytest.MonkeyPatch) -> None:
     door.as_whom(uid)
-    monkeypatch.setattr(mediator, "read_request", must_not_be_called)
+    monkeypatch.setattr(json_lines, "read_request", must_not_be_called)
     answer = door.ask(action="spawn", args=[], env={})
     assert (answer["ok"], answer["status"]) == (False, 4)
     assert door.done == []

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.common import uv
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT, MEMBER_LOGS
+from jupyterhub4family.common.python import uv
 from jupyterhub4family.user import server
 from jupyterhub4family.user.server import last_log_lines, log_path, open_log, server_environment
 from tests.unit.helpers import account

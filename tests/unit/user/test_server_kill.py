@@ -11,7 +11,7 @@ from typing import Any, Callable
 import pytest
 
 from jupyterhub4family.common.errors import UsageError
-from jupyterhub4family.common.processes import SERVER_MARKER, environment_value, start_time
+from jupyterhub4family.common.system.processes import SERVER_MARKER, environment_value, start_time
 from jupyterhub4family.user.server import kill
 from tests.unit.helpers import PATIENCE, must_not_be_called, wait_until
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.common import uv
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
-from jupyterhub4family.common.processes import SERVER_MARKER, is_running, start_time
+from jupyterhub4family.common.python import uv
+from jupyterhub4family.common.system.processes import SERVER_MARKER, is_running, start_time
 from jupyterhub4family.user import server
 from jupyterhub4family.user.server import Started, _start_detached, log_path, server_arguments, spawn
 from tests.unit.helpers import account, wait_until, write_program

@@ -1,0 +1,191 @@
+"""Runs as the caller: `cert show|renew|export|trust|use`. All but `show` and `export` need root.
+
+What is made, is made by the service itself (service/certificates/ca.py); this only asks for it, and looks at files that
+belong to the service account as at anybody's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import pwd
+import sys
+from pathlib import Path
+from typing import Any
+
+from jupyterhub4family.cli.certificates import own as own_certificate
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, RefusedError, UsageError
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.state import certificates
+from jupyterhub4family.common.system import accounts, files, network, programs
+
+#: Where a machine's administrator adds authorities (update-ca-certificates(8)).
+TRUSTED = Path("/usr/local/share/ca-certificates/jupyterhub4family.crt")
+UPDATE = "/usr/sbin/update-ca-certificates"
+
+
+def add_to(commands: Any) -> None:
+    """Add this command to the command line."""
+    parser = commands.add_parser("cert", help=_("show, renew, export or replace the portal's certificate"))
+    actions = parser.add_subparsers(dest="action", metavar=_("ACTION"), required=True)
+    show = actions.add_parser("show", help=_("names, end and fingerprints"))
+    show.add_argument("--json", action="store_true", help=_("as JSON"))
+    show.set_defaults(run=_show)
+    renew = actions.add_parser("renew", help=_("make a new certificate; open notebooks go on"))
+    renew.add_argument(
+        "--new-authority", action="store_true", help=_("a new authority as well: every device has to import it anew")
+    )
+    renew.set_defaults(run=_renew)
+    export = actions.add_parser("export", help=_("write the authority's certificate, for a device to import"))
+    export.add_argument("file", metavar=_("FILE"), nargs="?", default="-", help=_("where to; the terminal if left out"))
+    export.add_argument("--der", action="store_true", help=_("in binary form (DER), which some devices want"))
+    export.set_defaults(run=_export)
+    trust = actions.add_parser("trust", help=_("make this computer's own programs trust the portal"))
+    trust.add_argument("--remove", action="store_true", help=_("and no longer"))
+    trust.set_defaults(run=_trust)
+    use = actions.add_parser("use", help=_("use a certificate that you have from elsewhere"))
+    use.add_argument("files", metavar=_("CERT KEY"), nargs="*", help=_("two PEM files; CERT with its whole chain"))
+    use.add_argument("--reset", action="store_true", help=_("back to the one of the family's own authority"))
+    use.set_defaults(run=_use)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    report = certificates.read_report()
+    if not report:
+        raise FamilyError(_("there is no certificate yet"), "jupyterhub4family status", status=ExitStatus.NOT_RUNNING)
+    if arguments.json:
+        print(json.dumps(report, indent=1))
+        return 0
+    certificate, authority = report["certificate"], report["authority"]
+    print(_("Good for: {names}", names=", ".join(certificate["names"])))
+    ends = datetime.datetime.fromisoformat(certificate["ends"])
+    left = (ends - datetime.datetime.now(datetime.timezone.utc)).days
+    print(_("Good until: {day} ({count} days left)", day=ends.date().isoformat(), count=left))
+    print(_("Fingerprint (SHA-256): {fingerprint}", fingerprint=certificate["fingerprint"]))
+    if report["source"] == "own":
+        print(_("This is a certificate of your own. Back to the family's: sudo jupyterhub4family cert use --reset"))
+        return 0
+    print(_("Fingerprint of the family's authority: {fingerprint}", fingerprint=authority["fingerprint"]))
+    if report["left_out"]:
+        print(_("Not in it, because the authority may not sign it: {names}", names=", ".join(report["left_out"])))
+        print(_("Try: {command}", command="sudo jupyterhub4family cert renew --new-authority"))
+    return 0
+
+
+def _renew(arguments: argparse.Namespace) -> int:
+    _require_root("renew")
+    ask_service("renew", *(["--new-authority"] if arguments.new_authority else []))
+    print(_("The portal shows the new certificate in a few seconds; open notebooks go on"))
+    if arguments.new_authority:
+        print(_("Every device has to import the new authority: its page /trust says how"))
+    return 0
+
+
+def ask_service(*words: str) -> None:
+    """Have the service's own program look after the certificates, and print what it says."""
+    said = programs.run(
+        [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "certificates", *words], timeout=120
+    )
+    print(said.output, end="")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    der = _authority()
+    content = der if arguments.der else certificates.to_pem(der).encode("ascii")
+    if arguments.file == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return 0
+    try:
+        Path(arguments.file).write_bytes(content)
+    except OSError as error:
+        raise FamilyError(_("{file} cannot be written: {why}", file=arguments.file, why=str(error.strerror))) from error
+    print(
+        _(
+            "Written to {file}; fingerprint {fingerprint}",
+            file=arguments.file,
+            fingerprint=certificates.fingerprint(der),
+        )
+    )
+    return 0
+
+
+def _authority() -> bytes:
+    der = certificates.read_authority()
+    if der is None:
+        raise FamilyError(_("there is no certificate yet"), "jupyterhub4family status", status=ExitStatus.NOT_RUNNING)
+    return der
+
+
+def _trust(arguments: argparse.Namespace) -> int:
+    _require_root("trust")
+    if arguments.remove:
+        TRUSTED.unlink(missing_ok=True)
+        programs.run([UPDATE, "--fresh"], timeout=300)
+        print(_("This computer's programs no longer trust the family's authority"))
+        return 0
+    der = _authority()
+    pem = certificates.to_pem(der)
+    check_constraints(pem)
+    TRUSTED.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(TRUSTED, pem)
+    programs.run([UPDATE], timeout=300)
+    print(
+        _("This computer's programs now trust the authority {fingerprint}", fingerprint=certificates.fingerprint(der))
+    )
+    print(_("Browsers that keep a list of their own (Firefox, Chromium) have to be told: see the page /trust"))
+    return 0
+
+
+def check_constraints(pem: str) -> None:
+    """Raise RefusedError unless an authority can sign for this computer and its home network only.
+
+    The file is the service account's. Whoever took that over could put another authority there, and this computer
+    would believe it everything.
+    """
+    words = ["openssl", "x509", "-noout", "-ext", "nameConstraints,basicConstraints"]
+    lines = [line.strip() for line in programs.run(words, text_input=pem).output.splitlines()]
+    settings, _trouble = effective.settings_in_use()
+    known = {*network.HOME_DOMAINS, *network.host_names(), *(name.lower() for name in settings.extra_names)}
+    hosts = {line[4:] for line in lines if line.startswith("DNS:")}
+    bounded = "X509v3 Name Constraints: critical" in lines and any(line.startswith("IP:") for line in lines)
+    everything = any(line.startswith(("IP:0.0.0.0/0.0.0.0", "IP:0:0:0:0:0:0:0:0/0:")) for line in lines)
+    if not bounded or not hosts or everything or not hosts <= known:
+        raise RefusedError(
+            _("the authority may sign for others than this computer: {names}", names=", ".join(sorted(hosts - known))),
+            "sudo jupyterhub4family cert renew --new-authority",
+        )
+
+
+def _use(arguments: argparse.Namespace) -> int:
+    if arguments.reset == bool(arguments.files) or len(arguments.files) not in (0, 2):
+        raise UsageError(
+            _("two files are needed, the certificate and its key, or --reset"),
+            "sudo jupyterhub4family cert use " + _("CERT KEY"),
+        )
+    _require_root("use")
+    if arguments.reset:
+        own_certificate.forget()
+        ask_service("ensure")
+        print(_("The portal goes back to the certificate of the family's own authority"))
+        return 0
+    certificate, key = (own_certificate.read(Path(name)) for name in arguments.files)
+    own_certificate.check(certificate, key)
+    missing = own_certificate.missing_names(certificate)
+    own_certificate.install(certificate, key, pwd.getpwnam(accounts.SERVICE_ACCOUNT))
+    ask_service("ensure")
+    print(_("The portal shows your certificate in a few seconds"))
+    if missing:
+        print(
+            _("Note: it is not good for {names}; browsers that come by these will complain", names=", ".join(missing))
+        )
+    return 0
+
+
+def _require_root(action: str) -> None:
+    if os.geteuid() != 0:
+        raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family cert {action}")

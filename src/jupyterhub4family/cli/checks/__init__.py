@@ -1,1 +1,0 @@
-"""Runs as the caller: what `doctor` looks at, one small module for each part of the machine."""

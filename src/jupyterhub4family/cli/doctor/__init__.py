@@ -1,0 +1,1 @@
+"""Runs as the caller: the command `doctor`."""

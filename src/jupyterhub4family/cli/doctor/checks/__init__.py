@@ -1,0 +1,1 @@
+"""Runs as the caller: what `doctor` looks at, one module for each promise."""

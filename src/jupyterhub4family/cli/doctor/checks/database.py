@@ -1,0 +1,21 @@
+"""Runs as the caller: what became of the hub's database, which only the service can open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, warning
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.state import database
+
+
+def check_database(_situation: Situation) -> Iterator[Finding]:
+    """The hub's database has not been damaged lately; run-hub looks at each start, and copies it once a day."""
+    mended = database.mended_database()
+    if mended is None:
+        yield fine(_("The hub's database is whole"))
+    else:
+        yield warning(
+            mended.sentence(),
+            _("look after the disk: power cuts do not damage it, failing disks do: sudo apt-get install smartmontools"),
+        )

@@ -1,0 +1,74 @@
+"""Runs as the caller: whether the limits of members' servers are enforced, and if not, which and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from jupyterhub4family.cli.base import servers as base_servers
+from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, warning
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.i18n.messages import _, ngettext
+from jupyterhub4family.common.system import cgroups
+
+BUSCTL = Path("/usr/bin/busctl")
+BUS = Path("/run/dbus/system_bus_socket")
+
+
+def check_limits(situation: Situation) -> Iterator[Finding]:
+    """Each server is in a scope of its own, and the kernel counts what the settings limit."""
+    if not paths.SYSTEMD_RUNS.is_dir():
+        yield warning(
+            _("Servers have no limits of memory and processor here, because systemd does not run"),
+            _("keep an eye on them, and stop those that nobody uses: jupyterhub4family status"),
+        )
+        return
+    findings = [*_means(), *_servers(situation.settings.member_limits)]
+    yield from findings
+    if not findings:
+        yield fine(_("Each server has its limits, and ends with all that it has started"))
+
+
+def _means() -> Iterator[Finding]:
+    if not os.access(BUSCTL, os.X_OK) or not BUS.exists():
+        yield warning(
+            _("Servers have no limits, because systemd cannot be asked for them: D-Bus does not run"),
+            _("sudo apt-get install dbus"),
+        )
+    if not cgroups.counts_memory():
+        yield warning(
+            _("The kernel does not limit memory here, so one notebook can use up all of it"),
+            _("on a Raspberry Pi add cgroup_enable=memory to /boot/firmware/cmdline.txt; in a container ask its host"),
+        )
+    if not cgroups.counts_processes():
+        yield warning(
+            _("The kernel does not limit the number of processes here"),
+            _("in a container ask its host for the controller pids"),
+        )
+
+
+def _servers(member_limits: list[str]) -> Iterator[Finding]:
+    servers = base_servers.running_servers()
+    free = [one for one in servers if not one.confined]
+    if free:
+        yield warning(
+            ngettext("{count} server runs without limits", "{count} servers run without limits", len(free)),
+            _(
+                "stop and start it once in the browser; if that does not help, its log says why: {command}",
+                command=f"sudo jupyterhub4family logs {free[0].member}",
+            ),
+        )
+    for one in servers:
+        if one.killed:
+            # The list is set as a whole: what is in it for others stays.
+            others = [limit for limit in member_limits if not limit.startswith(f"{one.member}.memory=")]
+            wanted = " ".join([*others, f"{one.member}.memory=75%"])
+            yield warning(
+                _("A program in the server of {name} wanted too much memory and was ended", name=one.member),
+                _(
+                    "if {name} needs more: {command}",
+                    name=one.member,
+                    command=f"sudo jupyterhub4family config set member_limits {wanted}",
+                ),
+            )

@@ -1,0 +1,162 @@
+"""Runs as the caller: the members: who they are, what their homes let others see, whether their servers can start."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from jupyterhub4family.cli.base import accounts as membership
+from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, unknown, warning
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.i18n.messages import _, ngettext
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.system import accounts, programs
+
+
+def check_who(_situation: Situation) -> Iterator[Finding]:
+    """Nobody is a member who could become root, or who can never be one."""
+    found = membership.accounts_in_group()
+    if not found:
+        yield warning(_("Nobody is a member yet"), _("sudo jupyterhub4family members add NAME"))
+        return
+    known = {account.pw_name for account in found}
+    for account in found:
+        yield from _about(account)
+    for name in grp.getgrnam(accounts.MEMBER_GROUP).gr_mem:
+        if name not in known:
+            yield warning(
+                _(
+                    "{name} is in the group {group}, but there is no such account",
+                    name=name,
+                    group=accounts.MEMBER_GROUP,
+                ),
+                _("sudo gpasswd --delete {name} {group}", name=name, group=accounts.MEMBER_GROUP),
+            )
+    yield fine(ngettext("{count} account may log in", "{count} accounts may log in", len(membership.members())))
+
+
+def _about(account: pwd.struct_passwd) -> Iterator[Finding]:
+    name = account.pw_name
+    refusal = accounts.never_a_member(account)
+    if refusal:
+        yield problem(
+            _(
+                "{name} is in the group {group} and must not be: {reason}",
+                name=name,
+                group=accounts.MEMBER_GROUP,
+                reason=refusal.message,
+            ),
+            _("sudo gpasswd --delete {name} {group}", name=name, group=accounts.MEMBER_GROUP),
+        )
+        return
+    groups = accounts.administrator_groups(account)
+    if groups:
+        yield warning(
+            _("{name} is a member and can become root (group {groups})", name=name, groups=", ".join(groups)),
+            _("give the person a second account for JupyterHub: sudo adduser NAME"),
+        )
+
+
+def check_homes(_situation: Situation) -> Iterator[Finding]:
+    """Each member has a home that is theirs and that others cannot look into."""
+    everybody, well = membership.members(), True
+    for account in everybody:
+        for finding in _home(account):
+            well = False
+            yield finding
+    if well and everybody:
+        yield fine(_("The members' homes are theirs alone"))
+
+
+def _home(account: pwd.struct_passwd) -> Iterator[Finding]:
+    name, home = account.pw_name, account.pw_dir
+    try:
+        status = os.stat(home)
+    except FileNotFoundError:
+        yield problem(
+            _("The home of {name} ({home}) is missing", name=name, home=home),
+            _("sudo mkhomedir_helper {name}", name=name),
+        )
+        return
+    if status.st_uid != account.pw_uid:
+        yield problem(
+            _("The home of {name} ({home}) belongs to somebody else", name=name, home=home),
+            _("sudo chown {name}: {home}", name=name, home=home),
+        )
+    elif status.st_mode & stat.S_IWOTH:
+        yield problem(
+            _("Everybody on this computer can write into the home of {name}", name=name),
+            _("sudo chmod go-w,o-rx {home}", home=home),
+        )
+    elif status.st_mode & (stat.S_IROTH | stat.S_IXOTH):
+        # Debian 11 makes homes like this (DIR_MODE=0755 in adduser.conf); 12 and 13 do not.
+        yield warning(
+            _("Everybody who has an account on this computer can look into the home of {name}", name=name),
+            _("sudo chmod o-rx {home}", home=home),
+        )
+
+
+def check_environments(situation: Situation) -> Iterator[Finding]:
+    """Each member's own environment can start a server. It is looked at with the member's own rights."""
+    everybody = membership.members()
+    mine = [account for account in everybody if situation.by_root or account.pw_uid == os.geteuid()]
+    if len(mine) < len(everybody):
+        yield unknown(_("Only root can look at the environments of others"))
+    well = 0
+    for number, account in enumerate(mine):
+        situation.tell(100 * number // len(mine), _("Looking at the environment of {name}", name=account.pw_name))
+        findings = list(_environment(situation, account))
+        yield from findings
+        well += not findings
+    if well:
+        yield fine(ngettext("{count} environment is in order", "{count} environments are in order", well))
+
+
+def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[Finding]:
+    name = account.pw_name
+    place = Path(account.pw_dir) / paths.MEMBER_ENVIRONMENT
+    owner = _owner(place)
+    if owner is not None and owner != account.pw_uid:
+        yield problem(
+            _("The environment of {name} belongs to somebody else", name=name),
+            _("sudo chown -R {name}: {place}", name=name, place=place),
+        )
+        return
+    if _owner(Path(account.pw_dir)) not in (None, account.pw_uid):
+        # Of the home itself the check of the homes tells.
+        yield unknown(_("{name} cannot get at their own environment", name=name))
+        return
+    become = programs.as_account(name) if situation.by_root else []
+    try:
+        answer = json_lines.granted(programs.converse([*become, paths.LIBRARY / "own-environment", "examine"], {}))
+    except FamilyError as error:
+        yield unknown(_("The environment of {name} could not be looked at: {reason}", name=name, reason=error.message))
+        return
+    if answer.get("missing"):
+        yield problem(
+            _(
+                "The environment of {name} is broken; what is missing or does not work: {missing}",
+                name=name,
+                missing=", ".join(answer["missing"]),
+            ),
+            _("sudo jupyterhub4family env repair {name}", name=name),
+            f"environment:{name}",
+        )
+    elif answer.get("exists") and not answer.get("made_by"):
+        yield warning(
+            _("The environment of {name} was not made by jupyterhub4family, so it does not follow updates", name=name),
+            _("sudo jupyterhub4family env upgrade {name}", name=name),
+        )
+
+
+def _owner(place: Path) -> int | None:
+    """The number of the owner of `place`; None if it is not there, or not to be seen."""
+    try:
+        return os.lstat(place).st_uid
+    except OSError:
+        return None

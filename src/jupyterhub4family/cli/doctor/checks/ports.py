@@ -1,0 +1,62 @@
+"""Runs as the caller: who listens on JupyterHub's ports, and from where they can be reached."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+
+from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, service_account
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.system import processes, sockets
+from jupyterhub4family.common.system.sockets import Listener
+
+
+def check_ports(situation: Situation) -> Iterator[Finding]:
+    """The portal's port is the proxy's; the inner ones are the service's and not to be reached from outside."""
+    settings, account = situation.settings, service_account()
+    everybody = list(sockets.listeners())
+    wrong = False
+    for port, inner in (
+        (settings.port, settings.listen == "local"),
+        (settings.hub_port, True),
+        (settings.proxy_api_port, True),
+    ):
+        for listener in (one for one in everybody if one.port == port):
+            if account is None or listener.uid != account.pw_uid:
+                wrong = True
+                yield problem(
+                    _("Port {port} is taken by {who}", port=port, who=_who(listener)),
+                    _("end that program, or choose another port in /etc/jupyterhub4family/config.yaml"),
+                )
+            elif inner and not listener.address.is_loopback:
+                wrong = True
+                yield problem(
+                    _("Port {port} can be reached from other computers and must not be", port=port),
+                    _("sudo jupyterhub4family restart --all"),
+                )
+    if not wrong:
+        yield fine(_("JupyterHub's ports are its own"))
+
+
+def _who(listener: Listener) -> str:
+    """The program, if it can be seen, and its account."""
+    try:
+        name = pwd.getpwuid(listener.uid).pw_name
+    except KeyError:
+        name = str(listener.uid)
+    program = _program(f"socket:[{listener.inode}]")
+    return _("{program} of {name}", program=program, name=name) if program else _("a program of {name}", name=name)
+
+
+def _program(socket_link: str) -> str:
+    for entry in processes.PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            with os.scandir(entry / "fd") as descriptors:
+                if any(os.readlink(one.path) == socket_link for one in descriptors):
+                    return (entry / "comm").read_text("utf-8", "replace").strip()
+        except OSError:
+            continue
+    return ""

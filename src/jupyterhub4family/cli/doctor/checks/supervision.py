@@ -1,0 +1,169 @@
+"""Runs as the caller: that hub and proxy run, that they are kept running, and that they will be after a reboot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from jupyterhub4family.cli.base import snapshot
+from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, service_account, unknown, warning
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.state import supervision
+from jupyterhub4family.common.system import accounts, processes, programs
+
+CRONTAB = Path("/usr/bin/crontab")
+CRON_PID = Path("/run/crond.pid")
+#: There after `stop` where the crontab supervises.
+STOPPED = paths.STATE / "stopped"
+#: So many restarts since the last start by hand say that something keeps ending.
+RESTARTS = 10
+
+
+def check_portal(situation: Situation) -> Iterator[Finding]:
+    """People can log in, as `status` finds out."""
+    now = snapshot.find_out(situation.settings)
+    logs = _("sudo jupyterhub4family logs hub")
+    if now.portal == "running":
+        yield fine(_("The portal answers at {address}", address=now.addresses[0]))
+    elif now.portal == "setting up":
+        yield warning(
+            _("JupyterHub is still being set up: {message}", message=str(now.setup.get("message", ""))),
+            str(now.setup.get("hint") or _("wait a few minutes, then: jupyterhub4family status")),
+        )
+    elif now.portal == "taken":
+        yield problem(
+            _("Something else answers on JupyterHub's port {port}", port=situation.settings.port),
+            _("see which program it is (sudo ss -ltnp), or choose another port"),
+        )
+    elif now.portal == "starting" or now.hub_running:
+        yield problem(_("The portal answers, but nobody can log in"), logs, "start")
+    else:
+        yield problem(_("The portal does not answer"), _("sudo jupyterhub4family start"), "start")
+
+
+def check_supervisor(situation: Situation) -> Iterator[Finding]:
+    """Whoever is chosen to keep hub and proxy running does so, now and after a reboot."""
+    if situation.supervisor == supervision.SYSTEMD:
+        yield from _units(situation)
+    else:
+        yield from _crontab(situation)
+
+
+def _units(_situation: Situation) -> Iterator[Finding]:
+    if not supervision.SYSTEMD_RUNS.is_dir():
+        yield problem(
+            _("The settings want systemd as supervisor, but it does not run here"),
+            _("write supervisor: auto into /etc/jupyterhub4family/config.yaml"),
+        )
+        return
+    well = True
+    for unit in supervision.UNITS:
+        for finding in _unit(unit):
+            well = False
+            yield finding
+    if well:
+        yield fine(_("systemd keeps hub and proxy running, and starts them with the machine"))
+
+
+def _unit(unit: str) -> Iterator[Finding]:
+    shown = programs.run(
+        ["systemctl", "show", "-p", "ActiveState,UnitFileState,NRestarts,LoadState", unit], check=False
+    )
+    about = dict(line.partition("=")[::2] for line in shown.output.splitlines())
+    start = _("sudo jupyterhub4family start")
+    if about.get("UnitFileState") == "masked" or about.get("LoadState") == "masked":
+        yield problem(
+            _("{unit} is masked, so it can never start", unit=unit), _("sudo systemctl unmask {unit}", unit=unit)
+        )
+        return
+    if about.get("LoadState") == "not-found":
+        yield problem(
+            _("systemd does not know {unit}", unit=unit), _("sudo apt-get install --reinstall jupyterhub4family")
+        )
+        return
+    if about.get("ActiveState") not in ("active", "reloading"):
+        yield problem(
+            _("{unit} does not run (it is {state})", unit=unit, state=about.get("ActiveState", "?")), start, "start"
+        )
+    if about.get("UnitFileState") != "enabled":
+        yield problem(
+            _("{unit} is not started with the machine", unit=unit),
+            _("sudo systemctl enable {unit}", unit=unit),
+            "supervision",
+        )
+    if int(about.get("NRestarts") or 0) >= RESTARTS:
+        yield warning(
+            _("{unit} has ended and been started again {count} times", unit=unit, count=about["NRestarts"]),
+            _("sudo jupyterhub4family logs hub"),
+        )
+
+
+def _crontab(situation: Situation) -> Iterator[Finding]:
+    findings = [*_cron_daemon(), *_crontab_text(situation), *_supervisors(situation)]
+    yield from findings
+    if all(finding.state == "not checkable" for finding in findings):
+        yield fine(_("cron and screen keep hub and proxy running, and start them with the machine"))
+
+
+def _cron_daemon() -> Iterator[Finding]:
+    try:
+        runs = (processes.PROC / CRON_PID.read_text("ascii").strip()).exists()
+    except (OSError, ValueError):
+        runs = False
+    if not CRONTAB.exists() or not runs:
+        yield problem(
+            _("cron does not run, so nobody restarts JupyterHub after a reboot or a crash"),
+            _("sudo apt-get install cron; sudo service cron start"),
+        )
+
+
+def _crontab_text(situation: Situation) -> Iterator[Finding]:
+    if not CRONTAB.exists():
+        return
+    if not situation.by_root:
+        yield unknown(_("Only root can see the crontab of {name}", name=accounts.SERVICE_ACCOUNT))
+        return
+    has = programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).output
+    wanted = (paths.SHARE / "crontab").read_text("utf-8")
+    lines = [line for line in wanted.splitlines() if line and not line.startswith("#")]
+    if not set(lines) <= set(has.splitlines()):
+        yield problem(
+            _("The crontab that starts JupyterHub is missing or changed"),
+            _("sudo jupyterhub4family doctor --fix"),
+            "supervision",
+        )
+
+
+def _supervisors(situation: Situation) -> Iterator[Finding]:
+    if situation.by_root and STOPPED.exists():
+        yield problem(_("JupyterHub was stopped by hand"), _("sudo jupyterhub4family start"), "start")
+        return
+    account = service_account()
+    running = " ".join(_commands(account.pw_uid)) if account else ""
+    for name in ("proxy", "hub"):
+        if f"/supervise {name}" not in running:
+            yield problem(_("Nobody looks after the {name}", name=name), _("sudo jupyterhub4family start"), "start")
+
+
+def _commands(uid: int) -> Iterator[str]:
+    """The command lines of all processes of `uid`."""
+    for entry in processes.PROC.iterdir():
+        try:
+            if entry.name.isdigit() and entry.stat().st_uid == uid:
+                yield (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+
+
+def check_other_supervisor(situation: Situation) -> Iterator[Finding]:
+    """The supervisor that is not chosen does nothing: two would fight."""
+    if situation.supervisor == supervision.CRON or not CRONTAB.exists() or os.geteuid() != 0:
+        return
+    if "jupyterhub4family" in programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).output:
+        yield warning(
+            _("systemd is the supervisor, and the crontab of {name} is still there", name=accounts.SERVICE_ACCOUNT),
+            _("sudo jupyterhub4family doctor --fix"),
+            "supervision",
+        )

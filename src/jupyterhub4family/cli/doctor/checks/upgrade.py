@@ -1,0 +1,61 @@
+"""Runs as the caller: the last upgrade, and whether those to come will come by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, warning
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.state import upgrade
+from jupyterhub4family.common.system import programs
+
+UNATTENDED = Path("/usr/bin/unattended-upgrade")
+
+
+def check_upgrade(situation: Situation) -> Iterator[Finding]:
+    """The last upgrade has worked; if newer versions shall come by themselves, everything is there for that."""
+    findings = [*_last(), *_by_itself(situation)]
+    yield from findings
+    if not findings:
+        yield fine(
+            _("The last upgrade has worked, and newer versions come by themselves")
+            if situation.settings.auto_upgrade
+            else _("No upgrade has failed")
+        )
+
+
+def _last() -> Iterator[Finding]:
+    failed, now = upgrade.failed_upgrade(), upgrade.upgrade_under_way()
+    if now is not None:
+        yield warning(
+            _("An upgrade is under way: {message}", message=now.message or _("it has just begun")),
+            "jupyterhub4family status",
+        )
+    elif failed is not None:
+        yield problem(
+            failed.sentence(),
+            _("wait for the next version, or find the reason and: sudo jupyterhub4family upgrade --again"),
+        )
+
+
+def _by_itself(situation: Situation) -> Iterator[Finding]:
+    settings = situation.settings
+    if (
+        bool(settings.upgrade_source) != paths.SOURCE_LIST.exists()
+        or settings.auto_upgrade != paths.AUTO_UPGRADE.exists()
+    ):
+        yield problem(_("apt's files are not what the settings say"), "sudo jupyterhub4family restart")
+    elif settings.auto_upgrade and not UNATTENDED.exists():
+        yield problem(
+            _("Nothing is upgraded by itself: the package unattended-upgrades is missing"),
+            _("sudo apt-get install unattended-upgrades"),
+        )
+    elif settings.auto_upgrade:
+        told = programs.run(["apt-config", "dump", "--format", "%v", "APT::Periodic::Unattended-Upgrade"], check=False)
+        if told.output.strip() in ("", "0"):
+            yield problem(
+                _("Nothing is upgraded by itself: unattended-upgrades is switched off on this machine"),
+                _("sudo dpkg-reconfigure unattended-upgrades"),
+            )

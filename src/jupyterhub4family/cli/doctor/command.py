@@ -1,0 +1,253 @@
+"""Runs as the caller: `doctor [--fix] [--deep]`, which looks whether every promise is kept.
+
+It only looks, as whoever calls it; what it may not see it says. `--fix` has root's own programs put right what can
+be put right, and looks again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jupyterhub4family import __version__
+from jupyterhub4family.cli.base import snapshot, terminal
+from jupyterhub4family.cli.base.terminal import Bar
+from jupyterhub4family.cli.doctor import registry
+from jupyterhub4family.cli.doctor.finding import (
+    OK,
+    PROBLEM,
+    UNKNOWN,
+    WARNING,
+    Finding,
+    Situation,
+    fine,
+    problem,
+    unknown,
+)
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.i18n.messages import N_, _, ngettext
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.state import supervision
+from jupyterhub4family.common.system import programs
+
+#: What `--fix` says about each of root's steps, once done.
+DONE = {
+    "accounts": N_("Groups and service account are as at installation: no password, no foreign groups"),
+    "folders": N_("The service's folders have their owners and modes again"),
+    "files": N_("The programs are root's again, and nobody else can write to them"),
+    "rights": N_("The rules for sudo and PAM are the packaged ones; changed ones are kept as *.dpkg-old"),
+    "supervision": N_("Hub and proxy are started with the machine again"),
+    "release": N_("JupyterHub's own programs were fetched again"),
+    "template": N_("The template of the members' environments was made again"),
+    "start": N_("Hub and proxy were started"),
+}
+#: Seconds that hub and proxy get to answer after they were mended.
+PATIENCE = 30
+WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unseen")}
+COLOURS = {OK: terminal.GREEN, WARNING: terminal.YELLOW, PROBLEM: terminal.RED, UNKNOWN: terminal.YELLOW}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one check found."""
+
+    check: str
+    finding: Finding
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` tells of it."""
+        one = self.finding
+        return {
+            "check": self.check,
+            "state": one.state,
+            "sentence": str(one.sentence),
+            "hint": str(one.hint),
+            "repairable": bool(one.repair),
+        }
+
+
+def add_to(commands: Any) -> None:
+    """Add this command to the command line."""
+    parser = commands.add_parser("doctor", help=_("look whether everything is as it should be, and mend what is not"))
+    names = parser.add_argument(
+        "checks", nargs="*", metavar=_("CHECK"), help=_("look at this only (names: doctor --json)")
+    )
+    terminal.completes(names, " ".join(registry.CHECKS))
+    parser.add_argument("--fix", action="store_true", help=_("mend what can be mended, then look again (root only)"))
+    parser.add_argument("--deep", action="store_true", help=_("also log in, start a server and calculate (root only)"))
+    parser.add_argument("--json", action="store_true", help=_("as JSON"))
+    terminal.add_quiet(parser)
+    parser.set_defaults(run=doctor)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Look, mend if asked, and tell; exit status 0 unless a problem is left, then 1."""
+    if (arguments.fix or arguments.deep) and os.geteuid() != 0:
+        words = " ".join(word for word in ("--fix", "--deep") if getattr(arguments, word[2:]))
+        raise PermissionRefused(_("only root may do this"), _("sudo jupyterhub4family doctor {words}", words=words))
+    bar = progress_bar(terminal.is_quiet(arguments))
+    only = _known(arguments.checks)
+    results = examine(bar, only)
+    done: list[str] = []
+    if arguments.fix:
+        done = fix(results, bar)
+        if done:
+            _wait_for_portal(bar)
+            results = examine(bar, only)
+    if arguments.deep:
+        results += round_trip(bar)
+    bar.end()
+    if arguments.json:
+        told = {"version": __version__, "state": worst(results), "findings": [one.as_json() for one in results]}
+        print(json.dumps({**told, "fixed": done}, indent=1))
+    else:
+        _print(results, done, terminal.is_quiet(arguments))
+    return ExitStatus.FAILURE if worst(results) == PROBLEM else ExitStatus.OK
+
+
+def _known(untrusted_names: list[str]) -> tuple[str, ...]:
+    """The names of checks, in our order; all of them if none is named. Raises UsageError for another name."""
+    for name in untrusted_names:
+        if name not in registry.CHECKS:
+            near = difflib.get_close_matches(name, registry.CHECKS, n=1, cutoff=0.0)[0]
+            raise UsageError(_("there is no check {name}", name=repr(name)), _("the nearest name is {near}", near=near))
+    return tuple(name for name in registry.CHECKS if not untrusted_names or name in untrusted_names)
+
+
+def progress_bar(quiet: bool = False) -> Bar:
+    """A bar on a terminal, nothing elsewhere: what was looked at is told afterwards anyway."""
+    return Bar(quiet=quiet or not terminal.is_terminal(sys.stderr))
+
+
+def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
+    """Run every check, or those named in `only`. One that cannot be done says why; it never ends the others."""
+    # Of a bad settings file the check of the settings tells; the others look at what counts in its place.
+    settings, _trouble = effective.settings_in_use()
+    situation = Situation(settings=settings, supervisor=supervision.chosen_supervisor(settings), tell=bar.show)
+    results = []
+    names = list(only or registry.CHECKS)
+    for number, name in enumerate(names):
+        bar.show(100 * number // len(names), _("Looking: {check}", check=name))
+        try:
+            results += [Result(name, finding) for finding in registry.CHECKS[name](situation)]
+        except FamilyError as error:
+            results.append(Result(name, unknown(error.message, error.hint)))
+        except OSError as error:
+            results.append(Result(name, unknown(_os_error(error))))
+    return results
+
+
+def _os_error(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return _("Only root can look at {file}", file=error.filename or "?")
+    return _("{file} could not be looked at: {reason}", file=error.filename or "?", reason=error.strerror or "?")
+
+
+def fix(results: list[Result], bar: Bar) -> list[str]:
+    """Mend what can be mended; returns sentences about what was done, or why it was not."""
+    steps = sorted({one.finding.repair for one in results if one.finding.repair})
+    said = []
+    for step in sorted(steps, key=_order):
+        try:
+            said.append(_fix_one(step, bar))
+        except FamilyError as error:
+            said.append(_("Could not be mended ({step}): {reason}", step=step, reason=error.message))
+    return [str(sentence) for sentence in said]
+
+
+def _wait_for_portal(bar: Bar) -> None:
+    """Hub and proxy may just have been started: give them the time that they need before looking again."""
+    deadline = time.monotonic() + PATIENCE
+    while (
+        snapshot.find_out(effective.settings_in_use()[0]).portal in ("starting", "not running")
+        and time.monotonic() < deadline
+    ):
+        bar.show(100, _("Waiting for the portal"))
+        time.sleep(0.5)
+
+
+def _order(step: str) -> int:
+    """The place of a step: starting comes after what it needs, members' environments last."""
+    names = list(DONE)
+    return names.index(step) if step in DONE else len(names)
+
+
+def _fix_one(step: str, bar: Bar) -> str:
+    kind, _colon, name = step.partition(":")
+    if kind == "environment":
+        words = [*programs.as_account(name), str(paths.LIBRARY / "own-environment"), "repair"]
+        sentence = _("The environment of {name} was mended", name=name)
+    else:
+        words, sentence = [str(paths.LIBRARY / "repair"), step], _(DONE[step])
+    json_lines.granted(programs.converse(words, {}, on_progress=bar.show))
+    return sentence
+
+
+def round_trip(bar: Bar) -> list[Result]:
+    """Log in as a throw-away member, start a server, calculate, and take everything away again."""
+    logs = _("sudo jupyterhub4family logs hub")
+    try:
+        answer = programs.converse([paths.LIBRARY / "probe"], {}, on_progress=bar.show)
+    except FamilyError as error:
+        return [Result("round-trip", problem(error.message, logs))]
+    if not answer.get("ok"):
+        told = json_lines.answered_error(answer)
+        sentence = _("A trial login failed: {reason}", reason=told.message)
+        return [Result("round-trip", problem(sentence, told.hint or logs))]
+    sentence = _(
+        "A trial member logged in, started a server and calculated, in {seconds} seconds",
+        seconds=answer["seconds"],
+    )
+    return [Result("round-trip", fine(sentence))]
+
+
+def worst(results: list[Result]) -> str:
+    """The worst state of all findings; what could not be looked at does not count."""
+    states = {one.finding.state for one in results}
+    return next((state for state in (PROBLEM, WARNING) if state in states), OK)
+
+
+def _print(results: list[Result], done: list[str], quiet: bool) -> None:
+    for sentence in done:
+        print(_("Mended: {sentence}", sentence=sentence))
+    words = {state: _(word) for state, word in WORDS.items()}
+    width = max(map(len, words.values()))
+    for result in results:
+        finding = result.finding
+        if quiet and finding.state != PROBLEM:
+            continue
+        print(f"{terminal.coloured(f'{words[finding.state]:{width}}', COLOURS[finding.state])}  {finding.sentence}")
+        if finding.hint:
+            print(f"{'':{width}}  {_('Try: {hint}', hint=finding.hint)}")
+    if not quiet:
+        print()
+        print(_summary(results))
+
+
+def _summary(results: list[Result]) -> str:
+    count = {state: sum(one.finding.state == state for one in results) for state in (PROBLEM, WARNING, UNKNOWN)}
+    # A command on a line of its own: it is copied.
+    last = ""
+    if count[PROBLEM]:
+        parts = [ngettext("{count} problem.", "{count} problems.", count[PROBLEM])]
+        if any(one.finding.repair for one in results):
+            last = "\n" + _("Try: sudo jupyterhub4family doctor --fix")
+    else:
+        parts = [_("All is well.")]
+    if count[WARNING]:
+        parts.append(ngettext("{count} thing to know.", "{count} things to know.", count[WARNING]))
+    if count[UNKNOWN]:
+        unseen = ngettext(
+            "{count} thing could not be looked at", "{count} things could not be looked at", count[UNKNOWN]
+        )
+        parts.append(unseen + (_("; root sees more: sudo jupyterhub4family doctor") if os.geteuid() != 0 else "."))
+    return " ".join(parts) + last

@@ -1,0 +1,76 @@
+"""Runs as the caller: what a check of `doctor` has found, and what it needs to know to look."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Callable, Optional
+
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.system import accounts, programs
+
+OK = "ok"
+WARNING = "warning"
+PROBLEM = "problem"
+#: Could not be looked at; the sentence says why.
+UNKNOWN = "not checkable"
+STATES = (OK, WARNING, PROBLEM, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence about one promise; `hint` is what to try, `repair` names the step of `doctor --fix` for it."""
+
+    state: str
+    sentence: str
+    hint: str = ""
+    repair: str = ""
+
+
+def fine(sentence: str) -> Finding:
+    """A promise that is kept."""
+    return Finding(OK, sentence)
+
+
+def warning(sentence: str, hint: str, repair: str = "") -> Finding:
+    """Works, and should be known."""
+    return Finding(WARNING, sentence, hint, repair)
+
+
+def problem(sentence: str, hint: str, repair: str = "") -> Finding:
+    """A promise that is broken."""
+    return Finding(PROBLEM, sentence, hint, repair)
+
+
+def unknown(sentence: str, hint: str = "") -> Finding:
+    """What could not be looked at, and why."""
+    return Finding(UNKNOWN, sentence, hint)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What all checks start from; found out once."""
+
+    settings: Settings = field(default_factory=Settings)
+    supervisor: str = "systemd"
+    by_root: bool = field(default_factory=lambda: os.geteuid() == 0)
+    #: Told how far a long check is: percent and sentence.
+    tell: Callable[[int, str], None] = lambda _percent, _sentence: None
+
+    def as_service(self) -> list[str]:
+        """Words that make a program run as the service account where root calls: root reads nothing of its."""
+        return programs.as_account(accounts.SERVICE_ACCOUNT) if self.by_root else []
+
+
+def service_account() -> Optional[pwd.struct_passwd]:
+    """The account of hub and proxy, if there is one."""
+    try:
+        return pwd.getpwnam(accounts.SERVICE_ACCOUNT)
+    except KeyError:
+        return None
+
+
+#: A check: looks at one thing and says what it found.
+Check = Callable[[Situation], Iterator[Finding]]

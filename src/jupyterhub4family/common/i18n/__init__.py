@@ -1,0 +1,1 @@
+"""Any identity: sentences in the language of whoever reads them."""

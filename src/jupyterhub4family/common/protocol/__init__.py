@@ -1,0 +1,1 @@
+"""Any identity: what crosses a door."""

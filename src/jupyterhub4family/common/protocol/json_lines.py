@@ -1,0 +1,120 @@
+"""Any identity: the JSON that crosses doors. Reads one bounded object, takes only known keys of known types."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import IO, Any
+
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.i18n.messages import Message, _, from_json, to_json
+
+#: Bytes; a server's environment is a few kilobytes, so this leaves ample room.
+MAXIMUM_REQUEST = 256 * 1024
+
+
+def read_request(stream: IO[bytes]) -> dict[str, Any]:
+    """Read one JSON object from `stream` until its end.
+
+    Raises UsageError for anything else: too long, no JSON, no object, a key that stands twice, NaN.
+    """
+    untrusted_bytes = stream.read(MAXIMUM_REQUEST + 1)
+    if len(untrusted_bytes) > MAXIMUM_REQUEST:
+        raise UsageError(_("the request is longer than {count} bytes", count=MAXIMUM_REQUEST))
+    try:
+        untrusted = json.loads(
+            untrusted_bytes.decode("utf-8"),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_no_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        raise UsageError(_("the request is no JSON object")) from error
+    if not isinstance(untrusted, dict):
+        raise UsageError(_("the request is no JSON object"))
+    return untrusted
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice")
+    return result
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
+
+
+def only_keys(untrusted: Mapping[str, Any], allowed: Mapping[str, type], required: tuple[str, ...]) -> None:
+    """Check that `untrusted` has exactly known keys of the right types.
+
+    A bool is no int here, although Python thinks so. Raises UsageError.
+    """
+    for key, value in untrusted.items():
+        if key not in allowed:
+            raise UsageError(_("unknown key {key} in the request", key=repr(key[:40])))
+        if type(value) is not allowed[key]:
+            raise UsageError(_("key {key} must be of type {type}", key=repr(key), type=allowed[key].__name__))
+    for key in required:
+        if key not in untrusted:
+            raise UsageError(_("key {key} is missing in the request", key=repr(key)))
+
+
+def clean_text(untrusted: str, what: str, maximum: int) -> str:
+    """Return `untrusted` if it is at most `maximum` characters of printable text; raise UsageError if not."""
+    if len(untrusted) > maximum or not untrusted.isprintable():
+        raise UsageError(_("{what} is too long or holds control characters", what=what))
+    return untrusted
+
+
+def write_line(answer: Mapping[str, Any]) -> None:
+    """Write one answer as a line of JSON to stdout, at once; Messages in it can be told again at the other end."""
+    sys.stdout.write(json.dumps(_told(answer)) + "\n")
+    sys.stdout.flush()
+
+
+def error_answer(error: FamilyError) -> dict[str, Any]:
+    """What a door answers when it refuses or fails: sentence, hint and exit status."""
+    return {"ok": False, "error": error.message, "hint": error.hint, "status": int(error.status)}
+
+
+def answered_error(untrusted: Mapping[str, Any]) -> FamilyError:
+    """The error that a door's answer tells, in the language of whoever reads it here: `error_answer` undone."""
+    try:
+        status = ExitStatus(untrusted.get("status", 1))
+    except ValueError:
+        status = ExitStatus.FAILURE
+    message = from_json(untrusted.get("error")) or _("no reason was given")
+    return FamilyError(message, from_json(untrusted.get("hint")), status)
+
+
+def last_answer(untrusted_output: str) -> dict[str, Any]:
+    """The answer of a door or program of ours: the object in the last line of what it printed.
+
+    Raises ValueError if there is none; who calls knows what that means.
+    """
+    lines = untrusted_output.splitlines()
+    try:
+        untrusted = json.loads(lines[-1]) if lines else None
+    except RecursionError as error:
+        raise ValueError("the answer is nested too deeply") from error
+    if not isinstance(untrusted, dict):
+        raise ValueError("no object in the last line")
+    return untrusted
+
+
+def granted(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    """A door's answer that says that it was done. Raises the error that any other answer tells."""
+    if not untrusted.get("ok"):
+        raise answered_error(untrusted)
+    return dict(untrusted)
+
+
+def _told(value: Any) -> Any:
+    """`value` for JSON, with every Message in it as `to_json` makes it."""
+    if isinstance(value, Mapping):
+        return {key: _told(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_told(one) for one in value]
+    return to_json(value) if isinstance(value, Message) else value

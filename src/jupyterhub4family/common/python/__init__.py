@@ -1,0 +1,1 @@
+"""Any identity: how venvs are made and packages fetched."""

@@ -1,0 +1,393 @@
+"""Any identity: the settings file, parsed once into a frozen object.
+
+The file is /etc/jupyterhub4family/config.yaml (YAML, may be missing). An unknown key or a wrong value is an
+error that names file, line, key and the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ConfigurationError
+from jupyterhub4family.common.i18n.messages import N_, _
+from jupyterhub4family.common.settings import types
+from jupyterhub4family.common.settings.types import (
+    BadValue,
+    Choice,
+    Key,
+    Matching,
+    MemberLimits,
+    Memory,
+    Names,
+    Number,
+    Switch,
+    Text,
+)
+
+#: Tags of what stands in a file without a tag of its own.
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{word}" for word in ("str", "int", "bool", "float", "null", "timestamp", "value")}
+#: Bytes; a settings file that is longer is something else.
+MAXIMUM_SIZE = 256 * 1024
+
+
+def _is(key: Key) -> Any:
+    """A field of Settings, described by `key`."""
+    if isinstance(key.default, list):
+        return dataclasses.field(default_factory=lambda: list(key.default), metadata={"key": key})
+    return dataclasses.field(default=key.default, metadata={"key": key})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a family may set. Each default is what most families want."""
+
+    # Ports below 1024 belong to root, and nothing of the service runs as root.
+    port: int = _is(
+        Number(8000, N_("The TCP port at which the portal answers."), types.HUB_AND_PROXY, minimum=1024, maximum=65535)
+    )
+    listen: str = _is(
+        Choice(
+            "lan",
+            N_("Who can reach the portal: `lan`, every computer at home; `local`, only this one."),
+            types.HUB_AND_PROXY,
+            choices=("lan", "local"),
+        )
+    )
+    supervisor: str = _is(
+        Choice(
+            "auto",
+            N_(
+                "Who keeps JupyterHub running: `systemd`, the account's `cron` table, or `auto`, what this machine has."
+            ),
+            types.HUB_AND_PROXY,
+            choices=("auto", "systemd", "cron"),
+        )
+    )
+    hub_port: int = _is(
+        Number(
+            8081,
+            N_("A TCP port of this computer, never reachable from outside, for the hub."),
+            types.HUB_AND_PROXY,
+            N_("Change it only if another program needs that port."),
+            minimum=1024,
+            maximum=65535,
+        )
+    )
+    proxy_api_port: int = _is(
+        Number(
+            8001,
+            N_("A TCP port of this computer, never reachable from outside, by which the hub talks to the proxy."),
+            types.HUB_AND_PROXY,
+            N_("Change it only if another program needs that port."),
+            minimum=1024,
+            maximum=65535,
+        )
+    )
+    start_timeout: int = _is(
+        Number(
+            300,
+            N_("How many seconds a member's server may take from its start until it answers."),
+            minimum=10,
+            maximum=3600,
+        )
+    )
+    https: bool = _is(
+        Switch(
+            True,
+            N_("Whether the portal speaks HTTPS, so that nobody at home can read passwords along."),
+            types.HUB_AND_PROXY,
+            N_("`false` goes with `listen: local`; for the whole LAN it needs `allow_plain_http` as well."),
+        )
+    )
+    allow_plain_http: bool = _is(
+        Switch(
+            False,
+            N_("Whether the portal may go without HTTPS although every computer at home can reach it."),
+            types.HUB_AND_PROXY,
+            N_("Only for a portal behind a proxy of your own that speaks HTTPS: passwords travel readable for all."),
+        )
+    )
+    extra_names: list[str] = _is(  # noqa: RUF009 (it is a field, made anew each time)
+        Names(
+            [],
+            N_("More names and addresses of this computer that its certificate shall be good for."),
+            types.HUB_AND_PROXY,
+            N_("This computer's own names and addresses are in it anyway."),
+        )
+    )
+    family_name: str = _is(Text("", N_("What the login page greets with, such as `The Millers`."), maximum=80))
+    login_help: str = _is(
+        Text(
+            "",
+            N_("A sentence on the login page: whom to ask for a forgotten password, for instance."),
+            maximum=500,
+            lines=True,
+        )
+    )
+    language: str = _is(
+        Choice(
+            "auto",
+            N_("The language of the pages: `auto`, what each browser asks for; `en`, English; `de`, German."),
+            choices=("auto", "en", "de"),
+        )
+    )
+    upgrade_source: str = _is(
+        Matching(
+            "",
+            N_("Where newer versions come from: the address of a folder that tools/make-repository has made."),
+            types.NOTHING,
+            N_("It becomes a source of apt (sources.list.d), whose lists must be signed by `upgrade_key`."),
+            pattern=r"(https?://[\w.:\[\]-]+|file:)/[\w./~%+-]*",
+            what=N_("an address such as https://packages.example.org/jupyterhub4family/"),
+        )
+    )
+    upgrade_key: str = _is(
+        Matching(
+            "",
+            N_("The file with the public key that signs `upgrade_source`."),
+            types.NOTHING,
+            N_("Compare the key's fingerprint with what whoever makes the packages says: root runs what it signs."),
+            pattern=r"/[\w./~+-]+",
+            what=N_("the whole path of a file, such as /root/jupyterhub4family.asc"),
+        )
+    )
+    auto_upgrade: bool = _is(
+        Switch(
+            False,
+            N_("Whether newer versions from `upgrade_source` are installed by themselves, once a day."),
+            types.NOTHING,
+            N_("Debian's unattended-upgrades does it. A version with which nobody can log in is taken back by itself."),
+        )
+    )
+    upgrade_waits_for_kernels: bool = _is(
+        Switch(
+            False,
+            N_("Whether a new version waits to take over while a member's notebook is calculating."),
+            types.NOTHING,
+            N_("At most six hours. Without it, too, notebooks go on calculating while a new version takes over."),
+        )
+    )
+
+    memory_limit: str = _is(
+        Memory(
+            "50%",
+            N_("How much memory one member's servers may use, with everything that runs in them."),
+            types.NOTHING,
+            N_("It holds from the next start of a server on. A notebook that wants more is ended, and only that."),
+        )
+    )
+    memory_limit_total: str = _is(
+        Memory(
+            "75%",
+            N_("How much memory the servers of all members may use together, so that the computer stays usable."),
+            types.NOTHING,
+            N_("It holds from the next start of a server on."),
+        )
+    )
+    cpu_weight: int = _is(
+        Number(
+            100,
+            N_("A member's share of the processor when several want it: who has twice the number gets twice as much."),
+            types.NOTHING,
+            N_("It holds from the next start of a server on. As long as nobody else calculates, everybody gets all."),
+            minimum=1,
+            maximum=10000,
+        )
+    )
+    process_limit: int = _is(
+        Number(
+            1000,
+            N_("How many processes and threads one member's servers may have."),
+            types.NOTHING,
+            N_("It holds from the next start of a server on. A notebook needs about 15."),
+            minimum=100,
+            maximum=100000,
+        )
+    )
+    member_limits: list[str] = _is(  # noqa: RUF009 (it is a field, made anew each time)
+        MemberLimits(
+            [],
+            N_("Other limits for single members: `NAME.memory`, `NAME.cpu` and `NAME.processes`."),
+            types.NOTHING,
+            N_("They take the place of `memory_limit`, `cpu_weight` and `process_limit`, from the next start on."),
+            whats={
+                "memory": Memory("50%", ""),
+                "cpu": Number(100, "", minimum=1, maximum=10000),
+                "processes": Number(1000, "", minimum=100, maximum=100000),
+            },
+        )
+    )
+
+    @property
+    def bind_address(self) -> str:
+        """The address the portal listens on; empty means every address, IPv4 and IPv6."""
+        return "127.0.0.1" if self.listen == "local" else ""
+
+    def limits_of(self, name: str) -> dict[str, Any]:
+        """What is limited otherwise for the member `name`: any of `memory`, `cpu` and `processes`."""
+        key = KEYS["member_limits"]
+        assert isinstance(key, MemberLimits)
+        parsed = [key.parsed(one) for one in self.member_limits]
+        return {what: value for who, what, value in parsed if who == name}
+
+
+#: All keys, described, in the order of the reference.
+KEYS: dict[str, Key] = {
+    field.name: dataclasses.replace(field.metadata["key"], name=field.name) for field in dataclasses.fields(Settings)
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One line of the settings file: what it sets to which value."""
+
+    value: Any
+    line: int
+
+
+def load_settings(path: Path = paths.SETTINGS_FILE) -> Settings:
+    """Read the settings file; a missing or empty one means all defaults. Raises ConfigurationError."""
+    return settings_of(read_origins(path), str(path))
+
+
+def settings_of(origins: Mapping[str, Origin], source: str) -> Settings:
+    """The settings that these lines make. Raises ConfigurationError for values that do not go together."""
+    return parse_settings({name: origin.value for name, origin in origins.items()}, source)
+
+
+def read_origins(path: Path = paths.SETTINGS_FILE) -> dict[str, Origin]:
+    """What stands in the settings file, each value checked, with its line. Raises ConfigurationError."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAXIMUM_SIZE + 1)
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(_("{file} cannot be read: {why}", file=str(path), why=str(error))) from error
+    if len(data) > MAXIMUM_SIZE:
+        raise ConfigurationError(_("{file} is too long to be a settings file", file=str(path)))
+    return parse_text(text, str(path))
+
+
+def parse_text(text: str, source: str) -> dict[str, Origin]:
+    """As `read_origins`, of the text of a file that is called `source`.
+
+    YAML's own idea of a value is not asked: with the description of its key at hand, `family_name: No` is a name
+    and `port: "8000"` a number, and `010` is nothing that could secretly be eight.
+    """
+    example = _("write lines like: {line}", line="port: 8000")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        why = "; ".join(str(error).split("\n")[:6])
+        raise ConfigurationError(_("{file} is no valid YAML: {why}", file=source, why=why), example) from error
+    if root is None or (isinstance(root, yaml.ScalarNode) and root.tag.endswith(":null")):
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigurationError(_("{file} holds no settings", file=source), example)
+    found: dict[str, Origin] = {}
+    for key_node, value_node in root.value:
+        line = key_node.start_mark.line + 1
+        where = f"{source}:{line}"
+        key = known_key(key_node.value if isinstance(key_node, yaml.ScalarNode) else "?", where)
+        if key.name in found:
+            raise ConfigurationError(
+                _("{where}: {key} stands there twice", where=where, key=key.name), _("take one of the two lines away")
+            )
+        try:
+            found[key.name] = Origin(value_of(key, value_node), line)
+        except BadValue as error:
+            raise _refusal(where, error) from error
+    return found
+
+
+def known_key(untrusted: str, where: str = "") -> Key:
+    """The description of a key. Raises ConfigurationError that names the nearest one; `where` begins the sentence."""
+    try:
+        return KEYS[untrusted]
+    except KeyError:
+        near = nearest(untrusted, KEYS)
+        shown = repr(untrusted)[:80]
+        sentence = _("unknown key {key}", key=shown)
+        if where:
+            sentence = _("{where}: {problem}", where=where, problem=sentence)
+        raise ConfigurationError(sentence, _("the nearest known key is {key}", key=repr(near))) from None
+
+
+def nearest(word: str, known: Mapping[str, Any]) -> str:
+    """The one of `known` that looks most like `word`."""
+    return str(difflib.get_close_matches(word[:80].lower(), known, n=1, cutoff=0.0)[0])
+
+
+def parse_settings(untrusted: Mapping[Any, Any], source: str) -> Settings:
+    """Turn a raw mapping of values into Settings; `source` is named in errors. Raises ConfigurationError.
+
+    Unlike in the file, each value has to be of the right type.
+    """
+    for name, value in untrusted.items():
+        key = known_key(str(name), source)
+        try:
+            key.check(value)
+        except BadValue as error:
+            raise _refusal(source, error) from error
+    settings = Settings(**untrusted)
+    _check_together(settings, source)
+    return settings
+
+
+def value_of(key: Key, node: Any) -> Any:
+    """What a node of YAML means as the value of this key. Raises BadValue."""
+    if isinstance(node, yaml.SequenceNode) and all(_is_plain(one) for one in node.value):
+        return key.from_list([one.value for one in node.value])
+    if not _is_plain(node):
+        raise BadValue(_("{key} must be {what}", key=key.name, what=key.allowed))
+    if not node.value and not isinstance(key, Text):
+        raise BadValue(
+            _("{key} has no value; it must be {what}", key=key.name, what=key.allowed),
+            _("write a value behind it, or take the line away"),
+        )
+    if isinstance(key, (Names, MemberLimits)):
+        raise BadValue(
+            _("{key} must be {what}", key=key.name, what=key.allowed),
+            _("write it in brackets: {line}", line=f"{key.name}: [{node.value[:80]}]"),
+        )
+    return key.from_text(node.value)
+
+
+def _is_plain(node: Any) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS
+
+
+def _refusal(where: str, error: BadValue) -> ConfigurationError:
+    return ConfigurationError(_("{where}: {problem}", where=where, problem=error.sentence), error.hint)
+
+
+def _check_together(settings: Settings, source: str) -> None:
+    ports = {"port": settings.port, "hub_port": settings.hub_port, "proxy_api_port": settings.proxy_api_port}
+    if len(set(ports.values())) < len(ports):
+        raise ConfigurationError(
+            _("{where}: {keys} must be three different numbers", where=source, keys=", ".join(ports))
+        )
+    if settings.listen == "lan" and not settings.https and not settings.allow_plain_http:
+        raise ConfigurationError(
+            _("{where}: without HTTPS everybody at home could read along, passwords, too", where=source),
+            _("keep https: true, or set listen: local, or, behind a proxy of your own, allow_plain_http: true"),
+        )
+    if settings.auto_upgrade and not settings.upgrade_source:
+        raise ConfigurationError(
+            _("{where}: auto_upgrade needs an upgrade_source", where=source),
+            _("set upgrade_key and upgrade_source first"),
+        )
+    if settings.upgrade_source and not settings.upgrade_key:
+        raise ConfigurationError(
+            _("{where}: upgrade_source needs the upgrade_key that signs it", where=source), _("set upgrade_key first")
+        )

@@ -1,0 +1,1 @@
+"""Any identity: what parts of the service leave for others to read."""

@@ -1,0 +1,108 @@
+"""Any identity: what makes a Debian account a possible member. Reads the live account database only."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+from typing import Optional
+
+from jupyterhub4family.common.errors import FamilyError, RefusedError, UnknownAccountError
+from jupyterhub4family.common.i18n.messages import _
+
+SERVICE_ACCOUNT = "jupyterhub"
+#: Accounts in this unix group may log in.
+MEMBER_GROUP = "jupyterhub"
+#: Accounts in this unix group may add, remove and list members.
+DELEGATE_GROUP = "jupyterhub_adm"
+
+#: Whoever is in one of these can make themselves root, or read every password hash.
+ADMINISTRATOR_GROUPS = frozenset(
+    "root sudo wheel admin docker lxd incus incus-admin libvirt libvirt-qemu disk kmem shadow staff".split()
+)
+
+#: What Debian's adduser accepts by default (NAME_REGEX in adduser.conf(5)), at most 32 characters (useradd(8)).
+_NAME = re.compile(r"[a-z][-a-z0-9_]{0,31}")
+
+
+def is_ordinary_uid(uid: int) -> bool:
+    """Whether `uid` is one that Debian gives to people.
+
+    Debian Policy 9.2.2: 1000–59999 and from 65536; 65534 is nobody; 60000–65535 are reserved.
+    """
+    return 1000 <= uid <= 59999 or 65536 <= uid < 2**32 - 1
+
+
+def check_name(untrusted_name: str) -> str:
+    """Return the name if it can be a Debian account's; raise RefusedError with a sentence that helps."""
+    shown = repr(untrusted_name[:40])
+    if _NAME.fullmatch(untrusted_name):
+        return untrusted_name
+    if untrusted_name.startswith("-"):
+        raise RefusedError(
+            _("{name} looks like an option, not like a name", name=shown), _("write the options before the names")
+        )
+    if _NAME.fullmatch(untrusted_name.lower()):
+        raise RefusedError(
+            _("{name} has upper-case letters, Debian's account names have none", name=shown),
+            _("write {name}, if that is the account", name=untrusted_name.lower()),
+        )
+    if any(character.isspace() for character in untrusted_name):
+        raise RefusedError(
+            _("{name} has spaces in it", name=shown), _("name the account (such as anna), not the person")
+        )
+    raise RefusedError(
+        _("{name} cannot be the name of a Debian account", name=shown),
+        _("use small letters, digits, - and _, with a letter first, at most 32 characters"),
+    )
+
+
+def find_account(name: str) -> pwd.struct_passwd:
+    """The account called `name`; raise UnknownAccountError if there is none."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise UnknownAccountError(
+            _("there is no account {name} on this machine", name=repr(name)),
+            _("make it first: {command}", command=f"sudo adduser {name}"),
+        ) from None
+
+
+def group_names(account: pwd.struct_passwd) -> set[str]:
+    """The names of all groups of `account`, read from the live database, not from a running process."""
+    names = set()
+    for gid in os.getgrouplist(account.pw_name, account.pw_gid):
+        try:
+            names.add(grp.getgrgid(gid).gr_name)
+        except KeyError:
+            continue
+    return names
+
+
+def is_member(account: pwd.struct_passwd) -> bool:
+    """Whether `account` is in the member group and is an ordinary person's account."""
+    return not never_a_member(account) and MEMBER_GROUP in group_names(account)
+
+
+def never_a_member(account: pwd.struct_passwd) -> Optional[FamilyError]:
+    """Why `account` can never be a member, whatever its groups are; None if it can."""
+    name = account.pw_name
+    if account.pw_uid == 0:
+        return RefusedError(
+            _("{name} is the administrator of this machine and cannot be a member", name=name),
+            _("give the person an account of their own: {command}", command="sudo adduser NAME"),
+        )
+    if name == SERVICE_ACCOUNT:
+        return RefusedError(_("{name} is the account that runs the hub and cannot be a member", name=name))
+    if not is_ordinary_uid(account.pw_uid):
+        return RefusedError(
+            _("{name} is a system account (uid {uid}) and cannot be a member", name=name, uid=account.pw_uid),
+            _("only people's accounts (uid 1000 and above) can be members"),
+        )
+    return None
+
+
+def administrator_groups(account: pwd.struct_passwd) -> list[str]:
+    """Those groups of `account` that make it an administrator, sorted."""
+    return sorted(group_names(account) & ADMINISTRATOR_GROUPS)

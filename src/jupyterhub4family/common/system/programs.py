@@ -1,0 +1,216 @@
+"""Any identity: the one place that runs other programs. Lists only, never a shell, secrets only on stdin."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.i18n.messages import _, from_json
+from jupyterhub4family.common.system import processes
+
+SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SETSID = "/usr/bin/setsid"
+Word = Union[str, Path]
+
+
+class ProgramError(FamilyError):
+    """A program ended with a status other than 0, was not found, or took too long."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a program that ended left behind."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def plain_environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, str]:
+    """The environment our programs get: a fixed PATH and locale, nothing inherited, plus `extra`."""
+    return {"PATH": SAFE_PATH, "LC_ALL": "C.UTF-8", **(extra or {})}
+
+
+def as_account(name: str) -> list[str]:
+    """Words to be put before a program's, with which root runs it as the account `name`.
+
+    In a session of its own: what runs as somebody else on root's terminal could type into it (TIOCSTI, ioctl_tty(2),
+    Linux before 6.2), and any other program of that account could make it do so (ptrace(2)).
+    """
+    return [SETSID, "--wait", "/usr/sbin/runuser", "-u", name, "--"]
+
+
+@contextlib.contextmanager
+def _with_ctrl_c(words: Sequence[Word], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start a program that Ctrl-C ends as well, however early it is pressed. Raises ProgramError."""
+    handler = signal.getsignal(signal.SIGINT)
+    pressed: list[int] = []
+    # In the midst of a start Ctrl-C would leave a program that nobody knows. Other threads get none. What is ignored
+    # stays so: a handler would have the program not ignore it.
+    puts_off = callable(handler) and threading.current_thread() is threading.main_thread()
+    if puts_off:
+        signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        process = subprocess.Popen([str(word) for word in words], **options)
+    except OSError as error:
+        if puts_off:
+            signal.signal(signal.SIGINT, handler)
+        raise _not_started(Path(words[0]).name, error) from error
+    with process:
+        try:
+            if puts_off:
+                signal.signal(signal.SIGINT, handler)
+            if pressed:
+                signal.raise_signal(signal.SIGINT)
+            yield process
+        except KeyboardInterrupt:
+            _interrupt(process, words)
+            raise
+
+
+def _interrupt(process: subprocess.Popen[Any], words: Sequence[Word]) -> None:
+    """Tell a program that has a session of its own, and what it has started, that somebody has pressed Ctrl-C.
+
+    The others have heard it from the terminal, as we have.
+    """
+    if words[0] != SETSID:
+        return
+    with contextlib.suppress(OSError):
+        # It may be about to make that session.
+        while process.poll() is None and os.getpgid(process.pid) != process.pid:
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGINT)
+
+
+def last_lines(text: str, count: int = 8) -> str:
+    """The last `count` lines of `text` that hold something."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-count:])
+
+
+def run(
+    words: Sequence[Word],
+    *,
+    check: bool = True,
+    text_input: str = "",
+    timeout: Optional[float] = 60,
+    environment: Optional[Mapping[str, str]] = None,
+    directory: Word = "/",
+    dies_with_us: bool = False,
+) -> Finished:
+    """Run a program to its end and return what it printed.
+
+    `text_input` goes to its stdin; `timeout` is in seconds; `environment` is added to a plain one;
+    `dies_with_us` ends the program when this process is killed.
+    Raises ProgramError when it cannot be started or takes too long, and, with `check`, when its
+    exit status is not 0: with the last lines it said, and never with what it was given on stdin.
+    """
+    name = Path(words[0]).name
+    try:
+        done = subprocess.run(
+            [str(word) for word in words],
+            input=text_input,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            env=plain_environment(environment),
+            cwd=str(directory),
+            check=False,
+            preexec_fn=processes.die_with_parent if dies_with_us else None,
+        )
+    except OSError as error:
+        raise _not_started(name, error) from error
+    except subprocess.TimeoutExpired as error:
+        raise ProgramError(
+            _("{program} did not end within {seconds} seconds", program=name, seconds=f"{timeout:g}")
+        ) from error
+    if check and done.returncode != 0:
+        said = last_lines(done.stderr) or last_lines(done.stdout) or _("it said nothing")
+        raise ProgramError(
+            _("{program} ended with status {status}: {said}", program=name, status=done.returncode, said=said)
+        )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def run_in_terminal(words: Sequence[Word]) -> int:
+    """Run a program that talks to whoever sits at the terminal, such as an editor; returns its exit status.
+
+    It gets the caller's own environment. Raises ProgramError when it cannot be started.
+    """
+    try:
+        return subprocess.run([str(word) for word in words], check=False).returncode
+    except OSError as error:
+        raise _not_started(Path(words[0]).name, error) from error
+
+
+def show(words: Sequence[Word]) -> int:
+    """Run a program whose output is for whoever called, but which has no terminal; returns its exit status.
+
+    It speaks the caller's language, and Ctrl-C reaches it as well. Raises ProgramError when it cannot be started.
+    """
+    with _with_ctrl_c(words, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": SAFE_PATH}) as process:
+        return process.wait()
+
+
+def converse(
+    words: Sequence[Word],
+    request: Mapping[str, Any],
+    *,
+    on_progress: Optional[Callable[[int, str], None]] = None,
+) -> dict[str, Any]:
+    """Run a program that reads one JSON object and writes JSON lines: progress at once, the answer last.
+
+    Raises ProgramError when it cannot be started or gives no answer.
+    """
+    name = Path(words[-1]).name
+    with _with_ctrl_c(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        env=plain_environment(),
+        cwd="/",
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(request))
+            process.stdin.close()
+        answer = _listen(process.stdout, on_progress)
+    if not answer:
+        raise ProgramError(_("{program} gave no answer (status {status})", program=name, status=process.returncode))
+    return answer
+
+
+def _listen(untrusted_lines: Iterable[str], on_progress: Optional[Callable[[int, str], None]]) -> dict[str, Any]:
+    """Pass progress on; returns the last object that is none."""
+    answer: dict[str, Any] = {}
+    for line in untrusted_lines:
+        event = _object(line)
+        if "percent" not in event:
+            answer = event or answer
+        elif on_progress and isinstance(event["percent"], int):
+            on_progress(event["percent"], from_json(event.get("message")))
+    return answer
+
+
+def _not_started(name: str, error: OSError) -> ProgramError:
+    return ProgramError(_("{program} could not be started: {reason}", program=name, reason=error.strerror))
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}

@@ -1,0 +1,1 @@
+"""Runs as root: backups, and restoring from them."""

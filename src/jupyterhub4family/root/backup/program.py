@@ -1,0 +1,317 @@
+"""Runs as root, called by the command `backup` and every hour by systemd or cron: makes backups and brings them back.
+
+One at a time, guarded by a lock. What can go wrong has a sentence, which is also kept in the note that `status` and
+`doctor` read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, Callable, Optional
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import FamilyError, RefusedError, UsageError
+from jupyterhub4family.common.i18n.messages import Message, _, to_json
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.state import backup, supervision
+from jupyterhub4family.common.state.backup import BackupNote
+from jupyterhub4family.common.system import files, programs
+from jupyterhub4family.root.backup import restic, restore
+from jupyterhub4family.root.backup import target as backup_target
+from jupyterhub4family.root.backup import tree as backup_tree
+from jupyterhub4family.root.backup.restic import Repository
+from jupyterhub4family.root.backup.target import Target
+from jupyterhub4family.root.base import run_dir, sudo_caller
+
+#: Seconds between two times of removing what is no longer needed.
+PRUNE_EVERY = 7 * backup.DAY
+#: How people and machines ask a program to end.
+ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+#: More paths than anybody types.
+MAXIMUM_PATHS = 100
+
+
+def main() -> int:
+    """Program `backup setup|now|list|verify|restore|off|nightly`: a request on stdin, lines of JSON on stdout.
+
+    `nightly` reads nothing, and does nothing unless it is time.
+    """
+    parser = argparse.ArgumentParser(prog="backup", description="Backups of the hub and its members.")
+    parser.add_argument("action", choices=[*_ACTIONS, "nightly"])
+    action = parser.parse_args().action
+    os.umask(0o022)
+    if action == "nightly":
+        return nightly()
+    try:
+        sudo_caller.require_root()
+        untrusted = json_lines.read_request(sys.stdin.buffer)
+        with _one_at_a_time():
+            answer = _ACTIONS[action](untrusted)
+    except FamilyError as error:
+        json_lines.write_line(json_lines.error_answer(error))
+        return int(error.status)
+    json_lines.write_line({"ok": True, **answer})
+    return 0
+
+
+def nightly() -> int:
+    """The backup of the night, if it is time. Raises FamilyError, for the log."""
+    sudo_caller.require_root()
+    if not backup.is_due(backup.read_note(), time.time(), time.localtime().tm_hour):
+        return 0
+    with _one_at_a_time():
+        for note in now({}, tell=_silently)["notes"]:
+            print(note, flush=True)
+    return 0
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold the lock of all backups; an end from outside (Ctrl-c, a shutdown) becomes an error: so all is tidied."""
+    run_dir.ensure_runtime()
+    lock = files.take_lock(run_dir.RUNTIME / "backup.lock", wait=False)
+    if lock is None:
+        raise RefusedError(_("another backup or restore is under way"), _("try again when it has ended"))
+    for number in ENDS:
+        signal.signal(number, _interrupted)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _interrupted(_number: int, _frame: Optional[FrameType]) -> None:
+    raise FamilyError(_("interrupted"))
+
+
+def _not_now(_number: int, _frame: Optional[FrameType]) -> None:
+    """Nothing: what is half done is worse than what takes a moment longer."""
+
+
+def _tell(percent: int, message: str) -> None:
+    # Whoever listened may have gone; what has begun goes on.
+    with suppress(BrokenPipeError):
+        json_lines.write_line({"percent": percent, "message": message})
+
+
+def _silently(_percent: int, _message: str) -> None:
+    pass
+
+
+def change_note(**changes: Any) -> BackupNote:
+    """Change what everybody may know about backups."""
+    note = dataclasses.replace(backup.read_note(), **changes)
+    paths.BACKUP.mkdir(mode=0o755, exist_ok=True)
+    files.write_atomically(paths.BACKUP_NOTE, json.dumps(dataclasses.asdict(note)) + "\n", 0o644)
+    return note
+
+
+def _repository() -> Repository:
+    """Where backups go. Raises FamilyError if they go nowhere, or cannot go there now."""
+    target = backup_target.configured_target()
+    if target is None:
+        raise FamilyError(_("no backup is set up"), "sudo jupyterhub4family backup setup TARGET")
+    restic.ensure_restic()
+    backup_target.ready_folder(target)
+    return Repository(target)
+
+
+# -- setup -------------------------------------------------------------------------------------------
+
+
+def set_up(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    """Begin a backup in a target, or go on with the one that is there, if the key fits.
+
+    The answer has `key` if a new one was made, or `needs_key` if one is needed that was not given.
+    """
+    json_lines.only_keys(untrusted, {"target": str, "key": str}, ("target",))
+    target = backup_target.parse_target(untrusted["target"])
+    restic.ensure_restic()
+    backup_target.make_folder(target)
+    given = backup_target.check_key(untrusted["key"]) if untrusted.get("key") else ""
+    key, made = _open(target, given)
+    if not key:
+        return {"needs_key": True, "target": target.shown}
+    backup_target.write_target(target, key)
+    count = 0 if made else len(Repository(target).snapshots())
+    change_note(
+        target=target.shown, last_good=0, last_try=0, pruned=0, problem="", left_out="", waiting=count > 0, restoring=0
+    )
+    if supervision.SYSTEMD_RUNS.is_dir():
+        programs.run(["systemctl", "enable", "--quiet", "--now", supervision.BACKUP_TIMER])
+    same_disk = backup_target.on_the_same_disk(target, (Path("/home"), paths.SERVICE_HOME))
+    return {"target": target.shown, "key": key if made else "", "backups": count, "same_disk": same_disk}
+
+
+def _open(target: Target, given: str) -> tuple[str, bool]:
+    """The key of the backup in `target`, and whether both were made now; no key if there is a backup for which we
+    have none. Raises FamilyError, also for a given key that does not fit."""
+    url, file = run_dir.RUNTIME / "backup.target", run_dir.RUNTIME / "backup.key"
+    repository = Repository(target, url, file)
+    new = backup_target.new_key()
+    try:
+        files.write_atomically(url, target.url + "\n", 0o600)
+        for key in [given] if given else [*_known_key(), new]:
+            files.write_atomically(file, key + "\n", 0o600)
+            try:
+                if repository.exists():
+                    return key, False
+            except RefusedError:
+                if given:
+                    raise
+                continue
+            if given:
+                raise FamilyError(
+                    _("there is no backup in {target}", target=target.shown),
+                    _("to begin a new one, leave the recovery key out"),
+                )
+            # Each backup has a key of its own.
+            files.write_atomically(file, new + "\n", 0o600)
+            repository.make()
+            return new, True
+        return "", False
+    finally:
+        url.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
+
+
+def _known_key() -> list[str]:
+    """The key in use, if there is one: whoever calls `setup` a second time need not type it."""
+    try:
+        return [paths.BACKUP_KEY.read_text("ascii").strip()]
+    except OSError:
+        return []
+
+
+def switch_off(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    """Make no backups any more; those that there are stay where they are."""
+    json_lines.only_keys(untrusted, {}, ())
+    if backup_target.configured_target() is None:
+        return {"done": "nothing"}
+    if supervision.SYSTEMD_RUNS.is_dir():
+        programs.run(["systemctl", "disable", "--quiet", "--now", supervision.BACKUP_TIMER])
+    backup_target.forget_target()
+    paths.BACKUP_NOTE.unlink(missing_ok=True)
+    return {"done": "off"}
+
+
+# -- backups -----------------------------------------------------------------------------------------
+
+
+def now(untrusted: Mapping[str, Any], tell: backup_tree.Tell = _tell) -> dict[str, Any]:
+    """Make a backup. The note says how it went. Raises FamilyError."""
+    json_lines.only_keys(untrusted, {}, ())
+    begun = int(time.time())
+    try:
+        repository = _repository()
+        notes = backup_tree.put_together(tell)
+        tell(10, _("Saving what has changed"))
+        unread = repository.save(backup_tree.TREE, backup_tree.patterns_left_out())
+        note = change_note(last_good=begun, last_try=begun, problem="", waiting=False, left_out=_first(notes))
+        tell(90, _("Forgetting old backups"))
+        prune = abs(begun - note.pruned) >= PRUNE_EVERY
+        repository.expire(prune)
+        if prune:
+            change_note(pruned=begun)
+    except FamilyError as error:
+        if backup_target.configured_target() is not None:
+            change_note(last_try=begun, problem=to_json(error.message))
+        raise
+    notes += [_("could not be read: {detail}", detail=line[:300]) for line in unread[:20]]
+    return {"target": repository.target.shown, "notes": notes}
+
+
+def _first(notes: list[Message]) -> Any:
+    """The first of these sentences for the note; nothing if there is none."""
+    return to_json(notes[0]) if notes else ""
+
+
+def list_backups(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    """All backups in the target, the oldest first."""
+    json_lines.only_keys(untrusted, {}, ())
+    repository = _repository()
+    backups = [{"id": one.id[:8], "time": one.time, "host": one.host} for one in repository.snapshots()]
+    return {"target": repository.target.shown, "backups": backups}
+
+
+def verify(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    """Read everything in the target and compare its checksums. Raises FamilyError if something is damaged."""
+    json_lines.only_keys(untrusted, {}, ())
+    repository = _repository()
+    _tell(5, _("Reading and checking every backup"))
+    repository.verify()
+    return {"target": repository.target.shown, "backups": len(repository.snapshots())}
+
+
+# -- bringing back -----------------------------------------------------------------------------------
+
+
+def bring_back(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+    """Restore everything, a member's home, or paths in it; in place, or as a new folder."""
+    kinds = {"member": str, "paths": list, "to": str, "from": str, "dry_run": bool}
+    json_lines.only_keys(untrusted, kinds, ())
+    untrusted_paths = untrusted.get("paths", [])
+    if len(untrusted_paths) > MAXIMUM_PATHS or not all(type(path) is str for path in untrusted_paths):
+        raise UsageError(_("paths must be a list of at most {count} texts", count=MAXIMUM_PATHS))
+    to = restore.check_to(Path(untrusted["to"])) if untrusted.get("to") else None
+    repository = _repository()
+    _tell(2, _("Looking into the backup"))
+    contents = restore.look_into(repository, untrusted.get("from", ""))
+    name = untrusted.get("member", "") or (restore.whose(contents, untrusted_paths) if untrusted_paths else "")
+    about = {"id": contents.snapshot.id[:8], "time": contents.snapshot.time, "host": contents.snapshot.host}
+    if not name:
+        if untrusted.get("dry_run"):
+            return {**about, **_what_everything_is(repository, contents)}
+        return {**about, **_everything(repository, contents, to)}
+    person = contents.person(name)
+    paths = [restore.below_home(person, path) for path in untrusted_paths]
+    if untrusted.get("dry_run"):
+        for path in paths or [Path()]:
+            restore.require(repository, contents, person, path)
+        return {**about, "members": [person.name], "paths": [str(path) for path in paths]}
+    done = restore.restore_member(repository, contents, person, paths, to=to, tell=_tell)
+    return {**about, "homes": [done] if "name" in done else [], "place": done.get("place", ""), "notes": []}
+
+
+def _what_everything_is(repository: Repository, contents: restore.Contents) -> dict[str, Any]:
+    files, size = repository.size(contents.snapshot)
+    names = [person.name for person in contents.people if person.member]
+    delegates = [person.name for person in contents.people if person.delegate]
+    return {"members": names, "delegates": delegates, "files": files, "bytes": size}
+
+
+def _everything(repository: Repository, contents: restore.Contents, to: Optional[Path]) -> dict[str, Any]:
+    """Restore everything; while it is not complete, `doctor` says so."""
+
+    def begin() -> None:
+        change_note(restoring=int(time.time()))
+        # A handler, and not SIG_IGN: programs that are started from here must not inherit it.
+        for number in ENDS:
+            signal.signal(number, _not_now)
+
+    done = restore.restore_everything(repository, contents, to, _tell, begin)
+    if to is not None:
+        return {**done, "homes": [], "notes": []}
+    # From now on the backups of this machine go on where those of the old one ended.
+    change_note(restoring=0, waiting=False)
+    return {**done, "place": ""}
+
+
+_ACTIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "setup": set_up,
+    "now": now,
+    "list": list_backups,
+    "verify": verify,
+    "restore": bring_back,
+    "off": switch_off,
+}

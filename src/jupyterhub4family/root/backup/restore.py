@@ -1,0 +1,407 @@
+"""Runs as root, inside `backup`: brings things back from a backup.
+
+First everything is read from the backup into fresh folders that only root can enter, and checked; if that fails,
+nothing has happened. Then it is handed over, by whoever owns the place it goes to: homes by their members (through
+user/import_restored.py), the hub's state by the account `jupyterhub`. So root writes nothing where others
+could have put a link. A restore that was interrupted while handing over is completed by calling it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
+from jupyterhub4family.common.i18n.messages import Message, _
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.system import accounts, programs
+from jupyterhub4family.common.system.programs import Word
+from jupyterhub4family.root.backup import accounts as backup_accounts
+from jupyterhub4family.root.backup import restic
+from jupyterhub4family.root.backup import tree as backup_tree
+from jupyterhub4family.root.backup.accounts import Person
+from jupyterhub4family.root.backup.restic import Repository, Snapshot
+from jupyterhub4family.root.backup.tree import Tell
+from jupyterhub4family.root.base import safe_paths, supervisor
+from jupyterhub4family.root.doors import members
+from jupyterhub4family.root.setup import setup
+
+#: Beginning of the names of the fresh folders; they lie beside the homes, so that handing over is renaming.
+FRESH = ".jupyterhub4family-restore-"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a backup says about itself."""
+
+    snapshot: Snapshot
+    people: list[Person]
+    packages: dict[str, dict[str, str]]
+
+    def person(self, name: str) -> Person:
+        """The member called so. Raises FamilyError if there is no such home in the backup."""
+        for person in self.people:
+            if person.name == name and person.member:
+                return person
+        raise FamilyError(
+            _("{name} is not in the backup of {time}", name=restic.plain(name), time=shown(self.snapshot.time)),
+            "sudo jupyterhub4family backup list",
+        )
+
+
+def shown(seconds: int) -> str:
+    """A time for people, of this computer's time zone."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def look_into(repository: Repository, untrusted_id: str) -> Contents:
+    """Find a backup and read what it says about itself. Raises FamilyError."""
+    snapshot = repository.find(untrusted_id)
+    try:
+        about = json.loads(repository.read(snapshot, backup_tree.TREE / "about.json"))
+        if int(about["format"]) > backup_tree.FORMAT:
+            raise RefusedError(
+                _("this backup was made by a newer version ({version})", version=restic.plain(about.get("version"))),
+                _("upgrade jupyterhub4family first"),
+            )
+        people = backup_accounts.from_json(json.loads(repository.read(snapshot, backup_tree.TREE / "accounts.json")))
+        found = json.loads(repository.read(snapshot, backup_tree.TREE / "packages.json"))
+        packages = {str(name): backup_tree.checked_packages(of_one) for name, of_one in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FamilyError(
+            _("the backup of {time} is damaged", time=shown(snapshot.time)), "sudo jupyterhub4family backup verify"
+        ) from error
+    return Contents(snapshot, people, packages)
+
+
+# -- fresh folders -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def fresh_folder(parent: Path) -> Iterator[Path]:
+    """A new folder of root's alone in `parent`, which nobody else can change; gone at the end, whatever is in it."""
+    real = safe_paths.trusted_folder(parent)
+    remove_leftovers(real)
+    place = real / f"{FRESH}{os.getpid()}"
+    place.mkdir(mode=0o700)
+    # What has been read and not been handed over is behind a door of its own.
+    _reading(place).mkdir(mode=0o700)
+    try:
+        yield place
+    finally:
+        _remove(place)
+
+
+def _reading(place: Path) -> Path:
+    """Where in a fresh folder restic writes; nobody but root ever enters."""
+    return place / "reading"
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Take away what an interrupted restore has left in `parent`. The caller holds the lock of all backups."""
+    for place in parent.glob(f"{FRESH}*"):
+        _remove(place)
+
+
+def _remove(place: Path) -> None:
+    """Remove a tree that members may have been given. rmtree goes by descriptors and follows no link."""
+    # Closed first, so that nobody enters any more.
+    os.chmod(place, 0o700)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def give(top: Path, uid: int, gid: int) -> None:
+    """Make everything in `top`, a tree in a folder of root's alone, this account's; what is no file goes.
+
+    Giving a file away takes its setuid bit and its capabilities off (chown(2)).
+    """
+    for _place, folders, files, descriptor in os.fwalk(top, follow_symlinks=False):
+        for name in (*folders, *files):
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+                os.unlink(name, dir_fd=descriptor)
+                continue
+            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
+    os.chown(top, uid, gid, follow_symlinks=False)
+
+
+# -- what is asked for -------------------------------------------------------------------------------
+
+
+def below_home(person: Person, untrusted_path: str) -> Path:
+    """A path that people name, relative to the home. Raises UsageError if it is elsewhere."""
+    path = Path(os.path.normpath(untrusted_path))
+    if path.is_absolute():
+        for home in (Path(person.home), backup_accounts.home_of(person)):
+            if home in path.parents:
+                return path.relative_to(home)
+    elif path.parts and path.parts[0] != ".." and path != Path():
+        return path
+    raise UsageError(
+        _("{path} is not in the home of {name}", path=restic.plain(untrusted_path), name=person.name),
+        _("name it as seen from the home, such as school/homework.ipynb"),
+    )
+
+
+def whose(contents: Contents, untrusted_paths: list[str]) -> str:
+    """The member in whose home all these paths are. Raises UsageError if that is nobody."""
+    for person in contents.people:
+        homes = {Path(person.home), backup_accounts.home_of(person)}
+        if person.member and all(homes & set(Path(os.path.normpath(path)).parents) for path in untrusted_paths):
+            return person.name
+    raise UsageError(
+        _("nobody's home has {path}", path=restic.plain(untrusted_paths[0])), _("say whose it is: --member NAME")
+    )
+
+
+# -- a member, or some of their files ----------------------------------------------------------------
+
+
+def restore_member(
+    repository: Repository, contents: Contents, person: Person, paths: list[Path], *, to: Optional[Path], tell: Tell
+) -> dict[str, Any]:
+    """Bring back a home, or `paths` in it, into the home or as the new folder `to`."""
+    account = None if to else accounts.find_account(person.name)
+    parent = to.parent if to else backup_accounts.home_of(person).parent
+    with fresh_folder(parent) as place:
+        tell(10, _("Reading the home of {name} from the backup", name=person.name))
+        home = _read_home(repository, contents.snapshot, person, paths, place)
+        if to is not None:
+            _rename_to(home, to)
+            return {"place": str(to)}
+        assert account is not None
+        tell(70, _("Giving {name} what was theirs", name=person.name))
+        packages = {} if paths else contents.packages.get(person.name, {})
+        return hand_over(person.name, home, place, packages)
+
+
+def _read_home(repository: Repository, snapshot: Snapshot, person: Person, paths: list[Path], place: Path) -> Path:
+    """Read a home, or paths in it, into `place`; returns where it is now. Raises FamilyError if one is missing."""
+    home = backup_tree.TREE / "homes" / person.name
+    repository.restore(snapshot, [home / path for path in paths] or [home], _reading(place))
+    here = _reading(place) / home.relative_to("/")
+    for path in [here / path for path in paths] or [here]:
+        if not os.path.lexists(path):
+            raise _not_there(path.relative_to(here), snapshot)
+    return here
+
+
+def require(repository: Repository, contents: Contents, person: Person, path: Path) -> None:
+    """Raise FamilyError unless the backup has this path of a home."""
+    if not repository.holds(contents.snapshot, backup_tree.TREE / "homes" / person.name / path):
+        raise _not_there(path, contents.snapshot)
+
+
+def _not_there(path: Path, snapshot: Snapshot) -> FamilyError:
+    return FamilyError(
+        _("{path} is not in the backup of {time}", path=str(path), time=shown(snapshot.time)),
+        _("look into an older one (--from ID); see: sudo jupyterhub4family backup list"),
+    )
+
+
+def check_to(to: Path) -> Path:
+    """The folder that a restore may make. Raises FamilyError if something is there, or others could mislead root."""
+    if not to.is_absolute():
+        raise UsageError(_("{folder} is no absolute path", folder=str(to)), _("begin it with /"))
+    if os.path.lexists(to):
+        raise RefusedError(_("{folder} is there already", folder=str(to)), _("name a folder that does not exist yet"))
+    return safe_paths.trusted_folder(to.parent) / to.name
+
+
+def _rename_to(tree: Path, to: Path) -> None:
+    # Its new place may be one that everybody can look into.
+    os.chown(tree, 0, 0, follow_symlinks=False)
+    os.chmod(tree, 0o700)
+    os.rename(tree, to)
+
+
+def hand_over(name: str, home: Path, place: Path, packages: dict[str, str]) -> dict[str, Any]:
+    """Have the member move `home`, somewhere in the fresh folder `place`, into their home, with their own rights."""
+    account = accounts.find_account(name)
+    if not accounts.is_ordinary_uid(account.pw_uid):
+        raise RefusedError(
+            _("{name} is a system account (uid {uid}) and cannot be a member", name=name, uid=account.pw_uid)
+        )
+    top = place / f"for-{account.pw_uid}"
+    # Until everything is theirs nobody can enter: the numbers in the backup may be somebody else's here.
+    os.chmod(place, 0o700)
+    os.rename(home, top)
+    os.chmod(top, 0o700)
+    give(top, account.pw_uid, account.pw_gid)
+    # Others may pass through, on the way to what is theirs, and see nothing of it.
+    os.chmod(place, 0o711)  # noqa: S103
+    request: dict[str, Any] = {
+        "place": str(top),
+        "aside": time.strftime("before-restore-%Y%m%d-%H%M%S"),
+        "packages": packages,
+    }
+    answer = _ask([*programs.as_account(name), paths.LIBRARY / "take-restored"], request)
+    taken, kept = answer.get("taken"), answer.get("kept")
+    counts = {"taken": taken if type(taken) is int else 0, "kept": kept if type(kept) is int else 0}
+    return {**counts, "name": name, "aside": str(Path(account.pw_dir) / request["aside"]) if counts["kept"] else ""}
+
+
+def _ask(words: list[Word], request: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a program of another identity. Raises the error it tells."""
+    done = programs.run(words, text_input=json.dumps(request), check=False, timeout=None)
+    try:
+        answer = json.loads(done.output.splitlines()[-1])
+    except (IndexError, ValueError, RecursionError):
+        answer = {}
+    return json_lines.granted(answer if isinstance(answer, dict) else {})
+
+
+# -- everything --------------------------------------------------------------------------------------
+
+
+def restore_everything(
+    repository: Repository, contents: Contents, to: Optional[Path], tell: Tell, begin: Callable[[], None]
+) -> dict[str, Any]:
+    """Make this machine what the backup's was; or, with `to`, lay everything into that new folder.
+
+    `begin` is called once all has been read and before anything is changed. Raises FamilyError.
+    """
+    with ExitStack() as stack:
+        if to is not None:
+            place = stack.enter_context(fresh_folder(to.parent))
+            tell(10, _("Reading the backup"))
+            repository.restore(contents.snapshot, [backup_tree.TREE], _reading(place))
+            _rename_to(_reading(place) / backup_tree.TREE.relative_to("/"), to)
+            return {"place": str(to)}
+        _check_room(repository, contents)
+        tell(10, _("Reading settings and the hub's state from the backup"))
+        base = stack.enter_context(fresh_folder(paths.BACKUP))
+        wanted = [backup_tree.TREE / "settings", backup_tree.TREE / "hub.json"]
+        repository.restore(contents.snapshot, wanted, _reading(base))
+        homes = _read_homes(repository, contents, stack, tell)
+        begin()
+        return _change(contents, _reading(base) / backup_tree.TREE.relative_to("/"), homes, tell)
+
+
+def _check_room(repository: Repository, contents: Contents) -> None:
+    """Raise FamilyError if the disk has clearly no room, before anything is written."""
+    _files, needed = repository.size(contents.snapshot)
+    status = os.statvfs(backup_accounts.HOMES)
+    free = status.f_bavail * status.f_frsize
+    if free < needed:
+        raise FamilyError(
+            _(
+                "the disk with {folder} is full: {detail}",
+                folder=str(backup_accounts.HOMES),
+                detail=_("{needed} MB are needed, {free} MB are free", needed=needed // 2**20, free=free // 2**20),
+            ),
+            _("make room there, or use a bigger disk"),
+            ExitStatus.DISK_FULL,
+        )
+
+
+#: Name of a member: the home as read from the backup, and the fresh folder it is in.
+Homes = dict[str, tuple[Path, Path]]
+
+
+def _read_homes(repository: Repository, contents: Contents, stack: ExitStack, tell: Tell) -> Homes:
+    """Read all homes, each group of them beside where they go."""
+    found: Homes = {}
+    of_parent: dict[Path, list[Person]] = {}
+    for person in contents.people:
+        if person.member:
+            of_parent.setdefault(backup_accounts.home_of(person).parent, []).append(person)
+    for parent, group in of_parent.items():
+        place = stack.enter_context(fresh_folder(parent))
+        tell(15, _("Reading the homes of {names} from the backup", names=", ".join(one.name for one in group)))
+        repository.restore(contents.snapshot, [backup_tree.TREE / "homes" / one.name for one in group], _reading(place))
+        for person in group:
+            home = _reading(place) / (backup_tree.TREE / "homes" / person.name).relative_to("/")
+            # A home that could not be saved then is not there now.
+            if home.is_dir():
+                found[person.name] = (home, place)
+    return found
+
+
+def _change(contents: Contents, base: Path, homes: Homes, tell: Tell) -> dict[str, Any]:
+    """Put everything in its place. Every step can be done twice."""
+    tell(60, _("Stopping hub, proxy and servers"))
+    supervisor.stop()
+    try:
+        setup.end_all_servers()
+        tell(65, _("Putting settings and the hub's state in their place"))
+        # First what is looked at before it is taken.
+        if (base / "hub.json").is_file():
+            state = json.loads((base / "hub.json").read_text("utf-8"))
+            _ask([*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "hub-state", "import"], state)
+        _exchange_settings(base / "settings")
+        made, told, notes = _bring_people_back(contents, homes, tell)
+    finally:
+        tell(97, _("Starting hub and proxy"))
+        setup.ensure_supervision(enable=False)
+        supervisor.start()
+    return {"made": made, "homes": told, "notes": notes}
+
+
+def _bring_people_back(
+    contents: Contents, homes: Homes, tell: Tell
+) -> tuple[list[str], list[dict[str, Any]], list[Message]]:
+    """Accounts, groups and homes. Returns who was made, what came into whose home, and what did not work."""
+    made: list[str] = []
+    told: list[dict[str, Any]] = []
+    notes: list[Message] = []
+    for number, person in enumerate(contents.people):
+        tell(70 + 25 * number // len(contents.people), _("Bringing {name} back", name=person.name))
+        try:
+            if backup_accounts.ensure_account(person):
+                made.append(person.name)
+            backup_accounts.ensure_delegate(person)
+            if person.name in homes:
+                told.append(hand_over(person.name, *homes[person.name], contents.packages.get(person.name, {})))
+            if person.member:
+                # As root at the command line: with all its questions about who must not be a member.
+                members.handle({"action": "add", "names": [person.name]}, by_root=True)
+        except FamilyError as error:
+            # One who cannot come back must not keep the others out.
+            notes.append(_("{name}: {reason}", name=person.name, reason=error.message))
+    return made, told, notes
+
+
+def _exchange_settings(fresh: Path) -> None:
+    """Make the settings those of the backup, file by file; the old ones are kept. Where backups go stays as it is."""
+    if not fresh.is_dir():
+        return
+    give(fresh, 0, 0)
+    paths.CONFIGURATION.mkdir(mode=0o755, exist_ok=True)
+    old, new = _files(paths.CONFIGURATION), _files(fresh)
+    kept = paths.CONFIGURATION.with_name(time.strftime(f"{paths.CONFIGURATION.name}.before-restore-%Y%m%d-%H%M%S"))
+    kept.mkdir(mode=0o700, exist_ok=True)
+    for name in sorted(old):
+        _copy(paths.CONFIGURATION / name, kept / name)
+    for name in sorted(new):
+        _copy(fresh / name, paths.CONFIGURATION / name)
+    for name in old - new:
+        (paths.CONFIGURATION / name).unlink()
+    key = paths.OWN_TLS / "portal.key"
+    if key.is_file():
+        os.chown(key, accounts.find_account(accounts.SERVICE_ACCOUNT).pw_uid, 0, follow_symlinks=False)
+
+
+def _files(top: Path) -> set[Path]:
+    """All plain files of settings in `top`, relative to it, without what belongs to the backup itself."""
+    found = {path.relative_to(top) for path in top.rglob("*") if path.is_file() and not path.is_symlink()}
+    return {path for path in found if path.parts[0] != paths.BACKUP_SETTINGS.name}
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file with mode and time, with one rename at the end."""
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    # It may be a key: closed from the beginning.
+    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    shutil.copy2(source, aside)
+    aside.replace(target)

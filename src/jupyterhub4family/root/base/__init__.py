@@ -1,0 +1,1 @@
+"""Runs as root: what all of root's programs need."""

@@ -1,0 +1,1 @@
+"""Runs as root: the doors, and what only they need."""

@@ -1,0 +1,198 @@
+"""Runs as root through sudo, called by members: the door that puts the caller's own server into a scope with limits.
+
+It takes no pid and no number from the caller. Which process is meant the kernel says: the leader of the process group
+in which the door itself runs, if that is one of the door's ancestors and wholly the caller's. As long as the door is in
+this group, the kernel gives its number to no other process. What the limits are, the settings say. A process that is
+in a scope already stays there, so nobody gets out of one.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Union
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ConfigurationError, FamilyError, PermissionRefused
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.settings import model, types
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.system import accounts, cgroups, processes, programs
+from jupyterhub4family.common.system.programs import ProgramError, Word
+from jupyterhub4family.root.base import sudo_caller
+
+#: systemd's own client, and its manager (org.freedesktop.systemd1(5)).
+BUSCTL = "/usr/bin/busctl"
+MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+#: Seconds for all of it; a server that waits longer is better off without.
+PATIENCE = 5.0
+#: Microseconds between asking a server to end and ending it, when the machine is shut down.
+_STOP_TIMEOUT = 10_000_000
+#: More ancestors than any server has: itself, sudo, and sudo's monitor.
+_GENERATIONS = 4
+
+Property = Union[int, str, bool, list[int]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one member's servers may use: bytes, a weight, processes and threads."""
+
+    memory: int
+    processor: int
+    processes: int
+
+    def properties(self) -> dict[str, Property]:
+        """As systemd calls them (systemd.resource-control(5))."""
+        return {
+            "MemoryMax": self.memory,
+            # Where there is swap: room for what sleeps. Who eats memory shall not keep the disk busy for long.
+            "MemorySwapMax": self.memory // 4,
+            "CPUWeight": self.processor,
+            "TasksMax": self.processes,
+        }
+
+
+def main() -> int:
+    """Answer one request: {} gives {"ok": true, "scope": …}, the name of the scope that holds the caller now."""
+    os.umask(0o022)
+    try:
+        sudo_caller.require_root()
+        member = _calling_member()
+        json_lines.only_keys(json_lines.read_request(sys.stdin.buffer), {}, ())
+        scope = confine(member, callers_process(member))
+    except FamilyError as error:
+        json_lines.write_line(json_lines.error_answer(error))
+        return int(error.status)
+    json_lines.write_line({"ok": True, "scope": scope})
+    return 0
+
+
+def _calling_member() -> pwd.struct_passwd:
+    caller = sudo_caller.calling_account()
+    if caller is None or not accounts.is_member(caller):
+        raise PermissionRefused(_("only a member may have a server confined"))
+    return caller
+
+
+def callers_process(member: pwd.struct_passwd) -> int:
+    """The pid of the process to be confined. Raises PermissionRefused unless it is the member's, wholly."""
+    pid = os.getpgrp()
+    if pid not in _ancestors() or set(processes.uids(pid)) != {member.pw_uid}:
+        raise PermissionRefused(_("only a member's own server can be confined"))
+    if f"/user-{member.pw_uid}.slice/" in "".join(f"{path}/" for path in cgroups.control_groups(pid).values()):
+        # A login at the machine, with limits of its own that may be narrower.
+        raise PermissionRefused(_("a login session stays where it is"))
+    return pid
+
+
+def _ancestors() -> Iterator[int]:
+    pid = os.getppid()
+    for _generation in range(_GENERATIONS):
+        yield pid
+        fields = processes.stat_fields(pid)
+        if fields is None:
+            return
+        pid = int(fields[1])
+
+
+def confine(member: pwd.struct_passwd, pid: int) -> str:
+    """Put the process `pid` of `member` into a scope, unless it is in one; returns the scope's name.
+
+    Raises FamilyError when systemd does not run or does not do it; the process then is where it was.
+    """
+    if there := cgroups.scope_of(pid):
+        return there
+    if not paths.SYSTEMD_RUNS.is_dir():
+        raise FamilyError(_("systemd does not run here, so servers have no limits"))
+    began = processes.start_time(pid)
+    if began is None:
+        raise PermissionRefused(_("only a member's own server can be confined"))
+    settings = _settings()
+    limits = limits_of(member.pw_name, settings)
+    total = _memory(settings.memory_limit_total)
+    _set_limits(cgroups.SLICE, {"MemoryMax": total, "MemorySwapMax": total // 4})
+    _set_limits(cgroups.member_slice(member.pw_uid), limits.properties())
+    scope = cgroups.scope_name(member.pw_uid, pid, began)
+    _start_scope(scope, pid, member, limits)
+    deadline = time.monotonic() + PATIENCE
+    while cgroups.scope_of(pid) != scope:
+        if time.monotonic() > deadline:
+            raise FamilyError(_("systemd has not made the scope {name}", name=scope))
+        time.sleep(0.002)
+    return scope
+
+
+def _settings() -> Settings:
+    """Those of the file; the defaults if it is bad: what the service remembers shall raise nobody's limits."""
+    try:
+        return model.load_settings()
+    except ConfigurationError:
+        return Settings()
+
+
+def limits_of(name: str, settings: Settings) -> Limits:
+    """What the settings allow the servers of the member `name`."""
+    own = settings.limits_of(name)
+    return Limits(
+        _memory(own.get("memory", settings.memory_limit)),
+        own.get("cpu", settings.cpu_weight),
+        own.get("processes", settings.process_limit),
+    )
+
+
+def _memory(amount: str) -> int:
+    """Bytes; on a very small computer as many as a server needs to start."""
+    return max(types.memory_bytes(amount, cgroups.total_memory()), types.LEAST_MEMORY)
+
+
+def _set_limits(unit: str, properties: Mapping[str, Property]) -> None:
+    # true: until the next reboot. A slice that is not there yet has them when it comes.
+    _call("SetUnitProperties", "sba(sv)", unit, "true", *_words(properties))
+
+
+def _start_scope(scope: str, pid: int, member: pwd.struct_passwd, limits: Limits) -> None:
+    properties: dict[str, Property] = {
+        "Description": f"A server of {member.pw_name}",
+        "Slice": cgroups.member_slice(member.pw_uid),
+        "PIDs": [pid],
+        "TimeoutStopUSec": _STOP_TIMEOUT,
+        "CollectMode": "inactive-or-failed",
+        # One notebook that eats all memory is no reason to end the server. Scopes got a policy for this in version 253,
+        # and since 250 systemd ends every one in which the kernel had to kill; but it looks only where it accounts
+        # itself. The kernel does so all the same: there is a limit.
+        "MemoryAccounting": False,
+        **limits.properties(),
+    }
+    _call("StartTransientUnit", "ssa(sv)a(sa(sv))", scope, "fail", *_words(properties), "0")
+
+
+def _call(method: str, signature: str, *words: Word) -> None:
+    try:
+        programs.run([BUSCTL, "--quiet", "call", *MANAGER, method, signature, *words], timeout=PATIENCE)
+    except ProgramError as error:
+        raise FamilyError(_("systemd did not confine the server: {reason}", reason=error.message)) from error
+
+
+def _words(properties: Mapping[str, Property]) -> list[str]:
+    """Properties as busctl takes them: their count, then name, type and value of each."""
+    words = [str(len(properties))]
+    for name, value in properties.items():
+        if isinstance(value, bool):
+            words += [name, "b", "true" if value else "false"]
+        elif isinstance(value, int):
+            words += [name, "t", str(value)]
+        elif isinstance(value, str):
+            words += [name, "s", value]
+        else:
+            words += [name, "au", str(len(value)), *map(str, value)]
+    return words
+
+
+if __name__ == "__main__":
+    sys.exit(main())

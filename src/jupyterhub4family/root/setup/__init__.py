@@ -1,0 +1,1 @@
+"""Runs as root: makes the machine as it should be, and again so."""

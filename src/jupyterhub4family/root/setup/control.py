@@ -1,0 +1,31 @@
+"""Runs as root, called by the command: starts, stops and restarts hub and proxy."""
+
+from __future__ import annotations
+
+import argparse
+
+from jupyterhub4family.root.base import sudo_caller, supervisor
+from jupyterhub4family.root.setup import setup
+
+
+def main() -> int:
+    """Program `control start|stop [--servers]|restart [--all]`."""
+    parser = argparse.ArgumentParser(prog="control", description="Start and stop hub and proxy.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("start")
+    commands.add_parser("stop").add_argument("--servers", action="store_true")
+    commands.add_parser("restart").add_argument("--all", action="store_true")
+    words = parser.parse_args()
+    sudo_caller.require_root()
+    if words.command == "start":
+        # The settings may have changed who supervises.
+        setup.ensure_supervision(enable=False)
+        supervisor.start()
+    elif words.command == "restart":
+        setup.ensure_supervision(enable=False)
+        supervisor.restart(words.all)
+    else:
+        supervisor.stop()
+        if words.servers:
+            setup.end_all_servers()
+    return 0

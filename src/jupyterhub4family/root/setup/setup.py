@@ -1,0 +1,218 @@
+"""Runs as root, from Debian's maintainer scripts or by hand: account, groups, folders, rights, supervision.
+
+Every step can be done twice; the second time changes nothing. No network: what has to be fetched is fetched
+by the service itself, as the account `jupyterhub`. What `purge` takes away is in debian/jupyterhub4family.postrm,
+because by then this file is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import grp
+import os
+import pwd
+import shutil
+import sys
+from pathlib import Path
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.state import supervision, upgrade
+from jupyterhub4family.common.system import accounts, cgroups, programs
+from jupyterhub4family.root.base import avahi, run_dir, servers, sudo_caller, supervisor
+from jupyterhub4family.root.upgrade import apt_sources, transaction
+
+#: Debian's hook by which a machine says that nothing may be started now (invoke-rc.d(8)).
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_FORBIDDEN = 101
+#: Where systemd keeps what was set at run time (systemd.unit(5)).
+SYSTEMD_NOTES = Path("/run/systemd/system.control")
+
+
+def main() -> int:
+    """Program `setup configure|remove`."""
+    parser = argparse.ArgumentParser(prog="setup", description="Set up or take down the root part.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    configure_parser = commands.add_parser("configure", help="accounts, folders, rights; start the service")
+    configure_parser.add_argument("--enable", action="store_true", help="also enable the units (without the .deb)")
+    remove_parser = commands.add_parser("remove", help="stop everything; state, accounts and homes stay")
+    remove_parser.add_argument("--disable", action="store_true", help="also disable the units (without the .deb)")
+    words = parser.parse_args()
+    os.umask(0o022)
+    sudo_caller.require_root()
+    if words.command == "configure":
+        configure(enable=words.enable)
+    else:
+        remove(disable=words.disable)
+    return 0
+
+
+def configure(enable: bool = False) -> None:
+    """Make the machine ready and start the service, unless policy-rc.d forbids starting."""
+    ensure_groups()
+    ensure_account()
+    ensure_folders()
+    check_sudoers()
+    ensure_supervision(enable)
+    avahi.ensure_announcement(effective.settings_in_use()[0])
+    with contextlib.suppress(FamilyError):
+        # What is in its way `doctor` says; it is no reason not to run.
+        apt_sources.ensure_sources(effective.settings_in_use()[0])
+    if not may_start():
+        print(_("policy-rc.d forbids starting services now; start with: {command}", command="jupyterhub4family start"))
+        return
+    take_over()
+
+
+def take_over() -> None:
+    """Start what does not run; where something runs already, the new version takes over by a trial."""
+    if upgrade_under_way_backwards():
+        # Who goes back restarts the hub as soon as release and database are back as well.
+        return
+    if not transaction.can_begin():
+        supervisor.start_after_install()
+        return
+    transaction.begin()
+    supervisor.start()
+    supervisor.start_upgrade()
+    print(
+        _("The new version takes over when it has been tried out; see: {command}", command="jupyterhub4family status")
+    )
+
+
+def upgrade_under_way_backwards() -> bool:
+    """Whether this is the package before, installed again because a newer one did not work."""
+    now = upgrade.upgrade_under_way()
+    return now is not None and now.backwards
+
+
+def ensure_groups() -> None:
+    """Make the groups of members and delegates, if they are missing."""
+    for name in (accounts.MEMBER_GROUP, accounts.DELEGATE_GROUP):
+        try:
+            grp.getgrnam(name)
+        except KeyError:
+            programs.run(["/usr/sbin/groupadd", "--system", name])
+
+
+def ensure_account() -> None:
+    """Make the service account, without a password. Raises FamilyError if somebody else has the name."""
+    try:
+        account = pwd.getpwnam(accounts.SERVICE_ACCOUNT)
+    except KeyError:
+        home = ["--home-dir", str(paths.SERVICE_HOME), "--no-create-home", "--shell", "/bin/bash"]
+        # Not the members' group: the rules for members' doors must not hold for the service.
+        about = ["--gid", "nogroup", "--password", "*", "--comment", "JupyterHub for the family"]
+        programs.run(["/usr/sbin/useradd", "--system", *home, *about, accounts.SERVICE_ACCOUNT])
+        return
+    if account.pw_uid == 0 or Path(account.pw_dir) != paths.SERVICE_HOME:
+        raise FamilyError(
+            _(
+                "there is already an account {name} (home {folder}) that is not this package's",
+                name=accounts.SERVICE_ACCOUNT,
+                folder=account.pw_dir,
+            ),
+            _(
+                "rename it: {command}; then: {afterwards}",
+                command=f"usermod -l OTHER {accounts.SERVICE_ACCOUNT}",
+                afterwards="dpkg --configure -a",
+            ),
+        )
+    if account.pw_gid == grp.getgrnam(accounts.MEMBER_GROUP).gr_gid:
+        programs.run(["/usr/sbin/usermod", "--gid", "nogroup", accounts.SERVICE_ACCOUNT])
+
+
+def ensure_folders() -> None:
+    """Make the account's home, root's, and in it the folders that the account may fill.
+
+    The home is root's so that who takes over the account can leave nothing there that a later login or root
+    would read (.profile, .ssh), and so that root may make folders in it without being led astray by links.
+    """
+    account = pwd.getpwnam(accounts.SERVICE_ACCOUNT)
+    for folder, (mode, by_root) in paths.SERVICE_FOLDERS.items():
+        _ensure_folder(folder, mode, *((0, 0) if by_root else (account.pw_uid, account.pw_gid)))
+    # A short name for the certificate that people copy to their devices.
+    link = paths.SERVICE_HOME / paths.AUTHORITY_CERTIFICATE.name
+    if not link.is_symlink():
+        link.symlink_to(f"{paths.PUBLIC.name}/{paths.AUTHORITY_CERTIFICATE.name}")
+
+
+def _ensure_folder(folder: Path, mode: int, uid: int, gid: int) -> None:
+    """Make `folder`, whose parent is root's, with this mode and owner; mend both if it exists."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=mode)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def check_sudoers() -> None:
+    """Raise ProgramError if sudo would not accept our rules together with the machine's."""
+    programs.run(["/usr/sbin/visudo", "-c", "-q", "-f", paths.SUDOERS])
+
+
+def ensure_supervision(enable: bool) -> None:
+    """Give the account its crontab exactly where that is the supervisor; make systemd read the units."""
+    if supervision.chosen_supervisor() == supervision.CRON:
+        supervisor.install_crontab((paths.SHARE / "crontab").read_text("utf-8"))
+    else:
+        supervisor.remove_crontab()
+    if supervision.SYSTEMD_RUNS.is_dir():
+        programs.run(["systemctl", "daemon-reload"])
+        if enable:
+            programs.run(["systemctl", "enable", "--quiet", *supervision.UNITS, supervision.UPGRADE_UNIT])
+        if paths.BACKUP_TARGET.exists():
+            programs.run(["systemctl", "enable", "--quiet", "--now", supervision.BACKUP_TIMER])
+
+
+def may_start() -> bool:
+    """Whether policy-rc.d lets services be started."""
+    if not os.access(POLICY, os.X_OK):
+        return True
+    return programs.run([POLICY, "jupyterhub4family", "start"], check=False).status != POLICY_FORBIDDEN
+
+
+def remove(disable: bool = False) -> None:
+    """Stop hub, proxy and all members' servers, and take the crontab away. State and accounts stay."""
+    if disable and supervision.SYSTEMD_RUNS.is_dir():
+        programs.run(["systemctl", "disable", "--quiet", *supervision.UNITS, supervision.UPGRADE_UNIT])
+    if supervision.SYSTEMD_RUNS.is_dir():
+        # Enabled by `backup setup`, and by an installation that finds a backup set up.
+        programs.run(["systemctl", "disable", "--quiet", "--now", supervision.BACKUP_TIMER], check=False)
+    transaction.end()
+    supervisor.stop()
+    supervisor.remove_crontab()
+    avahi.remove_announcement()
+    end_all_servers()
+    forget_limits()
+    shutil.rmtree(run_dir.RUNTIME, ignore_errors=True)
+
+
+def forget_limits() -> None:
+    """Take away the slices of servers, and the limits that systemd has noted for them until the next reboot."""
+    if supervision.SYSTEMD_RUNS.is_dir():
+        programs.run(["systemctl", "stop", cgroups.SLICE], check=False, timeout=60)
+        for folder in SYSTEMD_NOTES.glob("jupyterhub4family*.slice.d"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_all_servers() -> None:
+    """End every server of every account in the member group."""
+    try:
+        group = grp.getgrnam(accounts.MEMBER_GROUP)
+    except KeyError:
+        return
+    for account in pwd.getpwall():
+        # It may also be somebody's primary group.
+        if account.pw_name in group.gr_mem or account.pw_gid == group.gr_gid:
+            servers.end_servers(account.pw_uid)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Runs as root: newer versions, and the way back from them."""

@@ -1,0 +1,183 @@
+"""Runs as root, inside `upgrade`: what apt and dpkg know of our package, and the package before the last upgrade.
+
+dpkg forgets a package as soon as the next one is unpacked. So it is put together again, from its own files and from
+what dpkg knows of it, before that: the way back needs neither a network nor an old source.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.state import upgrade
+from jupyterhub4family.common.system import files, programs
+from jupyterhub4family.common.system.programs import Finished, ProgramError, Word
+
+PACKAGE = "jupyterhub4family"
+#: What dpkg keeps of an installed package beside its files.
+INFO = Path("/var/lib/dpkg/info")
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "conffiles", "md5sums", "triggers", "shlibs")
+#: Seconds; somebody else's apt may be at work for a while, and lines are slow.
+APT_TIMEOUT = 3600
+_FIELDS_OF_DPKG = ("Status", "Config-Version", "Conffiles", "Triggers-Pending", "Triggers-Awaited")
+_SOURCE_LINE = re.compile(r"^ +-?[0-9]+ (?!/var/lib/dpkg/status)\S", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What apt knows of our package: the version here, the newest that may be installed, and whether it has a source.
+
+    Versions are empty where there is none.
+    """
+
+    installed: str
+    newest: str
+    has_source: bool
+
+
+def installed_version() -> str:
+    """The version of our package on this machine; empty if it was installed without the .deb."""
+    try:
+        shown = programs.run(
+            ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Version}", PACKAGE], check=False
+        )
+    except ProgramError:
+        return ""
+    status, version = shown.output[:3], shown.output[3:]
+    return version if shown.status == 0 and status[1:2] not in ("n", "c") else ""
+
+
+# -- apt ---------------------------------------------------------------------------------------------
+
+
+def known() -> Known:
+    """What apt's lists say now, without asking anybody."""
+    told = programs.run(["apt-cache", "policy", PACKAGE], check=False).output
+    found = dict(re.findall(r"^  (Installed|Candidate): (\S+)$", told, re.MULTILINE))
+    versions = {key: "" if value == "(none)" else value for key, value in found.items()}
+    return Known(installed_version(), versions.get("Candidate", ""), bool(_SOURCE_LINE.search(told)))
+
+
+def refresh() -> None:
+    """Have apt ask the source of our package, or all if it has none of its own. Raises FamilyError."""
+    only: list[Word] = []
+    if paths.SOURCE_LIST.exists():
+        only = ["-o", f"Dir::Etc::SourceList={paths.SOURCE_LIST}", "-o", "Dir::Etc::SourceParts=-"]
+        only += ["-o", "APT::Get::List-Cleanup=0", "-o", "APT::Update::Error-Mode=any"]
+    try:
+        _apt_get(["update", *only])
+    except ProgramError as error:
+        raise FamilyError(
+            _("the list of packages could not be fetched: {reason}", reason=error.message),
+            _("check this machine's internet connection, and the address: {command}", command="apt-get update"),
+            ExitStatus.NETWORK,
+        ) from error
+
+
+def install_newest() -> None:
+    """Have apt install what `known` calls the newest. Raises FamilyError."""
+    try:
+        _apt_get(["install", "--no-install-recommends", "--only-upgrade", PACKAGE])
+    except ProgramError as error:
+        raise FamilyError(
+            _("apt could not install it: {reason}", reason=error.message), _("sudo apt-get -f install")
+        ) from error
+
+
+def _apt_get(words: list[Word]) -> Finished:
+    quiet: list[Word] = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=900", "-o", "Dpkg::Use-Pty=0"]
+    # A file that somebody has changed stays as it is.
+    quiet += ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
+    return programs.run([*quiet, *words], timeout=APT_TIMEOUT, environment={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def keep_away(version: str) -> None:
+    """Keep apt from installing this version by itself; another one it may. Raises OSError."""
+    text = f"# Written by jupyterhub4family: this version did not work here.\nPackage: {PACKAGE}\n"
+    files.write_atomically(paths.NOT_AGAIN, f"{text}Pin: version {version}\nPin-Priority: -1\n")
+
+
+def allow_all() -> None:
+    """Undo `keep_away`."""
+    paths.NOT_AGAIN.unlink(missing_ok=True)
+
+
+# -- the package before ------------------------------------------------------------------------------
+
+
+def keep_installed() -> None:
+    """Put the installed package together again, as `previous.deb`. Raises FamilyError or OSError."""
+    stage = paths.UPGRADES / "keeping"
+    shutil.rmtree(stage, ignore_errors=True)
+    upgrade.PREVIOUS_PACKAGE.unlink(missing_ok=True)
+    aside = upgrade.PREVIOUS_PACKAGE.with_name("keeping.deb")
+    try:
+        stage.mkdir(mode=0o755)
+        missing = _lay_files(stage)
+        _lay_control(stage / "DEBIAN", missing)
+        programs.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", stage, aside], timeout=300)
+        aside.replace(upgrade.PREVIOUS_PACKAGE)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        aside.unlink(missing_ok=True)
+
+
+def _lay_files(stage: Path) -> set[str]:
+    """Copy what dpkg lists as the package's; returns what is not there any more."""
+    missing = set()
+    for line in programs.run(["dpkg-query", "--listfiles", PACKAGE]).output.splitlines():
+        source, target = Path(line), stage / line.lstrip("/")
+        if not line.startswith("/") or line == "/.":
+            continue
+        try:
+            status = os.lstat(source)
+        except OSError:
+            missing.add(line)
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            target.mkdir(mode=0o755, exist_ok=True)
+        else:
+            shutil.copy2(source, target, follow_symlinks=False)
+    return missing
+
+
+def _lay_control(folder: Path, missing: set[str]) -> None:
+    """Copy what dpkg knows beside the files: fields, scripts, lists."""
+    folder.mkdir(mode=0o755)
+    kept: list[str] = []
+    leave_out = False
+    for line in programs.run(["dpkg-query", "--status", PACKAGE]).output.rstrip("\n").splitlines():
+        if not line.startswith(" "):
+            leave_out = line.partition(":")[0] in _FIELDS_OF_DPKG
+        if not leave_out:
+            kept.append(line)
+    (folder / "control").write_text("\n".join(kept) + "\n", "utf-8")
+    for name in SCRIPTS:
+        known_by_dpkg = INFO / f"{PACKAGE}.{name}"
+        if known_by_dpkg.exists():
+            shutil.copy2(known_by_dpkg, folder / name)
+    listed = folder / "conffiles"
+    if listed.exists():
+        lines = [line for line in listed.read_text("utf-8").splitlines() if line and line not in missing]
+        listed.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def install_kept() -> None:
+    """Install the kept package again, be it older. Raises FamilyError."""
+    try:
+        # An interrupted dpkg refuses everything until this was called.
+        programs.run(["dpkg", "--configure", "-a"], check=False, timeout=APT_TIMEOUT)
+        words: list[Word] = ["install", "--no-install-recommends", "--allow-downgrades", "--reinstall"]
+        _apt_get([*words, upgrade.PREVIOUS_PACKAGE])
+    except ProgramError as error:
+        raise FamilyError(
+            _("the package before could not be installed again: {reason}", reason=error.message),
+            _("sudo apt-get install --allow-downgrades {file}", file=str(upgrade.PREVIOUS_PACKAGE)),
+        ) from error

@@ -1,0 +1,390 @@
+"""Runs as root, inside `upgrade`: sees an upgrade through, from the moment its files are there.
+
+The release that it wants is built aside while the old hub serves. Then the database is copied, hub and proxy change
+over, and a throw-away member goes through the portal as everybody does. If that fails, package, release and database
+go back, and the failure is remembered. Members' servers know nothing of all this. What is going on stands in a file,
+so that a power cut in the middle is followed by the rest at the next boot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import pwd
+import re
+import signal
+import sys
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.i18n.messages import N_, _
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.state import supervision, upgrade
+from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
+from jupyterhub4family.common.system import accounts, files, programs
+from jupyterhub4family.root.base import run_dir, servers, supervisor
+from jupyterhub4family.root.upgrade import apt
+
+#: Seconds that the portal gets to answer after a change-over: an old laptop, a database to be brought up to date.
+PORTAL_PATIENCE = 180
+#: A hub that systemd has started so often within that time will not come up.
+RESTARTS = 6
+#: Seconds between two tries to fetch a release.
+FIRST_PAUSE, LONGEST_PAUSE = 30, 1800
+#: Seconds between two looks at members' kernels; how long they are waited for at most.
+KERNEL_PAUSE, KERNEL_PATIENCE = 5, 6 * 3600
+#: How often a trial login is tried before it counts; how often if it is refused, as while `doctor` makes one.
+TRIES, REFUSALS = 2, 12
+#: Seconds between two tries.
+TRIAL_PAUSE = 3
+#: Reasons for which waiting is better than going back.
+PASSING = (ExitStatus.NETWORK, ExitStatus.DISK_FULL)
+#: In root's folder in /run; holds the pid of whoever has it.
+LOCK_NAME = "upgrade.lock"
+_NAME = re.compile(r"[\w.-]{0,60}")
+
+DATABASE_STAYED = N_("The database stayed as it was.")
+DATABASE_BACK = N_("The database is the one from before.")
+
+
+# -- the beginning -----------------------------------------------------------------------------------
+
+
+def keep() -> None:
+    """Before the files of another version are unpacked: keep what runs now, unless it has not proved itself yet."""
+    if upgrade.upgrade_under_way() is not None:
+        return
+    for left in (upgrade.JUST_KEPT, upgrade.PREVIOUS):
+        left.unlink(missing_ok=True)
+    # First, so that the new version is tried out even where the old package cannot be kept (a full disk).
+    upgrade.write_note(upgrade.JUST_KEPT, Edition(apt.installed_version(), _current_release()))
+    apt.keep_installed()
+
+
+def can_begin() -> bool:
+    """Whether there is something that an upgrade could take the place of: else the service starts, or sets itself up.
+
+    A package that was removed and comes back, or is configured once more, takes nobody's place.
+    """
+    replaces = upgrade.just_kept() is not None or upgrade.upgrade_under_way() is not None or not apt.installed_version()
+    made_for = _current_release().partition("-")[0]
+    complete = (paths.CURRENT_RELEASE / paths.COMPLETE_MARKER).is_file()
+    return replaces and complete and made_for == f"py{paths.SYSTEM_PYTHON.resolve().name[len('python') :]}"
+
+
+def begin() -> None:
+    """Note that the installed version is to take over. Nothing is started yet."""
+    kept, going_on = upgrade.just_kept(), upgrade.upgrade_under_way()
+    if going_on is not None:
+        # One version came right after another: the way back still leads to the last that had proved itself.
+        origin, is_kept = going_on.origin, going_on.kept
+    else:
+        origin = kept or Edition(apt.installed_version(), _current_release())
+        is_kept = kept is not None and upgrade.PREVIOUS_PACKAGE.is_file()
+    upgrade.write_note(upgrade.UNDER_WAY, Upgrade(origin, apt.installed_version(), kept=is_kept))
+    upgrade.JUST_KEPT.unlink(missing_ok=True)
+
+
+def _current_release() -> str:
+    try:
+        return os.readlink(paths.CURRENT_RELEASE)
+    except OSError:
+        return ""
+
+
+# -- seeing it through -------------------------------------------------------------------------------
+
+
+def see_through() -> None:
+    """Do what is left of an upgrade or of a way back, until nothing is."""
+    run_dir.ensure_runtime()
+    lock = files.take_lock(run_dir.RUNTIME / LOCK_NAME, wait=True)
+    assert lock is not None
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        while (now := upgrade.upgrade_under_way()) is not None:
+            try:
+                if now.backwards:
+                    _go_back(now)
+                else:
+                    _go_forward(now)
+            except _Superseded:
+                _log("yet another version has come")
+            except OSError as error:
+                # A disk that is full or read-only: nothing can be noted, so nothing is decided.
+                _log(f"{error}; trying again in {FIRST_PAUSE} seconds")
+                time.sleep(FIRST_PAUSE)
+    finally:
+        os.close(lock)
+
+
+def end() -> None:
+    """End the process that sees an upgrade through, and forget the upgrade: the package is about to be removed."""
+    supervisor.stop_upgrade()
+    _end_detached()
+    for note in (upgrade.UNDER_WAY, upgrade.JUST_KEPT):
+        note.unlink(missing_ok=True)
+
+
+def _end_detached() -> None:
+    lock_file = run_dir.RUNTIME / LOCK_NAME
+    if not lock_file.exists():
+        return
+    lock = files.take_lock(lock_file, wait=False)
+    if lock is not None:
+        os.close(lock)
+        return
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(int(lock_file.read_text("ascii")), signal.SIGTERM)
+
+
+def _go_forward(now: Upgrade) -> None:
+    try:
+        _wait_for_kernels(now)
+        if not _ask("ready").get("ready"):
+            # Fetching takes minutes, or days without internet: meanwhile the new version runs on the old release.
+            supervisor.restart(with_proxy=False)
+        now = _copied(dataclasses.replace(now, release=_built(now)))
+        _tell(now, 40, _("Changing over"))
+        _ask("switch", release=now.release)
+        # The hub is ended and started; the service has ended a proxy of another release by itself.
+        supervisor.restart(with_proxy=False)
+        _prove(now)
+    except FamilyError as error:
+        _log(f"{error}")
+        _note(dataclasses.replace(now, backwards=True, reason=error.message))
+        return
+    _still_ours(now)
+    if now.kept:
+        upgrade.write_note(upgrade.PREVIOUS, now.origin)
+    _forget_failure()
+    upgrade.UNDER_WAY.unlink()
+    _log(f"{now.target} has taken over")
+
+
+def _built(now: Upgrade) -> str:
+    """The id of the release that the package wants, fetched if need be. Raises FamilyError if that can never be."""
+    pause = FIRST_PAUSE
+    while True:
+        _tell(now, 5, _("Fetching what the new version needs"))
+        try:
+            return word(_ask("build", now).get("release"))
+        except FamilyError as error:
+            if error.status not in PASSING:
+                raise
+            _tell(now, 5, _("Waiting: {reason}", reason=error.message))
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _copied(now: Upgrade) -> Upgrade:
+    """The database copied and, where the new release does not know its form, one that fits asked for."""
+    if now.copy:
+        # Interrupted after this step: the database may be the new release's by now.
+        return now
+    _tell(now, 30, _("Copying the database"))
+    now = dataclasses.replace(now, copy=word(_ask("copy").get("copy")))
+    _note(now)
+    fit = _ask("fit", release=now.release)
+    if fit.get("fits"):
+        return now
+    if not fit.get("copy"):
+        raise FamilyError(
+            _("the database was written by a newer JupyterHub than the one of version {version}", version=now.target)
+        )
+    _ask("restore", copy=word(fit["copy"]))
+    return now
+
+
+def _prove(now: Upgrade) -> None:
+    """Go through the portal as a member does. Raises FamilyError with what did not work."""
+    _tell(now, 50, _("Waiting for the portal"))
+    _wait_for_portal()
+    left = {ExitStatus.REFUSED: REFUSALS}
+    while True:
+        try:
+            words = [str(paths.LIBRARY / "probe")]
+            json_lines.granted(
+                programs.converse(words, {}, on_progress=lambda percent, said: _tell(now, 60 + percent // 3, said))
+            )
+            return
+        except FamilyError as error:
+            left[error.status] = left.get(error.status, TRIES) - 1
+            if left[error.status] <= 0:
+                raise FamilyError(_("a trial login failed: {reason}", reason=error.message)) from error
+            _log(f"trial login: {error}; once more")
+            time.sleep(TRIAL_PAUSE)
+
+
+def _wait_for_portal() -> None:
+    """Return when people can log in. Raises FamilyError if that takes too long, or the hub keeps ending."""
+    deadline = time.monotonic() + PORTAL_PATIENCE
+    # Asked as the service account: root speaks no HTTP.
+    words = [*programs.as_account(accounts.SERVICE_ACCOUNT), "/usr/bin/jupyterhub4family", "status", "--json"]
+    while True:
+        answers = False
+        with contextlib.suppress(FamilyError, ValueError):
+            answers = json.loads(programs.run(words, check=False).output).get("portal") == "running"
+        if answers:
+            return
+        if time.monotonic() > deadline:
+            raise FamilyError(_("the portal did not answer within {seconds} seconds", seconds=PORTAL_PATIENCE))
+        if _restarts() >= RESTARTS:
+            raise FamilyError(_("the hub ended again and again"))
+        time.sleep(1)
+
+
+def _restarts() -> int:
+    """How often systemd has started the hub anew since it was started by hand; 0 without systemd."""
+    if supervision.chosen_supervisor() != supervision.SYSTEMD:
+        return 0
+    shown = programs.run(
+        ["systemctl", "show", "--property=NRestarts", "--value", supervision.HUB_UNIT], check=False
+    ).output.strip()
+    return int(shown) if shown.isdigit() else 0
+
+
+# -- the way back ------------------------------------------------------------------------------------
+
+
+def _go_back(now: Upgrade) -> None:
+    """Package, release and database as they were; what did not work is remembered."""
+    _tell(now, 10, _("Going back to the version before"))
+    troubles: list[str] = []
+    if now.kept:
+        troubles += _tried(apt.install_kept)
+    _tell(now, 50, _("Changing back"))
+    if now.origin.release:
+        troubles += _tried(lambda: _ask("switch", release=now.origin.release, keep_old=now.by_hand))
+    if now.copy:
+        troubles += _tried(lambda: _ask("restore", copy=now.copy))
+    troubles += _tried(lambda: supervisor.restart(with_proxy=False))
+    works = _tried(lambda: _prove(now))
+    if now.target and now.target != now.origin.version:
+        apt.keep_away(now.target)
+    if now.by_hand and not troubles and not works:
+        upgrade.FAILED.unlink(missing_ok=True)
+    else:
+        _remember(now, [*troubles, *works])
+    # What was gone back to is installed now, and nothing older is kept. The note goes first: whoever found it after a
+    # power cut would look for the package.
+    for left in (upgrade.UNDER_WAY, upgrade.PREVIOUS, upgrade.PREVIOUS_PACKAGE, upgrade.JUST_KEPT):
+        left.unlink(missing_ok=True)
+    _log(f"back from {now.target} to {now.origin.version or now.origin.release}")
+
+
+def _tried(step: Any) -> list[str]:
+    """Do `step`; what is in its way is returned, so that the steps after it are done all the same."""
+    try:
+        step()
+    except FamilyError as error:
+        _log(f"{error}")
+        return [error.message]
+    return []
+
+
+def _remember(now: Upgrade, troubles: list[str]) -> None:
+    back = now.origin.version or now.origin.release
+    if troubles:
+        outcome = _("{version} is back, but: {trouble}", version=back, trouble=troubles[0])
+    else:
+        database = _(DATABASE_BACK) if now.copy else _(DATABASE_STAYED)
+        outcome = _("{version} serves again. {database}", version=back, database=database)
+    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    reason = now.reason or _("somebody asked for the way back")
+    upgrade.write_note(upgrade.FAILED, Failure(now.origin.version, now.target, now.release, at, reason, outcome))
+
+
+def _forget_failure() -> None:
+    upgrade.FAILED.unlink(missing_ok=True)
+    apt.allow_all()
+
+
+# -- waiting for members -----------------------------------------------------------------------------
+
+
+def _wait_for_kernels(now: Upgrade) -> None:
+    """If the family wants that, return when nobody's kernel calculates, or after some hours."""
+    deadline = time.monotonic() + KERNEL_PATIENCE
+    while effective.settings_in_use()[0].upgrade_waits_for_kernels and time.monotonic() < deadline:
+        names = [account.pw_name for account in pwd.getpwall() if _is_busy(account)]
+        if not names:
+            return
+        _tell(now, 25, _("Waiting until the notebook of {name} has calculated", name=names[0]))
+        time.sleep(KERNEL_PAUSE)
+
+
+def _is_busy(account: pwd.struct_passwd) -> bool:
+    if (
+        accounts.never_a_member(account)
+        or accounts.MEMBER_GROUP not in accounts.group_names(account)
+        or not servers.has_server(account.pw_uid)
+    ):
+        return False
+    try:
+        answer = json_lines.granted(
+            programs.converse([*programs.as_account(account.pw_name), str(paths.LIBRARY / "busy-kernels")], {})
+        )
+    except FamilyError as error:
+        _log(f"kernels of {account.pw_name}: {error}")
+        return False
+    return answer.get("busy") not in (0, None)
+
+
+# -- what is done by others --------------------------------------------------------------------------
+
+
+def _ask(action: str, now: Upgrade | None = None, **more: Any) -> dict[str, Any]:
+    """Have the service do something in its own folders. Raises FamilyError."""
+    words = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / "change-over")]
+
+    def tell(percent: int, said: str) -> None:
+        if now is not None:
+            _tell(now, 5 + percent // 5, said)
+
+    return json_lines.granted(programs.converse(words, {"action": action, **more}, on_progress=tell))
+
+
+def word(untrusted: Any) -> str:
+    """The name of a release or of a copy, as the service gave it: a word, so that it can be noted."""
+    if not isinstance(untrusted, str) or not _NAME.fullmatch(untrusted):
+        raise FamilyError(_("the service gave an answer that makes no sense"))
+    return untrusted
+
+
+def _tell(now: Upgrade, percent: int, message: str) -> None:
+    """Note how far it is, for `status` and whoever waits; and in the log."""
+    _log(f"{message} ({percent} %)")
+    # A full disk must not turn the telling into a failure of its own.
+    with contextlib.suppress(OSError):
+        _note(dataclasses.replace(now, percent=percent, message=message))
+
+
+class _Superseded(Exception):
+    """Another version was installed while this one was being tried out: it is noted, and this one is not."""
+
+
+def _note(now: Upgrade) -> None:
+    """Keep what is known of this upgrade for whoever looks, and for after a power cut."""
+    _still_ours(now)
+    upgrade.write_note(upgrade.UNDER_WAY, now)
+
+
+def _still_ours(now: Upgrade) -> None:
+    noted = upgrade.upgrade_under_way()
+    if noted is not None and noted.began != now.began:
+        raise _Superseded
+
+
+def _log(line: str) -> None:
+    """For whoever looks later: the journal, or upgrade.LOG. English, as all logs."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"upgrade: {line}\n")
+        sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Runs as jupyterhub: the portal's certificates."""

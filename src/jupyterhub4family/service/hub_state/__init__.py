@@ -1,0 +1,1 @@
+"""Runs as jupyterhub: what the hub remembers."""

@@ -1,0 +1,169 @@
+"""Runs as jupyterhub, called by root's `backup`: gives the hub's state for a backup, and takes it back from one.
+
+Root reads and writes nothing in the service's folders by itself: the state crosses as one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import contextlib
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.system import files as system_files
+
+DATABASE = "jupyterhub.sqlite"
+#: Everything that makes a hub the same hub, relative to the state; all are small but the database.
+FILES = (
+    DATABASE,
+    "cookie_secret",
+    "proxy_token",
+    "routes_token",
+    "membership_token",
+    "tls/ca.key",
+    "tls/ca.crt",
+    "tls/portal.key",
+    "tls/portal.crt",
+)
+#: What sqlite keeps beside a database belongs to that very database.
+_BESIDE = ("-journal", "-wal", "-shm")
+#: Bytes; a family's database has less than one megabyte.
+MAXIMUM_STATE = 512 * 2**20
+
+
+def main() -> int:
+    """Program `hub-state export|import`: the answer, or the request, is {"files": {name: base64}}."""
+    parser = argparse.ArgumentParser(prog="hub-state", description="The hub's state, for backups.")
+    parser.add_argument("action", choices=("export", "import"))
+    action = parser.parse_args().action
+    os.umask(0o077)
+    try:
+        if action == "export":
+            answer: dict[str, Any] = {
+                "files": {name: base64.b64encode(data).decode("ascii") for name, data in exported().items()}
+            }
+        else:
+            answer = {"kept": str(take_back(_request()))}
+    except FamilyError as error:
+        json_lines.write_line(json_lines.error_answer(error))
+        return int(error.status)
+    json_lines.write_line({"ok": True, **answer})
+    return 0
+
+
+def exported() -> dict[str, bytes]:
+    """Name and content of each file of the state that there is; the database as it was at one moment."""
+    found = {}
+    for name in FILES:
+        with contextlib.suppress(FileNotFoundError):
+            found[name] = _database_copy() if name == DATABASE else (paths.STATE / name).read_bytes()
+    return found
+
+
+def _database_copy() -> bytes:
+    """The database, by sqlite's own means of copying one that is being written."""
+    if not (paths.STATE / DATABASE).exists():
+        raise FileNotFoundError
+    aside = paths.STATE / f".{DATABASE}.backup"
+    aside.unlink(missing_ok=True)
+    try:
+        address = f"file:{paths.STATE / DATABASE}?mode=ro"
+        with contextlib.ExitStack() as stack:
+            source = stack.enter_context(contextlib.closing(sqlite3.connect(address, uri=True, timeout=30)))
+            source.backup(stack.enter_context(contextlib.closing(sqlite3.connect(aside))))
+        _check_database(aside)
+        return aside.read_bytes()
+    except sqlite3.Error as error:
+        raise FamilyError(
+            _("the hub's database cannot be copied: {reason}", reason=str(error)), "sudo jupyterhub4family doctor"
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _check_database(path: Path) -> None:
+    """Raise sqlite3.DatabaseError unless the database is whole."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        said = database.execute("PRAGMA integrity_check").fetchone()[0]
+    if said != "ok":
+        raise sqlite3.DatabaseError(said)
+
+
+def _request() -> Mapping[str, bytes]:
+    """The files that root hands over. Raises UsageError for anything else."""
+    untrusted_bytes = sys.stdin.buffer.read(MAXIMUM_STATE + 1)
+    try:
+        if len(untrusted_bytes) > MAXIMUM_STATE:
+            raise ValueError
+        untrusted: Any = json.loads(untrusted_bytes)["files"]
+        return {name: base64.b64decode(untrusted[name], validate=True) for name in FILES if name in untrusted}
+    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
+        raise UsageError(_("the request is no JSON object")) from None
+
+
+def take_back(files: Mapping[str, bytes]) -> Path:
+    """Put these files in place of those there are, which are kept in the folder that is returned.
+
+    Everything is written and looked at aside first; then come renames. Raises FamilyError before anything is changed.
+    The hub must not be running.
+    """
+    fresh, kept = paths.STATE / ".restoring", paths.STATE / time.strftime("before-restore-%Y%m%d-%H%M%S")
+    try:
+        _remove(fresh)
+        for name, data in files.items():
+            _write(fresh / name, data)
+        if DATABASE in files:
+            _check_database(fresh / DATABASE)
+        for name in [*FILES, *(DATABASE + ending for ending in _BESIDE)]:
+            if name in files or (name.startswith(DATABASE) and DATABASE in files):
+                _exchange(fresh / name, paths.STATE / name, kept / name)
+        _remove(fresh)
+        system_files.sync_directory(paths.STATE)
+    except sqlite3.Error as error:
+        _remove(fresh)
+        raise FamilyError(_("the database in the backup is damaged: {reason}", reason=str(error))) from error
+    except OSError as error:
+        status = ExitStatus.DISK_FULL if error.errno == 28 else ExitStatus.FAILURE  # ENOSPC
+        raise FamilyError(
+            _("{file} cannot be written: {why}", file=str(paths.STATE), why=str(error.strerror)), status=status
+        ) from error
+    return kept
+
+
+def _exchange(fresh: Path, place: Path, kept: Path) -> None:
+    """Put `fresh` (if it is there) in place of what is at `place`, which goes to `kept`."""
+    if place.exists():
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.rename(kept)
+    if fresh.exists():
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        fresh.rename(place)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(fresh: Path) -> None:
+    """Take a folder of ours away, with the few files that can be in it."""
+    for name in FILES:
+        (fresh / name).unlink(missing_ok=True)
+    for folder in (fresh / "tls", fresh):
+        with contextlib.suppress(OSError):
+            folder.rmdir()

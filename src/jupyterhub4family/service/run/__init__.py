@@ -1,0 +1,1 @@
+"""Runs as jupyterhub: hub and proxy, and what keeps them running."""

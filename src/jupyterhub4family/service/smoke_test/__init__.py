@@ -1,0 +1,1 @@
+"""Runs as jupyterhub: tries the portal as a member would."""

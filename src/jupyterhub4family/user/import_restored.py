@@ -1,0 +1,138 @@
+"""Runs as the member (root comes here through runuser): moves what a restore has prepared into the member's home.
+
+With the member's own rights: whatever links the member has in their home, nothing can be written through them that
+the member could not write anyway. Nothing is overwritten: what is there and differs is kept aside.
+"""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import json
+import os
+import pwd
+import re
+import shutil
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.system import files
+
+
+def main() -> int:
+    """Answer one request: {"place": folder, "aside": name, "packages": {name: version}}."""
+    os.umask(0o077)
+    try:
+        if os.geteuid() == 0:
+            raise PermissionRefused(_("root must not do this: it would follow the member's links"))
+        untrusted = json_lines.read_request(sys.stdin.buffer)
+        json_lines.only_keys(untrusted, {"place": str, "aside": str, "packages": dict}, ("place", "aside"))
+        if not re.fullmatch(r"before-restore-[0-9-]{1,20}", untrusted["aside"]):
+            raise UsageError(_("the request is no JSON object"))
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+        taking = Taking(home / untrusted["aside"])
+        taking.merge(Path(untrusted["place"]), home)
+        if untrusted.get("packages"):
+            note_wishes(home, untrusted["packages"])
+    except OSError as error:
+        error_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        told = FamilyError(
+            _("{file} cannot be written: {why}", file=str(error.filename or "?"), why=str(error.strerror)),
+            status=ExitStatus.DISK_FULL if error_full else ExitStatus.FAILURE,
+        )
+        json_lines.write_line(json_lines.error_answer(told))
+        return int(told.status)
+    except FamilyError as error:
+        json_lines.write_line(json_lines.error_answer(error))
+        return int(error.status)
+    json_lines.write_line({"ok": True, "taken": taking.taken, "kept": taking.kept})
+    return 0
+
+
+class Taking:
+    """One move of a prepared tree into a home."""
+
+    def __init__(self, aside: Path) -> None:
+        """Put what has to make room below `aside`."""
+        self._aside = aside
+        #: How many files or whole folders were put into the home, and how many were put aside for them.
+        self.taken = self.kept = 0
+
+    def merge(self, source: Path, target: Path, below: Path = Path()) -> None:
+        """Move everything in `source` into `target`; what stays behind in `source` is there already. Raises OSError."""
+        for name in sorted(os.listdir(source)):
+            fresh, place = source / name, target / name
+            if not os.path.lexists(place):
+                _move(fresh, place)
+                self.taken += 1
+            elif _is_folder(fresh) and _is_folder(place):
+                self.merge(fresh, place, below / name)
+            elif not _same(fresh, place):
+                kept = self._aside / below / name
+                kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _move(place, kept)
+                _move(fresh, place)
+                self.kept += 1
+                self.taken += 1
+
+
+def note_wishes(home: Path, untrusted_packages: dict[str, Any]) -> None:
+    """Have these packages installed when the next server starts (user/environment.py)."""
+    wishes = home / paths.MEMBER_WISHES
+    wishes.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    packages = {str(name): str(version) for name, version in untrusted_packages.items()}
+    files.write_atomically(wishes, json.dumps({"packages": packages, "tries": 0}) + "\n", 0o644)
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(os.lstat(path).st_mode)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are the same link, or files with the same content."""
+    kinds = [stat.S_IFMT(os.lstat(path).st_mode) for path in (one, other)]
+    if kinds == [stat.S_IFLNK] * 2:
+        return os.readlink(one) == os.readlink(other)
+    return kinds == [stat.S_IFREG] * 2 and filecmp.cmp(one, other, shallow=False)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename; a folder that its owner may not write to needs that for a moment. Another disk: copy."""
+    mode = os.lstat(source).st_mode
+    try:
+        os.rename(source, target)
+    except PermissionError:
+        if not stat.S_ISDIR(mode) or mode & stat.S_IWUSR:
+            raise
+        source.chmod(0o700)
+        os.rename(source, target)
+        target.chmod(stat.S_IMODE(mode))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy to another disk, complete or not at all."""
+    unfinished = target.with_name(f".{target.name[:200]}.unfinished")
+    try:
+        if _is_folder(source):
+            shutil.copytree(source, unfinished, symlinks=True)
+        else:
+            shutil.copy2(source, unfinished, follow_symlinks=False)
+        os.rename(unfinished, target)
+    except BaseException:
+        if os.path.lexists(unfinished):
+            shutil.rmtree(unfinished) if _is_folder(unfinished) else unfinished.unlink()
+        raise
+    if _is_folder(source):
+        shutil.rmtree(source)
+    else:
+        source.unlink()

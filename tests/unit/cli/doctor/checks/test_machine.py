@@ -1,0 +1,157 @@
+"""cli.checks.machine, ports, names, settings and floors: what can be told without touching the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from jupyterhub4family.cli.doctor import minimum_versions
+from jupyterhub4family.cli.doctor.checks import machine, names, ports, settings
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, WARNING, Situation
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ConfigurationError
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.system import network, processes, programs
+from jupyterhub4family.common.system.programs import Finished
+from tests.unit.helpers import People, free_port
+
+Usage = namedtuple("Usage", "total used free")
+GIGABYTE = 10**9
+
+
+@pytest.mark.parametrize(("free", "state"), [(50 * GIGABYTE, OK), (GIGABYTE, WARNING), (GIGABYTE // 10, PROBLEM)])
+def test_room_on_the_disk(monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(100 * GIGABYTE, 0, free))
+    found = [one for one in machine.check_disk(Situation()) if "inodes" not in one.sentence]
+    assert {one.state for one in found} == {state}
+
+
+@pytest.mark.parametrize(("kilobytes", "state"), [(4_000_000, OK), (100_000, WARNING)])
+def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kilobytes: int, state: str) -> None:
+    (tmp_path / "meminfo").write_text(f"MemTotal: 8000000 kB\nMemAvailable: {kilobytes} kB\nSwapFree: 0 kB\n")
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    assert [one.state for one in machine.check_memory(Situation())] == [state]
+
+
+@pytest.mark.parametrize(
+    ("now", "synchronized", "state"),
+    [
+        ("2027", "yes", OK),
+        ("2027", "", OK),
+        ("2027", "no", WARNING),
+        ("1970", "yes", PROBLEM),
+        ("2150", "yes", PROBLEM),
+    ],
+)
+def test_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str, synchronized: str, state: str) -> None:
+    monkeypatch.setattr(paths, "LIBRARY", tmp_path)
+    monkeypatch.setattr(machine, "_synchronized", lambda: synchronized)
+    moment = time.mktime(time.strptime(f"{now}-06-01", "%Y-%m-%d"))
+    monkeypatch.setattr(time, "time", lambda: moment)
+    assert [one.state for one in machine.check_clock(Situation())] == [state]
+
+
+def test_a_clock_that_went_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "LIBRARY", tmp_path)
+    monkeypatch.setattr(machine, "FIRST_YEAR", 2000)
+    earlier = tmp_path.stat().st_ctime - 400 * 86400
+    monkeypatch.setattr(time, "time", lambda: earlier)
+    (found,) = machine.check_clock(Situation())
+    assert found.state == PROBLEM and "behind" in found.sentence
+
+
+def test_ports_with_real_sockets(people: People) -> None:
+    """This test is the service; another account's socket is the machine's own."""
+    people.group("nogroup", 65534)
+    people.add("jupyterhub", os.getuid(), gid=65534)
+    with socket.create_server(("127.0.0.1", 0)) as inner, socket.create_server(("", 0)) as open_one:
+        inner_port, open_port = inner.getsockname()[1], open_one.getsockname()[1]
+        good = Settings(port=open_port, hub_port=inner_port, proxy_api_port=free_port())
+        assert [one.state for one in ports.check_ports(Situation(settings=good))] == [OK]
+        bad = Settings(port=free_port(), hub_port=open_port, proxy_api_port=free_port())
+        (found,) = ports.check_ports(Situation(settings=bad))
+        assert found.state == PROBLEM and "from other computers" in found.sentence
+        people.accounts.clear()
+        people.add("jupyterhub", 998, gid=65534)
+        (found,) = ports.check_ports(Situation(settings=Settings(port=inner_port, hub_port=1024, proxy_api_port=1025)))
+        assert found.state == PROBLEM and str(inner_port) in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("resolves", "announced", "listen", "states", "told"),
+    [
+        (True, "box.local", "lan", [OK, OK], "announces box.local"),
+        (False, "box.local", "lan", [WARNING, OK], "does not know its own name"),
+        (True, "", "lan", [OK, WARNING], "avahi does not run, so box.local does not lead here"),
+        (True, "box-2.local", "lan", [OK, WARNING], "another device at home is called box, too"),
+        (True, "old.local", "lan", [OK, WARNING], "another name, old.local, so box.local does not lead here"),
+        (True, "box-x.local", "lan", [OK, WARNING], "another name, box-x.local"),
+        (True, "", "local", [OK], "knows its own name (box.lan)"),
+    ],
+)
+def test_names(  # noqa: PLR0917
+    monkeypatch: pytest.MonkeyPatch, resolves: bool, announced: str, listen: str, states: list[str], told: str
+) -> None:
+    monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0 if resolves else 2, "", ""))
+    monkeypatch.setattr(socket, "gethostname", lambda: "box.lan")
+    monkeypatch.setattr(network, "announced_name", lambda: announced)
+    found = list(names.check_names(Situation(settings=Settings(listen=listen))))
+    assert [one.state for one in found] == states
+    assert told in " ".join(one.sentence for one in found)
+
+
+def test_a_machine_without_a_proper_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0, "", ""))
+    monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
+    found = list(names.check_names(Situation(settings=Settings())))
+    assert [one.state for one in found] == [OK, WARNING]
+
+
+def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trouble = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
+    monkeypatch.setattr(effective, "configuration_troubles", lambda: [trouble])
+    (found,) = settings.check_settings(Situation())
+    assert found.state == PROBLEM and "'port'" in found.hint
+
+
+def test_settings_that_others_may_change(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("")
+    monkeypatch.setattr(paths, "SETTINGS_FILE", file)
+    monkeypatch.setattr(effective, "configuration_troubles", lambda: [])
+    found = list(settings.check_settings(Situation()))
+    # Whoever runs the tests is not root here.
+    assert {one.state for one in found} == {PROBLEM} and str(file) in found[-1].sentence
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "below"),
+    [
+        ("jupyterhub", "5.5.0", True),
+        ("jupyterhub", "5.5.1", False),
+        ("jupyterhub", "6.1.1", False),
+        ("jupyter-server", "2.18.2", True),
+        ("jupyter-server", "2.20.0", False),
+        ("tornado", "6.5.10", False),
+        ("tornado", "6.5.6", True),
+        ("node", "v24.9.0", True),
+        ("unheard-of", "0.1", False),
+        ("notebook", "7.5.6rc1", False),
+    ],
+)
+def test_floors(package: str, version: str, below: bool) -> None:
+    assert (minimum_versions.below_floor(package, version) is not None) is below
+
+
+def test_every_floor_names_its_source() -> None:
+    for package, floor in minimum_versions.FLOORS.items():
+        assert floor.source.startswith(("CVE-", "GHSA-")), package
+        assert minimum_versions.below_floor(package, floor.version) is None
+        assert minimum_versions.below_floor(package, "0.1") is floor

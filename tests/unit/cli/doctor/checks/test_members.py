@@ -1,0 +1,123 @@
+"""cli.checks.members: who may log in, what their homes let others see, whether their servers can start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.cli.doctor.checks import members
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, Finding, Situation
+from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
+from jupyterhub4family.common.system import accounts as system_accounts
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import ProgramError, as_account
+from tests.unit.helpers import People
+
+OWN = os.getuid()
+
+
+def states(findings: Any) -> list[str]:
+    return [one.state for one in findings]
+
+
+def test_nobody_is_a_member(people: People) -> None:
+    (found,) = members.check_who(Situation())
+    assert found.state == WARNING and "members add" in found.hint
+
+
+def test_ordinary_members(people: People) -> None:
+    people.add("anna", 1001, "jupyterhub")
+    people.add("clara", 1003, gid=200)
+    (found,) = members.check_who(Situation())
+    assert found.state == OK and "2" in found.sentence
+
+
+def test_members_that_should_not_be(people: People) -> None:
+    people.add("dad", 1002, "jupyterhub", "sudo")
+    people.add("daemon", 1, "jupyterhub")
+    people.groups["jupyterhub"][1].append("ghost")
+    found = {one.sentence.split()[0]: one.state for one in members.check_who(Situation())}
+    assert found["dad"] == WARNING and found["daemon"] == PROBLEM and found["ghost"] == WARNING
+
+
+@pytest.mark.parametrize(
+    ("mode", "state"), [(0o700, OK), (0o750, OK), (0o755, WARNING), (0o711, WARNING), (0o777, PROBLEM)]
+)
+def test_homes(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, state: str) -> None:
+    home = tmp_path / "anna"
+    home.mkdir()
+    home.chmod(mode)
+    monkeypatch.setattr(system_accounts, "never_a_member", lambda _account: None)
+    people.add("anna", OWN, "jupyterhub", home=home)
+    (found,) = members.check_homes(Situation())
+    assert found.state == state and bool(found.hint) is (state != OK)
+
+
+def test_a_home_that_is_missing_or_somebody_elses(people: People, tmp_path: Path) -> None:
+    people.add("anna", 1001, "jupyterhub", home=tmp_path / "none")
+    people.add("ben", 1002, "jupyterhub", home=tmp_path)
+    assert states(members.check_homes(Situation())) == [PROBLEM, PROBLEM]
+
+
+def environment(
+    people: People, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], by_root: bool = True
+) -> tuple[list[Finding], list[list[str]]]:
+    asked: list[list[str]] = []
+
+    def converse(words: list[Any], _request: Any) -> dict[str, Any]:
+        asked.append([str(word) for word in words])
+        return answer
+
+    monkeypatch.setattr(programs, "converse", converse)
+    people.add("anna", 1001, "jupyterhub")
+    return list(members.check_environments(Situation(by_root=by_root))), asked
+
+
+GOOD = {"ok": True, "exists": True, "missing": [], "made_by": "links"}
+
+
+def test_an_environment_is_looked_at_with_its_owners_rights(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, asked = environment(people, monkeypatch, GOOD)
+    assert states(found) == [OK] and asked[0][:6] == as_account("anna")
+    assert asked[0][-1] == "examine", "not only at what lies there"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ({**GOOD, "exists": False, "made_by": ""}, OK),
+        ({**GOOD, "missing": ["jupyterlab"]}, PROBLEM),
+        ({**GOOD, "made_by": ""}, WARNING),
+        ({"ok": False, "error": "no"}, UNKNOWN),
+    ],
+)
+def test_what_an_environment_is_like(
+    people: People, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], state: str
+) -> None:
+    found, _asked = environment(people, monkeypatch, answer)
+    assert states(found) == [state]
+    assert found[0].repair == ("environment:anna" if state == PROBLEM else "")
+
+
+def test_others_environments_are_roots_to_look_at(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, asked = environment(people, monkeypatch, GOOD, by_root=False)
+    assert states(found) == [UNKNOWN] and asked == []
+
+
+def test_a_program_that_cannot_be_asked_ends_nothing(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    def converse(*_words: Any) -> dict[str, Any]:
+        raise ProgramError("runuser could not be started")
+
+    monkeypatch.setattr(programs, "converse", converse)
+    people.add("anna", 1001, "jupyterhub")
+    assert states(members.check_environments(Situation(by_root=True))) == [UNKNOWN]
+
+
+def test_an_environment_of_somebody_else(people: People, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / MEMBER_ENVIRONMENT).mkdir(parents=True)
+    people.add("anna", 1001, "jupyterhub", home=tmp_path)
+    (found,) = members.check_environments(Situation(by_root=True))
+    assert found.state == PROBLEM and "belongs to somebody else" in found.sentence

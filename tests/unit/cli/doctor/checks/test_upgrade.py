@@ -1,0 +1,92 @@
+"""cli.checks.upgrades: what became of the last upgrade, and what is missing for the next to come by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.cli.doctor.checks import upgrade as checks
+from jupyterhub4family.cli.doctor.finding import Finding, Situation
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import upgrade as upgrade_state
+from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished
+
+AUTO = Settings(upgrade_source="https://example.org/x/", upgrade_key="/k.asc", auto_upgrade=True)
+
+
+class Machine:
+    """Apt's files and the notes of upgrades."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.periodic = "1\n"
+        monkeypatch.setattr(upgrade_state, "UNDER_WAY", folder / "under-way")
+        monkeypatch.setattr(upgrade_state, "FAILED", folder / "failed")
+        for name in ("SOURCE_LIST", "AUTO_UPGRADE"):
+            monkeypatch.setattr(paths, name, folder / name)
+        monkeypatch.setattr(checks, "UNATTENDED", folder / "UNATTENDED")
+        monkeypatch.setattr(programs, "run", self._run)
+
+    def lay(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).touch()
+
+    def look(self, settings: Settings | None = None) -> list[Finding]:
+        return list(checks.check_upgrade(Situation(settings=settings or Settings())))
+
+    def _run(self, _words: list[Any], **_more: Any) -> Finished:
+        return Finished(0, self.periodic, "")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_all_is_well(machine: Machine) -> None:
+    assert [one.state for one in machine.look()] == ["ok"]
+    machine.lay("SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED")
+    (found,) = machine.look(AUTO)
+    assert found.state == "ok" and "by themselves" in found.sentence
+
+
+def test_a_failure_and_one_under_way(machine: Machine) -> None:
+    at = "2026-11-23T04:30:00+00:00"
+    upgrade_state.write_note(
+        upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 serves again.")
+    )
+    (found,) = machine.look()
+    assert found.state == "problem" and "1.1" in found.sentence and "nobody answered" in found.sentence
+    assert "--again" in found.hint
+    upgrade_state.write_note(upgrade_state.UNDER_WAY, Upgrade(Edition("1.0", "r"), "1.2", message="Changing over"))
+    (found,) = machine.look()
+    assert found.state == "warning" and "Changing over" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("files", "periodic", "words"),
+    [
+        (["AUTO_UPGRADE", "UNATTENDED"], "1", "not what the settings say"),
+        (["SOURCE_LIST", "UNATTENDED"], "1", "not what the settings say"),
+        (["SOURCE_LIST", "AUTO_UPGRADE"], "1", "is missing"),
+        (["SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED"], "0", "switched off"),
+        (["SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED"], "", "switched off"),
+    ],
+)
+def test_what_is_missing_for_upgrades_by_themselves(
+    machine: Machine, files: list[str], periodic: str, words: str
+) -> None:
+    machine.lay(*files)
+    machine.periodic = periodic + "\n"
+    (found,) = machine.look(AUTO)
+    assert found.state == "problem" and words in found.sentence and found.hint
+
+
+def test_files_that_nobody_wants_any_more(machine: Machine) -> None:
+    machine.lay("AUTO_UPGRADE")
+    assert [one.state for one in machine.look()] == ["problem"]

@@ -1,0 +1,216 @@
+"""cli.doctor: what is told, mended, and said by the exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.cli.base import snapshot
+from jupyterhub4family.cli.base.snapshot import Status
+from jupyterhub4family.cli.base.terminal import Bar
+from jupyterhub4family.cli.doctor import command as doctor
+from jupyterhub4family.cli.doctor import registry
+from jupyterhub4family.cli.doctor.checks import release_integrity
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, Check, Finding, Situation
+from jupyterhub4family.cli.doctor.registry import CHECKS
+from jupyterhub4family.cli.main import main
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import as_account
+
+
+def saying(*findings: Finding) -> Check:
+    def check(_situation: Situation) -> Iterator[Finding]:
+        yield from findings
+
+    return check
+
+
+FINE = Finding(OK, "The sun shines")
+KNOWN = Finding(WARNING, "It may rain", "take a coat")
+BROKEN = Finding(PROBLEM, "The roof leaks", "mend it", "rights")
+UNSEEN = Finding(UNKNOWN, "The cellar is dark")
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Check]:
+    found: dict[str, Check] = {"sun": saying(FINE)}
+    monkeypatch.setattr(registry, "CHECKS", found)
+    monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
+    monkeypatch.setattr(doctor, "_wait_for_portal", lambda _bar: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return found
+
+
+def test_all_is_well(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "The sun shines" in said and "All is well." in said
+
+
+def test_a_warning_is_no_problem(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
+    checks.update(rain=saying(KNOWN), cellar=saying(UNSEEN))
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "Try: take a coat" in said and "1 thing to know" in said and "1 thing could not be looked at" in said
+
+
+def test_a_problem(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
+    checks.update(roof=saying(BROKEN), rain=saying(KNOWN))
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "PROBLEM" in said and "Try: mend it" in said and "well" not in said
+    assert said.splitlines()[-2:] == ["1 problem. 1 thing to know.", "Try: sudo jupyterhub4family doctor --fix"]
+
+
+def test_as_json(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
+    checks["roof"] = saying(BROKEN)
+    assert main(["doctor", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["state"] == PROBLEM and told["fixed"] == []
+    assert told["findings"][1] == {
+        "check": "roof",
+        "state": PROBLEM,
+        "sentence": "The roof leaks",
+        "hint": "mend it",
+        "repairable": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FamilyError("sudo is gone", "get it"), "sudo is gone"),
+        (PermissionError(13, "Permission denied", "/etc/shadow"), "Only root can look at /etc/shadow"),
+        (OSError(5, "Input/output error", "/disk"), "/disk could not be looked at: Input/output error"),
+    ],
+)
+def test_a_check_that_cannot_look_ends_nothing(checks: dict[str, Check], error: Exception, words: str) -> None:
+    def broken(_situation: Situation) -> Iterator[Finding]:
+        yield KNOWN
+        raise error
+
+    checks.clear()
+    checks.update(broken=broken, sun=saying(FINE))
+    results = doctor.examine(Bar(quiet=True))
+    assert [one.finding.state for one in results][-2:] == [UNKNOWN, OK]
+    assert results[-2].finding.sentence == words
+
+
+def test_mending_and_looking_again(
+    checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+
+    def converse(words: list[Any], _request: Any, **_more: Any) -> dict[str, Any]:
+        asked.append([str(word) for word in words])
+        checks["roof"] = saying(FINE)
+        return {"ok": True}
+
+    monkeypatch.setattr(programs, "converse", converse)
+    start = Finding(PROBLEM, "It is off", "switch it on", "start")
+    anna = Finding(PROBLEM, "Anna's is broken", "mend it", "environment:anna")
+    checks["roof"] = saying(anna, start, BROKEN, BROKEN)
+    assert main(["doctor", "--fix"]) == 0
+    assert [words[-1] for words in asked] == ["rights", "start", "repair"], "once each, starting last, members after it"
+    assert asked[2][:6] == as_account("anna")
+    said = capsys.readouterr().out
+    assert said.count("Mended:") == 3 and "All is well." in said
+
+
+def test_what_cannot_be_mended_is_told(
+    checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(programs, "converse", lambda *_words, **_more: {"ok": False, "error": "no network"})
+    checks["roof"] = saying(BROKEN)
+    assert main(["doctor", "--fix"]) == 1
+    assert "no network" in capsys.readouterr().out
+
+
+def test_nothing_is_mended_unasked_or_for_nothing(checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "converse", lambda *_words, **_more: pytest.fail("nothing is to be mended"))
+    assert main(["doctor", "--fix"]) == 0
+    checks["roof"] = saying(BROKEN)
+    assert main(["doctor"]) == 1
+
+
+@pytest.mark.parametrize("word", ["--fix", "--deep"])
+def test_only_root_may_mend_and_try(checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    with pytest.raises(PermissionRefused):
+        main(["doctor", word])
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"), [({"ok": True, "seconds": 7}, 0), ({"ok": False, "error": "the portal is away"}, 1)]
+)
+def test_a_round_trip(
+    checks: dict[str, Check],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: dict[str, Any],
+    status: int,
+) -> None:
+    monkeypatch.setattr(programs, "converse", lambda *_words, **_more: answer)
+    assert main(["doctor", "--deep"]) == status
+    assert ("7 seconds" if status == 0 else "the portal is away") in capsys.readouterr().out
+
+
+def test_every_repair_that_a_check_names_has_a_step_and_a_sentence() -> None:
+    from jupyterhub4family.root.setup import repair
+
+    assert list(doctor.DONE) == list(repair.STEPS)
+    assert len(CHECKS) > 15
+
+
+GOOD = {
+    "ok": True,
+    "complete": True,
+    "wanted": True,
+    "files": 9,
+    "missing": [],
+    "changed": [],
+    "broken": [],
+    "versions": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("different", "state", "repair"),
+    [
+        ({}, OK, ""),
+        ({"complete": False}, PROBLEM, "release"),
+        ({"complete": False, "being_built": True}, WARNING, ""),
+        ({"missing": ["a.py"]}, PROBLEM, "release"),
+        ({"changed": ["a.py"]}, PROBLEM, "release"),
+        ({"broken": ["node"]}, PROBLEM, "release"),
+        ({"wanted": False}, WARNING, ""),
+        ({"versions": {"jupyterhub": "5.0.0"}}, WARNING, ""),
+        ({"ok": False, "error": "no"}, UNKNOWN, ""),
+    ],
+)
+def test_release(monkeypatch: pytest.MonkeyPatch, different: dict[str, Any], state: str, repair: str) -> None:
+    monkeypatch.setattr(programs, "converse", lambda *_words, **_more: {**GOOD, **different})
+    found = list(release_integrity.check_release(Situation(by_root=True)))
+    assert (found[0].state, found[0].repair) == (state, repair)
+
+
+def test_a_portal_that_was_just_started_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = ["not running", "starting", "running"]
+    now = Status(version="1", supervisor="cron", portal="", hub_running=False)
+    monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
+    monkeypatch.setattr(snapshot, "find_out", lambda _settings: replace(now, portal=states.pop(0)))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    doctor._wait_for_portal(Bar(quiet=True))
+    assert states == []
+    monkeypatch.setattr(doctor, "PATIENCE", 0)
+    monkeypatch.setattr(snapshot, "find_out", lambda _settings: replace(now, portal="not running"))
+    doctor._wait_for_portal(Bar(quiet=True))

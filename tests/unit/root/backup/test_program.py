@@ -1,0 +1,218 @@
+"""root.backup: setting up, the note that status and doctor read, the night, and who is asked for what."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.state import backup
+from jupyterhub4family.common.state.backup import read_note
+from jupyterhub4family.common.system.files import take_lock
+from jupyterhub4family.root.backup import program as backup_program
+from jupyterhub4family.root.backup import restic, restore
+from jupyterhub4family.root.backup import tree as backup_tree
+from jupyterhub4family.root.backup.restic import Snapshot
+from jupyterhub4family.root.base import run_dir, safe_paths, sudo_caller
+from tests.unit.helpers import must_not_be_called
+
+
+class Disk:
+    """What is in the target: which key opens it; empty for no backup at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = ""
+        self.count = 0
+        self.saved = self.expired = self.pruned = 0
+        self.trouble: FamilyError | None = None
+
+    def at(self, target: Any, _target_file: Any = None, key_file: Path | None = None) -> Any:
+        self.key_file, self.target = key_file or self.folder / "etc/backup/key", target
+        return self
+
+    def note(self) -> backup.BackupNote:
+        return read_note(self.folder / "note")
+
+    def exists(self) -> bool:
+        if self.key and self.key_file.read_text().strip() != self.key:
+            raise RefusedError("the recovery key does not open it")
+        return bool(self.key)
+
+    def make(self) -> None:
+        self.key = self.key_file.read_text().strip()
+
+    def snapshots(self) -> list[Snapshot]:
+        return [Snapshot("1" * 64, 7, "old")] * self.count
+
+    def save(self, _tree: Path, _left_out: list[str]) -> list[str]:
+        if self.trouble:
+            raise self.trouble
+        self.saved += 1
+        return ["error: read /y: input/output error"]
+
+    def expire(self, prune: bool) -> None:
+        self.expired += 1
+        self.pruned += prune
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    fake = Disk(tmp_path)
+    settings = tmp_path / "etc" / "backup"
+    for name, value in {
+        "BACKUP_SETTINGS": settings,
+        "BACKUP_TARGET": settings / "target",
+        "BACKUP_KEY": settings / "key",
+        "BACKUP": tmp_path,
+        "BACKUP_NOTE": tmp_path / "note",
+        "SYSTEMD_RUNS": tmp_path / "no",
+    }.items():
+        monkeypatch.setattr(paths, name, value)
+    monkeypatch.setattr(run_dir, "RUNTIME", tmp_path)
+    monkeypatch.setattr(backup_program, "Repository", fake.at)
+    monkeypatch.setattr(backup, "read_note", fake.note)
+    for module, name in ((restic, "ensure_restic"), (run_dir, "ensure_runtime"), (sudo_caller, "require_root")):
+        monkeypatch.setattr(module, name, lambda: None)
+    monkeypatch.setattr(safe_paths, "trusted_folder", lambda folder: folder)
+    monkeypatch.setattr(
+        backup_tree, "put_together", lambda _tell: [_("without the home of {name}: {reason}", name="x", reason="y")]
+    )
+    (tmp_path / "usb").mkdir()
+    yield fake
+
+
+def set_up(tmp_path: Path, **more: str) -> dict[str, Any]:
+    return backup_program.set_up({"target": str(tmp_path / "usb"), **more})
+
+
+def test_a_new_backup_gets_a_key_of_its_own_and_the_second_setup_needs_none(disk: Disk, tmp_path: Path) -> None:
+    first = set_up(tmp_path)
+    assert first["key"] == disk.key == (tmp_path / "etc/backup/key").read_text().strip()
+    assert set_up(tmp_path)["key"] == "", "it is shown once"
+    disk.key = ""
+    assert set_up(tmp_path)["key"] == disk.key != first["key"]
+    assert not list(tmp_path.glob("backup.*")), "no key is left in between"
+    assert not disk.note().waiting
+
+
+def test_another_ones_backup_needs_its_key_and_then_waits_for_somebody_to_decide(disk: Disk, tmp_path: Path) -> None:
+    disk.key, disk.count = "AAAAA-AAAAA-AAAAA-AAAAA-AAAAB", 2
+    assert set_up(tmp_path) == {"needs_key": True, "target": str(tmp_path / "usb")}
+    assert not (tmp_path / "etc").exists()
+    for wrong in ("AAAAA-AAAAA-AAAAA-AAAAA-AAAAC", "no key"):
+        with pytest.raises(RefusedError):
+            set_up(tmp_path, key=wrong)
+    done = set_up(tmp_path, key=disk.key.lower())
+    assert (done["key"], done["backups"], disk.note().waiting) == ("", 2, True)
+    disk.key = ""
+    with pytest.raises(FamilyError, match="no backup in"):
+        set_up(tmp_path, key="AAAAA-AAAAA-AAAAA-AAAAA-AAAAC")
+
+
+def test_the_note_says_how_it_went(disk: Disk, tmp_path: Path) -> None:
+    with pytest.raises(FamilyError, match="no backup is set up"):
+        backup_program.now({})
+    assert not (tmp_path / "note").exists()
+    set_up(tmp_path)
+    notes = backup_program.now({})["notes"]
+    note = disk.note()
+    assert note.last_good == note.last_try > 0 and note.trouble() == "" and disk.pruned == 1
+    assert "home of x" in disk.note().incomplete()
+    assert "home of x" in notes[0] and "input/output error" in notes[1]
+    disk.trouble = FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
+    with pytest.raises(FamilyError, match="full"):
+        backup_program.now({})
+    assert disk.note().trouble() == "the disk is full" and disk.note().last_good == note.last_good
+    disk.trouble = None
+    backup_program.now({})
+    assert disk.note().trouble() == "" and (disk.expired, disk.pruned) == (2, 1), "room is freed once a week"
+    (tmp_path / "usb").rmdir()
+    with pytest.raises(FamilyError, match="not there"):
+        backup_program.now({})
+
+
+def test_at_night_only_what_is_due(disk: Disk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert backup_program.nightly() == 0 and disk.saved == 0
+    set_up(tmp_path)
+    assert backup_program.nightly() == 0 and disk.saved == 1
+    assert "home of x" in capsys.readouterr().out
+    assert backup_program.nightly() == 0 and disk.saved == 1, "once is enough"
+    backup_program.change_note(last_good=int(time.time()) - 3 * backup.DAY)
+    lock = take_lock(tmp_path / "backup.lock", wait=False)
+    assert lock is not None
+    with pytest.raises(RefusedError, match="under way"):
+        backup_program.nightly()
+    os.close(lock)
+    assert disk.saved == 1
+
+
+def test_off_forgets_the_key_and_nothing_else(disk: Disk, tmp_path: Path) -> None:
+    assert backup_program.switch_off({}) == {"done": "nothing"}
+    set_up(tmp_path)
+    assert backup_program.switch_off({}) == {"done": "off"}
+    assert not (tmp_path / "etc/backup").exists() and not (tmp_path / "note").exists() and (tmp_path / "usb").is_dir()
+
+
+@pytest.mark.parametrize(
+    "untrusted",
+    [{"paths": "a"}, {"paths": [1]}, {"paths": ["a"] * 101}, {"member": 1}, {"more": 1}, {"to": "x"}, {"dry_run": 1}],
+)
+def test_requests_that_are_refused(disk: Disk, untrusted: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore, "look_into", must_not_be_called)
+    with pytest.raises(UsageError):
+        backup_program.bring_back(untrusted)
+
+
+def test_a_restore_of_everything_is_noted_until_it_is_complete(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.key, disk.count = "AAAAA-AAAAA-AAAAA-AAAAA-AAAAB", 1
+    set_up(tmp_path, key=disk.key)
+    contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [], {})
+    monkeypatch.setattr(restore, "look_into", lambda _repository, _id: contents)
+    monkeypatch.setattr(signal, "signal", lambda *_words: None)
+    fails = [True]
+
+    def everything(_repository: Any, _contents: Any, _to: Any, _tell: Any, begin: Any) -> dict[str, Any]:
+        begin()
+        if fails.pop(0):
+            raise FamilyError("no")
+        return {"made": ["anna"], "homes": [], "notes": []}
+
+    monkeypatch.setattr(restore, "restore_everything", everything)
+    with pytest.raises(FamilyError):
+        backup_program.bring_back({})
+    assert disk.note().restoring > 0 and disk.note().waiting
+    fails.append(False)
+    assert backup_program.bring_back({})["made"] == ["anna"]
+    assert (disk.note().restoring, disk.note().waiting) == (0, False)
+
+
+def test_the_program_answers_in_json(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = os.umask(0o022)
+    monkeypatch.setattr(signal, "signal", lambda *_words: None)
+    for action, request, status in (
+        ("now", "{}", 1),
+        ("list", "", 2),
+        ("setup", '{"target": "s3:x"}', 2),
+        ("off", "{}", 0),
+    ):
+        monkeypatch.setattr(sys, "argv", ["backup", action])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(request.encode())))
+        assert backup_program.main() == status
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])["ok"] is (status == 0)
+    os.umask(mask)

@@ -1,0 +1,179 @@
+"""root.repository: how restic is called, and what is made of what it says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.root.backup import restic as backup_restic
+from jupyterhub4family.root.backup.restic import Locked, NoRepository, Repository, literally, seconds
+from jupyterhub4family.root.backup.target import parse_target
+
+ID = "191fae9731919b1ba97d059f694cd9e3f4ca7840240b37c5237a390ba6e334f4"
+OTHER = "191fae98" + ID[8:]
+
+
+class Restic:
+    """Answers in restic's place; what it was asked is remembered."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.answers: Iterator[Finished] = iter(())
+
+    def run(self, words: list[Any], **_more: Any) -> Finished:
+        self.asked.append([str(word) for word in words])
+        return next(self.answers, Finished(0, "", ""))
+
+    def will_say(self, *answers: Finished) -> None:
+        self.answers = iter(answers)
+
+
+@pytest.fixture
+def restic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Restic:
+    fake = Restic()
+    monkeypatch.setattr(programs, "run", fake.run)
+    monkeypatch.setattr(backup_restic, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/bin/restic")
+    return fake
+
+
+LOCAL = Repository(parse_target("/srv/backup"))
+REMOTE = Repository(parse_target("rest:https://anna:s3cret@nas/x"))
+
+
+def test_neither_key_nor_target_is_on_the_command_line(restic: Restic) -> None:
+    REMOTE.exists()
+    REMOTE.make()
+    words, made = restic.asked
+    assert "s3cret" not in " ".join(words + made) and "--password-file" in words and "--repository-file" in words
+    assert "--repository-file" not in made, (
+        "Debian 11's restic makes none by it, and later ones refuse both ways at once"
+    )
+    assert words[:2] == ["/usr/bin/setsid", "restic"]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "status", "sentence"),
+    [
+        # Of restic 0.11, 0.14 and 0.18.
+        ("Fatal: wrong password or no key found", RefusedError, 3, "does not open"),
+        ("Fatal: unable to save snapshot: write /x: no space left on device", FamilyError, 10, "/srv/backup is full"),
+        (
+            "Fatal: unable to open config file: stat /x: no such file\nIs there a repository at",
+            NoRepository,
+            1,
+            "no backup",
+        ),
+        ("Fatal: repository does not exist: unable to open config file", NoRepository, 1, "no backup"),
+        ("unable to create lock: repository is already locked by PID 7 on vm by root", Locked, 3, "another program"),
+        ("Fatal: config version 2 is newer: unsupported repository version", FamilyError, 1, "newer restic"),
+        ("Fatal: something new", FamilyError, 1, "Fatal: something new"),
+    ],
+)
+def test_what_restic_says_becomes_a_sentence(
+    restic: Restic, said: str, kind: type[FamilyError], status: int, sentence: str
+) -> None:
+    restic.will_say(Finished(1, "", said))
+    with pytest.raises(kind, match=sentence) as caught:
+        LOCAL.make()
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "subprocess ssh: ssh: connect to host nas port 22: Connection refused\nFatal: unable to start the sftp session",
+        "subprocess ssh: Host key verification failed.\nFatal: unable to open repository at sftp:x",
+        "Fatal: unable to open config file: dial tcp: lookup nas: no such host\nIs there a repository at",
+        "Fatal: unable to open config file: x509: certificate signed by unknown authority rest:https://anna:s3cret@nas/x",
+    ],
+)
+def test_a_server_that_cannot_be_reached(restic: Restic, said: str) -> None:
+    restic.will_say(Finished(1, "", said))
+    with pytest.raises(FamilyError, match="cannot be reached") as caught:
+        REMOTE.exists()
+    assert caught.value.status == ExitStatus.NETWORK and "s3cret" not in str(caught.value)
+
+
+def test_backups_are_found_by_the_beginning_of_their_name(restic: Restic) -> None:
+    listed = [
+        {"id": OTHER, "time": "2026-01-02T00:00:00.5+01:00", "hostname": "new"},
+        {"id": ID, "time": "2026-01-01T00:00:00.123456789Z", "hostname": "old"},
+    ]
+    for wanted, found in (("", OTHER), (ID[:8], ID), (OTHER, OTHER)):
+        restic.will_say(Finished(0, json.dumps(listed), ""))
+        assert LOCAL.find(wanted).id == found
+    for wrong in ("191fae9", "ffffffff", "x; id", "--help12"):
+        restic.will_say(Finished(0, json.dumps(listed), ""))
+        with pytest.raises(UsageError):
+            LOCAL.find(wrong)
+    restic.will_say(Finished(0, "null", ""))
+    with pytest.raises(FamilyError, match="no backup in"):
+        LOCAL.find("")
+
+
+def lock(host: str, age: float) -> Finished:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age))
+    return Finished(0, json.dumps({"hostname": host, "time": stamp, "pid": 7}), "")
+
+
+LOCKED = Finished(1, "", "repository is already locked by PID 7")
+
+
+@pytest.mark.parametrize(("host", "age", "removed"), [("here", 1, True), ("there", 1, False), ("there", 9000, True)])
+def test_a_lock_that_was_left_is_removed_and_nobody_is_signalled(
+    restic: Restic, monkeypatch: pytest.MonkeyPatch, host: str, age: int, removed: bool
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+    restic.will_say(LOCKED, Finished(0, "0123\n", ""), lock(host, age))
+    if removed:
+        LOCAL.verify()
+    else:
+        with pytest.raises(Locked, match="there"):
+            LOCAL.verify()
+    assert any("--remove-all" in words for words in restic.asked) is removed
+    assert not any("unlock" in words and "--remove-all" not in words for words in restic.asked)
+
+
+def test_a_restore_with_errors_has_failed_whatever_its_status(
+    restic: Restic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = backup_restic.Snapshot(ID, 0, "here")
+    # What restic 0.11 says of a full disk.
+    said = Finished(0, "", "ignoring error for /x: Invalid file size: expected 5 got 0\nThere were 1 errors\n")
+    for full, sentence in ((0, "There were 1"), (10**18, "full")):
+        monkeypatch.setattr(backup_restic, "FULL", full)
+        restic.will_say(said)
+        with pytest.raises(FamilyError, match=sentence):
+            LOCAL.restore(snapshot, [Path("/x")], tmp_path)
+    restic.will_say(Finished(0, "restoring\n", ""))
+    LOCAL.restore(snapshot, [Path("/x")], tmp_path)
+
+
+def test_what_vanishes_during_a_backup_is_not_missing(restic: Restic) -> None:
+    errors = "error: lstat /x: no such file or directory\nerror: read /y: input/output error\nThere were 2 errors\n"
+    restic.will_say(Finished(3, "", errors))
+    assert LOCAL.save(Path("/tree"), ["/tree/x"]) == ["error: read /y: input/output error"]
+
+
+def test_without_restic_there_is_a_command_that_installs_it(restic: Restic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name, **_more: None)
+    with pytest.raises(FamilyError) as caught:
+        LOCAL.snapshots()
+    assert caught.value.hint == "sudo apt-get install restic" and restic.asked == []
+
+
+def test_paths_are_taken_literally_and_times_understood() -> None:
+    assert literally(Path("/a [b]*?\\.py")) == "/a \\[b\\]\\*\\?\\\\.py"
+    assert seconds("2026-11-23T04:29:21.59611838Z") == seconds("2026-11-23T05:29:21+01:00") == 1795408161
+    assert seconds("yesterday") == 0

@@ -1,0 +1,56 @@
+"""root.runtime: the doors' folder in /run is root's, or there is no work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.root.base import run_dir
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(run_dir, "RUNTIME", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def owned_by(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+    """Make what lies there look as if `uid` owned it."""
+    real = os.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        values = list(real(path))
+        values[4] = uid
+        return os.stat_result(values)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+
+
+def test_it_is_made_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir.ensure_runtime()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "members.lock").touch()
+    owned_by(monkeypatch, 0)
+    run_dir.ensure_runtime()
+    assert (folder / "members.lock").exists()
+
+
+def test_somebody_elses_folder_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    owned_by(monkeypatch, 1001)
+    with pytest.raises(FamilyError, match="is not root's folder"):
+        run_dir.ensure_runtime()
+
+
+def test_a_file_or_a_link_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owned_by(monkeypatch, 0)
+    folder.touch()
+    with pytest.raises(FamilyError):
+        run_dir.ensure_runtime()
+    folder.unlink()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(FamilyError):
+        run_dir.ensure_runtime()

@@ -1,0 +1,168 @@
+"""root.setup: what the maintainer scripts do, and that doing it twice changes nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.paths import SERVICE_HOME
+from jupyterhub4family.common.state import supervision, upgrade
+from jupyterhub4family.common.state.upgrade import Edition, Upgrade
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.root.base import servers, supervisor
+from jupyterhub4family.root.setup import setup
+from jupyterhub4family.root.upgrade import transaction
+from tests.unit.helpers import People, must_not_be_called, write_program
+
+
+class Machine:
+    """Runs no program; the few that make accounts and groups make them in the database of the test."""
+
+    def __init__(self, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.people = people
+        self.lines: list[str] = []
+        people.group("nogroup", 65534)
+        monkeypatch.setattr(programs, "run", self._run)
+
+    def _run(self, words: list[Any], **_more: Any) -> Finished:
+        program, *rest = map(str, words)
+        name = rest[-1]
+        self.lines.append(" ".join([program, *rest]))
+        if program == "/usr/sbin/groupadd":
+            self.people.group(name, 300 + len(self.people.groups))
+        elif program == "/usr/sbin/useradd":
+            home = Path(rest[rest.index("--home-dir") + 1])
+            self.people.add(name, 998, home=home, gid=self.people.groups[rest[rest.index("--gid") + 1]][0])
+        return Finished(0, "", "")
+
+
+@pytest.fixture
+def machine(people: People, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(people, monkeypatch)
+
+
+def test_groups_are_made_once(machine: Machine) -> None:
+    for name in ("jupyterhub", "jupyterhub_adm"):
+        del machine.people.groups[name]
+    setup.ensure_groups()
+    assert machine.lines == ["/usr/sbin/groupadd --system jupyterhub", "/usr/sbin/groupadd --system jupyterhub_adm"]
+    setup.ensure_groups()
+    assert len(machine.lines) == 2
+
+
+def test_the_account_is_made_once_without_a_password(machine: Machine) -> None:
+    setup.ensure_account()
+    (line,) = machine.lines
+    assert " --system " in line and " --password * " in line and line.endswith(" jupyterhub")
+    assert " --groups " not in line, "the service is in no group that gives rights"
+    setup.ensure_account()
+    assert len(machine.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("uid", "home"), [(1005, Path("/home/jupyterhub")), (0, SERVICE_HOME), (998, Path("/srv/hub"))]
+)
+def test_somebody_elses_account_is_left_alone(machine: Machine, uid: int, home: Path) -> None:
+    machine.people.add("jupyterhub", uid, home=home, gid=200)
+    with pytest.raises(FamilyError, match="not this package's") as caught:
+        setup.ensure_account()
+    assert caught.value.hint and machine.lines == []
+
+
+@pytest.mark.parametrize(("status", "may"), [(0, True), (104, True), (101, False)])
+def test_policy_rc_d_decides_whether_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, may: bool
+) -> None:
+    monkeypatch.setattr(setup, "POLICY", tmp_path / "policy-rc.d")
+    assert setup.may_start()
+    write_program(tmp_path / "policy-rc.d", f'test "$*" = "jupyterhub4family start" && exit {status}', "/bin/sh")
+    assert setup.may_start() is may
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_configure_does_everything_and_starts_where_it_may(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, may: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+    for name in ("ensure_groups", "ensure_account", "ensure_folders", "check_sudoers"):
+        monkeypatch.setattr(setup, name, lambda name=name: done.append(name))
+    monkeypatch.setattr(setup, "ensure_supervision", lambda _enable: done.append("ensure_supervision"))
+    monkeypatch.setattr(setup, "may_start", lambda: may)
+    monkeypatch.setattr(setup, "take_over", lambda: done.append("start"))
+    setup.configure()
+    ensured = ["ensure_groups", "ensure_account", "ensure_folders", "check_sudoers", "ensure_supervision"]
+    assert done == ensured + ["start"] * may
+    assert ("jupyterhub4family start" in capsys.readouterr().out) is not may
+
+
+@pytest.mark.parametrize(("chosen", "systemd"), [("cron", False), ("cron", True), ("systemd", True)])
+def test_the_account_has_a_crontab_exactly_where_cron_supervises(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: str, systemd: bool
+) -> None:
+    crontabs: list[str] = []
+    (tmp_path / "crontab").write_text("@reboot x\n", "utf-8")
+    monkeypatch.setattr(paths, "SHARE", tmp_path)
+    monkeypatch.setattr(supervision, "SYSTEMD_RUNS", tmp_path if systemd else tmp_path / "no")
+    monkeypatch.setattr(supervision, "chosen_supervisor", lambda: chosen)
+    monkeypatch.setattr(supervisor, "install_crontab", crontabs.append)
+    monkeypatch.setattr(supervisor, "remove_crontab", lambda: crontabs.append("none"))
+    setup.ensure_supervision(enable=True)
+    assert crontabs == ["@reboot x\n" if chosen == "cron" else "none"]
+    assert any("daemon-reload" in line for line in machine.lines) is systemd
+    assert any("enable" in line for line in machine.lines) is systemd
+
+
+def test_removing_ends_every_members_servers(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(servers, "end_servers", ended.append)
+    machine.people.add("anna", 1001, "jupyterhub")
+    machine.people.add("ben", 1002)
+    machine.people.add("clara", 1003, gid=200)
+    setup.end_all_servers()
+    assert ended == [1001, 1003]
+    del machine.people.groups["jupyterhub"]
+    setup.end_all_servers()
+    assert len(ended) == 2
+
+
+@pytest.mark.parametrize("words", [["configure"], ["remove"]])
+def test_only_root_may(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    monkeypatch.setattr(setup, "configure", must_not_be_called)
+    monkeypatch.setattr(setup, "remove", must_not_be_called)
+    monkeypatch.setattr("sys.argv", ["setup", *words])
+    mask = os.umask(0o022)
+    try:
+        with pytest.raises(PermissionRefused):
+            setup.main()
+    finally:
+        os.umask(mask)
+
+
+@pytest.mark.parametrize(
+    ("backwards", "can", "steps"),
+    [
+        (False, False, ["start after install"]),
+        (False, True, ["begin", "start", "start upgrade"]),
+        # The package before, installed again: who goes back does the rest.
+        (True, True, []),
+    ],
+)
+def test_how_a_new_version_takes_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backwards: bool, can: bool, steps: list[str]
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(upgrade, "UNDER_WAY", tmp_path / "under-way.json")
+    upgrade.write_note(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1", backwards=backwards))
+    monkeypatch.setattr(transaction, "can_begin", lambda: can)
+    monkeypatch.setattr(transaction, "begin", lambda: done.append("begin"))
+    for name in ("start_after_install", "start", "start_upgrade"):
+        monkeypatch.setattr(supervisor, name, lambda name=name: done.append(name.replace("_", " ")))
+    setup.take_over()
+    assert done == steps

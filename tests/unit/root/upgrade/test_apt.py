@@ -1,0 +1,159 @@
+"""root.packages: an installed package is put together again as dpkg would install it, and apt is understood."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.state import upgrade
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished, ProgramError, run
+from jupyterhub4family.root.upgrade import apt
+
+STATUS = """\
+Package: jupyterhub4family
+Status: install ok installed
+Maintainer: somebody <a@example.org>
+Architecture: all
+Version: 1.0
+Depends: python3 (>= 3.9),
+ sudo
+Conffiles:
+ /etc/ours 5f4dcc3b5aa765d61d8327deb882cf99
+ /etc/gone 5f4dcc3b5aa765d61d8327deb882cf99
+Description: JupyterHub for the family
+ More about it.
+"""
+POLICY = """\
+jupyterhub4family:
+  Installed: 1.0
+  Candidate: 1.1
+  Version table:
+     1.1 500
+        500 https://packages.example.org ./ Packages
+ *** 1.0 100
+        100 /var/lib/dpkg/status
+"""
+
+
+class Machine:
+    """An installed package below a folder; dpkg-deb is the real one."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = folder / "root"
+        self.upgrades = folder / "upgrade"
+        self.info = folder / "info"
+        self.policy = POLICY
+        self.lines: list[str] = []
+        self.trouble = ""
+        for path in (self.upgrades, self.info, self.root / "usr/lib/ours", self.root / "etc"):
+            path.mkdir(parents=True)
+        (self.root / "usr/lib/ours/program").write_text("#!/bin/sh\n", "utf-8")
+        (self.root / "usr/lib/ours/program").chmod(0o755)
+        (self.root / "usr/lib/ours/link").symlink_to("program")
+        (self.root / "etc/ours").write_text("changed by hand\n", "utf-8")
+        (self.info / "jupyterhub4family.conffiles").write_text("/etc/ours\n/etc/gone\n", "utf-8")
+        (self.info / "jupyterhub4family.postinst").write_text("#!/bin/sh\n", "utf-8")
+        (self.info / "jupyterhub4family.postinst").chmod(0o755)
+        monkeypatch.setattr(paths, "UPGRADES", self.upgrades)
+        monkeypatch.setattr(apt, "INFO", self.info)
+        monkeypatch.setattr(upgrade, "PREVIOUS_PACKAGE", self.upgrades / "previous.deb")
+        monkeypatch.setattr(programs, "run", self._run)
+
+    def _run(self, words: list[Any], **more: Any) -> Finished:
+        line = " ".join(map(str, words))
+        self.lines.append(line)
+        if words[0] == "dpkg-deb":
+            return run(words, **more)
+        if "--listfiles" in words:
+            names = ["/.", "/usr", "/usr/lib", "/usr/lib/ours", "/usr/lib/ours/program", "/usr/lib/ours/link"]
+            return Finished(0, "\n".join([*names, "/etc", "/etc/ours", "/etc/gone"]) + "\n", "")
+        if "--status" in words:
+            return Finished(0, STATUS, "")
+        if "--show" in words:
+            return Finished(0, "ii 1.0", "")
+        if words[0] == "apt-cache":
+            return Finished(0, self.policy, "")
+        if self.trouble:
+            raise ProgramError(self.trouble)
+        return Finished(0, "", "")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_the_installed_package_is_put_together_again(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What dpkg lists lies below a folder here.
+    monkeypatch.setattr(apt, "Path", lambda line: machine.root / line.lstrip("/"))
+    apt.keep_installed()
+    made = machine.upgrades / "previous.deb"
+    tree = tmp_path / "tree"
+    subprocess.run(["dpkg-deb", "-R", made, tree], check=True)
+    control = (tree / "DEBIAN/control").read_text("utf-8")
+    assert "Version: 1.0\n" in control and " sudo\n" in control and " More about it.\n" in control
+    assert "Status" not in control and "Conffiles" not in control and "5f4dcc" not in control
+    assert (tree / "DEBIAN/conffiles").read_text("utf-8") == "/etc/ours\n", "what is not there cannot be packed"
+    assert (tree / "DEBIAN/postinst").stat().st_mode & 0o777 == 0o755
+    assert (tree / "usr/lib/ours/program").stat().st_mode & 0o777 == 0o755
+    assert (tree / "usr/lib/ours/link").readlink() == Path("program")
+    assert (tree / "etc/ours").read_text("utf-8") == "changed by hand\n"
+    assert [path.name for path in machine.upgrades.iterdir()] == ["previous.deb"], "nothing is left over"
+
+
+def test_one_that_cannot_be_kept_leaves_no_older_one(machine: Machine) -> None:
+    (machine.upgrades / "previous.deb").touch()
+    (machine.info / "jupyterhub4family.postinst").chmod(0o600)  # dpkg-deb refuses such a script
+    with pytest.raises(FamilyError):
+        apt.keep_installed()
+    assert list(machine.upgrades.iterdir()) == []
+
+
+def test_what_apt_knows(machine: Machine) -> None:
+    assert apt.known() == apt.Known("1.0", "1.1", has_source=True)
+    machine.policy = (
+        "jupyterhub4family:\n  Installed: 1.0\n  Candidate: 1.0\n *** 1.0 100\n        100 /var/lib/dpkg/status\n"
+    )
+    assert apt.known() == apt.Known("1.0", "1.0", has_source=False)
+    machine.policy = ""
+    assert apt.known() == apt.Known("1.0", "", has_source=False)
+
+
+def test_only_our_own_source_is_asked_where_there_is_one(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apt.refresh()
+    assert "SourceList" not in machine.lines[-1]
+    monkeypatch.setattr(paths, "SOURCE_LIST", tmp_path / "ours.list")
+    (tmp_path / "ours.list").touch()
+    apt.refresh()
+    assert f"Dir::Etc::SourceList={tmp_path}/ours.list" in machine.lines[-1] and "Error-Mode=any" in machine.lines[-1]
+    machine.trouble = "could not resolve"
+    with pytest.raises(FamilyError, match="could not resolve") as caught:
+        apt.refresh()
+    assert caught.value.status == ExitStatus.NETWORK
+
+
+def test_the_package_before_is_installed_from_the_disk(machine: Machine) -> None:
+    apt.install_kept()
+    assert machine.lines[-2] == "dpkg --configure -a"
+    assert machine.lines[-1].endswith(f"--allow-downgrades --reinstall {machine.upgrades}/previous.deb")
+    assert "--force-confold" in machine.lines[-1]
+
+
+def test_one_version_is_kept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin = tmp_path / "pin"
+    monkeypatch.setattr(paths, "NOT_AGAIN", pin)
+    apt.keep_away("1.1")
+    assert "Pin: version 1.1\nPin-Priority: -1\n" in pin.read_text("utf-8")
+    apt.allow_all()
+    apt.allow_all()
+    assert not pin.exists()

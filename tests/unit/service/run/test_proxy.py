@@ -1,0 +1,178 @@
+"""service.run_proxy: the setup page gives way to the proxy, whose secrets stand in no process list."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.paths import COMPLETE_MARKER
+from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.processes import start_time
+from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.service.hub_state import tokens
+from jupyterhub4family.service.releases import setup_page
+from jupyterhub4family.service.run import proxy
+from tests.unit.helpers import DATA, PATIENCE, free_port, wait_until
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for module, name in (
+        (proxy, "PID_FILE"),
+        (proxy, "PROGRAM_FILE"),
+        (tokens, "PROXY_TOKEN"),
+        (tokens, "ROUTES_TOKEN"),
+    ):
+        monkeypatch.setattr(module, name, tmp_path / name)
+    monkeypatch.setattr(paths, "STATE", tmp_path)
+    monkeypatch.setattr(paths, "CURRENT_RELEASE", tmp_path / "release")
+    page = DATA / "usr/share/jupyterhub4family/setup-page.html"
+    monkeypatch.setattr(setup_page.SetupPage.__init__, "__defaults__", (page,))
+    return tmp_path
+
+
+def complete(folder: Path) -> None:
+    (folder / "release").mkdir()
+    (folder / "release" / COMPLETE_MARKER).touch()
+
+
+def test_the_running_proxy_is_found_by_pid_and_start_time(folder: Path) -> None:
+    assert proxy.running_proxy() is None
+    process = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        started = start_time(process.pid)
+        assert started is not None
+        proxy.PID_FILE.write_text(f"{process.pid} {started}\n", "ascii")
+        assert proxy.running_proxy() == process.pid
+        proxy.PID_FILE.write_text(f"{process.pid} {started + 1}\n", "ascii")
+        assert proxy.running_proxy() is None
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+
+
+def test_a_proxy_is_renewed_by_ending_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signals = []
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
+        proxy.renew_proxy()
+        assert signals == []
+        meanwhile.setattr(proxy, "running_proxy", lambda: 4711)
+        proxy.renew_proxy()
+    assert signals == [(4711, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("text", ["", "x", "1", "0 0", "1 0", "-1 0", "1 2 3", "\0"])
+def test_a_pid_file_that_makes_no_sense_is_no_proxy(folder: Path, text: str) -> None:
+    proxy.PID_FILE.write_text(text, "ascii")
+    assert proxy.running_proxy() is None
+
+
+def test_a_taken_port_has_an_exit_status_of_its_own(folder: Path) -> None:
+    settings = Settings(port=free_port(), listen="local", https=False)
+    with setup_page.SetupPage(settings):
+        with pytest.raises(FamilyError, match=f"port {settings.port} cannot be had") as caught:
+            proxy._serve_setup_page(settings)
+    assert caught.value.status == ExitStatus.PORT_TAKEN and str(settings.port) in caught.value.hint
+
+
+def test_the_setup_page_is_there_until_there_is_a_release(folder: Path) -> None:
+    settings = Settings(port=free_port(), listen="local", https=False)
+    serving = threading.Thread(target=proxy._serve_setup_page, args=(settings,), daemon=True)
+    serving.start()
+    wait_until(lambda: status_of(settings.port) == 503, "the setup page")
+    complete(folder)
+    serving.join(PATIENCE)
+    assert not serving.is_alive()
+    assert status_of(settings.port) is None, "the port is the proxy's now"
+
+
+def status_of(port: int) -> int | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    except ConnectionRefusedError:
+        return None
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(("listen", "address"), [("lan", ""), ("local", "127.0.0.1")])
+def test_how_the_proxy_is_started(folder: Path, monkeypatch: pytest.MonkeyPatch, listen: str, address: str) -> None:
+    started: list[Any] = []
+
+    def execve(*words: Any) -> None:
+        started.extend(words)
+        raise SystemExit
+
+    complete(folder)
+    monkeypatch.setattr(os, "execve", execve)
+    monkeypatch.setattr(os, "chdir", lambda _path: None)
+    monkeypatch.setenv("NODE_OPTIONS", "--require /tmp/bad.js")
+    with pytest.raises(SystemExit):
+        proxy._become_proxy(Settings(port=9000, hub_port=9001, proxy_api_port=9002, listen=listen))
+    _program, words, variables = started
+    for file in (folder / "PROXY_TOKEN", folder / "ROUTES_TOKEN"):
+        secret = file.read_text("ascii").strip()
+        assert len(secret) == 64
+        assert not any(secret in word for word in [*words, *variables.values()])
+        assert str(file) in words[-1]
+    given = json.loads(words[-1])
+    assert given["ip"] == address and given["port"] == 9000 and given["apiPort"] == 9002
+    assert given["defaultTarget"] == "http://127.0.0.1:9001"
+    assert given["https"]["check"] == list(proxy.CHECK_CERTIFICATES)
+    assert set(given["plain"]["refused"]) == {"en", "de"}
+    assert set(variables) == {"PATH", "HOME", "LANG"}
+    assert proxy.running_proxy() == os.getpid()
+    assert proxy.PID_FILE.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_https_there_is_no_certificate(folder: Path) -> None:
+    settings = Settings(listen="local", https=False)
+    assert proxy._configuration(settings, folder)["https"] is None
+
+
+def test_a_certificate_is_made_only_where_none_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(paths, "TLS", folder)
+
+    def run(words: Any, **_more: Any) -> Finished:
+        called.append(words)
+        return Finished(0, "", "")
+
+    monkeypatch.setattr(programs, "run", run)
+    proxy.ensure_certificate()
+    assert called == [proxy.CHECK_CERTIFICATES]
+    for name in ("portal.crt", "portal.key", "ca.crt"):
+        (folder / name).touch()
+    proxy.ensure_certificate()
+    assert len(called) == 1
+
+
+def test_a_proxy_of_an_older_program_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed: list[bool] = []
+    monkeypatch.setattr(proxy, "renew_proxy", lambda: renewed.append(True))
+    monkeypatch.setattr(proxy, "LAUNCHER", folder / "launch.js")
+    proxy.renew_outdated_proxy()
+    assert not renewed, "none runs"
+    monkeypatch.setattr(proxy, "running_proxy", lambda: 4711)
+    proxy.renew_outdated_proxy()
+    assert len(renewed) == 1, "of one from before these notes nothing is known"
+    proxy.PROGRAM_FILE.write_text(proxy._program(), "ascii")
+    proxy.renew_outdated_proxy()
+    assert len(renewed) == 1
+    (folder / "plain.js").write_text("// mended", "ascii")
+    proxy.renew_outdated_proxy()
+    assert len(renewed) == 2

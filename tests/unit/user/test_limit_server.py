@@ -1,0 +1,155 @@
+"""user.confinement: a server starts whatever becomes of its scope, and what is in a scope ends.
+
+Real scopes are made on real machines; here some processes of the test's own are said to be in one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub4family.common import paths
+from jupyterhub4family.common.system import cgroups as scopes
+from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.user import limit_server
+from tests.unit.helpers import PATIENCE, must_not_be_called
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(os, "setpgid", lambda _pid, _group: None)
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, status: int, output: str, errors: str = "") -> list[Any]:
+    asked: list[Any] = []
+
+    def run(words: list[Any], **more: Any) -> Finished:
+        asked.append(([str(word) for word in words], more["text_input"]))
+        return Finished(status, output, errors)
+
+    monkeypatch.setattr(programs, "run", run)
+    return asked
+
+
+@pytest.mark.usefixtures("systemd")
+def test_the_door_is_asked_for_nothing_in_particular(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answer(monkeypatch, 0, '{"ok": true, "scope": "x"}\n')
+    assert limit_server.confine_this_process() == ""
+    assert asked == [(["/usr/bin/sudo", "-nH", "/usr/lib/jupyterhub4family/confine"], "{}")]
+
+
+@pytest.mark.usefixtures("systemd")
+@pytest.mark.parametrize(
+    ("status", "output", "errors", "why"),
+    [
+        (1, '{"ok": false, "error": "systemd is tired", "hint": "", "status": 1}', "", "systemd is tired"),
+        (1, "", "sudo: a password is required\n", "a password is required"),
+        (1, "", "", "status 1"),
+        (0, "nonsense", "", "Expecting value"),
+    ],
+)
+def test_why_there_are_no_limits(
+    monkeypatch: pytest.MonkeyPatch, status: int, output: str, errors: str, why: str
+) -> None:
+    answer(monkeypatch, status, output, errors)
+    assert why in limit_server.confine_this_process()
+
+
+@pytest.mark.usefixtures("systemd")
+@pytest.mark.parametrize("error", [ProgramError("sudo did not end"), PermissionError(1, "not so")])
+def test_no_error_keeps_a_server_from_starting(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def run(*_words: Any, **_more: Any) -> Finished:
+        raise error
+
+    monkeypatch.setattr(programs, "run", run)
+    assert limit_server.confine_this_process() == str(error)
+
+
+def test_without_systemd_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "SYSTEMD_RUNS", tmp_path / "none")
+    monkeypatch.setattr(programs, "run", must_not_be_called)
+    monkeypatch.setattr(os, "setpgid", must_not_be_called)
+    assert limit_server.confine_this_process() == ""
+
+
+# -- ending all ------------------------------------------------------------------------------------
+
+
+class Scopes:
+    """Scopes that hold what the test has started."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
+        monkeypatch.setattr(scopes, "scopes", self._scopes)
+        monkeypatch.setattr(scopes, "scope_of", self._scope_of)
+
+    def start(self, scope: str, *, deaf: bool = False) -> subprocess.Popen[bytes]:
+        ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if deaf else ""
+        words = [sys.executable, "-ISc", f"{ignore}print(flush=True); import time; time.sleep(60)"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        self.started[process.pid] = (scope, process)
+        return process
+
+    def _scope_of(self, pid: int) -> str:
+        scope, process = self.started.get(pid, ("", None))
+        return scope if process is not None and process.poll() is None else ""
+
+    def _scopes(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for pid in self.started:
+            if scope := self._scope_of(pid):
+                found.setdefault(scope, []).append(pid)
+        return found
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scopes]:
+    made = Scopes(monkeypatch)
+    yield made
+    for _scope, process in made.started.values():
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
+MINE = scopes.scope_name(1001, 50, 777)
+
+
+def test_everything_in_the_scope_ends_and_nothing_else(held: Scopes) -> None:
+    first, second = held.start(MINE), held.start(MINE)
+    others = held.start(scopes.scope_name(1001, 51, 777)), held.start("")
+    assert limit_server.end_all(1001, 50, 777) == 2
+    assert first.wait(PATIENCE) == second.wait(PATIENCE) == -signal.SIGTERM
+    assert all(one.poll() is None for one in others)
+
+
+def test_who_does_not_listen_is_killed(held: Scopes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit_server, "PATIENCE", 0.3)
+    deaf = held.start(MINE, deaf=True)
+    assert limit_server.end_all(1001, 50, 777) == 1
+    assert deaf.wait(PATIENCE) == -signal.SIGKILL
+
+
+def test_a_pid_that_was_used_again_gets_no_signal(held: Scopes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listed in the scope, and when it comes to the signal in another."""
+    stranger = held.start("elsewhere")
+    listings = [{MINE: [stranger.pid]}]
+    monkeypatch.setattr(scopes, "scopes", lambda: listings.pop() if listings else {})
+    assert limit_server.end_all(1001, 50, 777) == 1
+    assert stranger.poll() is None
+
+
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize(("pid", "start_time"), [(50, 777), (-1, 0), (2**70, -5)])
+def test_an_empty_scope_takes_no_time(pid: int, start_time: int) -> None:
+    assert limit_server.end_all(1001, pid, start_time) == 0
