@@ -10,12 +10,12 @@ from collections.abc import Callable
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import from_json
 from jupyterhub4family.common.protocol.json_lines import (
-    answered_error,
     clean_text,
-    granted,
+    error_of,
     last_answer,
     only_keys,
     read_request,
+    unwrap,
 )
 from jupyterhub4family.common.settings.model import KEYS, parse_text, settings_of
 from jupyterhub4family.common.settings.types import BadValue
@@ -37,12 +37,12 @@ def answers(data: bytes) -> None:
     """What a door or a member's program answers: root and the hub read it."""
     with contextlib.suppress(ValueError):
         answer = last_answer(data.decode("utf-8", "replace"))
-        error = answered_error(answer)
+        error = error_of(answer)
         assert isinstance(error.status, ExitStatus) and isinstance(str(error), str)
         for value in answer.values():
             assert isinstance(str(from_json(value)), str)
         with contextlib.suppress(FamilyError):
-            granted(answer)
+            unwrap(answer)
 
 
 def settings(data: bytes) -> None:

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import from_json
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
-from jupyterhub4family.common.protocol.json_lines import answered_error, granted, only_keys, read_request
+from jupyterhub4family.common.protocol.json_lines import error_of, only_keys, read_request, unwrap
 from jupyterhub4family.common.system import processes
 from jupyterhub4family.root.base import run_dir
 from jupyterhub4family.root.doors import authenticate, members, sudo_rights
@@ -105,8 +105,8 @@ class Watched:
         patch.setattr(members, "_add", added)
         patch.setattr(members, "_remove", removed)
         patch.setattr(sudo_rights, "rights_beyond_doors", lambda _name: [])
-        patch.setattr(run_dir, "RUNTIME", folder)
-        patch.setattr(run_dir, "ensure_runtime", lambda: None)
+        patch.setattr(run_dir, "RUN_DIR", folder)
+        patch.setattr(run_dir, "ensure_run_dir", lambda: None)
 
     def _around_mediator(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
         def start(words: list[str], variables: Mapping[str, str], *_more: object) -> server.Started:
@@ -149,9 +149,9 @@ class Watched:
         """What a door answers is read by the hub and by root's programs: a member's door may lie."""
         for text in (from_json(untrusted), *map(from_json, untrusted.values())):
             assert len(text) <= 300_000
-        assert isinstance(answered_error(untrusted).status, ExitStatus)
+        assert isinstance(error_of(untrusted).status, ExitStatus)
         with contextlib.suppress(FamilyError):
-            granted(untrusted)
+            unwrap(untrusted)
 
 
 def send(door: Door, data: bytes) -> str:

@@ -85,23 +85,23 @@ def _for_root(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Na
     return checked
 
 
-def _ask(arguments: argparse.Namespace, action: str, request: dict[str, Any]) -> dict[str, Any]:
+def _call(arguments: argparse.Namespace, action: str, request: dict[str, Any]) -> dict[str, Any]:
     """What root's program answers; its progress is shown meanwhile. Raises FamilyError."""
     with terminal.Bar(quiet=arguments.json or terminal.is_quiet(arguments)) as bar:
-        answer = json_lines.granted(
-            programs.converse([paths.LIBRARY / "backup", action], request, on_progress=bar.show)
+        answer = json_lines.unwrap(
+            programs.call_json([paths.LIBRARY / "backup", action], request, on_progress=bar.show)
         )
     answer["notes"] = [from_json(note) for note in answer.get("notes", [])]
     return answer
 
 
-def _finish(arguments: argparse.Namespace, answer: dict[str, Any], *sentences: str) -> int:
+def _finish(arguments: argparse.Namespace, answer: dict[str, Any], *messages: str) -> int:
     """Print the answer as JSON, or what it means and what was left out. Warnings are told to the quiet, too."""
     if arguments.json:
         print(json.dumps(answer, indent=1))
         return 0
-    for sentence in sentences:
-        terminal.say(arguments, sentence)
+    for message in messages:
+        terminal.report(arguments, message)
     for note in answer["notes"]:
         print("  " + _("note: {note}", note=note))
     return 0
@@ -115,9 +115,9 @@ def _setup(arguments: argparse.Namespace) -> int:
     request = {"target": target}
     if arguments.key_file:
         request["key"] = _key_in(Path(arguments.key_file))
-    answer = _ask(arguments, "setup", request)
+    answer = _call(arguments, "setup", request)
     if answer.get("needs_key"):
-        answer = _ask(arguments, "setup", {**request, "key": _ask_for_key(answer["target"])})
+        answer = _call(arguments, "setup", {**request, "key": _ask_for_key(answer["target"])})
     if arguments.json:
         return _finish(arguments, answer)
     print(_("Backups go to {target}, every night by themselves.", target=answer["target"]))
@@ -167,8 +167,8 @@ def _off(arguments: argparse.Namespace) -> int:
         arguments, _("Make no more backups, and forget the key on this computer? The backups stay where they are.")
     )
     arguments.json = False
-    done = _ask(arguments, "off", {})["done"]
-    terminal.say(arguments, _("Backups are off.") if done == "off" else _("No backup was set up."))
+    done = _call(arguments, "off", {})["done"]
+    terminal.report(arguments, _("Backups are off.") if done == "off" else _("No backup was set up."))
     return 0
 
 
@@ -176,12 +176,12 @@ def _off(arguments: argparse.Namespace) -> int:
 
 
 def _now(arguments: argparse.Namespace) -> int:
-    answer = _ask(arguments, "now", {})
+    answer = _call(arguments, "now", {})
     return _finish(arguments, answer, _("Backed up to {target}.", target=answer["target"]))
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    answer = _ask(arguments, "list", {})
+    answer = _call(arguments, "list", {})
     if not arguments.json and not answer["backups"]:
         return _finish(arguments, answer, _("There is no backup in {target} yet.", target=answer["target"]))
     lines = [f"{one['id']}  {_time(one['time'])}  {one['host']}" for one in answer["backups"]]
@@ -189,7 +189,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    answer = _ask(arguments, "verify", {})
+    answer = _call(arguments, "verify", {})
     count = answer["backups"]
     return _finish(
         arguments,
@@ -213,10 +213,10 @@ def _restore(arguments: argparse.Namespace) -> int:
     if arguments.to:
         request["to"] = os.path.abspath(arguments.to)
     if arguments.dry_run:
-        return _print_what_restore_would_do(arguments, _ask(arguments, "restore", {**request, "dry_run": True}))
+        return _print_what_restore_would_do(arguments, _call(arguments, "restore", {**request, "dry_run": True}))
     if not arguments.to:
         terminal.confirmed(arguments, _question(arguments))
-    answer = _ask(arguments, "restore", request)
+    answer = _call(arguments, "restore", request)
     return _finish(arguments, answer, *_what_was_done(answer))
 
 

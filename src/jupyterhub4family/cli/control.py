@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
 def _start(arguments: argparse.Namespace) -> int:
     with terminal.waiting(arguments, _("JupyterHub is being started")):
         _control("start")
-    terminal.say(arguments, _("JupyterHub is starting; see: {command}", command="jupyterhub4family status"))
+    terminal.report(arguments, _("JupyterHub is starting; see: {command}", command="jupyterhub4family status"))
     if supervision.chosen_supervisor() == supervision.CRON and not _cron_runs():
         print(_("Note: neither systemd nor cron runs here, so nobody restarts JupyterHub after a reboot or a crash."))
         print(_("Install and start cron, or call this command at every boot."))
@@ -56,23 +56,23 @@ def _stop(arguments: argparse.Namespace) -> int:
     with terminal.waiting(arguments, _("JupyterHub is being stopped")):
         _control("stop", *(["--servers"] if arguments.servers else []))
     if arguments.servers:
-        terminal.say(arguments, _("JupyterHub is stopped, and so are the members' servers"))
+        terminal.report(arguments, _("JupyterHub is stopped, and so are the members' servers"))
     else:
-        terminal.say(arguments, _("JupyterHub is stopped"))
+        terminal.report(arguments, _("JupyterHub is stopped"))
     return 0
 
 
 def _restart(arguments: argparse.Namespace) -> int:
     with terminal.waiting(arguments, _("JupyterHub is being restarted")):
         _control("restart", *(["--all"] if arguments.all else []))
-    terminal.say(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
+    terminal.report(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
     return 0
 
 
-def _control(*words: str) -> None:
+def _control(*args: str) -> None:
     if os.geteuid() != 0:
-        raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family {' '.join(words)}")
-    programs.run([paths.LIBRARY / "control", *words], timeout=300, environment=language_variables())
+        raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family {' '.join(args)}")
+    programs.run([paths.LIBRARY / "control", *args], timeout=300, environment=language_variables())
 
 
 def _cron_runs() -> bool:

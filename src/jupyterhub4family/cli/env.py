@@ -48,31 +48,31 @@ def add_to(commands: Any) -> None:
 
 def env(arguments: argparse.Namespace) -> int:
     """Do what the words ask for, as the member whose environment it is."""
-    words = [*_as_member(arguments.name), str(paths.LIBRARY / "own-environment")]
+    args = [*_as_member(arguments.name), str(paths.LIBRARY / "own-environment")]
     if arguments.action == "reset":
         if arguments.dry_run:
-            return _print_what_reset_would_do(_answer([*words, "status"], arguments))
+            return _print_what_reset_would_do(_answer([*args, "status"], arguments))
         terminal.confirmed(
             arguments, _("Make the environment anew without the own packages? The old one is kept beside it.")
         )
-    answer = _answer([*words, arguments.action], arguments)
+    answer = _answer([*args, arguments.action], arguments)
     if arguments.json:
         print(json.dumps(answer, indent=1))
     elif arguments.action == "status":
         _print_status(answer)
     else:
-        terminal.say(arguments, _(_SENTENCES[answer["done"]]))
+        terminal.report(arguments, _(_SENTENCES[answer["done"]]))
         if answer["lost"]:
             print(_("Could not be kept: {packages}", packages=", ".join(answer["lost"])))
         if answer["done"] != "nothing":
-            terminal.say(arguments, _("Servers that run now use the old one: stop and start them."))
+            terminal.report(arguments, _("Servers that run now use the old one: stop and start them."))
     return 0
 
 
-def _answer(words: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+def _answer(args: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """What the member's program answers; its progress is shown meanwhile. Raises FamilyError."""
     with terminal.Bar(quiet=arguments.json or terminal.is_quiet(arguments)) as bar:
-        return json_lines.granted(programs.converse(words, {}, on_progress=bar.show))
+        return json_lines.unwrap(programs.call_json(args, {}, on_progress=bar.show))
 
 
 def _print_what_reset_would_do(status: dict[str, Any]) -> int:

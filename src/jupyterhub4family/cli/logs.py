@@ -35,40 +35,40 @@ def add_to(commands: Any) -> None:
 
 def logs(arguments: argparse.Namespace) -> int:
     """Show the log: become the program that does, or have it shown with a member's rights."""
-    words = log_command(arguments.whose, arguments.lines, arguments.follow)
-    if words[0] == programs.SETSID:
-        return programs.show(words)
-    os.execve(words[0], words, {**os.environ, "PATH": programs.SAFE_PATH})
+    args = log_command(arguments.whose, arguments.lines, arguments.follow)
+    if args[0] == programs.SETSID:
+        return programs.run_attached(args)
+    os.execve(args[0], args, {**os.environ, "PATH": programs.SAFE_PATH})
 
 
-def log_command(whose: str, lines: int, follow: bool) -> list[str]:
+def log_command(owner: str, lines: int, follow: bool) -> list[str]:
     """The program, with its words, that shows the log of `whose`. Raises FamilyError."""
-    if whose in UNITS:
+    if owner in UNITS:
         if supervision.chosen_supervisor() == supervision.SYSTEMD:
             end = ["--follow"] if follow else ["--no-pager"]
-            return ["/usr/bin/journalctl", "--unit", UNITS[whose], "--lines", str(lines), *end]
+            return ["/usr/bin/journalctl", "--unit", UNITS[owner], "--lines", str(lines), *end]
         _require_reader(paths.SERVICE_LOGS)
-        return _tail(lines, follow, [str(paths.SERVICE_LOGS / f"{whose}.log")])
-    account = accounts.find_account(accounts.check_name(whose))
+        return _tail(lines, follow, [str(paths.SERVICE_LOGS / f"{owner}.log")])
+    account = accounts.find_account(accounts.check_name(owner))
     if os.geteuid() not in (0, account.pw_uid):
         raise PermissionRefused(
-            _("only {name} and root may read that log", name=account.pw_name), f"sudo jupyterhub4family logs {whose}"
+            _("only {name} and root may read that log", name=account.pw_name), f"sudo jupyterhub4family logs {owner}"
         )
     return _member_log(account, lines, follow)
 
 
 def _member_log(account: pwd.struct_passwd, lines: int, follow: bool) -> list[str]:
     """The log is shown with the member's own rights: a link in their home leads root nowhere."""
-    words = [str(paths.LIBRARY / "show-log"), str(lines), *(["--follow"] if follow else [])]
-    return words if os.geteuid() != 0 else [*programs.as_account(account.pw_name), *words]
+    args = [str(paths.LIBRARY / "show-log"), str(lines), *(["--follow"] if follow else [])]
+    return args if os.geteuid() != 0 else [*programs.as_account(account.pw_name), *args]
 
 
 def _tail(lines: int, follow: bool, files: list[str]) -> list[str]:
     return ["/usr/bin/tail", "-n", str(lines), *(["-F"] if follow else []), *files]
 
 
-def _require_reader(folder: Path) -> None:
-    if not os.access(folder, os.R_OK | os.X_OK):
+def _require_reader(directory: Path) -> None:
+    if not os.access(directory, os.R_OK | os.X_OK):
         if os.geteuid() == 0:
             raise FamilyError(_("there is no log yet"), "jupyterhub4family status")
         raise PermissionRefused(_("only root and the account jupyterhub may read that log"), _("call it through sudo"))

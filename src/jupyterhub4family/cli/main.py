@@ -19,9 +19,9 @@ from jupyterhub4family.common.i18n.messages import N_, _
 EPILOG = N_("Exit status: 0 done, 2 wrong words, 3 refused, 4 no right to do this, 6 not running; more in the manual.")
 
 
-def main(words: Optional[Sequence[str]] = None) -> int:
+def main(args: Optional[Sequence[str]] = None) -> int:
     """Run the command that `words` (default: the command line) ask for; returns the exit status."""
-    arguments = build_parser().parse_args(words)
+    arguments = build_parser().parse_args(args)
     return int(arguments.run(arguments))
 
 

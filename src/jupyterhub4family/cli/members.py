@@ -68,7 +68,7 @@ def members(arguments: argparse.Namespace) -> int:
             arguments, _("Remove {names}? Their servers are stopped; what is not saved there is lost.", names=names)
         )
     with _waiting(arguments, action):
-        answer = ask_door(request)
+        answer = call_door(request)
     for result in answer.get("results", []):
         result["note"] = from_json(result.get("note"))
     if arguments.json:
@@ -77,7 +77,7 @@ def members(arguments: argparse.Namespace) -> int:
         _print_table(answer["members"])
     else:
         for result in answer["results"]:
-            terminal.say(arguments, _(_SENTENCES[result["done"]], name=result["name"]))
+            terminal.report(arguments, _(_SENTENCES[result["done"]], name=result["name"]))
             # Told to the quiet, too: it is a warning.
             if result["note"]:
                 print("  " + _("note: {note}", note=result["note"]))
@@ -91,7 +91,7 @@ def _waiting(arguments: argparse.Namespace, action: str) -> contextlib.AbstractC
 
 
 def _print_what_remove_would_do(names: list[str]) -> int:
-    present = {member["name"] for member in ask_door({"action": "list"})["members"]}
+    present = {member["name"] for member in call_door({"action": "list"})["members"]}
     for name in names:
         if name in present:
             print(_("{name} would be no member any more; their servers would be stopped, their files stay", name=name))
@@ -100,10 +100,10 @@ def _print_what_remove_would_do(names: list[str]) -> int:
     return 0
 
 
-def ask_door(request: dict[str, Any]) -> dict[str, Any]:
+def call_door(request: dict[str, Any]) -> dict[str, Any]:
     """Send `request` through the door, through sudo unless root calls. Raises FamilyError."""
-    words = [str(paths.MEMBERS)] if os.geteuid() == 0 else ["/usr/bin/sudo", "-n", str(paths.MEMBERS)]
-    done = programs.run(words, text_input=json.dumps(request), check=False, timeout=TIMEOUT)
+    args = [str(paths.MEMBERS)] if os.geteuid() == 0 else ["/usr/bin/sudo", "-n", str(paths.MEMBERS)]
+    done = programs.run(args, text_input=json.dumps(request), check=False, timeout=TIMEOUT)
     try:
         answer = json_lines.last_answer(done.output)
     except ValueError:
@@ -116,7 +116,7 @@ def ask_door(request: dict[str, Any]) -> dict[str, Any]:
                 ),
             ) from None
         raise FamilyError(_("the door gave no answer: {said}", said=programs.last_lines(done.errors, 3))) from None
-    return json_lines.granted(answer)
+    return json_lines.unwrap(answer)
 
 
 def _own_name() -> str:

@@ -35,19 +35,19 @@ def add_to(commands: Any) -> None:
 
 def status(arguments: argparse.Namespace) -> int:
     """Print the status; exit status 0 if people can log in, else 6, or 8 if the settings file is bad."""
-    settings, trouble = effective.settings_in_use()
-    now = snapshot.find_out(settings)
+    settings, problem = effective.settings_in_use()
+    now = snapshot.take_snapshot(settings)
     if arguments.json:
         print(json.dumps(asdict(now), indent=1))
     else:
-        _print(now, arguments.qr or _room_for_code())
-    if trouble is not None:
+        _print(now, arguments.qr or _fits_code())
+    if problem is not None:
         # The last good settings are in use; whoever changed the file has to know that it is not.
-        raise effective.explain(trouble)
+        raise effective.explain(problem)
     return ExitStatus.OK if now.portal == "running" else ExitStatus.NOT_RUNNING
 
 
-_SENTENCES = {
+_MESSAGES = {
     "running": N_("JupyterHub is running. Open it in a browser:"),
     "setting up": N_("JupyterHub is being set up; the page shows how far it is:"),
     "starting": N_("JupyterHub is starting. In a moment it answers at:"),
@@ -57,7 +57,7 @@ _SENTENCES = {
 
 
 def _print(now: Status, with_code: bool = False) -> None:
-    print(_(_SENTENCES[now.portal]))
+    print(_(_MESSAGES[now.portal]))
     answers = now.portal in ("running", "setting up", "starting")
     if answers:
         for number, address in enumerate(now.addresses, 1):
@@ -71,11 +71,11 @@ def _print(now: Status, with_code: bool = False) -> None:
             print(_("Try: {hint}", hint=now.setup["hint"]))
     _print_use(now)
     if now.backup:
-        print(backup.describe(backup.read_note()))
-    for trouble in now.troubles:
-        print(_("Settings: {trouble}", trouble=trouble))
-    for sentence in filter(None, (now.upgrade, now.failed_upgrade, now.mended_database)):
-        print(sentence)
+        print(backup.describe(backup.read_state()))
+    for problem in now.troubles:
+        print(_("Settings: {trouble}", trouble=problem))
+    for message in filter(None, (now.upgrade, now.failed_upgrade, now.mended_database)):
+        print(message)
     if answers and with_code:
         print(code(now.trust or now.addresses[0]), end="")
     if now.next:
@@ -108,11 +108,11 @@ def _print_use(now: Status) -> None:
             use.append(_("no limits"))
         if use:
             print(_("Server of {name}: {use}", name=f"{one.member:{width}}", use=joined(use)))
-    for folder, left in now.disk.items():
-        print(_("The disk is nearly full: {left} MB are left at {folder}.", left=left, folder=folder))
+    for directory, left in now.disk.items():
+        print(_("The disk is nearly full: {left} MB are left at {folder}.", left=left, folder=directory))
 
 
-def _room_for_code() -> bool:
+def _fits_code() -> bool:
     """Whether a code would fit on the terminal without pushing everything else away."""
     return sys.stdout.isatty() and shutil.get_terminal_size().lines >= QR_LINES
 

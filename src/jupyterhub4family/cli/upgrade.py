@@ -38,16 +38,16 @@ def _upgrade(arguments: argparse.Namespace) -> int:
         raise UsageError(_("--json goes with --check"))
     if arguments.check:
         return _check(arguments)
-    before = _ask(arguments, "now", *(["--again"] if arguments.again else []))
+    before = _call(arguments, "now", *(["--again"] if arguments.again else []))
     if before["newer"]:
-        terminal.say(arguments, _("Version {version} has taken over", version=before["installed"]))
+        terminal.report(arguments, _("Version {version} has taken over", version=before["installed"]))
     else:
-        _say_there_is_none(arguments, before)
+        _report_no_upgrade(arguments, before)
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    found = _ask(arguments, "check")
+    found = _call(arguments, "check")
     failed = upgrade.failed_upgrade()
     if arguments.json:
         told = {key: found[key] for key in ("installed", "newer", "source")}
@@ -62,20 +62,22 @@ def _check(arguments: argparse.Namespace) -> int:
             )
         )
     else:
-        _say_there_is_none(arguments, found)
+        _report_no_upgrade(arguments, found)
     return 0
 
 
-def _say_there_is_none(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
+def _report_no_upgrade(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
     failed = upgrade.failed_upgrade()
     if failed is not None:
-        terminal.say(arguments, failed.sentence())
-        terminal.say(arguments, _("To try it once more: {command}", command="sudo jupyterhub4family upgrade --again"))
+        terminal.report(arguments, failed.sentence())
+        terminal.report(
+            arguments, _("To try it once more: {command}", command="sudo jupyterhub4family upgrade --again")
+        )
     elif found["source"]:
-        terminal.say(arguments, _("There is no newer version than {version}", version=found["installed"]))
+        terminal.report(arguments, _("There is no newer version than {version}", version=found["installed"]))
     else:
-        terminal.say(arguments, _("apt knows no source of newer versions of this package"))
-        terminal.say(arguments, _("Set one (upgrade_source), or get a newer copy of the project and call ./install"))
+        terminal.report(arguments, _("apt knows no source of newer versions of this package"))
+        terminal.report(arguments, _("Set one (upgrade_source), or get a newer copy of the project and call ./install"))
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
@@ -88,14 +90,14 @@ def _rollback(arguments: argparse.Namespace) -> int:
         return 0
     if previous is not None and os.geteuid() == 0:
         terminal.confirmed(arguments, _("Go back to version {version}?", version=previous.version))
-    done = _ask(arguments, "rollback")
-    terminal.say(arguments, _("Version {version} serves again", version=done["installed"]))
+    done = _call(arguments, "rollback")
+    terminal.report(arguments, _("Version {version} serves again", version=done["installed"]))
     if done["database"]:
-        terminal.say(
+        terminal.report(
             arguments,
             _("With it came the database of that version ({copy}): everybody logs in anew", copy=done["database"]),
         )
-    terminal.say(
+    terminal.report(
         arguments,
         _(
             "Version {version} does not come back by itself; to install it: {command}",
@@ -106,8 +108,8 @@ def _rollback(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(arguments: argparse.Namespace, *words: str) -> dict[str, Any]:
+def _call(arguments: argparse.Namespace, *args: str) -> dict[str, Any]:
     if os.geteuid() != 0:
         raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family {arguments.command}")
     with terminal.Bar(quiet=terminal.is_quiet(arguments) or bool(getattr(arguments, "json", False))) as bar:
-        return json_lines.granted(programs.converse([paths.LIBRARY / "upgrade", *words], {}, on_progress=bar.show))
+        return json_lines.unwrap(programs.call_json([paths.LIBRARY / "upgrade", *args], {}, on_progress=bar.show))

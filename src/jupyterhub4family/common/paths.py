@@ -27,12 +27,12 @@ STATE = SERVICE_HOME / "state"
 #: Fetched packages, while something is being built.
 CACHE = SERVICE_HOME / "cache"
 #: Root's: where the door `environment` builds what a member then moves into their home.
-HANDOVER = SERVICE_HOME / "handover"
+STAGING = SERVICE_HOME / "handover"
 #: Root's: the package before the last upgrade, what is known of an upgrade under way, and of one that failed.
 UPGRADES = SERVICE_HOME / "upgrade"
 #: Root's: what the last backup was like (for everybody to read), and in folders of its own what is being worked on.
 BACKUP = SERVICE_HOME / "backup"
-BACKUP_NOTE = BACKUP / "note.json"
+BACKUP_STATE = BACKUP / "note.json"
 SERVICE_LOGS = STATE / "log"
 #: The family's own certificate authority and the portal's certificate, with their keys.
 TLS = STATE / "tls"
@@ -52,9 +52,9 @@ SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 
 #: What `setup` makes and `doctor` looks at: every folder of the service with its mode, and whether it is root's or the
 #: account's. Outer ones come first.
-SERVICE_FOLDERS = {
+SERVICE_DIRECTORIES = {
     SERVICE_HOME: (0o755, True),
-    HANDOVER: (0o711, True),
+    STAGING: (0o711, True),
     UPGRADES: (0o755, True),
     BACKUP: (0o755, True),
     RELEASES: (0o755, False),
@@ -69,7 +69,7 @@ SERVICE_FOLDERS = {
 SOURCE_LIST = Path("/etc/apt/sources.list.d/jupyterhub4family.list")
 SOURCE_KEYS = Path("/etc/apt/jupyterhub4family.keys")
 AUTO_UPGRADE = Path("/etc/apt/apt.conf.d/52jupyterhub4family")
-NOT_AGAIN = Path("/etc/apt/preferences.d/jupyterhub4family-not-again")
+PIN = Path("/etc/apt/preferences.d/jupyterhub4family-not-again")
 
 #: Written last, after everything beside it has reached the disk.
 COMPLETE_MARKER = ".complete"
@@ -91,4 +91,4 @@ SYSTEMD_RUNS = Path("/run/systemd/system")
 MEMBER_ENVIRONMENT = Path(".local/share/jupyterhub4family/env")
 MEMBER_LOGS = Path(".local/state/jupyterhub4family")
 #: Packages that a restore wants in the member's environment.
-MEMBER_WISHES = Path(".local/share/jupyterhub4family/wishes.json")
+MEMBER_PENDING_PACKAGES = Path(".local/share/jupyterhub4family/wishes.json")

@@ -16,7 +16,7 @@ from jupyterhub4family.common.system import programs
 #: Bytes of one answer line at most.
 LINE_LIMIT = 1024 * 1024
 #: Seconds that a program which was told to end gets for it.
-FAREWELL = 2.0
+GRACE_PERIOD = 2.0
 
 
 class DoorError(FamilyError):
@@ -37,21 +37,23 @@ async def open_door(
     Raises DoorError.
     """
     as_whom = ["-u", member] if member else []
-    return await ask(["/usr/bin/sudo", "-nH", *as_whom, str(door)], request, timeout=timeout, on_progress=on_progress)
+    return await call_program(
+        ["/usr/bin/sudo", "-nH", *as_whom, str(door)], request, timeout=timeout, on_progress=on_progress
+    )
 
 
-async def ask(
-    words: Sequence[str],
+async def call_program(
+    args: Sequence[str],
     request: Mapping[str, Any],
     *,
     timeout: float,
     on_progress: Optional[Callable[[int, str], None]] = None,
 ) -> dict[str, Any]:
     """Run a program that speaks JSON lines and return its last line. Raises DoorError."""
-    name = Path(words[-1]).name
+    name = Path(args[-1]).name
     try:
         process = await asyncio.create_subprocess_exec(
-            *words,
+            *args,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -62,7 +64,7 @@ async def ask(
     except OSError as error:
         raise DoorError(_("{name} could not be opened: {reason}", name=name, reason=error.strerror)) from error
     try:
-        answer = await asyncio.wait_for(_converse(process, request, on_progress), timeout)
+        answer = await asyncio.wait_for(_exchange(process, request, on_progress), timeout)
     except asyncio.TimeoutError:
         raise DoorError(
             _("{name} did not answer within {seconds} seconds", name=name, seconds=f"{timeout:g}")
@@ -76,13 +78,13 @@ async def ask(
                 process.terminate()
             # Seen to its end: a hub that stops just now would else complain about a loop that is closed.
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(process.wait(), FAREWELL)
+                await asyncio.wait_for(process.wait(), GRACE_PERIOD)
     if not answer.get("ok"):
         raise DoorError(from_json(answer.get("error")) or _("no reason was given"), from_json(answer.get("hint")))
     return answer
 
 
-async def _converse(
+async def _exchange(
     process: asyncio.subprocess.Process,
     request: Mapping[str, Any],
     on_progress: Optional[Callable[[int, str], None]],
@@ -110,6 +112,6 @@ async def _converse(
     if not answer:
         said = programs.last_lines((await errors).decode("utf-8", "replace"), 3)
         status = process.returncode
-        said_nothing = _("the door gave no answer (status {status}): {said}", status=status, said=said)
-        return {"ok": False, "error": to_json(said_nothing)}
+        no_answer = _("the door gave no answer (status {status}): {said}", status=status, said=said)
+        return {"ok": False, "error": to_json(no_answer)}
     return answer

@@ -38,7 +38,7 @@ def execute_expert_files(config: Any, directory: Path = paths.EXPERT_DIRECTORY) 
             why = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"hub: {place}: {why}. The hub runs without this file.", file=sys.stderr)
             skipped.append(SkippedFile(_printable(file), line, type(error).__name__))
-    effective.note_skipped_files(skipped)
+    effective.record_skipped_files(skipped)
 
 
 def _copy_of(config: Any) -> Any:

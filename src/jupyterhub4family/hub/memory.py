@@ -22,7 +22,7 @@ class Processes:
     children: dict[int, list[int]]
 
 
-def look() -> Processes:
+def snapshot() -> Processes:
     """Look at every process; a few milliseconds, so it is done once for a page."""
     found = Processes({}, {})
     for entry in os.listdir(processes.PROC):
@@ -35,7 +35,7 @@ def look() -> Processes:
 
 
 @dataclass(frozen=True)
-class Held:
+class MemoryUse:
     """The memory of a server, in bytes; None: not known, or no limit."""
 
     used: Optional[int]
@@ -44,17 +44,17 @@ class Held:
     killed: int = 0
 
 
-def held(pid: int, everybody: Optional[Processes] = None) -> Held:
+def memory_use(pid: int, everybody: Optional[Processes] = None) -> MemoryUse:
     """What the server `pid` holds: as the kernel counts it or, where that is not to be had, an upper bound."""
     usage = cgroups.usage(pid)
     if usage is not None and usage.memory is not None:
-        return Held(usage.memory, usage.memory_limit, usage.killed)
-    return Held(resident(pid, everybody))
+        return MemoryUse(usage.memory, usage.memory_limit, usage.killed)
+    return MemoryUse(resident(pid, everybody))
 
 
 def resident(pid: int, everybody: Optional[Processes] = None) -> Optional[int]:
     """Bytes of memory held by process `pid` and all that descend from it; None if it cannot be seen."""
-    everybody = everybody or look()
+    everybody = everybody or snapshot()
     if pid not in everybody.pages:
         return None
     total, waiting, seen = 0, [pid], set()

@@ -127,15 +127,15 @@ def _xsrf_safe_methods(handler: Any) -> set[str]:
     JupyterHub lets scripts of the same origin, so of every member's server, read its pages, and with them the token
     that its API wants. Pages are for people; browsers say who asks.
     """
-    looks = handler.request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
-    return {"GET", "HEAD", "OPTIONS"} if looks else {"HEAD", "OPTIONS"}
+    appearances = handler.request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+    return {"GET", "HEAD", "OPTIONS"} if appearances else {"HEAD", "OPTIONS"}
 
 
 def news_for_delegates(language: str) -> list[str]:
     """What delegates have to know of the last upgrade and of the database, in their language; empty as a rule."""
     return [
         translated(one.sentence(), language)
-        for one in (upgrade.failed_upgrade(), database.mended_database())
+        for one in (upgrade.failed_upgrade(), database.repaired_database())
         if one is not None
     ]
 
@@ -163,10 +163,10 @@ def disk_left(user: Any) -> Optional[int]:
     """How many megabytes are left for a member and for the hub, if that is little; else, and for nobody, None."""
     if user is None:
         return None
-    folders = [paths.SERVICE_HOME]
+    directories = [paths.SERVICE_HOME]
     with contextlib.suppress(KeyError):
-        folders.append(Path(pwd.getpwnam(user.name).pw_dir))
-    short = [room.megabytes for room in disk_space.rooms(folders) if room.is_short]
+        directories.append(Path(pwd.getpwnam(user.name).pw_dir))
+    short = [room.megabytes for room in disk_space.disk_spaces(directories) if room.is_short]
     return min(short) if short else None
 
 
@@ -177,7 +177,7 @@ def server_title(spawner: Any) -> str:
 
 def server_cards(user: Any) -> list[ServerCard]:
     """A member's servers, the default one first."""
-    everybody = memory.look() if any(spawner.ready for spawner in _spawners(user)) else None
+    everybody = memory.snapshot() if any(spawner.ready for spawner in _spawners(user)) else None
     return [_card(user, spawner, everybody) for spawner in _spawners(user)]
 
 
@@ -185,7 +185,7 @@ def everybodys_servers(viewer: Any) -> list[MemberCards]:
     """All whom the hub knows, by name, with their servers. For pages that only delegates are shown."""
     known = viewer.settings["users"]
     people = [known[row] for row in viewer.db.query(orm.User).order_by(orm.User.name)]
-    everybody = memory.look()
+    everybody = memory.snapshot()
     return [
         MemberCards(user.name, display_name(user), [_card(user, spawner, everybody) for spawner in _spawners(user)])
         for user in people
@@ -202,7 +202,7 @@ def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> Ser
     made_from = getattr(spawner, "made_from", "")
     states = {"spawn": "starting", "check": "starting", "stop": "stopping"}
     state = states.get(spawner.pending or "", "running" if spawner.ready else "stopped")
-    held = memory.held(pid, everybody) if state == "running" and pid else memory.Held(None)
+    held = memory.memory_use(pid, everybody) if state == "running" and pid else memory.MemoryUse(None)
     started: Optional[datetime] = row.started if row is not None and spawner.active else None
     hub = user.settings["hub"].base_url
     where = "/".join(filter(None, (user.escaped_name, url_escape_path(spawner.name))))

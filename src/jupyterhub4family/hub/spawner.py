@@ -28,7 +28,7 @@ from jupyterhub4family.hub.template import TemplateKeeper
 #: Seconds; copying onto a very slow disk, or mending with packages from a slow line.
 PREPARE_TIMEOUT = 1800
 #: Seconds between two looks at a server that is starting.
-LOOK = 0.1
+POLL_INTERVAL = 0.1
 
 template = TemplateKeeper()
 
@@ -39,9 +39,9 @@ class StartFailed(web.HTTPError):  # type: ignore[misc]  # jupyterhub has no typ
     JupyterHub itself shows `jupyterhub_message`, without a traceback.
     """
 
-    def __init__(self, sentence: str, hint: str = "", log_lines: Sequence[str] = ()) -> None:
-        self.sentence, self.hint, self.log_lines = sentence, hint, list(log_lines)
-        self.jupyterhub_message = "\n".join([sentence, *([f"{_('Try:')} {hint}"] if hint else []), *log_lines])
+    def __init__(self, message: str, hint: str = "", log_lines: Sequence[str] = ()) -> None:
+        self.sentence, self.hint, self.log_lines = message, hint, list(log_lines)
+        self.jupyterhub_message = "\n".join([message, *([f"{_('Try:')} {hint}"] if hint else []), *log_lines])
         super().__init__(500, "%s", self.jupyterhub_message, reason="The server could not be started")
 
     def __str__(self) -> str:
@@ -260,7 +260,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
                 raise PortTaken(", ".join(map(str, sorted(owners))))
             if alive and owners:
                 return
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
         raise StartFailed(_("The server ended while it was starting."), log_lines=await self._last_log_lines())
 
     async def _last_log_lines(self) -> list[str]:
@@ -276,10 +276,10 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         """As JupyterHub wants it: None while the server runs. Looks, too, whether the kernel had to end something."""
         status: Optional[int] = await super().poll()
         if status is None and self.pid:
-            await self._look_for_killed()
+            await self._report_killed()
         return status
 
-    async def _look_for_killed(self) -> None:
+    async def _report_killed(self) -> None:
         """Tell in our log and in the server's own why a program in it is gone: it says nothing itself any more."""
         usage = cgroups.usage(self.pid)
         if usage is None or usage.killed <= self.killed:

@@ -22,7 +22,7 @@ from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.run import proxy
 
 #: Seconds until the hub must listen; checking many running servers comes first.
-PATIENCE = 300
+TIMEOUT = 300
 #: Seconds between tries to build (no network yet, disk full).
 FIRST_PAUSE, LONGEST_PAUSE = 60, 3600
 #: Seconds between two looks whether a copy of the database is due; the first comes when the start's work is done.
@@ -48,10 +48,10 @@ def after_start(settings: Settings) -> None:
 async def _work(port: int) -> None:
     await _listening(port)
     try:
-        await doors.ask([str(paths.LIBRARY / "tell-hub")], {"action": "synchronize"}, timeout=120)
+        await doors.call_program([str(paths.LIBRARY / "tell-hub")], {"action": "synchronize"}, timeout=120)
     except FamilyError as error:
         log.error("The hub's users could not be compared with the members: %s", error)
-    await _until_it_works(_renew_release, "A newer release could not be built, so the one in use stays in use")
+    await _until_it_works(_upgrade_release, "A newer release could not be built, so the one in use stays in use")
     await _until_it_works(spawner.template.ensure, "JupyterLab for the family is not ready")
     # Release and template are there: what was fetched for them is needed no more.
     builds.discard_cache()
@@ -66,40 +66,40 @@ async def _copy_the_database_daily() -> None:
             log.error("No copy of the database was made: %s", error)
 
 
-async def _until_it_works(work: Callable[[], Awaitable[None]], complaint: str) -> None:
+async def _until_it_works(work: Callable[[], Awaitable[None]], problem: str) -> None:
     pause = FIRST_PAUSE
     while True:
         try:
             await work()
             return
         except FamilyError as error:
-            log.error("%s: %s; trying again in %d seconds", complaint, error, pause)
+            log.error("%s: %s; trying again in %d seconds", problem, error, pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-async def _renew_release() -> None:
+async def _upgrade_release() -> None:
     """Have the wanted release built, if it is another one, and end: the supervisor starts the hub from it.
 
     Servers and open notebooks go on meanwhile. Raises DoorError when it cannot be built.
 
     During an upgrade root does that, with a trial login and a way back; a release that failed in one is left alone.
     """
-    while upgrade.upgrade_under_way() is not None:
+    while upgrade.upgrade_in_progress() is not None:
         await asyncio.sleep(UPGRADE_PAUSE)
     failed = upgrade.failed_upgrade()
     if failed is not None and failed.release == contents.release_tree(lambda _percent, _message: None).wanted_id():
         return
-    answer = await doors.ask([str(paths.LIBRARY / "build-release")], {}, timeout=template.BUILD_TIMEOUT)
+    answer = await doors.call_program([str(paths.LIBRARY / "build-release")], {}, timeout=template.BUILD_TIMEOUT)
     if answer.get("changed"):
         log.warning("A newer release is ready; restarting")
-        proxy.renew_proxy()
+        proxy.end_proxy()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _listening(port: int) -> None:
     """Return when something listens on `port` of 127.0.0.1, or after a long time anyway."""
-    for _ in range(PATIENCE * 5):
+    for _ in range(TIMEOUT * 5):
         try:
             _reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:

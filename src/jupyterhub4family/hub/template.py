@@ -49,7 +49,7 @@ class TemplateKeeper:
 
     async def _run(self) -> None:
         program = str(paths.LIBRARY / "build-template")
-        await doors.ask([program], {}, timeout=BUILD_TIMEOUT, on_progress=self._tell)
+        await doors.call_program([program], {}, timeout=BUILD_TIMEOUT, on_progress=self._tell)
 
     def _tell(self, percent: int, message: str) -> None:
         self._last = (percent, message)

@@ -24,7 +24,7 @@ MAXIMUM_ADDRESSES = 1000
 
 
 @dataclass
-class _Visitor:
+class _Client:
     """What is known of one address."""
 
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
@@ -38,46 +38,46 @@ class Throttle:
     """Keeps count. Forgets when the hub restarts, which nobody outside can bring about."""
 
     def __init__(self) -> None:
-        self._visitors: dict[str, _Visitor] = {}
+        self._clients: dict[str, _Client] = {}
 
     @contextlib.asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[bool]:
         """Wait for this address's turn; says whether its password may be looked at at all."""
-        visitor = self._visitor(address)
-        visitor.present += 1
+        client = self._client(address)
+        client.present += 1
         try:
-            async with visitor.turns:
-                yield not self._is_exhausted(visitor)
+            async with client.turns:
+                yield not self._is_exhausted(client)
         finally:
-            visitor.present -= 1
+            client.present -= 1
 
     def wrong(self, address: str) -> None:
         """A wrong password came from this address."""
-        self._visitor(address).wrong.append(time.monotonic())
+        self._client(address).wrong.append(time.monotonic())
 
-    def _visitor(self, address: str) -> _Visitor:
+    def _client(self, address: str) -> _Client:
         network = network_of(address)
-        if network not in self._visitors:
+        if network not in self._clients:
             self._make_room()
-            self._visitors[network] = _Visitor()
-        return self._visitors[network]
+            self._clients[network] = _Client()
+        return self._clients[network]
 
     def _make_room(self) -> None:
-        if len(self._visitors) < MAXIMUM_ADDRESSES:
+        if len(self._clients) < MAXIMUM_ADDRESSES:
             return
-        idle = [network for network, visitor in self._visitors.items() if not visitor.present]
-        done = [network for network in idle if not self._recent(self._visitors[network])]
+        idle = [network for network, client in self._clients.items() if not client.present]
+        done = [network for network in idle if not self._recent(self._clients[network])]
         for network in done or idle[:1]:
-            del self._visitors[network]
+            del self._clients[network]
 
-    def _is_exhausted(self, visitor: _Visitor) -> bool:
-        return self._recent(visitor) >= MAXIMUM
+    def _is_exhausted(self, client: _Client) -> bool:
+        return self._recent(client) >= MAXIMUM
 
     @staticmethod
-    def _recent(visitor: _Visitor) -> int:
-        while visitor.wrong and visitor.wrong[0] < time.monotonic() - WITHIN:
-            visitor.wrong.popleft()
-        return len(visitor.wrong)
+    def _recent(client: _Client) -> int:
+        while client.wrong and client.wrong[0] < time.monotonic() - WITHIN:
+            client.wrong.popleft()
+        return len(client.wrong)
 
 
 def network_of(address: str) -> str:

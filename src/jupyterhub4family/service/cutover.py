@@ -47,7 +47,7 @@ def _ready(_untrusted: dict[str, Any]) -> dict[str, Any]:
 
 def _build(_untrusted: dict[str, Any]) -> dict[str, Any]:
     """Make sure that the release which the package asks for is there, beside the one in use."""
-    return {"release": builds.build_aside(contents.release_tree(_tell))}
+    return {"release": builds.build(contents.release_tree(_tell))}
 
 
 def _copy(_untrusted: dict[str, Any]) -> dict[str, Any]:
@@ -73,13 +73,13 @@ def _switch(untrusted: dict[str, Any]) -> dict[str, Any]:
     """Use this release from the next start of hub and proxy on."""
     changed = builds.switch(contents.release_tree(_tell), _release(untrusted), keep_old=untrusted.get("keep_old", True))
     if changed:
-        proxy.renew_proxy()
+        proxy.end_proxy()
     return {"changed": changed}
 
 
 def _restore(untrusted: dict[str, Any]) -> dict[str, Any]:
     """Have the next start of the hub put a copy in the database's place."""
-    database.want_copy(str(untrusted.get("copy", "")))
+    database.choose_copy(str(untrusted.get("copy", "")))
     return {}
 
 

@@ -55,9 +55,9 @@ def copy_template(target: Path, progress: Progress) -> str:
     return COPY
 
 
-def _same_disk(folder: Path) -> bool:
+def _same_disk(directory: Path) -> bool:
     try:
-        return os.stat(folder).st_dev == os.stat(paths.HANDOVER).st_dev
+        return os.stat(directory).st_dev == os.stat(paths.STAGING).st_dev
     except OSError:
         return False
 
@@ -66,7 +66,7 @@ def _by_door(target: Path) -> None:
     """Ask for a tree in the handover folder and move it here. Raises FamilyError or OSError."""
     done = programs.run(["/usr/bin/sudo", "-n", paths.ENVIRONMENT_DOOR], text_input="{}", check=False, timeout=300)
     try:
-        answer = json_lines.granted(json_lines.last_answer(done.output))
+        answer = json_lines.unwrap(json_lines.last_answer(done.output))
     except ValueError:
         raise FamilyError(_("the door gave no answer")) from None
     place = Path(str(answer["place"]))
@@ -141,32 +141,32 @@ def size_of(environment: Path) -> int:
         return 500 * 2**20
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def _check_space(directory: Path, needed: int) -> None:
     """Raise FamilyError when the disk has clearly no room, before anything is written."""
-    status = os.statvfs(folder)
+    status = os.statvfs(directory)
     free = status.f_bavail * status.f_frsize
     if free < needed:
         raise disk_full(
-            folder, _("{needed} MB are needed, {free} MB are free", needed=needed // 2**20, free=free // 2**20)
+            directory, _("{needed} MB are needed, {free} MB are free", needed=needed // 2**20, free=free // 2**20)
         )
 
 
-def disk_full(folder: Path, detail: str) -> FamilyError:
+def disk_full(directory: Path, detail: str) -> FamilyError:
     """The error for a full disk, with what to do."""
     return FamilyError(
-        _("the disk with {folder} is full: {detail}", folder=str(folder), detail=detail),
+        _("the disk with {folder} is full: {detail}", folder=str(directory), detail=detail),
         _("delete what you no longer need (empty the trash), then start the server again"),
         ExitStatus.DISK_FULL,
     )
 
 
-def remove_tree(folder: Path) -> None:
+def remove_tree(directory: Path) -> None:
     """Remove a folder, link or file of the member's, if it is there. Raises OSError."""
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
+    if directory.is_symlink() or directory.is_file():
+        directory.unlink()
     else:
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+            shutil.rmtree(directory)
 
 
 def _short(error: Exception) -> str:

@@ -24,16 +24,16 @@ from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.python import uv as python_uv
 from jupyterhub4family.common.system import files, programs
-from jupyterhub4family.common.system.programs import ProgramError, Word
+from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.user import copying, installed_packages
 from jupyterhub4family.user.copying import Progress
 
 #: What was done, as the mediator answers it.
 NOTHING, MADE, FOLLOWED, MENDED, UPGRADED = "nothing", "made", "followed", "mended", "upgraded"
 #: So often a package is looked for that was in a backup.
-WISH_TRIES = 3
+PACKAGE_TRIES = 3
 #: Beside the packages: from which template the environment was made, how, and what it looked like then.
-NOTE = ".jupyterhub4family.json"
+STATE_FILE = ".jupyterhub4family.json"
 #: Prints those of its arguments that cannot be found, without importing what is costly to import.
 _FIND = (
     "import importlib.util as u, sys\n"
@@ -67,11 +67,11 @@ def examine(environment: Path, thorough: bool = False) -> Condition:
     """Look at an environment; `thorough` imports everything that a server needs, which takes seconds."""
     if not environment.is_dir():
         return Condition(False, [], False, False)
-    note = _read_note(environment)
+    note = _read_state(environment)
     template = copying.template_id()
     return Condition(
         exists=True,
-        missing=whats_missing(environment, thorough),
+        missing=missing_programs(environment, thorough),
         changed=note.get("fingerprint") != installed_packages.fingerprint(environment) if note else True,
         outdated=bool(template) and note.get("template") != template,
     )
@@ -79,12 +79,12 @@ def examine(environment: Path, thorough: bool = False) -> Condition:
 
 def how_made(environment: Path) -> str:
     """By what means the environment was made; empty if it is none of ours."""
-    return str(_read_note(environment).get("how", ""))
+    return str(_read_state(environment).get("how", ""))
 
 
 def made_from(member: pwd.struct_passwd) -> str:
     """The id of the template that the member's environment was made from; empty if that is not known."""
-    return str(_read_note(home_environment(member)).get("template", ""))
+    return str(_read_state(home_environment(member)).get("template", ""))
 
 
 def prepare(member: pwd.struct_passwd, progress: Progress, thorough: bool = False) -> str:
@@ -95,7 +95,7 @@ def prepare(member: pwd.struct_passwd, progress: Progress, thorough: bool = Fals
     environment = home_environment(member)
     with changing(member):
         done = _make_sure(environment, progress, thorough)
-        _fulfil_wishes(member, environment, progress)
+        _install_pending_packages(member, environment, progress)
         return done
 
 
@@ -109,7 +109,7 @@ def _make_sure(environment: Path, progress: Progress, thorough: bool) -> str:
     if condition.missing:
         missing = ", ".join(condition.missing)
         progress(5, _("Mending your environment: {packages} missing or broken", packages=missing))
-        renew(environment, progress)
+        rebuild(environment, progress)
         return MENDED
     if condition.outdated and not condition.changed:
         progress(5, _("Bringing your environment up to date"))
@@ -119,31 +119,31 @@ def _make_sure(environment: Path, progress: Progress, thorough: bool) -> str:
     return NOTHING
 
 
-def _fulfil_wishes(member: pwd.struct_passwd, environment: Path, progress: Progress) -> None:
+def _install_pending_packages(member: pwd.struct_passwd, environment: Path, progress: Progress) -> None:
     """Install the packages that a restore has noted (user/import_restored.py) and that are not there yet.
 
     What cannot be had, without internet for instance, is tried again at the next start, a few times.
     """
-    file = Path(member.pw_dir) / paths.MEMBER_WISHES
+    file = Path(member.pw_dir) / paths.MEMBER_PENDING_PACKAGES
     try:
-        wishes = json.loads(file.read_text("utf-8"))
-        wanted, tries = dict(wishes["packages"]), int(wishes["tries"]) + 1
+        requirements = json.loads(file.read_text("utf-8"))
+        wanted, tries = dict(requirements["packages"]), int(requirements["tries"]) + 1
     except (OSError, ValueError, KeyError, TypeError):
         return
     there = installed_packages.installed(environment)
     missing = {str(name): str(version) for name, version in wanted.items() if name not in there}
     # The environment itself is ready, and a bar that goes back would say something else.
-    lost = _install_extras(environment, missing, lambda _percent, sentence: progress(100, sentence))
+    lost = _install_extras(environment, missing, lambda _percent, message: progress(100, message))
     if lost:
         progress(100, _("From your backup, these packages could not be had: {packages}", packages=", ".join(lost)))
-    if lost and tries < WISH_TRIES:
+    if lost and tries < PACKAGE_TRIES:
         left = {name: missing[name] for name in lost}
         file.write_text(json.dumps({"packages": left, "tries": tries}) + "\n", "utf-8")
     else:
         file.unlink()
 
 
-def renew(environment: Path, progress: Progress, with_extras: bool = True) -> list[str]:
+def rebuild(environment: Path, progress: Progress, with_extras: bool = True) -> list[str]:
     """Put the environment aside and a fresh one in its place, with the member's extra packages in it.
 
     Returns the names of the packages that could not be kept. Raises FamilyError; the old one is then in place.
@@ -151,27 +151,27 @@ def renew(environment: Path, progress: Progress, with_extras: bool = True) -> li
     extras = extra_packages(environment) if with_extras else {}
     lost = _replace(environment, progress, keep_old=True, extras=extras)
     if lost:
-        sentence = _(
+        message = _(
             "Your environment was made anew, without {packages}, which could not be had. "
             "The old one is beside it, in env.aside-…",
             packages=", ".join(lost),
         )
     elif extras:
-        sentence = _("Your environment was made anew, with your own packages. The old one is beside it, in env.aside-…")
+        message = _("Your environment was made anew, with your own packages. The old one is beside it, in env.aside-…")
     else:
-        sentence = _("Your environment was made anew. The old one is beside it, in env.aside-…")
-    progress(100, sentence)
+        message = _("Your environment was made anew. The old one is beside it, in env.aside-…")
+    progress(100, message)
     return lost
 
 
 def extra_packages(environment: Path) -> dict[str, str]:
     """Names and versions of what the member installed beyond the template it was made from, or the one in use."""
-    note = _read_note(environment)
+    note = _read_state(environment)
     ours = note.get("packages") or installed_packages.installed(paths.CURRENT_TEMPLATE.resolve() / "env")
     return {name: version for name, version in installed_packages.installed(environment).items() if name not in ours}
 
 
-def whats_missing(environment: Path, thorough: bool = False) -> list[str]:
+def missing_programs(environment: Path, thorough: bool = False) -> list[str]:
     """What a server needs and `environment` lacks: names of packages, or `python` if that does not run."""
     if installed_packages.looks_complete(environment) and not thorough:
         return []
@@ -198,16 +198,16 @@ def _replace(environment: Path, progress: Progress, keep_old: bool, extras: dict
     fresh = _unfinished(environment)
     how = copying.copy_template(fresh, progress)
     # Noted before the extras come: they are what makes it a changed one.
-    _write_note(fresh, how)
+    _write_state(fresh, how)
     lost = _install_extras(fresh, extras or {}, progress)
     if environment.exists() or environment.is_symlink():
-        _put_aside(environment, keep_old)
+        _move_to_backup(environment, keep_old)
     fresh.rename(environment)
-    _remove_doomed(environment)
+    _remove_discarded(environment)
     return lost
 
 
-def _put_aside(environment: Path, keep: bool) -> None:
+def _move_to_backup(environment: Path, keep: bool) -> None:
     """Move the old environment out of the way; only the newest of those that are kept stays."""
     if not keep:
         environment.rename(environment.with_name("env.doomed"))
@@ -217,7 +217,7 @@ def _put_aside(environment: Path, keep: bool) -> None:
     environment.rename(environment.with_name(time.strftime("env.aside-%Y%m%d-%H%M%S")))
 
 
-def _write_note(environment: Path, how: str) -> None:
+def _write_state(environment: Path, how: str) -> None:
     note = {
         "template": copying.template_id(),
         "how": how,
@@ -225,12 +225,12 @@ def _write_note(environment: Path, how: str) -> None:
         "fingerprint": installed_packages.fingerprint(environment),
         "packages": installed_packages.installed(environment),
     }
-    (environment / NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
+    (environment / STATE_FILE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
 
 
-def _read_note(environment: Path) -> dict[str, Any]:
+def _read_state(environment: Path) -> dict[str, Any]:
     try:
-        note = json.loads((environment / NOTE).read_text("utf-8"))
+        note = json.loads((environment / STATE_FILE).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}
@@ -241,19 +241,19 @@ def _install_extras(environment: Path, extras: dict[str, str], progress: Progres
     if not extras:
         return []
     progress(85, _("Installing your own packages: {packages}", packages=", ".join(sorted(extras))[:200]))
-    wishes = [f"{name}=={version}" for name, version in sorted(extras.items())]
-    if _uv_install(environment, wishes):
+    requirements = [f"{name}=={version}" for name, version in sorted(extras.items())]
+    if _uv_install(environment, requirements):
         return []
     # A version may not exist for a newer Python: any version is better than none.
     return [name for name in sorted(extras) if not _uv_install(environment, [name])]
 
 
-def _uv_install(environment: Path, wishes: list[str]) -> bool:
+def _uv_install(environment: Path, requirements: list[str]) -> bool:
     uv = paths.CURRENT_RELEASE / "uv" / "bin" / "uv"
-    into: list[Word] = ["--python", environment / "bin" / "python"]
-    words: list[Word] = [uv, "pip", "install", "--quiet", "--no-cache", *into, *wishes]
+    into: list[Arg] = ["--python", environment / "bin" / "python"]
+    args: list[Arg] = [uv, "pip", "install", "--quiet", "--no-cache", *into, *requirements]
     try:
-        return programs.run(words, check=False, timeout=600, environment=python_uv.uv_environment()).status == 0
+        return programs.run(args, check=False, timeout=600, environment=python_uv.uv_environment()).status == 0
     except ProgramError:
         return False  # uv is missing or takes too long: a server without the extras is better than none
 
@@ -262,7 +262,7 @@ def _unfinished(environment: Path) -> Path:
     return environment.with_name("env.unfinished")
 
 
-def _remove_doomed(environment: Path) -> None:
+def _remove_discarded(environment: Path) -> None:
     with contextlib.suppress(OSError):
         copying.remove_tree(environment.with_name("env.doomed"))
 
@@ -282,7 +282,7 @@ def changing(member: pwd.struct_passwd) -> Iterator[None]:
         with files.locked(environment.parent / "lock"):
             # What an earlier, interrupted try left behind is never used.
             copying.remove_tree(_unfinished(environment))
-            _remove_doomed(environment)
+            _remove_discarded(environment)
             try:
                 yield
             except BaseException:
@@ -290,10 +290,10 @@ def changing(member: pwd.struct_passwd) -> Iterator[None]:
                     copying.remove_tree(_unfinished(environment))
                 raise
     except (OSError, shutil.Error) as error:
-        raise _as_sentence(error, environment) from error
+        raise _as_error(error, environment) from error
 
 
-def _as_sentence(error: Exception, environment: Path) -> FamilyError:
+def _as_error(error: Exception, environment: Path) -> FamilyError:
     full = (errno.ENOSPC, errno.EDQUOT)
     # shutil.Error holds (source, target, reason) for every file that failed, the reason as text.
     if getattr(error, "errno", None) in full or any(os.strerror(number) in str(error) for number in full):

@@ -70,7 +70,7 @@ def _upgrade(member: pwd.struct_passwd) -> dict[str, Any]:
         condition = environment.examine(place)
         if condition.exists and not condition.outdated and not condition.missing:
             return {"done": "nothing", "lost": []}
-        return {"done": "upgraded", "lost": environment.renew(place, _tell)}
+        return {"done": "upgraded", "lost": environment.rebuild(place, _tell)}
 
 
 def _repair(member: pwd.struct_passwd) -> dict[str, Any]:
@@ -79,13 +79,13 @@ def _repair(member: pwd.struct_passwd) -> dict[str, Any]:
         condition = environment.examine(place, thorough=True)
         if condition.exists and not condition.missing:
             return {"done": "nothing", "lost": []}
-        return {"done": "mended", "lost": environment.renew(place, _tell)}
+        return {"done": "mended", "lost": environment.rebuild(place, _tell)}
 
 
 def _reset(member: pwd.struct_passwd) -> dict[str, Any]:
     with environment.changing(member):
         place = environment.home_environment(member)
-        return {"done": "reset", "lost": environment.renew(place, _tell, with_extras=False)}
+        return {"done": "reset", "lost": environment.rebuild(place, _tell, with_extras=False)}
 
 
 _ACTIONS: dict[str, Callable[[pwd.struct_passwd], dict[str, Any]]] = {

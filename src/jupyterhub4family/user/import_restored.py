@@ -36,10 +36,10 @@ def main() -> int:
         if not re.fullmatch(r"before-restore-[0-9-]{1,20}", untrusted["aside"]):
             raise UsageError(_("the request is no JSON object"))
         home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-        taking = Taking(home / untrusted["aside"])
+        taking = Import(home / untrusted["aside"])
         taking.merge(Path(untrusted["place"]), home)
         if untrusted.get("packages"):
-            note_wishes(home, untrusted["packages"])
+            write_pending_packages(home, untrusted["packages"])
     except OSError as error:
         error_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         told = FamilyError(
@@ -55,12 +55,12 @@ def main() -> int:
     return 0
 
 
-class Taking:
+class Import:
     """One move of a prepared tree into a home."""
 
-    def __init__(self, aside: Path) -> None:
+    def __init__(self, staging: Path) -> None:
         """Put what has to make room below `aside`."""
-        self._aside = aside
+        self._aside = staging
         #: How many files or whole folders were put into the home, and how many were put aside for them.
         self.taken = self.kept = 0
 
@@ -71,7 +71,7 @@ class Taking:
             if not os.path.lexists(place):
                 _move(fresh, place)
                 self.taken += 1
-            elif _is_folder(fresh) and _is_folder(place):
+            elif _is_directory(fresh) and _is_directory(place):
                 self.merge(fresh, place, below / name)
             elif not _same(fresh, place):
                 kept = self._aside / below / name
@@ -82,15 +82,15 @@ class Taking:
                 self.taken += 1
 
 
-def note_wishes(home: Path, untrusted_packages: dict[str, Any]) -> None:
+def write_pending_packages(home: Path, untrusted_packages: dict[str, Any]) -> None:
     """Have these packages installed when the next server starts (user/environment.py)."""
-    wishes = home / paths.MEMBER_WISHES
-    wishes.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    pending_packages = home / paths.MEMBER_PENDING_PACKAGES
+    pending_packages.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     packages = {str(name): str(version) for name, version in untrusted_packages.items()}
-    files.write_atomically(wishes, json.dumps({"packages": packages, "tries": 0}) + "\n", 0o644)
+    files.write_atomically(pending_packages, json.dumps({"packages": packages, "tries": 0}) + "\n", 0o644)
 
 
-def _is_folder(path: Path) -> bool:
+def _is_directory(path: Path) -> bool:
     return stat.S_ISDIR(os.lstat(path).st_mode)
 
 
@@ -123,16 +123,16 @@ def _copy(source: Path, target: Path) -> None:
     """Copy to another disk, complete or not at all."""
     unfinished = target.with_name(f".{target.name[:200]}.unfinished")
     try:
-        if _is_folder(source):
+        if _is_directory(source):
             shutil.copytree(source, unfinished, symlinks=True)
         else:
             shutil.copy2(source, unfinished, follow_symlinks=False)
         os.rename(unfinished, target)
     except BaseException:
         if os.path.lexists(unfinished):
-            shutil.rmtree(unfinished) if _is_folder(unfinished) else unfinished.unlink()
+            shutil.rmtree(unfinished) if _is_directory(unfinished) else unfinished.unlink()
         raise
-    if _is_folder(source):
+    if _is_directory(source):
         shutil.rmtree(source)
     else:
         source.unlink()

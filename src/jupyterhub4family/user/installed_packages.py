@@ -26,17 +26,17 @@ def looks_complete(environment: Path) -> bool:
     """Whether Python and the packages that a server needs are where they are put normally."""
     if not os.access(environment / "bin" / "python", os.X_OK):
         return False
-    folder = site_packages(environment)
+    directory = site_packages(environment)
     program = environment / "bin" / "jupyterhub-singleuser"
-    return program.is_file() and all((folder / file).is_file() for file in NEEDED_FILES)
+    return program.is_file() and all((directory / file).is_file() for file in NEEDED_FILES)
 
 
 def installed(environment: Path) -> dict[str, str]:
     """Name and version of every package in a venv, for whatever Python (PyPA: recording installed projects)."""
     found = {}
-    for folder in environment.glob("lib/python3*/site-packages/*.dist-info"):
-        name, _, version = folder.name[: -len(".dist-info")].partition("-")
-        if version and (folder / "METADATA").is_file():
+    for directory in environment.glob("lib/python3*/site-packages/*.dist-info"):
+        name, _, version = directory.name[: -len(".dist-info")].partition("-")
+        if version and (directory / "METADATA").is_file():
             found[re.sub(r"[-_.]+", "-", name).lower()] = version
     return found
 
@@ -44,8 +44,8 @@ def installed(environment: Path) -> dict[str, str]:
 def fingerprint(environment: Path) -> str:
     """Changes whenever a package is installed, removed, up- or downgraded, or a program added."""
     names = [f"{name} {version}" for name, version in installed(environment).items()]
-    for folder in (environment / "bin", *environment.glob("lib/python3*/site-packages")):
+    for directory in (environment / "bin", *environment.glob("lib/python3*/site-packages")):
         # A broken environment may lack any of them.
         with contextlib.suppress(OSError):
-            names += [f"{folder.name}/{entry}" for entry in os.listdir(folder) if entry != "__pycache__"]
+            names += [f"{directory.name}/{entry}" for entry in os.listdir(directory) if entry != "__pycache__"]
     return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()

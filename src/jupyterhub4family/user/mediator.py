@@ -84,7 +84,7 @@ def _end(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, A
 
 def _killed(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
     json_lines.only_keys(untrusted, {"name": str, "count": int}, ("name", "count"))
-    server.note_killed(member, untrusted["name"], untrusted["count"])
+    server.record_killed(member, untrusted["name"], untrusted["count"])
     return {}
 
 

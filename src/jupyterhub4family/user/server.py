@@ -74,8 +74,8 @@ def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_v
     log = open_log(member, variables.get("JUPYTERHUB_SERVER_NAME", ""))
     try:
         # The script's own first line would go through a shell to find its interpreter; we know it.
-        words = [str(python), str(program), *server_arguments(home)]
-        return _start_detached(words, variables, home, log, limit_server.confine_this_process)
+        args = [str(python), str(program), *server_arguments(home)]
+        return _start_detached(args, variables, home, log, limit_server.confine_this_process)
     finally:
         os.close(log)
 
@@ -115,8 +115,8 @@ def server_arguments(home: Path) -> list[str]:
     return [] if _sockets_fit(home, SHORT_RUNTIME) else ["--ServerKernelManager.transport=tcp"]
 
 
-def _sockets_fit(home: Path, folder: str) -> bool:
-    return len(os.fsencode(home / folder / KERNEL_SOCKET)) <= LONGEST_SOCKET
+def _sockets_fit(home: Path, directory: str) -> bool:
+    return len(os.fsencode(home / directory / KERNEL_SOCKET)) <= LONGEST_SOCKET
 
 
 def _locale() -> dict[str, str]:
@@ -168,7 +168,7 @@ def write_to_log(log: int, line: str) -> None:
     os.write(log, f"[W {now} jupyterhub4family] {' '.join(line.split())}\n".encode("utf-8", "replace"))
 
 
-def note_killed(member: pwd.struct_passwd, untrusted_server_name: str, count: int) -> None:
+def record_killed(member: pwd.struct_passwd, untrusted_server_name: str, count: int) -> None:
     """Note in a server's log that the kernel has ended `count` of its programs. Raises FamilyError."""
     log = open_log(member, untrusted_server_name)
     try:
@@ -205,7 +205,7 @@ def kill(pid: int, number: int, start_time: int) -> bool:
 
 
 def _start_detached(
-    words: list[str],
+    args: list[str],
     variables: Mapping[str, str],
     directory: Path,
     log: int,
@@ -223,7 +223,7 @@ def _start_detached(
         os.setsid()
         if os.fork() != 0:
             os._exit(0)
-        _become(words, variables, directory, log, writer, confine=confine)
+        _exec(args, variables, directory, log, writer, confine=confine)
     os.close(writer)
     os.waitpid(child, 0)
     with open(reader, "rb") as answers:
@@ -235,8 +235,8 @@ def _start_detached(
     return Started(report[0]["pid"], report[0]["start_time"])
 
 
-def _become(
-    words: list[str],
+def _exec(
+    args: list[str],
     variables: Mapping[str, str],
     directory: Path,
     log: int,
@@ -255,7 +255,7 @@ def _become(
         os.chdir(directory)
         if why := confine():
             write_to_log(log, f"this server has no limits: {why}")
-        os.execve(words[0], words, dict(variables))
+        os.execve(args[0], args, dict(variables))
     except (OSError, ValueError) as error:  # ValueError: a variable that cannot be one
         os.write(writer, json.dumps(str(error)).encode() + b"\n")
     finally:

@@ -20,10 +20,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="show-log", description="Show the logs of one's own servers.")
     parser.add_argument("lines", type=int)
     parser.add_argument("--follow", action="store_true")
-    words = parser.parse_args()
+    args = parser.parse_args()
     account = pwd.getpwuid(os.getuid())
     files = sorted(map(str, (Path(account.pw_dir) / paths.MEMBER_LOGS).glob("*.log")))
     if not files:
         raise FamilyError(_("{name} has not started a server yet, so there is no log", name=account.pw_name))
-    tail = ["/usr/bin/tail", "-n", str(words.lines), *(["-F"] if words.follow else []), "--", *files]
+    tail = ["/usr/bin/tail", "-n", str(args.lines), *(["-F"] if args.follow else []), "--", *files]
     os.execv(tail[0], tail)

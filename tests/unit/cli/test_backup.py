@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.cli.doctor.checks import backup as checks
-from jupyterhub4family.cli.doctor.finding import Finding, Situation
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.i18n.messages import _, to_json
 from jupyterhub4family.common.state import backup as backup_state
-from jupyterhub4family.common.state.backup import DAY, HOUR, BackupNote
+from jupyterhub4family.common.state.backup import DAY, HOUR, BackupState
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 
@@ -42,7 +42,7 @@ class Program:
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Program:
     fake = Program()
-    monkeypatch.setattr(programs, "converse", fake.converse)
+    monkeypatch.setattr(programs, "call_json", fake.converse)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return fake
 
@@ -135,22 +135,22 @@ def test_off(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def found(
-    monkeypatch: pytest.MonkeyPatch, note: BackupNote, restic: bool = True, timer: str = "active"
+    monkeypatch: pytest.MonkeyPatch, note: BackupState, restic: bool = True, timer: str = "active"
 ) -> list[Finding]:
-    monkeypatch.setattr(backup_state, "read_note", lambda: note)
+    monkeypatch.setattr(backup_state, "read_state", lambda: note)
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/bin/restic" if restic else None)
     monkeypatch.setattr(programs, "run", lambda _words, **_more: Finished(0, f"{timer}\n", ""))
-    return list(checks.check_backup(Situation()))
+    return list(checks.check_backup(CheckContext()))
 
 
-def note(**more: Any) -> BackupNote:
-    return BackupNote(**{"target": "/srv/x", "last_good": int(time.time()) - 5 * HOUR - 60, **more})
+def note(**more: Any) -> BackupState:
+    return BackupState(**{"target": "/srv/x", "last_good": int(time.time()) - 5 * HOUR - 60, **more})
 
 
 def test_what_doctor_says(monkeypatch: pytest.MonkeyPatch) -> None:
     for about, more, state, sentence in (
         (note(), {}, "ok", "5 hours old"),
-        (BackupNote(), {}, "warning", "No backup is set up"),
+        (BackupState(), {}, "warning", "No backup is set up"),
         (note(last_good=0), {}, "warning", "No backup has been made yet"),
         (note(last_good=1000), {}, "warning", "days old"),
         (note(problem="the disk is full"), {}, "warning", "the disk is full"),

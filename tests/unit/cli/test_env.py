@@ -38,7 +38,7 @@ class Program:
         self._monkeypatch = monkeypatch
         people.add("anna", 1001, "jupyterhub")
         people.add("ben", 1002, "jupyterhub")
-        monkeypatch.setattr(programs, "converse", self._converse)
+        monkeypatch.setattr(programs, "call_json", self._converse)
         self.as_whom(1001)
 
     def as_whom(self, uid: int) -> None:

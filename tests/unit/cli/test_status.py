@@ -73,7 +73,7 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
     monkeypatch.setattr(network, "announced_name", str)
     monkeypatch.setattr(membership, "members", lambda: [account()])
     monkeypatch.setattr(certificates, "read_authority", lambda: None)
-    monkeypatch.setattr(effective, "configuration_troubles", lambda: [])
+    monkeypatch.setattr(effective, "configuration_problems", lambda: [])
     monkeypatch.setattr(programs, "run", lambda words: Finished(0, f"[code of {words[-1]}]\n", ""))
     made = Web()
     yield made
@@ -81,7 +81,7 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
 
 
 def find_out(portal: Optional[int] = None, hub: Optional[int] = None) -> snapshot.Status:
-    return snapshot.find_out(plain(portal, hub))
+    return snapshot.take_snapshot(plain(portal, hub))
 
 
 def plain(portal: Optional[int] = None, hub: Optional[int] = None) -> Settings:
@@ -171,12 +171,12 @@ def test_somebody_who_never_answers_is_not_waited_for(web: Web, monkeypatch: pyt
 
 def test_a_portal_that_should_speak_tls_and_does_not(web: Web) -> None:
     number = web.serve({HEALTH: (200, b"")})
-    assert snapshot.find_out(Settings(port=number, hub_port=free_port())).portal == "taken"
-    assert snapshot.find_out(Settings(port=free_port(), hub_port=free_port())).portal == "not running"
+    assert snapshot.take_snapshot(Settings(port=number, hub_port=free_port())).portal == "taken"
+    assert snapshot.take_snapshot(Settings(port=free_port(), hub_port=free_port())).portal == "not running"
 
 
 def test_addresses_of_the_lan_come_first(web: Web) -> None:
-    found = snapshot.find_out(Settings(port=free_port(), hub_port=free_port())).addresses
+    found = snapshot.take_snapshot(Settings(port=free_port(), hub_port=free_port())).addresses
     assert [address.rpartition(":")[0] for address in found] == [
         "https://192.168.0.7",
         "https://10.0.0.1",
@@ -227,18 +227,18 @@ def test_the_command_as_json(web: Web, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_the_next_step(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
-    assert snapshot.find_out(runs).next == ""
+    assert snapshot.take_snapshot(runs).next == ""
     monkeypatch.setattr(membership, "members", lambda: [])
-    assert "members add" in snapshot.find_out(runs).next
+    assert "members add" in snapshot.take_snapshot(runs).next
     assert "start" in find_out().next
-    assert "ss -ltnp" in snapshot.find_out(plain(web.serve({}))).next
+    assert "ss -ltnp" in snapshot.take_snapshot(plain(web.serve({}))).next
 
 
 def test_how_a_new_device_learns_to_trust(
     web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(certificates, "read_authority", lambda: b"a certificate")
-    now = snapshot.find_out(Settings(port=8000, hub_port=free_port()))
+    now = snapshot.take_snapshot(Settings(port=8000, hub_port=free_port()))
     assert now.trust == "http://192.168.0.7:8000/trust"
     assert now.fingerprint.count(":") == 31
     status._print(replace(now, portal="running"), with_code=True)

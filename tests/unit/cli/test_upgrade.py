@@ -24,12 +24,12 @@ class Program:
         self.answer: dict[str, Any] = {"ok": True, "installed": "1.0", "newer": "", "source": True}
         for name in ("FAILED", "PREVIOUS", "PREVIOUS_PACKAGE"):
             monkeypatch.setattr(upgrade_state, name, folder / name)
-        monkeypatch.setattr(programs, "converse", self._converse)
+        monkeypatch.setattr(programs, "call_json", self._converse)
         monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def fail(self) -> None:
         at = "2026-11-23T04:30:00+00:00"
-        upgrade_state.write_note(
+        upgrade_state.write_state(
             upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 serves again.")
         )
 
@@ -91,7 +91,7 @@ def test_back(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     program.answer = {"ok": True, "left": "1.1", "installed": "1.0", "database": "c.sqlite"}
     assert main(["rollback", "--dry-run"]) == 0
     assert "no version to go back to" in capsys.readouterr().out
-    upgrade_state.write_note(upgrade_state.PREVIOUS, Edition("1.0", "r"))
+    upgrade_state.write_state(upgrade_state.PREVIOUS, Edition("1.0", "r"))
     upgrade_state.PREVIOUS_PACKAGE.touch()
     assert main(["rollback", "--dry-run"]) == 0
     assert "1.0 would be" in capsys.readouterr().out and program.asked == []

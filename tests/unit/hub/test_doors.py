@@ -14,7 +14,7 @@ import pytest
 
 from jupyterhub4family.common.system.processes import is_running
 from jupyterhub4family.hub import doors
-from jupyterhub4family.hub.doors import DoorError, ask, open_door
+from jupyterhub4family.hub.doors import DoorError, call_program, open_door
 from tests.unit.helpers import wait_until, write_program
 
 
@@ -23,7 +23,7 @@ def opened(program: Path, request: dict[str, Any], given_up: bool = False, **mor
 
     async def run() -> dict[str, Any] | DoorError:
         try:
-            return await ask([str(program)], request, **{"timeout": 10, **more})
+            return await call_program([str(program)], request, **{"timeout": 10, **more})
         except DoorError as error:
             return without_trace(error)
 
@@ -164,7 +164,7 @@ def test_others_go_on_while_a_door_works(door: Path) -> None:
     write_program(door, """import time; time.sleep(0.3); print('{"ok": true}')""")
 
     async def both() -> list[dict[str, Any]]:
-        return await asyncio.gather(*(ask([str(door)], {}, timeout=10) for _ in range(4)))
+        return await asyncio.gather(*(call_program([str(door)], {}, timeout=10) for _ in range(4)))
 
     begin = time.monotonic()
     assert asyncio.run(both()) == [{"ok": True}] * 4
@@ -177,7 +177,7 @@ def test_who_no_longer_wants_the_answer_ends_the_door(door: Path, tmp_path: Path
     )
 
     async def give_up() -> None:
-        task = asyncio.ensure_future(ask([str(door)], {}, timeout=30))
+        task = asyncio.ensure_future(call_program([str(door)], {}, timeout=30))
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text("ascii"):
             await asyncio.sleep(0.01)
         task.cancel()
@@ -215,7 +215,7 @@ def test_doors_are_opened_through_sudo_without_arguments(
         asked.append((words, request))
         return {"ok": True}
 
-    monkeypatch.setattr(doors, "ask", fake_ask)
+    monkeypatch.setattr(doors, "call_program", fake_ask)
     mediator = Path("/usr/lib/jupyterhub4family/mediator")
     assert asyncio.run(open_door(mediator, {"action": "prepare"}, member=member)) == {"ok": True}
     assert asked == [(wanted, {"action": "prepare"})]
@@ -225,10 +225,10 @@ def test_no_descriptor_stays_open(door: Path) -> None:
     write_program(door, """print('{"ok": true}')""")
 
     async def many() -> tuple[int, int]:
-        await ask([str(door)], {}, timeout=10)
+        await call_program([str(door)], {}, timeout=10)
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
-            await ask([str(door)], {}, timeout=10)
+            await call_program([str(door)], {}, timeout=10)
         await asyncio.sleep(0.1)
         return before, len(os.listdir("/proc/self/fd"))
 

@@ -56,10 +56,10 @@ class Startup:
         self.build_failures = 0
         self.changed = False
         self.done: list[str] = []
-        monkeypatch.setattr(doors, "ask", self._ask)
+        monkeypatch.setattr(doors, "call_program", self._ask)
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
         monkeypatch.setattr(builds, "discard_cache", lambda: self.done.append("cache discarded"))
-        monkeypatch.setattr(proxy, "renew_proxy", lambda: self.done.append("proxy renewed"))
+        monkeypatch.setattr(proxy, "end_proxy", lambda: self.done.append("proxy renewed"))
         monkeypatch.setattr(module.os, "kill", lambda pid, number: self.done.append(f"{pid} {int(number)}"))
 
     async def _ask(self, words: list[str], request: dict[str, Any], **_more: Any) -> dict[str, Any]:
@@ -161,9 +161,9 @@ def test_reading_the_configuration_alone_does_nothing(startup: Startup) -> None:
 def test_during_an_upgrade_root_sees_to_the_release(
     startup: Startup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrade, "UNDER_WAY", tmp_path / "under-way.json")
+    monkeypatch.setattr(upgrade, "IN_PROGRESS", tmp_path / "under-way.json")
     monkeypatch.setattr(startup.module, "UPGRADE_PAUSE", 0.05)
-    upgrade.write_note(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1"))
+    upgrade.write_state(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1"))
     port = free_port()
 
     async def meanwhile() -> None:
@@ -181,7 +181,7 @@ def test_a_release_that_failed_is_left_alone(
     startup: Startup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: str, built: bool
 ) -> None:
     monkeypatch.setattr(upgrade, "FAILED", tmp_path / "failed.json")
-    upgrade.write_note(tmp_path / "failed.json", Failure("1.0", "1.1", failed, "2026", "it is broken", "1.0 serves"))
+    upgrade.write_state(tmp_path / "failed.json", Failure("1.0", "1.1", failed, "2026", "it is broken", "1.0 serves"))
 
     class Wanted:
         def wanted_id(self) -> str:

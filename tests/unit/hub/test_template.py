@@ -26,7 +26,7 @@ class Builder:
         self.calls = 0
         self.current = False
         self.failure: Optional[DoorError] = None
-        monkeypatch.setattr(doors, "ask", self._ask)
+        monkeypatch.setattr(doors, "call_program", self._ask)
         monkeypatch.setattr(contents, "template_tree", lambda _tell: self)
         self.go_on = asyncio.Event()
 

@@ -102,11 +102,11 @@ def test_memory_is_bounded_and_the_guesser_is_not_what_is_forgotten_first(monkey
             throttle.wrong("192.168.0.7")
         for number in range(100):
             assert await may(throttle, f"10.0.0.{number}")
-        assert len(throttle._visitors) <= 10
+        assert len(throttle._clients) <= 10
         assert not await may(throttle, "192.168.0.7")
         for number in range(100):
             throttle.wrong(f"10.0.0.{number}")
-        assert len(throttle._visitors) <= 10
+        assert len(throttle._clients) <= 10
 
     asyncio.run(story())
 

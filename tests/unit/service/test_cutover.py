@@ -33,7 +33,7 @@ class Service:
         monkeypatch.setattr(paths, "CACHE", folder / "cache")
         monkeypatch.setattr(paths, "RELEASES", self.releases)
         monkeypatch.setattr(contents, "release_tree", lambda _tell: self.tree())
-        monkeypatch.setattr(proxy, "renew_proxy", self._renew)
+        monkeypatch.setattr(proxy, "end_proxy", self._renew)
         monkeypatch.setattr(database, "copy_database", lambda: "c.sqlite")
         monkeypatch.setattr(database, "fits", lambda folder: folder.name == NEW)
         monkeypatch.setattr(database, "newest_fitting_copy", lambda _folder: "older.sqlite")

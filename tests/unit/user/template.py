@@ -101,7 +101,7 @@ class Home:
         monkeypatch.setattr(paths, "CURRENT_TEMPLATE", self.service / "templates" / "current")
         monkeypatch.setattr(paths, "CURRENT_RELEASE", self.service / "releases" / "current")
         # Without this folder there are no hard links: the door is root's, and tried out on real machines.
-        monkeypatch.setattr(paths, "HANDOVER", self.service / "handover")
+        monkeypatch.setattr(paths, "STAGING", self.service / "handover")
 
     @property
     def template(self) -> Path:

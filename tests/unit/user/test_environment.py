@@ -19,7 +19,7 @@ def test_made_and_the_second_time_nothing(home: Home) -> None:
     assert home.beside() == set()
     ours = tree(home.env)
     assert {name: ours[name] for name in template} == template
-    assert set(ours) - set(template) == {environment.NOTE}
+    assert set(ours) - set(template) == {environment.STATE_FILE}
     assert home.events[0][0] <= 10 and home.events[-1][0] == 100
     assert [percent for percent, _ in home.events] == sorted(percent for percent, _ in home.events)
     assert home.prepare() == "nothing"
@@ -160,7 +160,7 @@ def test_a_changed_one_is_left_alone(home: Home, change: str) -> None:
 def test_one_without_a_note_is_never_replaced_unasked(home: Home) -> None:
     """Made by hand, or by something older than the note."""
     home.prepare()
-    (home.env / environment.NOTE).write_text("{", "utf-8")
+    (home.env / environment.STATE_FILE).write_text("{", "utf-8")
     home.new_template()
     assert home.prepare() == "nothing"
 
@@ -244,7 +244,7 @@ def test_what_cannot_be_had_is_tried_a_few_times_and_keeps_nobody_waiting_for_ev
     home.uv('case "$*" in *bad*) exit 1;; esac')
     home.prepare()
     assert "bad" in home.events[-1][1] and "good" not in file.read_text("utf-8")
-    for _next_start in range(environment.WISH_TRIES):
+    for _next_start in range(environment.PACKAGE_TRIES):
         home.prepare()
     assert not file.exists() and home.works()
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.common.paths import MEMBER_WISHES
+from jupyterhub4family.common.paths import MEMBER_PENDING_PACKAGES
 from jupyterhub4family.user import import_restored
-from jupyterhub4family.user.import_restored import Taking
+from jupyterhub4family.user.import_restored import Import
 from tests.unit.helpers import account
 
 
@@ -27,8 +27,8 @@ class Home:
             place.mkdir()
         self.aside = self.home / "before-restore-1"
 
-    def take(self) -> Taking:
-        taking = Taking(self.aside)
+    def take(self) -> Import:
+        taking = Import(self.aside)
         taking.merge(self.fresh, self.home)
         return taking
 
@@ -126,7 +126,10 @@ def test_packages_become_wishes(home: Home, ask: Any) -> None:
     write(home.fresh / "a", "x")
     request = {"place": str(home.fresh), "aside": "before-restore-20260101-000000", "packages": {"iniconfig": "2.0"}}
     assert ask(request) == (0, {"ok": True, "taken": 1, "kept": 0})
-    assert json.loads((home.home / MEMBER_WISHES).read_text()) == {"packages": {"iniconfig": "2.0"}, "tries": 0}
+    assert json.loads((home.home / MEMBER_PENDING_PACKAGES).read_text()) == {
+        "packages": {"iniconfig": "2.0"},
+        "tries": 0,
+    }
 
 
 def test_what_is_refused(home: Home, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ class Door:
         monkeypatch.setattr(environment, "prepare", self._prepare)
         monkeypatch.setattr(server, "spawn", self._remember("spawn", Started(4711, 99)))
         monkeypatch.setattr(server, "kill", self._remember("kill", True))
-        monkeypatch.setattr(server, "note_killed", self._remember("killed", None))
+        monkeypatch.setattr(server, "record_killed", self._remember("killed", None))
         monkeypatch.setattr(limit_server, "end_all", self._remember("end", 3))
         monkeypatch.setattr(server, "last_log_lines", self._remember("log", ["one", "two"]))
 

@@ -37,10 +37,10 @@ def running_servers() -> list[Server]:
             continue
         try:
             owner = os.stat(processes.PROC / entry).st_uid
-            words = (processes.PROC / entry / "cmdline").read_bytes().split(b"\0") if owner in names else []
+            args = (processes.PROC / entry / "cmdline").read_bytes().split(b"\0") if owner in names else []
         except OSError:
             continue
-        if any(word.endswith(PROGRAM) for word in words[:2]):
+        if any(word.endswith(PROGRAM) for word in args[:2]):
             found[int(entry)] = names[owner]
     # A child that has not become another program yet looks like its parent.
     servers = [_server(name, pid) for pid, name in found.items() if _parent(pid) not in found]

@@ -64,7 +64,7 @@ class Status:
     next: str = ""
 
 
-def find_out(settings: Settings) -> Status:
+def take_snapshot(settings: Settings) -> Status:
     """Ask hub and portal."""
     hub_code, _text = _get(f"http://127.0.0.1:{settings.hub_port}/hub/health")
     portal_url = f"{'https' if settings.https else 'http'}://127.0.0.1:{settings.port}"
@@ -96,19 +96,21 @@ def find_out(settings: Settings) -> Status:
         members=count,
         servers=servers.running_servers(),
         disk={
-            str(room.folder): room.megabytes for room in disk_space.rooms((paths.SERVICE_HOME, HOMES)) if room.is_short
+            str(room.folder): room.megabytes
+            for room in disk_space.disk_spaces((paths.SERVICE_HOME, HOMES))
+            if room.is_short
         },
         backup=_backup(),
-        troubles=[str(one.message) for one in effective.configuration_troubles()],
+        troubles=[str(one.message) for one in effective.configuration_problems()],
         upgrade=_upgrade(),
         failed_upgrade=str(failed.sentence()) if (failed := upgrade.failed_upgrade()) else "",
-        mended_database=str(mended.sentence()) if (mended := database.mended_database()) else "",
+        mended_database=str(mended.sentence()) if (mended := database.repaired_database()) else "",
         next=_next(portal, count),
     )
 
 
 def _upgrade() -> str:
-    now = upgrade.upgrade_under_way()
+    now = upgrade.upgrade_in_progress()
     if now is None:
         return ""
     if now.backwards:
@@ -117,8 +119,8 @@ def _upgrade() -> str:
 
 
 def _backup() -> dict[str, Any]:
-    note = backup.read_note()
-    return {"target": note.target, "last_good": note.last_good, "problem": note.trouble()} if note.target else {}
+    note = backup.read_state()
+    return {"target": note.target, "last_good": note.last_good, "problem": note.problem_text()} if note.target else {}
 
 
 def _next(portal: str, count: int) -> str:

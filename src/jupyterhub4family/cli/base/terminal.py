@@ -58,10 +58,10 @@ def is_quiet(arguments: argparse.Namespace) -> bool:
 # -- saying ---------------------------------------------------------------------------------------------
 
 
-def say(arguments: argparse.Namespace, sentence: str) -> None:
+def report(arguments: argparse.Namespace, message: str) -> None:
     """Print a sentence that an error-only caller does not want."""
     if not is_quiet(arguments):
-        print(sentence)
+        print(message)
 
 
 def coloured(text: str, colour: str, stream: IO[str] | None = None) -> str:
@@ -148,13 +148,13 @@ class Bar:
 
 
 @contextlib.contextmanager
-def waiting(arguments: argparse.Namespace, sentence: str) -> Iterator[None]:
+def waiting(arguments: argparse.Namespace, message: str) -> Iterator[None]:
     """Show, on a terminal, that something goes on of which nobody can say how far it is."""
     if is_quiet(arguments) or not is_terminal(sys.stderr):
         yield
         return
     over = threading.Event()
-    turner = threading.Thread(target=_turn, args=(sentence, over), daemon=True)
+    turner = threading.Thread(target=_turn, args=(message, over), daemon=True)
     turner.start()
     try:
         yield
@@ -163,7 +163,7 @@ def waiting(arguments: argparse.Namespace, sentence: str) -> Iterator[None]:
         turner.join()
 
 
-def _turn(sentence: str, over: threading.Event) -> None:
+def _turn(message: str, over: threading.Event) -> None:
     started = time.monotonic()
     # Nothing flickers for what is done in no time.
     over.wait(0.4)
@@ -171,7 +171,7 @@ def _turn(sentence: str, over: threading.Event) -> None:
     while not over.is_set():
         seconds = int(time.monotonic() - started)
         wheel = coloured("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[turn % 10], GREEN, sys.stderr)
-        sys.stderr.write(f"\r\x1b[K{wheel} {sentence} … {seconds} s")
+        sys.stderr.write(f"\r\x1b[K{wheel} {message} … {seconds} s")
         sys.stderr.flush()
         turn += 1
         over.wait(TURN)

@@ -78,17 +78,17 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _renew(arguments: argparse.Namespace) -> int:
     _require_root("renew")
-    ask_service("renew", *(["--new-authority"] if arguments.new_authority else []))
+    call_service("renew", *(["--new-authority"] if arguments.new_authority else []))
     print(_("The portal shows the new certificate in a few seconds; open notebooks go on"))
     if arguments.new_authority:
         print(_("Every device has to import the new authority: its page /trust says how"))
     return 0
 
 
-def ask_service(*words: str) -> None:
+def call_service(*args: str) -> None:
     """Have the service's own program look after the certificates, and print what it says."""
     said = programs.run(
-        [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "certificates", *words], timeout=120
+        [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "certificates", *args], timeout=120
     )
     print(said.output, end="")
 
@@ -147,9 +147,9 @@ def check_constraints(pem: str) -> None:
     The file is the service account's. Whoever took that over could put another authority there, and this computer
     would believe it everything.
     """
-    words = ["openssl", "x509", "-noout", "-ext", "nameConstraints,basicConstraints"]
-    lines = [line.strip() for line in programs.run(words, text_input=pem).output.splitlines()]
-    settings, _trouble = effective.settings_in_use()
+    args = ["openssl", "x509", "-noout", "-ext", "nameConstraints,basicConstraints"]
+    lines = [line.strip() for line in programs.run(args, text_input=pem).output.splitlines()]
+    settings, _problem = effective.settings_in_use()
     known = {*network.HOME_DOMAINS, *network.host_names(), *(name.lower() for name in settings.extra_names)}
     hosts = {line[4:] for line in lines if line.startswith("DNS:")}
     bounded = "X509v3 Name Constraints: critical" in lines and any(line.startswith("IP:") for line in lines)
@@ -170,14 +170,14 @@ def _use(arguments: argparse.Namespace) -> int:
     _require_root("use")
     if arguments.reset:
         own_certificate.forget()
-        ask_service("ensure")
+        call_service("ensure")
         print(_("The portal goes back to the certificate of the family's own authority"))
         return 0
     certificate, key = (own_certificate.read(Path(name)) for name in arguments.files)
     own_certificate.check(certificate, key)
     missing = own_certificate.missing_names(certificate)
     own_certificate.install(certificate, key, pwd.getpwnam(accounts.SERVICE_ACCOUNT))
-    ask_service("ensure")
+    call_service("ensure")
     print(_("The portal shows your certificate in a few seconds"))
     if missing:
         print(

@@ -25,8 +25,8 @@ from jupyterhub4family.cli.doctor.finding import (
     PROBLEM,
     UNKNOWN,
     WARNING,
+    CheckContext,
     Finding,
-    Situation,
     fine,
     problem,
     unknown,
@@ -51,7 +51,7 @@ DONE = {
     "start": N_("Hub and proxy were started"),
 }
 #: Seconds that hub and proxy get to answer after they were mended.
-PATIENCE = 30
+TIMEOUT = 30
 WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unseen")}
 COLOURS = {OK: terminal.GREEN, WARNING: terminal.YELLOW, PROBLEM: terminal.RED, UNKNOWN: terminal.YELLOW}
 
@@ -92,10 +92,10 @@ def add_to(commands: Any) -> None:
 def doctor(arguments: argparse.Namespace) -> int:
     """Look, mend if asked, and tell; exit status 0 unless a problem is left, then 1."""
     if (arguments.fix or arguments.deep) and os.geteuid() != 0:
-        words = " ".join(word for word in ("--fix", "--deep") if getattr(arguments, word[2:]))
-        raise PermissionRefused(_("only root may do this"), _("sudo jupyterhub4family doctor {words}", words=words))
+        args = " ".join(word for word in ("--fix", "--deep") if getattr(arguments, word[2:]))
+        raise PermissionRefused(_("only root may do this"), _("sudo jupyterhub4family doctor {words}", words=args))
     bar = progress_bar(terminal.is_quiet(arguments))
-    only = _known(arguments.checks)
+    only = _check_named(arguments.checks)
     results = examine(bar, only)
     done: list[str] = []
     if arguments.fix:
@@ -114,7 +114,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     return ExitStatus.FAILURE if worst(results) == PROBLEM else ExitStatus.OK
 
 
-def _known(untrusted_names: list[str]) -> tuple[str, ...]:
+def _check_named(untrusted_names: list[str]) -> tuple[str, ...]:
     """The names of checks, in our order; all of them if none is named. Raises UsageError for another name."""
     for name in untrusted_names:
         if name not in registry.CHECKS:
@@ -131,14 +131,14 @@ def progress_bar(quiet: bool = False) -> Bar:
 def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
     """Run every check, or those named in `only`. One that cannot be done says why; it never ends the others."""
     # Of a bad settings file the check of the settings tells; the others look at what counts in its place.
-    settings, _trouble = effective.settings_in_use()
-    situation = Situation(settings=settings, supervisor=supervision.chosen_supervisor(settings), tell=bar.show)
+    settings, _crashed = effective.settings_in_use()
+    context = CheckContext(settings=settings, supervisor=supervision.chosen_supervisor(settings), tell=bar.show)
     results = []
     names = list(only or registry.CHECKS)
     for number, name in enumerate(names):
         bar.show(100 * number // len(names), _("Looking: {check}", check=name))
         try:
-            results += [Result(name, finding) for finding in registry.CHECKS[name](situation)]
+            results += [Result(name, finding) for finding in registry.CHECKS[name](context)]
         except FamilyError as error:
             results.append(Result(name, unknown(error.message, error.hint)))
         except OSError as error:
@@ -161,14 +161,14 @@ def fix(results: list[Result], bar: Bar) -> list[str]:
             said.append(_fix_one(step, bar))
         except FamilyError as error:
             said.append(_("Could not be mended ({step}): {reason}", step=step, reason=error.message))
-    return [str(sentence) for sentence in said]
+    return [str(message) for message in said]
 
 
 def _wait_for_portal(bar: Bar) -> None:
     """Hub and proxy may just have been started: give them the time that they need before looking again."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while (
-        snapshot.find_out(effective.settings_in_use()[0]).portal in ("starting", "not running")
+        snapshot.take_snapshot(effective.settings_in_use()[0]).portal in ("starting", "not running")
         and time.monotonic() < deadline
     ):
         bar.show(100, _("Waiting for the portal"))
@@ -184,30 +184,30 @@ def _order(step: str) -> int:
 def _fix_one(step: str, bar: Bar) -> str:
     kind, _colon, name = step.partition(":")
     if kind == "environment":
-        words = [*programs.as_account(name), str(paths.LIBRARY / "own-environment"), "repair"]
-        sentence = _("The environment of {name} was mended", name=name)
+        args = [*programs.as_account(name), str(paths.LIBRARY / "own-environment"), "repair"]
+        message = _("The environment of {name} was mended", name=name)
     else:
-        words, sentence = [str(paths.LIBRARY / "repair"), step], _(DONE[step])
-    json_lines.granted(programs.converse(words, {}, on_progress=bar.show))
-    return sentence
+        args, message = [str(paths.LIBRARY / "repair"), step], _(DONE[step])
+    json_lines.unwrap(programs.call_json(args, {}, on_progress=bar.show))
+    return message
 
 
 def round_trip(bar: Bar) -> list[Result]:
     """Log in as a throw-away member, start a server, calculate, and take everything away again."""
     logs = _("sudo jupyterhub4family logs hub")
     try:
-        answer = programs.converse([paths.LIBRARY / "probe"], {}, on_progress=bar.show)
+        answer = programs.call_json([paths.LIBRARY / "probe"], {}, on_progress=bar.show)
     except FamilyError as error:
         return [Result("round-trip", problem(error.message, logs))]
     if not answer.get("ok"):
-        told = json_lines.answered_error(answer)
-        sentence = _("A trial login failed: {reason}", reason=told.message)
-        return [Result("round-trip", problem(sentence, told.hint or logs))]
-    sentence = _(
+        told = json_lines.error_of(answer)
+        message = _("A trial login failed: {reason}", reason=told.message)
+        return [Result("round-trip", problem(message, told.hint or logs))]
+    message = _(
         "A trial member logged in, started a server and calculated, in {seconds} seconds",
         seconds=answer["seconds"],
     )
-    return [Result("round-trip", fine(sentence))]
+    return [Result("round-trip", fine(message))]
 
 
 def worst(results: list[Result]) -> str:
@@ -217,15 +217,15 @@ def worst(results: list[Result]) -> str:
 
 
 def _print(results: list[Result], done: list[str], quiet: bool) -> None:
-    for sentence in done:
-        print(_("Mended: {sentence}", sentence=sentence))
-    words = {state: _(word) for state, word in WORDS.items()}
-    width = max(map(len, words.values()))
+    for message in done:
+        print(_("Mended: {sentence}", sentence=message))
+    args = {state: _(word) for state, word in WORDS.items()}
+    width = max(map(len, args.values()))
     for result in results:
         finding = result.finding
         if quiet and finding.state != PROBLEM:
             continue
-        print(f"{terminal.coloured(f'{words[finding.state]:{width}}', COLOURS[finding.state])}  {finding.sentence}")
+        print(f"{terminal.coloured(f'{args[finding.state]:{width}}', COLOURS[finding.state])}  {finding.sentence}")
         if finding.hint:
             print(f"{'':{width}}  {_('Try: {hint}', hint=finding.hint)}")
     if not quiet:

@@ -29,28 +29,28 @@ class Finding:
     repair: str = ""
 
 
-def fine(sentence: str) -> Finding:
+def fine(message: str) -> Finding:
     """A promise that is kept."""
-    return Finding(OK, sentence)
+    return Finding(OK, message)
 
 
-def warning(sentence: str, hint: str, repair: str = "") -> Finding:
+def warning(message: str, hint: str, repair: str = "") -> Finding:
     """Works, and should be known."""
-    return Finding(WARNING, sentence, hint, repair)
+    return Finding(WARNING, message, hint, repair)
 
 
-def problem(sentence: str, hint: str, repair: str = "") -> Finding:
+def problem(message: str, hint: str, repair: str = "") -> Finding:
     """A promise that is broken."""
-    return Finding(PROBLEM, sentence, hint, repair)
+    return Finding(PROBLEM, message, hint, repair)
 
 
-def unknown(sentence: str, hint: str = "") -> Finding:
+def unknown(message: str, hint: str = "") -> Finding:
     """What could not be looked at, and why."""
-    return Finding(UNKNOWN, sentence, hint)
+    return Finding(UNKNOWN, message, hint)
 
 
 @dataclass(frozen=True)
-class Situation:
+class CheckContext:
     """What all checks start from; found out once."""
 
     settings: Settings = field(default_factory=Settings)
@@ -73,4 +73,4 @@ def service_account() -> Optional[pwd.struct_passwd]:
 
 
 #: A check: looks at one thing and says what it found.
-Check = Callable[[Situation], Iterator[Finding]]
+Check = Callable[[CheckContext], Iterator[Finding]]

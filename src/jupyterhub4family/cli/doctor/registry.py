@@ -29,7 +29,7 @@ CHECKS: dict[str, Check] = {
     "pam": rights.check_pam,
     "doors": rights.check_doors,
     "package": rights.check_package,
-    "folders": rights.check_folders,
+    "folders": rights.check_directories,
     "disk": machine.check_disk,
     "memory": machine.check_memory,
     "limits": limits.check_limits,

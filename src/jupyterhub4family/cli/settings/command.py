@@ -70,8 +70,8 @@ def add_to(commands: Any) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    settings, trouble = effective.settings_in_use()
-    origins = _origins(trouble)
+    settings, problem = effective.settings_in_use()
+    origins = _origins(problem)
     values = dataclasses.asdict(settings)
     if arguments.json:
         document = (
@@ -85,8 +85,8 @@ def _show(arguments: argparse.Namespace) -> int:
             origin = origins[key]
             told = _(_ORIGINS[origin]) if origin in _ORIGINS else origin
             print(f"{line:{width}}  # {told}" if arguments.origin else line)
-    if trouble is not None:
-        raise effective.explain(trouble)
+    if problem is not None:
+        raise effective.explain(problem)
     return ExitStatus.OK
 
 
@@ -94,9 +94,9 @@ def _show(arguments: argparse.Namespace) -> int:
 _ORIGINS = {"last good settings": N_("last good settings"), "default": N_("default")}
 
 
-def _origins(trouble: ConfigurationError | None) -> dict[str, str]:
+def _origins(problem: ConfigurationError | None) -> dict[str, str]:
     """Where each value comes from, in the words that --json has in every language."""
-    if trouble is not None:
+    if problem is not None:
         return dict.fromkeys(model.KEYS, "last good settings")
     lines = {key: origin.line for key, origin in model.read_origins(paths.SETTINGS_FILE).items()}
     return {key: f"{paths.SETTINGS_FILE}:{lines[key]}" if key in lines else "default" for key in model.KEYS}
@@ -104,11 +104,11 @@ def _origins(trouble: ConfigurationError | None) -> dict[str, str]:
 
 def _get(arguments: argparse.Namespace) -> int:
     key = model.known_key(arguments.key)
-    settings, trouble = effective.settings_in_use()
+    settings, problem = effective.settings_in_use()
     value = getattr(settings, key.name)
     print(json.dumps(value, ensure_ascii=False) if arguments.json else key.to_text(value))
-    if trouble is not None:
-        print(f"jupyterhub4family: {effective.explain(trouble)}", file=sys.stderr)
+    if problem is not None:
+        print(f"jupyterhub4family: {effective.explain(problem)}", file=sys.stderr)
     return ExitStatus.OK
 
 
@@ -140,11 +140,11 @@ def _unset(arguments: argparse.Namespace) -> int:
 
 def _edit(arguments: argparse.Namespace) -> int:
     _require_root("config edit")
-    with _folder_locked() as folder:
+    with _settings_locked() as directory:
         before = _text()
-        after = editor.edited(before, paths.SETTINGS_FILE, folder)
+        after = editor.edited(before, paths.SETTINGS_FILE, directory)
         if after == before:
-            terminal.say(arguments, _("Nothing was changed."))
+            terminal.report(arguments, _("Nothing was changed."))
             return ExitStatus.OK
         settings_before = _settings_or_none()
         _write(after)
@@ -160,11 +160,11 @@ def _change(arguments: argparse.Namespace, make: Any) -> None:
         _print_difference(before, make(before))
         return
     _require_root("config")
-    with _folder_locked():
+    with _settings_locked():
         before = _text()
         after = make(before)
         if after == before:
-            terminal.say(arguments, _("Nothing to change: it is so already."))
+            terminal.report(arguments, _("Nothing to change: it is so already."))
             return
         settings_before = _settings_or_none()
         _write(after)
@@ -208,26 +208,26 @@ def _write(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _folder_locked() -> Iterator[Path]:
+def _settings_locked() -> Iterator[Path]:
     """The settings' folder, made if it is missing; no second `config` changes anything meanwhile."""
-    folder = paths.SETTINGS_FILE.parent
+    directory = paths.SETTINGS_FILE.parent
     with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o755)
+        directory.mkdir(mode=0o755)
         # Whatever root's umask says: the service has to read it.
-        folder.chmod(0o755)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory.chmod(0o755)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield folder
+        yield directory
     finally:
         os.close(descriptor)
 
 
-def _require_root(words: str) -> None:
+def _require_root(args: str) -> None:
     if os.geteuid() != 0:
         if sys.argv[1:2] == ["config"]:
-            words = " ".join(sys.argv[1:])
-        raise PermissionRefused(_("only root may change the settings"), f"sudo jupyterhub4family {words}")
+            args = " ".join(sys.argv[1:])
+        raise PermissionRefused(_("only root may change the settings"), f"sudo jupyterhub4family {args}")
 
 
 def _print_difference(before: str, after: str) -> None:
@@ -250,24 +250,24 @@ def needed_restart(before: Settings | None, after: Settings) -> str:
 
 
 def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None:
-    terminal.say(arguments, _("{file} is written.", file=str(paths.SETTINGS_FILE)))
+    terminal.report(arguments, _("{file} is written.", file=str(paths.SETTINGS_FILE)))
     after = model.load_settings(paths.SETTINGS_FILE)
     if any(getattr(before or Settings(), name) != getattr(after, name) for name in FOR_APT):
         # Its refusal says that the file is written, and what is missing for it to work.
-        json_lines.granted(programs.converse([paths.LIBRARY / "upgrade", "settings"], {}))
+        json_lines.unwrap(programs.call_json([paths.LIBRARY / "upgrade", "settings"], {}))
     needed = needed_restart(before, after)
-    words = ["restart", *(["--all"] if needed == types.HUB_AND_PROXY else [])]
+    args = ["restart", *(["--all"] if needed == types.HUB_AND_PROXY else [])]
     if not needed:
-        terminal.say(arguments, _("Nothing has to be restarted."))
+        terminal.report(arguments, _("Nothing has to be restarted."))
     elif not _is_running(before or effective.settings_in_use()[0]):
-        terminal.say(arguments, _("JupyterHub does not run; it takes effect when it is started."))
+        terminal.report(arguments, _("JupyterHub does not run; it takes effect when it is started."))
     elif arguments.no_restart:
-        command = f"sudo jupyterhub4family {' '.join(words)}"
-        terminal.say(arguments, _("It takes effect after: {command}", command=command))
+        command = f"sudo jupyterhub4family {' '.join(args)}"
+        terminal.report(arguments, _("It takes effect after: {command}", command=command))
     else:
         with terminal.waiting(arguments, _("JupyterHub is being restarted")):
-            programs.run([paths.LIBRARY / "control", *words], timeout=RESTART_TIMEOUT, environment=language_variables())
-        terminal.say(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
+            programs.run([paths.LIBRARY / "control", *args], timeout=RESTART_TIMEOUT, environment=language_variables())
+        terminal.report(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
 
 
 def _is_running(settings: Settings) -> bool:

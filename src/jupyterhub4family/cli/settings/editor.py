@@ -35,12 +35,12 @@ def forget_draft(file: Path) -> None:
         draft_of(file).unlink()
 
 
-def edited(text: str, file: Path, folder: Path) -> str:
+def edited(text: str, file: Path, directory: Path) -> str:
     """What somebody makes of `text` (the content of `file`) in an editor; good settings, or `text` as it was.
 
     Raises FamilyError when they leave it in a state that cannot be used; it is then kept as a draft in `folder`.
     """
-    draft = folder / draft_of(file).name
+    draft = directory / draft_of(file).name
     begin = text or SAMPLE.read_text("utf-8")
     with contextlib.suppress(FileNotFoundError):
         begin = draft.read_text("utf-8")
@@ -58,7 +58,7 @@ def edited(text: str, file: Path, folder: Path) -> str:
             problem = _problem(now, status)
             if problem is None:
                 return text if now == (text or begin) and not draft.exists() else now
-            if not _wants_to_go_on(problem):
+            if not _confirm_retry(problem):
                 if now != text:
                     files.write_atomically(draft, now, 0o600)
                     problem.hint = _(
@@ -79,7 +79,7 @@ def _problem(text: str, status: int) -> FamilyError | None:
     return None
 
 
-def _wants_to_go_on(problem: FamilyError) -> bool:
+def _confirm_retry(problem: FamilyError) -> bool:
     print(problem, file=sys.stderr)
     if not sys.stdin.isatty():
         return False
@@ -92,9 +92,9 @@ def _wants_to_go_on(problem: FamilyError) -> bool:
 
 def _editor() -> list[str]:
     for name in ("VISUAL", "EDITOR"):
-        words = shlex.split(os.environ.get(name, ""))
-        if words:
-            return words
+        args = shlex.split(os.environ.get(name, ""))
+        if args:
+            return args
     for name in EDITORS:
         found = shutil.which(name)
         if found:

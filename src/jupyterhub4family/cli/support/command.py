@@ -21,7 +21,7 @@ from jupyterhub4family import __version__
 from jupyterhub4family.cli.base import accounts as membership
 from jupyterhub4family.cli.base.terminal import Bar
 from jupyterhub4family.cli.doctor import command as doctor
-from jupyterhub4family.cli.doctor.finding import Situation
+from jupyterhub4family.cli.doctor.finding import CheckContext
 from jupyterhub4family.cli.support.redaction import Redaction
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
@@ -126,25 +126,25 @@ def texts(bar: Bar) -> Iterator[tuple[str, str]]:
         # As the service account: root follows no link of its making.
         yield (
             f"log/{name}",
-            _output([*Situation().as_service(), "tail", "-n", str(LINES), str(paths.SERVICE_LOGS / name)]),
+            _output([*CheckContext().as_service(), "tail", "-n", str(LINES), str(paths.SERVICE_LOGS / name)]),
         )
-    for title, folder in (("release", paths.CURRENT_RELEASE), ("template", paths.CURRENT_TEMPLATE)):
-        yield f"{title}.txt", "\n".join([str(_target(folder)), *sorted(_installed(folder))]) + "\n"
+    for title, directory in (("release", paths.CURRENT_RELEASE), ("template", paths.CURRENT_TEMPLATE)):
+        yield f"{title}.txt", "\n".join([str(_target(directory)), *sorted(_installed(directory))]) + "\n"
 
 
-def _output(words: list[str]) -> str:
+def _output(args: list[str]) -> str:
     """What a program prints, under its own words."""
     try:
-        done = programs.run(words, check=False, timeout=30)
+        done = programs.run(args, check=False, timeout=30)
         said = done.output + done.errors
     except FamilyError as error:
         said = error.message + "\n"
-    return f"$ {' '.join(words)}\n{said}"
+    return f"$ {' '.join(args)}\n{said}"
 
 
-def _files(folder: Path, pattern: str) -> list[Path]:
+def _files(directory: Path, pattern: str) -> list[Path]:
     try:
-        return sorted(folder.glob(pattern))
+        return sorted(directory.glob(pattern))
     except OSError:
         return []
 
@@ -160,15 +160,15 @@ def _content(file: Path) -> str:
         return f"({error.strerror})\n"
 
 
-def _target(folder: Path) -> str:
+def _target(directory: Path) -> str:
     try:
-        return os.readlink(folder)
+        return os.readlink(directory)
     except OSError:
         return "(none)"
 
 
-def _installed(folder: Path) -> Iterator[str]:
-    for info in folder.glob("*/lib/python3*/site-packages/*.dist-info"):
+def _installed(directory: Path) -> Iterator[str]:
+    for info in directory.glob("*/lib/python3*/site-packages/*.dist-info"):
         yield info.name[: -len(".dist-info")].replace("-", " ")
 
 

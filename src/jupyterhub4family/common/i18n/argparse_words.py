@@ -47,5 +47,5 @@ def _told(error: argparse.ArgumentError) -> str:
     """The whole sentence: Python 3.9 puts its first words together without asking gettext."""
     if error.argument_name is None:
         return str(error.message)
-    sentence = catalogue(process_language()).gettext("argument %(argument_name)s: %(message)s")
-    return sentence % {"argument_name": error.argument_name, "message": error.message}
+    message = catalogue(process_language()).gettext("argument %(argument_name)s: %(message)s")
+    return message % {"argument_name": error.argument_name, "message": error.message}

@@ -22,7 +22,7 @@ LANGUAGES = ("en", "de")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 #: Characters that values may add to one sentence, and how deep sentences may stand in sentences. What comes through
 #: a door could else ask for a text that grows with every level.
-_ROOM = 10_000
+_LONGEST = 10_000
 _DEPTH = 8
 
 
@@ -88,9 +88,9 @@ def ngettext(one: str, many: str, count: int, /, **values: Any) -> str:
     return _filled(chosen, one if count == 1 else many, {"count": count, **values})
 
 
-def joined(sentences: Iterable[str]) -> Message:
+def joined(messages: Iterable[str]) -> Message:
     """Several sentences or words as one, with commas between, that can still be told in another language."""
-    values = {f"part{number}": sentence for number, sentence in enumerate(sentences)}
+    values = {f"part{number}": message for number, message in enumerate(messages)}
     id = ", ".join(f"{{{name}}}" for name in values)
     return Message(_filled(id, id, values), id, values)
 
@@ -133,8 +133,10 @@ def process_language() -> str:
     """The language of whoever started this process (LANGUAGE, LC_ALL, LC_MESSAGES, LANG); English if we lack it."""
     locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
     # As in gettext: LANGUAGE counts only when the locale is not plain C.
-    wishes = os.environ.get("LANGUAGE", "").split(":") if locale.partition(".")[0] not in ("", "C", "POSIX") else []
-    return best_language([*wishes, locale])
+    preferred_languages = (
+        os.environ.get("LANGUAGE", "").split(":") if locale.partition(".")[0] not in ("", "C", "POSIX") else []
+    )
+    return best_language([*preferred_languages, locale])
 
 
 def language_variables() -> dict[str, str]:
@@ -143,9 +145,9 @@ def language_variables() -> dict[str, str]:
     return {} if language == LANGUAGES[0] else {"LC_ALL": f"{language}_{language.upper()}.UTF-8"}
 
 
-def best_language(wishes: list[str]) -> str:
+def best_language(preferred_languages: list[str]) -> str:
     """The first of `wishes` (such as `de_AT.UTF-8` or `de-AT`) that we speak; English if there is none."""
-    for wish in wishes:
+    for wish in preferred_languages:
         code = wish.replace("-", "_").partition("_")[0].partition(".")[0].lower()
         if code in LANGUAGES:
             return code
@@ -154,7 +156,7 @@ def best_language(wishes: list[str]) -> str:
 
 def accepted_languages(untrusted_accept: str) -> list[str]:
     """The languages of an Accept-Language header, most wanted first; what is not understood is left out."""
-    wishes = []
+    preferred_languages = []
     for place, part in enumerate(untrusted_accept[:1000].split(",")):
         language, _semicolon, quality = part.strip().partition(";")
         try:
@@ -162,8 +164,8 @@ def accepted_languages(untrusted_accept: str) -> list[str]:
         except ValueError:
             continue
         if language and weight > 0:
-            wishes.append((-weight, place, language.strip()))
-    return [language for _weight, _place, language in sorted(wishes)]
+            preferred_languages.append((-weight, place, language.strip()))
+    return [language for _weight, _place, language in sorted(preferred_languages)]
 
 
 @functools.cache
@@ -179,7 +181,7 @@ def _filled(text: str, original: str, values: Mapping[str, Any]) -> str:
     """
     names = set(_PLACEHOLDER.findall(text))
     chosen = text if names <= values.keys() else original
-    room = _ROOM
+    room = _LONGEST
 
     def value(found: re.Match[str]) -> str:
         nonlocal room

@@ -70,7 +70,7 @@ def clean_text(untrusted: str, what: str, maximum: int) -> str:
 
 def write_line(answer: Mapping[str, Any]) -> None:
     """Write one answer as a line of JSON to stdout, at once; Messages in it can be told again at the other end."""
-    sys.stdout.write(json.dumps(_told(answer)) + "\n")
+    sys.stdout.write(json.dumps(_serializable(answer)) + "\n")
     sys.stdout.flush()
 
 
@@ -79,7 +79,7 @@ def error_answer(error: FamilyError) -> dict[str, Any]:
     return {"ok": False, "error": error.message, "hint": error.hint, "status": int(error.status)}
 
 
-def answered_error(untrusted: Mapping[str, Any]) -> FamilyError:
+def error_of(untrusted: Mapping[str, Any]) -> FamilyError:
     """The error that a door's answer tells, in the language of whoever reads it here: `error_answer` undone."""
     try:
         status = ExitStatus(untrusted.get("status", 1))
@@ -104,17 +104,17 @@ def last_answer(untrusted_output: str) -> dict[str, Any]:
     return untrusted
 
 
-def granted(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+def unwrap(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     """A door's answer that says that it was done. Raises the error that any other answer tells."""
     if not untrusted.get("ok"):
-        raise answered_error(untrusted)
+        raise error_of(untrusted)
     return dict(untrusted)
 
 
-def _told(value: Any) -> Any:
+def _serializable(value: Any) -> Any:
     """`value` for JSON, with every Message in it as `to_json` makes it."""
     if isinstance(value, Mapping):
-        return {key: _told(one) for key, one in value.items()}
+        return {key: _serializable(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_told(one) for one in value]
+        return [_serializable(one) for one in value]
     return to_json(value) if isinstance(value, Message) else value

@@ -8,7 +8,7 @@ from __future__ import annotations
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Finished, ProgramError, Word
+from jupyterhub4family.common.system.programs import Arg, Finished, ProgramError
 
 OFFLINE = paths.SHARE / "offline"
 WHEELS = OFFLINE / "wheels"
@@ -16,14 +16,14 @@ WHEELS = OFFLINE / "wheels"
 NPM_CACHE = OFFLINE / "npm-cache"
 
 
-def wheel_sources() -> list[list[Word]]:
+def wheel_sources() -> list[list[Arg]]:
     """Words for uv or pip, one list for each place to look in: the offline packages if there are any, the registry."""
-    registry: list[Word] = []
+    registry: list[Arg] = []
     return [["--no-index", "--find-links", WHEELS], registry] if WHEELS.is_dir() else [registry]
 
 
 def run_with_sources(
-    before: list[Word], after: list[Word], sources: list[list[Word]], environment: dict[str, str], timeout: float
+    before: list[Arg], after: list[Arg], sources: list[list[Arg]], environment: dict[str, str], timeout: float
 ) -> Finished:
     """Run a package client, `before` + source + `after`, with each source until one serves. Raises ProgramError."""
     for number, source in enumerate(sources, 1):

@@ -42,7 +42,7 @@ def settings_in_use() -> tuple[Settings, Optional[ConfigurationError]]:
 
 def last_good_settings() -> Optional[Settings]:
     """What the service has last started with from a good file; None if that is not known."""
-    found = _read_note(paths.LAST_GOOD_SETTINGS)
+    found = _read_state(paths.LAST_GOOD_SETTINGS)
     if not isinstance(found, dict):
         return None
     try:
@@ -56,21 +56,21 @@ def settings_of_service(what: str) -> Settings:
 
     `what` is the process that reads them, such as "hub".
     """
-    settings, trouble = settings_in_use()
-    if trouble is None:
+    settings, problem = settings_in_use()
+    if problem is None:
         if last_good_settings() != settings:
-            _write_note(paths.LAST_GOOD_SETTINGS, dataclasses.asdict(settings))
+            _write_state(paths.LAST_GOOD_SETTINGS, dataclasses.asdict(settings))
     else:
-        print(f"{what}: {explain(trouble)}", flush=True)
+        print(f"{what}: {explain(problem)}", flush=True)
     return settings
 
 
-def explain(trouble: ConfigurationError) -> FamilyError:
+def explain(problem: ConfigurationError) -> FamilyError:
     """What `status`, `doctor` and the log say about a bad settings file."""
     return FamilyError(
-        _("{problem}. The last good settings stay in use", problem=trouble.message),
-        trouble.hint or "sudo jupyterhub4family config edit",
-        trouble.status,
+        _("{problem}. The last good settings stay in use", problem=problem.message),
+        problem.hint or "sudo jupyterhub4family config edit",
+        problem.status,
     )
 
 
@@ -96,45 +96,45 @@ class SkippedFile:
         )
 
 
-def note_skipped_files(skipped: list[SkippedFile]) -> None:
+def record_skipped_files(skipped: list[SkippedFile]) -> None:
     """Keep, for `skipped_files`, which files the hub has left out."""
     if skipped != skipped_files():
-        _write_note(paths.SKIPPED_EXPERT_FILES, [dataclasses.asdict(one) for one in skipped])
+        _write_state(paths.SKIPPED_EXPERT_FILES, [dataclasses.asdict(one) for one in skipped])
 
 
 def skipped_files() -> list[SkippedFile]:
     """The experts' files that the running hub does without."""
-    found = _read_note(paths.SKIPPED_EXPERT_FILES)
+    found = _read_state(paths.SKIPPED_EXPERT_FILES)
     result = []
     for one in found if isinstance(found, list) else []:
         if not isinstance(one, dict) or set(one) != {"name", "line", "problem"}:
             return []
         name, line, problem = one["name"], one["line"], one["problem"]
         # It is shown in terminals, root's among them.
-        words = all(type(word) is str and re.fullmatch(r"[\w.+-]{1,200}", word) for word in (name, problem))
-        if not words or type(line) is not int:
+        args = all(type(word) is str and re.fullmatch(r"[\w.+-]{1,200}", word) for word in (name, problem))
+        if not args or type(line) is not int:
             return []
         result.append(SkippedFile(name, line, problem))
     return result
 
 
-def configuration_troubles() -> list[FamilyError]:
+def configuration_problems() -> list[FamilyError]:
     """All that is wrong with settings and experts' files now; empty if nothing is. For `status` and `doctor`."""
-    trouble = settings_in_use()[1]
-    found: list[FamilyError] = [explain(trouble)] if trouble else []
+    problem = settings_in_use()[1]
+    found: list[FamilyError] = [explain(problem)] if problem else []
     return found + [one.explain() for one in skipped_files()]
 
 
 # -- notes -------------------------------------------------------------------------------------------
 
 
-def _write_note(path: Path, content: Any) -> None:
+def _write_state(path: Path, content: Any) -> None:
     # A full disk must not keep the service from starting.
     with contextlib.suppress(OSError):
         files.write_atomically(path, json.dumps(content, indent=1) + "\n", 0o644)
 
 
-def _read_note(path: Path) -> Any:
+def _read_state(path: Path) -> Any:
     """The JSON in a file that the service can write; None if there is none."""
     data = files.read_untrusted(path, MAXIMUM_NOTE)
     try:

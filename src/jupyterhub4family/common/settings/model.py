@@ -317,10 +317,10 @@ def known_key(untrusted: str, where: str = "") -> Key:
     except KeyError:
         near = nearest(untrusted, KEYS)
         shown = repr(untrusted)[:80]
-        sentence = _("unknown key {key}", key=shown)
+        message = _("unknown key {key}", key=shown)
         if where:
-            sentence = _("{where}: {problem}", where=where, problem=sentence)
-        raise ConfigurationError(sentence, _("the nearest known key is {key}", key=repr(near))) from None
+            message = _("{where}: {problem}", where=where, problem=message)
+        raise ConfigurationError(message, _("the nearest known key is {key}", key=repr(near))) from None
 
 
 def nearest(word: str, known: Mapping[str, Any]) -> str:

@@ -35,9 +35,9 @@ _SWITCH_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": Fa
 class BadValue(ValueError):
     """A value that a key does not take; `sentence` says why, beginning with the key."""
 
-    def __init__(self, sentence: Message, hint: str = "") -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
+    def __init__(self, message: Message, hint: str = "") -> None:
+        super().__init__(message)
+        self.sentence = message
         self.hint = hint
 
 

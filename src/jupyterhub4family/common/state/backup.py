@@ -16,7 +16,7 @@ from jupyterhub4family.common.i18n.messages import _, from_json, ngettext
 from jupyterhub4family.common.system import files
 
 #: Bytes; the note is short.
-MAXIMUM_NOTE = 64 * 1024
+MAXIMUM_SIZE = 64 * 1024
 HOUR, DAY = 3600, 86400
 #: A last good backup older than this is worth a warning (three days: a weekend away is none).
 OLD = 3 * DAY
@@ -24,7 +24,7 @@ BACKUP_NOW = "sudo jupyterhub4family backup now"
 
 
 @dataclass(frozen=True)
-class BackupNote:
+class BackupState:
     """How backups stand. Times are seconds since 1970, 0 for never."""
 
     #: Where they go, for people; empty if no backup is set up.
@@ -46,7 +46,7 @@ class BackupNote:
         """Seconds since the last good backup; since 1970 if there was none."""
         return max(0, int(time.time()) - self.last_good)
 
-    def trouble(self) -> str:
+    def problem_text(self) -> str:
         """Why the last try failed, in the reader's language; empty if it did not."""
         return from_json(self.problem) if self.problem else ""
 
@@ -55,23 +55,23 @@ class BackupNote:
         return from_json(self.left_out) if self.left_out else ""
 
 
-def read_note(path: Path = paths.BACKUP_NOTE) -> BackupNote:
+def read_state(path: Path = paths.BACKUP_STATE) -> BackupState:
     """The note; an empty one if there is none or it cannot be understood."""
     try:
-        found = json.loads((files.read_untrusted(path, MAXIMUM_NOTE) or b"{}").decode("utf-8"))
-        known = {key: found[key] for key in BackupNote.__dataclass_fields__ if key in found}
+        found = json.loads((files.read_untrusted(path, MAXIMUM_SIZE) or b"{}").decode("utf-8"))
+        known = {key: found[key] for key in BackupState.__dataclass_fields__ if key in found}
         if all(
-            type(value) is type(getattr(BackupNote, key))
+            type(value) is type(getattr(BackupState, key))
             for key, value in known.items()
             if key not in ("problem", "left_out")
         ):
-            return BackupNote(**known)
+            return BackupState(**known)
     except (ValueError, TypeError, RecursionError):
         pass
-    return BackupNote()
+    return BackupState()
 
 
-def is_due(note: BackupNote, now: float, local_hour: int) -> bool:
+def is_due(note: BackupState, now: float, local_hour: int) -> bool:
     """Whether it is time for the nightly backup, asked every hour.
 
     In the night after the last good one; of a machine that is off at night, or whose disk was not there, in any hour
@@ -84,7 +84,7 @@ def is_due(note: BackupNote, now: float, local_hour: int) -> bool:
     return passed < 0 or passed >= 30 * HOUR or (passed >= 18 * HOUR and 1 <= local_hour <= 5)
 
 
-def describe(note: BackupNote) -> str:
+def describe(note: BackupState) -> str:
     """One sentence for `status`: how old the last good backup is, with a warning if it is old."""
     if note.waiting:
         return _("Backup: {target} is connected, and nothing is added to it yet.", target=note.target)
@@ -95,7 +95,7 @@ def describe(note: BackupNote) -> str:
     return _("Backup: the last one is {age} old, in {target}.", age=age_text(note), target=note.target)
 
 
-def age_text(note: BackupNote) -> str:
+def age_text(note: BackupState) -> str:
     """How old the last good backup is: days, hours or minutes, as people say it."""
     age = note.age()
     if age >= 2 * DAY:

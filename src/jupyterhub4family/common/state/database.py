@@ -15,16 +15,16 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import files
 
-NOTE = paths.PUBLIC / "database-mended.json"
+STATE_FILE = paths.PUBLIC / "database-mended.json"
 #: Seconds for which it is told.
-TOLD = 14 * 24 * 3600
+REPORTED_FOR = 14 * 24 * 3600
 MAXIMUM_SIZE = 4096
 #: As an hour of a log looks.
 _HOUR = "%Y-%m-%d %H:%M"
 
 
 @dataclass(frozen=True)
-class Mended:
+class Repaired:
     """A database that was damaged, and what took its place."""
 
     #: Seconds since 1970.
@@ -46,17 +46,17 @@ class Mended:
         )
 
 
-def write_mended(copy: str) -> None:
+def write_repaired(copy: str) -> None:
     """Note that the database was damaged, and which copy took its place. Raises OSError."""
-    files.write_atomically(NOTE, json.dumps({"at": time.time(), "copy": copy}) + "\n", 0o644)
+    files.write_atomically(STATE_FILE, json.dumps({"at": time.time(), "copy": copy}) + "\n", 0o644)
 
 
-def mended_database() -> Optional[Mended]:
+def repaired_database() -> Optional[Repaired]:
     """The last time that it happened, if that is not long ago."""
-    data = files.read_untrusted(NOTE, MAXIMUM_SIZE)
+    data = files.read_untrusted(STATE_FILE, MAXIMUM_SIZE)
     try:
         note = json.loads((data or b"").decode("ascii"))
-        found = Mended(float(note["at"]), str(note["copy"]))
+        found = Repaired(float(note["at"]), str(note["copy"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return found if 0 <= time.time() - found.at < TOLD else None
+    return found if 0 <= time.time() - found.at < REPORTED_FOR else None

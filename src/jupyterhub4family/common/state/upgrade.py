@@ -16,13 +16,13 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _, from_json, to_json
 from jupyterhub4family.common.system import files
 
-UNDER_WAY = paths.UPGRADES / "under-way.json"
+IN_PROGRESS = paths.UPGRADES / "under-way.json"
 FAILED = paths.UPGRADES / "failed.json"
 #: The package before the last upgrade, and what belonged to it.
 PREVIOUS_PACKAGE = paths.UPGRADES / "previous.deb"
 PREVIOUS = paths.UPGRADES / "previous.json"
 #: There from the moment an upgrade's files are about to be unpacked until its programs take over.
-JUST_KEPT = paths.UPGRADES / "just-kept.json"
+PENDING = paths.UPGRADES / "just-kept.json"
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class Failure:
         )
 
 
-def upgrade_under_way() -> Optional[Upgrade]:
+def upgrade_in_progress() -> Optional[Upgrade]:
     """The upgrade that is going on now, if one is."""
-    found = _read(UNDER_WAY)
+    found = _read(IN_PROGRESS)
     if found is None:
         return None
     names = {field.name for field in dataclasses.fields(Upgrade)}
@@ -112,13 +112,13 @@ def previous_edition() -> Optional[Edition]:
     return _edition(found) if found is not None and PREVIOUS_PACKAGE.is_file() else None
 
 
-def just_kept() -> Optional[Edition]:
+def pending_edition() -> Optional[Edition]:
     """What ran before the upgrade whose files have just been unpacked."""
-    found = _read(JUST_KEPT)
+    found = _read(PENDING)
     return None if found is None else _edition(found)
 
 
-def write_note(path: Path, note: Any) -> None:
+def write_state(path: Path, note: Any) -> None:
     """Keep an `Edition`, `Upgrade` or `Failure`. Raises OSError."""
     told = {key: to_json(value) if isinstance(value, str) else value for key, value in vars(note).items()}
     if isinstance(told.get("origin"), Edition):

@@ -160,8 +160,8 @@ def _folder(path: Optional[str], controller: str = "") -> Optional[Path]:
     return Path(f"{CONTROL_GROUPS}/{below}{path}")
 
 
-def _in(folder: Optional[Path], name: str) -> Path:
-    return (folder or Path("/nowhere")) / name
+def _in(directory: Optional[Path], name: str) -> Path:
+    return (directory or Path("/nowhere")) / name
 
 
 def _number(path: Path) -> Optional[int]:
@@ -174,6 +174,6 @@ def _number(path: Path) -> Optional[int]:
 def _field(path: Path, name: str) -> Optional[int]:
     try:
         lines = [line.split() for line in path.read_text("ascii").splitlines()]
-        return next((int(words[1]) for words in lines if words[:1] == [name]), None)
+        return next((int(args[1]) for args in lines if args[:1] == [name]), None)
     except (OSError, ValueError, IndexError):
         return None

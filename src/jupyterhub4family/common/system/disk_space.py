@@ -15,7 +15,7 @@ WANTED, NEEDED = 1536 * MEBIBYTE, 200 * MEBIBYTE
 
 
 @dataclass(frozen=True)
-class Room:
+class DiskSpace:
     """What is left on the disk on which `folder` is, in bytes, for those who are not root."""
 
     folder: Path
@@ -37,14 +37,14 @@ class Room:
         return self.free // MEBIBYTE
 
 
-def rooms(folders: Iterable[Path]) -> Iterator[Room]:
+def disk_spaces(directories: Iterable[Path]) -> Iterator[DiskSpace]:
     """The room at each of these folders, each disk once; without those that cannot be looked at."""
     seen = set()
-    for folder in folders:
+    for directory in directories:
         try:
-            device, usage = os.stat(folder).st_dev, shutil.disk_usage(folder)
+            device, usage = os.stat(directory).st_dev, shutil.disk_usage(directory)
         except OSError:
             continue
         if device not in seen and usage.total:
             seen.add(device)
-            yield Room(folder, usage.free)
+            yield DiskSpace(directory, usage.free)

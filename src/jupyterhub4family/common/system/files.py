@@ -19,11 +19,11 @@ def write_atomically(path: Path, text: str, mode: int = 0o644, owner: Optional[t
 
     `owner`: uid and gid, for root; without, it is the caller's.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
     # A power cut may have left one of a process that had our pid.
     with contextlib.suppress(FileNotFoundError):
-        aside.unlink()
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        staging.unlink()
+    descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             if owner is not None:
@@ -32,10 +32,10 @@ def write_atomically(path: Path, text: str, mode: int = 0o644, owner: Optional[t
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        staging.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            aside.unlink()
+            staging.unlink()
         raise
     sync_directory(path.parent)
 
@@ -67,11 +67,11 @@ def sync_directory(path: Path) -> None:
 
 def point_link(link: Path, target_name: str) -> None:
     """Make `link` a symbolic link to `target_name` in the same directory, with one rename. Raises OSError."""
-    aside = link.with_name(f".{link.name}.{os.getpid()}")
+    staging = link.with_name(f".{link.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
-        aside.unlink()
-    aside.symlink_to(target_name)
-    aside.replace(link)
+        staging.unlink()
+    staging.symlink_to(target_name)
+    staging.replace(link)
     sync_directory(link.parent)
 
 

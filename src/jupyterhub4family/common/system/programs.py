@@ -20,7 +20,7 @@ from jupyterhub4family.common.system import processes
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SETSID = "/usr/bin/setsid"
-Word = Union[str, Path]
+Arg = Union[str, Path]
 
 
 class ProgramError(FamilyError):
@@ -51,7 +51,7 @@ def as_account(name: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _with_ctrl_c(words: Sequence[Word], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+def _with_ctrl_c(args: Sequence[Arg], **options: Any) -> Iterator[subprocess.Popen[Any]]:
     """Start a program that Ctrl-C ends as well, however early it is pressed. Raises ProgramError."""
     handler = signal.getsignal(signal.SIGINT)
     pressed: list[int] = []
@@ -61,11 +61,11 @@ def _with_ctrl_c(words: Sequence[Word], **options: Any) -> Iterator[subprocess.P
     if puts_off:
         signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
     try:
-        process = subprocess.Popen([str(word) for word in words], **options)
+        process = subprocess.Popen([str(word) for word in args], **options)
     except OSError as error:
         if puts_off:
             signal.signal(signal.SIGINT, handler)
-        raise _not_started(Path(words[0]).name, error) from error
+        raise _not_started(Path(args[0]).name, error) from error
     with process:
         try:
             if puts_off:
@@ -74,16 +74,16 @@ def _with_ctrl_c(words: Sequence[Word], **options: Any) -> Iterator[subprocess.P
                 signal.raise_signal(signal.SIGINT)
             yield process
         except KeyboardInterrupt:
-            _interrupt(process, words)
+            _interrupt(process, args)
             raise
 
 
-def _interrupt(process: subprocess.Popen[Any], words: Sequence[Word]) -> None:
+def _interrupt(process: subprocess.Popen[Any], args: Sequence[Arg]) -> None:
     """Tell a program that has a session of its own, and what it has started, that somebody has pressed Ctrl-C.
 
     The others have heard it from the terminal, as we have.
     """
-    if words[0] != SETSID:
+    if args[0] != SETSID:
         return
     with contextlib.suppress(OSError):
         # It may be about to make that session.
@@ -98,13 +98,13 @@ def last_lines(text: str, count: int = 8) -> str:
 
 
 def run(
-    words: Sequence[Word],
+    args: Sequence[Arg],
     *,
     check: bool = True,
     text_input: str = "",
     timeout: Optional[float] = 60,
     environment: Optional[Mapping[str, str]] = None,
-    directory: Word = "/",
+    directory: Arg = "/",
     dies_with_us: bool = False,
 ) -> Finished:
     """Run a program to its end and return what it printed.
@@ -114,10 +114,10 @@ def run(
     Raises ProgramError when it cannot be started or takes too long, and, with `check`, when its
     exit status is not 0: with the last lines it said, and never with what it was given on stdin.
     """
-    name = Path(words[0]).name
+    name = Path(args[0]).name
     try:
         done = subprocess.run(
-            [str(word) for word in words],
+            [str(word) for word in args],
             input=text_input,
             capture_output=True,
             encoding="utf-8",
@@ -142,28 +142,28 @@ def run(
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def run_in_terminal(words: Sequence[Word]) -> int:
+def run_in_terminal(args: Sequence[Arg]) -> int:
     """Run a program that talks to whoever sits at the terminal, such as an editor; returns its exit status.
 
     It gets the caller's own environment. Raises ProgramError when it cannot be started.
     """
     try:
-        return subprocess.run([str(word) for word in words], check=False).returncode
+        return subprocess.run([str(word) for word in args], check=False).returncode
     except OSError as error:
-        raise _not_started(Path(words[0]).name, error) from error
+        raise _not_started(Path(args[0]).name, error) from error
 
 
-def show(words: Sequence[Word]) -> int:
+def run_attached(args: Sequence[Arg]) -> int:
     """Run a program whose output is for whoever called, but which has no terminal; returns its exit status.
 
     It speaks the caller's language, and Ctrl-C reaches it as well. Raises ProgramError when it cannot be started.
     """
-    with _with_ctrl_c(words, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": SAFE_PATH}) as process:
+    with _with_ctrl_c(args, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": SAFE_PATH}) as process:
         return process.wait()
 
 
-def converse(
-    words: Sequence[Word],
+def call_json(
+    args: Sequence[Arg],
     request: Mapping[str, Any],
     *,
     on_progress: Optional[Callable[[int, str], None]] = None,
@@ -172,9 +172,9 @@ def converse(
 
     Raises ProgramError when it cannot be started or gives no answer.
     """
-    name = Path(words[-1]).name
+    name = Path(args[-1]).name
     with _with_ctrl_c(
-        words,
+        args,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",

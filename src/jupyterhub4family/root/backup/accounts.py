@@ -25,7 +25,7 @@ SHELLS = Path("/etc/shells")
 
 
 @dataclass(frozen=True)
-class Person:
+class AccountRecord:
     """What a backup knows about an account."""
 
     name: str
@@ -44,14 +44,14 @@ class Person:
         return f"Person({self.name!r})"
 
 
-def people() -> list[Person]:
+def account_records() -> list[AccountRecord]:
     """All members and delegates, sorted by name."""
     found = []
     for account in pwd.getpwall():
         delegate = accounts.DELEGATE_GROUP in accounts.group_names(account) and accounts.never_a_member(account) is None
         if accounts.is_member(account) or delegate:
             found.append(
-                Person(
+                AccountRecord(
                     name=account.pw_name,
                     uid=account.pw_uid,
                     gecos=account.pw_gecos,
@@ -71,27 +71,27 @@ def _password(name: str) -> str:
     return fields[1] if len(fields) > 1 and fields[1].startswith("$") else ""
 
 
-def to_json(everybody: list[Person]) -> list[dict[str, Any]]:
+def to_json(everybody: list[AccountRecord]) -> list[dict[str, Any]]:
     """The list as a backup keeps it."""
     return [asdict(person) for person in everybody]
 
 
-def from_json(untrusted: Any) -> list[Person]:
+def from_json(untrusted: Any) -> list[AccountRecord]:
     """`to_json` undone. Raises UsageError or RefusedError for what cannot be an account."""
     if not isinstance(untrusted, list):
         raise UsageError(_("the list of accounts in the backup is damaged"))
-    return [_person(one) for one in untrusted]
+    return [_account_record(one) for one in untrusted]
 
 
-def _person(untrusted: Any) -> Person:
+def _account_record(untrusted: Any) -> AccountRecord:
     kinds = {"str": str, "int": int, "bool": bool}
-    fields = Person.__dataclass_fields__
+    fields = AccountRecord.__dataclass_fields__
     if not isinstance(untrusted, Mapping) or set(untrusted) != set(fields):
         raise UsageError(_("the list of accounts in the backup is damaged"))
     for key, field in fields.items():
         if type(untrusted[key]) is not kinds[str(field.type)]:
             raise UsageError(_("the list of accounts in the backup is damaged"))
-    person = Person(**untrusted)
+    person = AccountRecord(**untrusted)
     accounts.check_name(person.name)
     texts = (person.gecos, person.home, person.shell, person.password)
     clean = all(text.isprintable() and ":" not in text for text in texts) and person.home.startswith("/")
@@ -100,7 +100,7 @@ def _person(untrusted: Any) -> Person:
     return person
 
 
-def ensure_account(person: Person) -> bool:
+def ensure_account(person: AccountRecord) -> bool:
     """Make the account if it is missing, with its password, and the uid if that is free; whether it was made.
 
     One that is there stays as it is. Raises FamilyError.
@@ -116,23 +116,23 @@ def ensure_account(person: Person) -> bool:
     return False
 
 
-def _make(person: Person) -> None:
-    words = ["/usr/sbin/useradd", "--comment", person.gecos, "--home-dir", str(home_of(person))]
-    words += ["--no-create-home", "--shell", person.shell if person.shell in _shells() else "/bin/bash"]
+def _make(person: AccountRecord) -> None:
+    args = ["/usr/sbin/useradd", "--comment", person.gecos, "--home-dir", str(home_of(person))]
+    args += ["--no-create-home", "--shell", person.shell if person.shell in _shells() else "/bin/bash"]
     if _is_free(person.uid):
-        words += ["--uid", str(person.uid)]
+        args += ["--uid", str(person.uid)]
     try:
         grp.getgrnam(person.name)
-        words += ["--gid", person.name]
+        args += ["--gid", person.name]
     except KeyError:
-        words += ["--user-group"]
-    programs.run([*words, person.name])
+        args += ["--user-group"]
+    programs.run([*args, person.name])
     if person.password:
         programs.run(["/usr/sbin/chpasswd", "--encrypted"], text_input=f"{person.name}:{person.password}\n")
     _ensure_home(accounts.find_account(person.name))
 
 
-def home_of(person: Person) -> Path:
+def home_of(person: AccountRecord) -> Path:
     """Where the home is, or will be: where it was, if there is a place for it now, else below /home."""
     try:
         return Path(accounts.find_account(person.name).pw_dir)
@@ -144,7 +144,7 @@ def home_of(person: Person) -> Path:
 def _ensure_home(account: pwd.struct_passwd) -> None:
     """Make the home, empty and the person's alone. One that has outlived its account stays as it is."""
     home = Path(account.pw_dir)
-    safe_paths.trusted_folder(home.parent)
+    safe_paths.safe_directory(home.parent)
     try:
         home.mkdir(mode=0o700)
     except FileExistsError:
@@ -154,7 +154,7 @@ def _ensure_home(account: pwd.struct_passwd) -> None:
     os.chown(home, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
-def ensure_delegate(person: Person) -> None:
+def ensure_delegate(person: AccountRecord) -> None:
     """Put the account into the delegates' group, where the backup says so."""
     if person.delegate and accounts.DELEGATE_GROUP not in accounts.group_names(accounts.find_account(person.name)):
         programs.run(["/usr/bin/gpasswd", "--add", person.name, accounts.DELEGATE_GROUP])

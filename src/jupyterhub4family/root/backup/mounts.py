@@ -32,7 +32,7 @@ def mount_memory(place: Path) -> None:
     _mount("tmpfs", place, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "mode=0700")
 
 
-def show_without_links(source: int, place: Path) -> None:
+def mount_without_links(source: int, place: Path) -> None:
     """Show the folder of the descriptor `source` at `place`: read-only, following no link, and nothing mounted in it.
 
     Raises FamilyError where the kernel cannot do that (before 5.10): then root had better not look.
@@ -48,8 +48,8 @@ def show_without_links(source: int, place: Path) -> None:
 
 
 def _mount(source: str | None, place: Path, kind: str | None, flags: int, options: str | None = None) -> None:
-    words = [None if word is None else os.fsencode(word) for word in (source, str(place), kind, options)]
-    _call("mount", words[0], words[1], words[2], ctypes.c_ulong(flags), words[3])
+    args = [None if word is None else os.fsencode(word) for word in (source, str(place), kind, options)]
+    _call("mount", args[0], args[1], args[2], ctypes.c_ulong(flags), args[3])
 
 
 def _call(name: str, *arguments: object) -> None:

@@ -24,7 +24,7 @@ from jupyterhub4family.common.errors import FamilyError, RefusedError, UsageErro
 from jupyterhub4family.common.i18n.messages import Message, _, to_json
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.state import backup, supervision
-from jupyterhub4family.common.state.backup import BackupNote
+from jupyterhub4family.common.state.backup import BackupState
 from jupyterhub4family.common.system import files, programs
 from jupyterhub4family.root.backup import restic, restore
 from jupyterhub4family.root.backup import target as backup_target
@@ -55,7 +55,7 @@ def main() -> int:
     try:
         sudo_caller.require_root()
         untrusted = json_lines.read_request(sys.stdin.buffer)
-        with _one_at_a_time():
+        with _exclusive():
             answer = _ACTIONS[action](untrusted)
     except FamilyError as error:
         json_lines.write_line(json_lines.error_answer(error))
@@ -67,19 +67,19 @@ def main() -> int:
 def nightly() -> int:
     """The backup of the night, if it is time. Raises FamilyError, for the log."""
     sudo_caller.require_root()
-    if not backup.is_due(backup.read_note(), time.time(), time.localtime().tm_hour):
+    if not backup.is_due(backup.read_state(), time.time(), time.localtime().tm_hour):
         return 0
-    with _one_at_a_time():
+    with _exclusive():
         for note in now({}, tell=_silently)["notes"]:
             print(note, flush=True)
     return 0
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def _exclusive() -> Iterator[None]:
     """Hold the lock of all backups; an end from outside (Ctrl-c, a shutdown) becomes an error: so all is tidied."""
-    run_dir.ensure_runtime()
-    lock = files.take_lock(run_dir.RUNTIME / "backup.lock", wait=False)
+    run_dir.ensure_run_dir()
+    lock = files.take_lock(run_dir.RUN_DIR / "backup.lock", wait=False)
     if lock is None:
         raise RefusedError(_("another backup or restore is under way"), _("try again when it has ended"))
     for number in ENDS:
@@ -108,11 +108,11 @@ def _silently(_percent: int, _message: str) -> None:
     pass
 
 
-def change_note(**changes: Any) -> BackupNote:
+def change_state(**changes: Any) -> BackupState:
     """Change what everybody may know about backups."""
-    note = dataclasses.replace(backup.read_note(), **changes)
+    note = dataclasses.replace(backup.read_state(), **changes)
     paths.BACKUP.mkdir(mode=0o755, exist_ok=True)
-    files.write_atomically(paths.BACKUP_NOTE, json.dumps(dataclasses.asdict(note)) + "\n", 0o644)
+    files.write_atomically(paths.BACKUP_STATE, json.dumps(dataclasses.asdict(note)) + "\n", 0o644)
     return note
 
 
@@ -122,7 +122,7 @@ def _repository() -> Repository:
     if target is None:
         raise FamilyError(_("no backup is set up"), "sudo jupyterhub4family backup setup TARGET")
     restic.ensure_restic()
-    backup_target.ready_folder(target)
+    backup_target.ready_directory(target)
     return Repository(target)
 
 
@@ -137,14 +137,14 @@ def set_up(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     json_lines.only_keys(untrusted, {"target": str, "key": str}, ("target",))
     target = backup_target.parse_target(untrusted["target"])
     restic.ensure_restic()
-    backup_target.make_folder(target)
+    backup_target.make_directory(target)
     given = backup_target.check_key(untrusted["key"]) if untrusted.get("key") else ""
     key, made = _open(target, given)
     if not key:
         return {"needs_key": True, "target": target.shown}
     backup_target.write_target(target, key)
     count = 0 if made else len(Repository(target).snapshots())
-    change_note(
+    change_state(
         target=target.shown, last_good=0, last_try=0, pruned=0, problem="", left_out="", waiting=count > 0, restoring=0
     )
     if supervision.SYSTEMD_RUNS.is_dir():
@@ -156,7 +156,7 @@ def set_up(untrusted: Mapping[str, Any]) -> dict[str, Any]:
 def _open(target: Target, given: str) -> tuple[str, bool]:
     """The key of the backup in `target`, and whether both were made now; no key if there is a backup for which we
     have none. Raises FamilyError, also for a given key that does not fit."""
-    url, file = run_dir.RUNTIME / "backup.target", run_dir.RUNTIME / "backup.key"
+    url, file = run_dir.RUN_DIR / "backup.target", run_dir.RUN_DIR / "backup.key"
     repository = Repository(target, url, file)
     new = backup_target.new_key()
     try:
@@ -200,8 +200,8 @@ def switch_off(untrusted: Mapping[str, Any]) -> dict[str, Any]:
         return {"done": "nothing"}
     if supervision.SYSTEMD_RUNS.is_dir():
         programs.run(["systemctl", "disable", "--quiet", "--now", supervision.BACKUP_TIMER])
-    backup_target.forget_target()
-    paths.BACKUP_NOTE.unlink(missing_ok=True)
+    backup_target.remove_target()
+    paths.BACKUP_STATE.unlink(missing_ok=True)
     return {"done": "off"}
 
 
@@ -214,18 +214,18 @@ def now(untrusted: Mapping[str, Any], tell: backup_tree.Tell = _tell) -> dict[st
     begun = int(time.time())
     try:
         repository = _repository()
-        notes = backup_tree.put_together(tell)
+        notes = backup_tree.build_tree(tell)
         tell(10, _("Saving what has changed"))
         unread = repository.save(backup_tree.TREE, backup_tree.patterns_left_out())
-        note = change_note(last_good=begun, last_try=begun, problem="", waiting=False, left_out=_first(notes))
+        note = change_state(last_good=begun, last_try=begun, problem="", waiting=False, left_out=_first(notes))
         tell(90, _("Forgetting old backups"))
         prune = abs(begun - note.pruned) >= PRUNE_EVERY
         repository.expire(prune)
         if prune:
-            change_note(pruned=begun)
+            change_state(pruned=begun)
     except FamilyError as error:
         if backup_target.configured_target() is not None:
-            change_note(last_try=begun, problem=to_json(error.message))
+            change_state(last_try=begun, problem=to_json(error.message))
         raise
     notes += [_("could not be read: {detail}", detail=line[:300]) for line in unread[:20]]
     return {"target": repository.target.shown, "notes": notes}
@@ -256,7 +256,7 @@ def verify(untrusted: Mapping[str, Any]) -> dict[str, Any]:
 # -- bringing back -----------------------------------------------------------------------------------
 
 
-def bring_back(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+def restore_request(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     """Restore everything, a member's home, or paths in it; in place, or as a new folder."""
     kinds = {"member": str, "paths": list, "to": str, "from": str, "dry_run": bool}
     json_lines.only_keys(untrusted, kinds, ())
@@ -266,8 +266,8 @@ def bring_back(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     to = restore.check_to(Path(untrusted["to"])) if untrusted.get("to") else None
     repository = _repository()
     _tell(2, _("Looking into the backup"))
-    contents = restore.look_into(repository, untrusted.get("from", ""))
-    name = untrusted.get("member", "") or (restore.whose(contents, untrusted_paths) if untrusted_paths else "")
+    contents = restore.read_manifest(repository, untrusted.get("from", ""))
+    name = untrusted.get("member", "") or (restore.owner_of(contents, untrusted_paths) if untrusted_paths else "")
     about = {"id": contents.snapshot.id[:8], "time": contents.snapshot.time, "host": contents.snapshot.host}
     if not name:
         if untrusted.get("dry_run"):
@@ -294,7 +294,7 @@ def _everything(repository: Repository, contents: restore.Contents, to: Optional
     """Restore everything; while it is not complete, `doctor` says so."""
 
     def begin() -> None:
-        change_note(restoring=int(time.time()))
+        change_state(restoring=int(time.time()))
         # A handler, and not SIG_IGN: programs that are started from here must not inherit it.
         for number in ENDS:
             signal.signal(number, _not_now)
@@ -303,7 +303,7 @@ def _everything(repository: Repository, contents: restore.Contents, to: Optional
     if to is not None:
         return {**done, "homes": [], "notes": []}
     # From now on the backups of this machine go on where those of the old one ended.
-    change_note(restoring=0, waiting=False)
+    change_state(restoring=0, waiting=False)
     return {**done, "place": ""}
 
 
@@ -312,6 +312,6 @@ _ACTIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "now": now,
     "list": list_backups,
     "verify": verify,
-    "restore": bring_back,
+    "restore": restore_request,
     "off": switch_off,
 }

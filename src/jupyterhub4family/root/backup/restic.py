@@ -21,7 +21,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Finished, Word
+from jupyterhub4family.common.system.programs import Arg, Finished
 from jupyterhub4family.root.backup.target import Target
 
 #: Marks what is ours in a repository that somebody uses for other things as well.
@@ -111,26 +111,26 @@ class Repository:
 
     def size(self, snapshot: Snapshot) -> tuple[int, int]:
         """How many files and bytes a backup would become."""
-        words = ("stats", "--json", "--no-lock", "--mode", "restore-size", snapshot.id)
-        told = json.loads(self._restic(*words).output)
+        args = ("stats", "--json", "--no-lock", "--mode", "restore-size", snapshot.id)
+        told = json.loads(self._restic(*args).output)
         return int(told["total_file_count"]), int(told["total_size"])
 
     # -- doing ---------------------------------------------------------------------------------------
 
-    def save(self, folder: Path, left_out: list[str]) -> list[str]:
+    def save(self, directory: Path, left_out: list[str]) -> list[str]:
         """Add a backup of `folder`, without what the patterns `left_out` say. Returns what could not be read."""
-        words: list[Word] = ["backup", "--quiet", "--tag", TAG, "--exclude-caches"]
+        args: list[Arg] = ["backup", "--quiet", "--tag", TAG, "--exclude-caches"]
         for pattern in left_out:
-            words += ["--exclude", pattern]
-        done = self._locking(*words, folder, accepted=(0, _INCOMPLETE))
+            args += ["--exclude", pattern]
+        done = self._locking(*args, directory, accepted=(0, _INCOMPLETE))
         lines = [line for line in done.errors.splitlines() if "error" in line.lower()]
         # What a running notebook has removed in between is not missing.
         return [line for line in lines if not re.search(r"no such file|file does not exist|were \d+ errors", line)]
 
     def expire(self, prune: bool) -> None:
         """Forget old backups of this machine; with `prune`, free the room they took."""
-        words = ["forget", "--quiet", "--tag", TAG, "--host", socket.gethostname(), "--group-by", "host", *KEEP]
-        self._locking(*words, *(["--prune"] if prune else []))
+        args = ["forget", "--quiet", "--tag", TAG, "--host", socket.gethostname(), "--group-by", "host", *KEEP]
+        self._locking(*args, *(["--prune"] if prune else []))
 
     def verify(self) -> None:
         """Read everything that is there and compare its checksums. Raises FamilyError."""
@@ -138,14 +138,14 @@ class Repository:
 
     def restore(self, snapshot: Snapshot, paths: list[Path], place: Path) -> None:
         """Write `paths` of a backup below `place`, a folder of root's alone, and read them again to be sure."""
-        words: list[Word] = ["restore", "--no-lock", "--verify", snapshot.id, "--target", place]
+        args: list[Arg] = ["restore", "--no-lock", "--verify", snapshot.id, "--target", place]
         for path in paths:
-            words += ["--include", literally(path)]
+            args += ["--include", escape_glob(path)]
         try:
-            done = self._restic(*words)
+            done = self._restic(*args)
             # Before 0.12 (Debian 11 has 0.11) a restore with errors ends with 0.
             if re.search(r"ignoring error for|There were \d+ errors", done.errors + done.output):
-                raise self._trouble(done)
+                raise self._problem(done)
         except FamilyError:
             # restic does not always say why. What it has written is still there.
             status = os.statvfs(place)
@@ -156,13 +156,13 @@ class Repository:
 
     # -- underneath ----------------------------------------------------------------------------------
 
-    def _locking(self, *words: Word, accepted: tuple[int, ...] = (0,)) -> Finished:
+    def _locking(self, *args: Arg, accepted: tuple[int, ...] = (0,)) -> Finished:
         """Run what takes a lock; one that an interrupted call has left is removed first."""
         try:
-            return self._restic(*words, accepted=accepted)
+            return self._restic(*args, accepted=accepted)
         except Locked:
             self._remove_dead_locks()
-            return self._restic(*words, accepted=accepted)
+            return self._restic(*args, accepted=accepted)
 
     def _remove_dead_locks(self) -> None:
         """Remove the locks if all of them are dead. Raises Locked if somebody is at work.
@@ -181,7 +181,7 @@ class Repository:
 
     def _restic(
         self,
-        *words: Word,
+        *args: Arg,
         timeout: Optional[float] = None,
         accepted: tuple[int, ...] = (0,),
         makes: bool = False,
@@ -189,7 +189,7 @@ class Repository:
         """Run restic to its end. Raises FamilyError."""
         ensure_restic()
         CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files: list[Word] = ["--password-file", self.key_file, "--cache-dir", CACHE]
+        files: list[Arg] = ["--password-file", self.key_file, "--cache-dir", CACHE]
         # ssh looks for keys and known hosts in root's home.
         environment = {"HOME": "/root"}
         if makes:
@@ -198,13 +198,13 @@ class Repository:
             environment["RESTIC_REPOSITORY"] = self.target.url
         else:
             files += ["--repository-file", self.target_file]
-        command: list[Word] = ["/usr/bin/setsid", "restic", *files, *words]
+        command: list[Arg] = ["/usr/bin/setsid", "restic", *files, *args]
         done = programs.run(command, check=False, timeout=timeout, environment=environment, dies_with_us=True)
         if done.status not in accepted:
-            raise self._trouble(done)
+            raise self._problem(done)
         return done
 
-    def _trouble(self, done: Finished) -> FamilyError:
+    def _problem(self, done: Finished) -> FamilyError:
         """The sentence for what restic has said."""
         said = done.errors + done.output
         if "wrong password or no key" in said:
@@ -247,9 +247,9 @@ class Repository:
         )
 
 
-def _full(folder: str) -> FamilyError:
+def _full(directory: str) -> FamilyError:
     return FamilyError(
-        _("the disk with {folder} is full: {detail}", folder=folder, detail=_("no space was left")),
+        _("the disk with {folder} is full: {detail}", folder=directory, detail=_("no space was left")),
         _("make room there, or use a bigger disk"),
         ExitStatus.DISK_FULL,
     )
@@ -273,11 +273,11 @@ def seconds(time_of_restic: str) -> int:
     return int(datetime.datetime.fromisoformat(found[1] + zone).timestamp())
 
 
-def literally(path: Path) -> str:
+def escape_glob(path: Path) -> str:
     """A pattern that matches this path and nothing else."""
     return re.sub(r"([\\*?\[\]])", r"\\\1", str(path))
 
 
-def plain(value: Any) -> str:
+def printable(value: Any) -> str:
     """One line of text for people, from what is not ours."""
     return "".join(character if character.isprintable() else "?" for character in str(value))[:300]

@@ -24,11 +24,11 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedErro
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.system import accounts, programs
-from jupyterhub4family.common.system.programs import Word
+from jupyterhub4family.common.system.programs import Arg
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restic
 from jupyterhub4family.root.backup import tree as backup_tree
-from jupyterhub4family.root.backup.accounts import Person
+from jupyterhub4family.root.backup.accounts import AccountRecord
 from jupyterhub4family.root.backup.restic import Repository, Snapshot
 from jupyterhub4family.root.backup.tree import Tell
 from jupyterhub4family.root.base import safe_paths, supervisor
@@ -44,16 +44,16 @@ class Contents:
     """What a backup says about itself."""
 
     snapshot: Snapshot
-    people: list[Person]
+    people: list[AccountRecord]
     packages: dict[str, dict[str, str]]
 
-    def person(self, name: str) -> Person:
+    def person(self, name: str) -> AccountRecord:
         """The member called so. Raises FamilyError if there is no such home in the backup."""
         for person in self.people:
             if person.name == name and person.member:
                 return person
         raise FamilyError(
-            _("{name} is not in the backup of {time}", name=restic.plain(name), time=shown(self.snapshot.time)),
+            _("{name} is not in the backup of {time}", name=restic.printable(name), time=shown(self.snapshot.time)),
             "sudo jupyterhub4family backup list",
         )
 
@@ -63,14 +63,17 @@ def shown(seconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def look_into(repository: Repository, untrusted_id: str) -> Contents:
+def read_manifest(repository: Repository, untrusted_id: str) -> Contents:
     """Find a backup and read what it says about itself. Raises FamilyError."""
     snapshot = repository.find(untrusted_id)
     try:
         about = json.loads(repository.read(snapshot, backup_tree.TREE / "about.json"))
         if int(about["format"]) > backup_tree.FORMAT:
             raise RefusedError(
-                _("this backup was made by a newer version ({version})", version=restic.plain(about.get("version"))),
+                _(
+                    "this backup was made by a newer version ({version})",
+                    version=restic.printable(about.get("version")),
+                ),
                 _("upgrade jupyterhub4family first"),
             )
         people = backup_accounts.from_json(json.loads(repository.read(snapshot, backup_tree.TREE / "accounts.json")))
@@ -87,9 +90,9 @@ def look_into(repository: Repository, untrusted_id: str) -> Contents:
 
 
 @contextmanager
-def fresh_folder(parent: Path) -> Iterator[Path]:
+def staging_directory(parent: Path) -> Iterator[Path]:
     """A new folder of root's alone in `parent`, which nobody else can change; gone at the end, whatever is in it."""
-    real = safe_paths.trusted_folder(parent)
+    real = safe_paths.safe_directory(parent)
     remove_leftovers(real)
     place = real / f"{FRESH}{os.getpid()}"
     place.mkdir(mode=0o700)
@@ -119,13 +122,13 @@ def _remove(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def give(top: Path, uid: int, gid: int) -> None:
+def chown_tree(top: Path, uid: int, gid: int) -> None:
     """Make everything in `top`, a tree in a folder of root's alone, this account's; what is no file goes.
 
     Giving a file away takes its setuid bit and its capabilities off (chown(2)).
     """
-    for _place, folders, files, descriptor in os.fwalk(top, follow_symlinks=False):
-        for name in (*folders, *files):
+    for _place, directories, files, descriptor in os.fwalk(top, follow_symlinks=False):
+        for name in (*directories, *files):
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
                 os.unlink(name, dir_fd=descriptor)
@@ -137,7 +140,7 @@ def give(top: Path, uid: int, gid: int) -> None:
 # -- what is asked for -------------------------------------------------------------------------------
 
 
-def below_home(person: Person, untrusted_path: str) -> Path:
+def below_home(person: AccountRecord, untrusted_path: str) -> Path:
     """A path that people name, relative to the home. Raises UsageError if it is elsewhere."""
     path = Path(os.path.normpath(untrusted_path))
     if path.is_absolute():
@@ -147,19 +150,19 @@ def below_home(person: Person, untrusted_path: str) -> Path:
     elif path.parts and path.parts[0] != ".." and path != Path():
         return path
     raise UsageError(
-        _("{path} is not in the home of {name}", path=restic.plain(untrusted_path), name=person.name),
+        _("{path} is not in the home of {name}", path=restic.printable(untrusted_path), name=person.name),
         _("name it as seen from the home, such as school/homework.ipynb"),
     )
 
 
-def whose(contents: Contents, untrusted_paths: list[str]) -> str:
+def owner_of(contents: Contents, untrusted_paths: list[str]) -> str:
     """The member in whose home all these paths are. Raises UsageError if that is nobody."""
     for person in contents.people:
         homes = {Path(person.home), backup_accounts.home_of(person)}
         if person.member and all(homes & set(Path(os.path.normpath(path)).parents) for path in untrusted_paths):
             return person.name
     raise UsageError(
-        _("nobody's home has {path}", path=restic.plain(untrusted_paths[0])), _("say whose it is: --member NAME")
+        _("nobody's home has {path}", path=restic.printable(untrusted_paths[0])), _("say whose it is: --member NAME")
     )
 
 
@@ -167,12 +170,18 @@ def whose(contents: Contents, untrusted_paths: list[str]) -> str:
 
 
 def restore_member(
-    repository: Repository, contents: Contents, person: Person, paths: list[Path], *, to: Optional[Path], tell: Tell
+    repository: Repository,
+    contents: Contents,
+    person: AccountRecord,
+    paths: list[Path],
+    *,
+    to: Optional[Path],
+    tell: Tell,
 ) -> dict[str, Any]:
     """Bring back a home, or `paths` in it, into the home or as the new folder `to`."""
     account = None if to else accounts.find_account(person.name)
     parent = to.parent if to else backup_accounts.home_of(person).parent
-    with fresh_folder(parent) as place:
+    with staging_directory(parent) as place:
         tell(10, _("Reading the home of {name} from the backup", name=person.name))
         home = _read_home(repository, contents.snapshot, person, paths, place)
         if to is not None:
@@ -181,10 +190,12 @@ def restore_member(
         assert account is not None
         tell(70, _("Giving {name} what was theirs", name=person.name))
         packages = {} if paths else contents.packages.get(person.name, {})
-        return hand_over(person.name, home, place, packages)
+        return transfer(person.name, home, place, packages)
 
 
-def _read_home(repository: Repository, snapshot: Snapshot, person: Person, paths: list[Path], place: Path) -> Path:
+def _read_home(
+    repository: Repository, snapshot: Snapshot, person: AccountRecord, paths: list[Path], place: Path
+) -> Path:
     """Read a home, or paths in it, into `place`; returns where it is now. Raises FamilyError if one is missing."""
     home = backup_tree.TREE / "homes" / person.name
     repository.restore(snapshot, [home / path for path in paths] or [home], _reading(place))
@@ -195,7 +206,7 @@ def _read_home(repository: Repository, snapshot: Snapshot, person: Person, paths
     return here
 
 
-def require(repository: Repository, contents: Contents, person: Person, path: Path) -> None:
+def require(repository: Repository, contents: Contents, person: AccountRecord, path: Path) -> None:
     """Raise FamilyError unless the backup has this path of a home."""
     if not repository.holds(contents.snapshot, backup_tree.TREE / "homes" / person.name / path):
         raise _not_there(path, contents.snapshot)
@@ -214,7 +225,7 @@ def check_to(to: Path) -> Path:
         raise UsageError(_("{folder} is no absolute path", folder=str(to)), _("begin it with /"))
     if os.path.lexists(to):
         raise RefusedError(_("{folder} is there already", folder=str(to)), _("name a folder that does not exist yet"))
-    return safe_paths.trusted_folder(to.parent) / to.name
+    return safe_paths.safe_directory(to.parent) / to.name
 
 
 def _rename_to(tree: Path, to: Path) -> None:
@@ -224,7 +235,7 @@ def _rename_to(tree: Path, to: Path) -> None:
     os.rename(tree, to)
 
 
-def hand_over(name: str, home: Path, place: Path, packages: dict[str, str]) -> dict[str, Any]:
+def transfer(name: str, home: Path, place: Path, packages: dict[str, str]) -> dict[str, Any]:
     """Have the member move `home`, somewhere in the fresh folder `place`, into their home, with their own rights."""
     account = accounts.find_account(name)
     if not accounts.is_ordinary_uid(account.pw_uid):
@@ -236,7 +247,7 @@ def hand_over(name: str, home: Path, place: Path, packages: dict[str, str]) -> d
     os.chmod(place, 0o700)
     os.rename(home, top)
     os.chmod(top, 0o700)
-    give(top, account.pw_uid, account.pw_gid)
+    chown_tree(top, account.pw_uid, account.pw_gid)
     # Others may pass through, on the way to what is theirs, and see nothing of it.
     os.chmod(place, 0o711)  # noqa: S103
     request: dict[str, Any] = {
@@ -244,20 +255,20 @@ def hand_over(name: str, home: Path, place: Path, packages: dict[str, str]) -> d
         "aside": time.strftime("before-restore-%Y%m%d-%H%M%S"),
         "packages": packages,
     }
-    answer = _ask([*programs.as_account(name), paths.LIBRARY / "take-restored"], request)
+    answer = _call_member([*programs.as_account(name), paths.LIBRARY / "take-restored"], request)
     taken, kept = answer.get("taken"), answer.get("kept")
     counts = {"taken": taken if type(taken) is int else 0, "kept": kept if type(kept) is int else 0}
     return {**counts, "name": name, "aside": str(Path(account.pw_dir) / request["aside"]) if counts["kept"] else ""}
 
 
-def _ask(words: list[Word], request: dict[str, Any]) -> dict[str, Any]:
+def _call_member(args: list[Arg], request: dict[str, Any]) -> dict[str, Any]:
     """The answer of a program of another identity. Raises the error it tells."""
-    done = programs.run(words, text_input=json.dumps(request), check=False, timeout=None)
+    done = programs.run(args, text_input=json.dumps(request), check=False, timeout=None)
     try:
         answer = json.loads(done.output.splitlines()[-1])
     except (IndexError, ValueError, RecursionError):
         answer = {}
-    return json_lines.granted(answer if isinstance(answer, dict) else {})
+    return json_lines.unwrap(answer if isinstance(answer, dict) else {})
 
 
 # -- everything --------------------------------------------------------------------------------------
@@ -272,14 +283,14 @@ def restore_everything(
     """
     with ExitStack() as stack:
         if to is not None:
-            place = stack.enter_context(fresh_folder(to.parent))
+            place = stack.enter_context(staging_directory(to.parent))
             tell(10, _("Reading the backup"))
             repository.restore(contents.snapshot, [backup_tree.TREE], _reading(place))
             _rename_to(_reading(place) / backup_tree.TREE.relative_to("/"), to)
             return {"place": str(to)}
-        _check_room(repository, contents)
+        _check_space(repository, contents)
         tell(10, _("Reading settings and the hub's state from the backup"))
-        base = stack.enter_context(fresh_folder(paths.BACKUP))
+        base = stack.enter_context(staging_directory(paths.BACKUP))
         wanted = [backup_tree.TREE / "settings", backup_tree.TREE / "hub.json"]
         repository.restore(contents.snapshot, wanted, _reading(base))
         homes = _read_homes(repository, contents, stack, tell)
@@ -287,7 +298,7 @@ def restore_everything(
         return _change(contents, _reading(base) / backup_tree.TREE.relative_to("/"), homes, tell)
 
 
-def _check_room(repository: Repository, contents: Contents) -> None:
+def _check_space(repository: Repository, contents: Contents) -> None:
     """Raise FamilyError if the disk has clearly no room, before anything is written."""
     _files, needed = repository.size(contents.snapshot)
     status = os.statvfs(backup_accounts.HOMES)
@@ -311,12 +322,12 @@ Homes = dict[str, tuple[Path, Path]]
 def _read_homes(repository: Repository, contents: Contents, stack: ExitStack, tell: Tell) -> Homes:
     """Read all homes, each group of them beside where they go."""
     found: Homes = {}
-    of_parent: dict[Path, list[Person]] = {}
+    of_parent: dict[Path, list[AccountRecord]] = {}
     for person in contents.people:
         if person.member:
             of_parent.setdefault(backup_accounts.home_of(person).parent, []).append(person)
     for parent, group in of_parent.items():
-        place = stack.enter_context(fresh_folder(parent))
+        place = stack.enter_context(staging_directory(parent))
         tell(15, _("Reading the homes of {names} from the backup", names=", ".join(one.name for one in group)))
         repository.restore(contents.snapshot, [backup_tree.TREE / "homes" / one.name for one in group], _reading(place))
         for person in group:
@@ -337,9 +348,9 @@ def _change(contents: Contents, base: Path, homes: Homes, tell: Tell) -> dict[st
         # First what is looked at before it is taken.
         if (base / "hub.json").is_file():
             state = json.loads((base / "hub.json").read_text("utf-8"))
-            _ask([*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "hub-state", "import"], state)
+            _call_member([*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "hub-state", "import"], state)
         _exchange_settings(base / "settings")
-        made, told, notes = _bring_people_back(contents, homes, tell)
+        made, told, notes = _restore_accounts(contents, homes, tell)
     finally:
         tell(97, _("Starting hub and proxy"))
         setup.ensure_supervision(enable=False)
@@ -347,7 +358,7 @@ def _change(contents: Contents, base: Path, homes: Homes, tell: Tell) -> dict[st
     return {"made": made, "homes": told, "notes": notes}
 
 
-def _bring_people_back(
+def _restore_accounts(
     contents: Contents, homes: Homes, tell: Tell
 ) -> tuple[list[str], list[dict[str, Any]], list[Message]]:
     """Accounts, groups and homes. Returns who was made, what came into whose home, and what did not work."""
@@ -361,7 +372,7 @@ def _bring_people_back(
                 made.append(person.name)
             backup_accounts.ensure_delegate(person)
             if person.name in homes:
-                told.append(hand_over(person.name, *homes[person.name], contents.packages.get(person.name, {})))
+                told.append(transfer(person.name, *homes[person.name], contents.packages.get(person.name, {})))
             if person.member:
                 # As root at the command line: with all its questions about who must not be a member.
                 members.handle({"action": "add", "names": [person.name]}, by_root=True)
@@ -375,7 +386,7 @@ def _exchange_settings(fresh: Path) -> None:
     """Make the settings those of the backup, file by file; the old ones are kept. Where backups go stays as it is."""
     if not fresh.is_dir():
         return
-    give(fresh, 0, 0)
+    chown_tree(fresh, 0, 0)
     paths.CONFIGURATION.mkdir(mode=0o755, exist_ok=True)
     old, new = _files(paths.CONFIGURATION), _files(fresh)
     kept = paths.CONFIGURATION.with_name(time.strftime(f"{paths.CONFIGURATION.name}.before-restore-%Y%m%d-%H%M%S"))
@@ -400,8 +411,8 @@ def _files(top: Path) -> set[Path]:
 def _copy(source: Path, target: Path) -> None:
     """Copy a file with mode and time, with one rename at the end."""
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
     # It may be a key: closed from the beginning.
-    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    shutil.copy2(source, aside)
-    aside.replace(target)
+    os.close(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    shutil.copy2(source, staging)
+    staging.replace(target)

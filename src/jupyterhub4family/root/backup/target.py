@@ -43,8 +43,8 @@ def parse_target(untrusted_target: str) -> Target:
     if len(untrusted_target) > MAXIMUM_LENGTH or not untrusted_target.isprintable():
         raise UsageError(_("the backup's target is too long or holds control characters"))
     if untrusted_target.startswith("/"):
-        folder = Path(os.path.normpath(untrusted_target))
-        return Target(str(folder), str(folder), folder)
+        directory = Path(os.path.normpath(untrusted_target))
+        return Target(str(directory), str(directory), directory)
     if _SFTP.fullmatch(untrusted_target):
         return Target(untrusted_target, untrusted_target, None)
     found = _REST.fullmatch(untrusted_target)
@@ -58,7 +58,7 @@ def parse_target(untrusted_target: str) -> Target:
     )
 
 
-def ready_folder(target: Target) -> None:
+def ready_directory(target: Target) -> None:
     """Make sure that root can safely write to the target, if it is a folder. Raises FamilyError."""
     if target.folder is None:
         return
@@ -67,27 +67,27 @@ def ready_folder(target: Target) -> None:
             _("{target} is not there, so there is no backup now", target=target.shown),
             _("plug the disk in (or mount it), then call this again"),
         )
-    safe_paths.trusted_folder(target.folder)
+    safe_paths.safe_directory(target.folder)
 
 
-def make_folder(target: Target) -> None:
+def make_directory(target: Target) -> None:
     """Make the target's folder at setup, if it is missing; its parent must be there. Raises FamilyError."""
     if target.folder is None:
         return
     if not target.folder.is_dir():
-        safe_paths.trusted_folder(target.folder.parent)
+        safe_paths.safe_directory(target.folder.parent)
         try:
             target.folder.mkdir(mode=0o700)
         except OSError as error:
             raise FamilyError(
                 _("{file} cannot be written: {why}", file=str(target.folder), why=str(error.strerror))
             ) from error
-    ready_folder(target)
+    ready_directory(target)
 
 
-def on_the_same_disk(target: Target, folders: tuple[Path, ...]) -> bool:
+def on_the_same_disk(target: Target, directories: tuple[Path, ...]) -> bool:
     """Whether the backup would be lost together with what it is a backup of."""
-    devices = {os.stat(folder).st_dev for folder in folders if folder.is_dir()}
+    devices = {os.stat(directory).st_dev for directory in directories if directory.is_dir()}
     return target.folder is not None and os.stat(target.folder).st_dev in devices
 
 
@@ -110,7 +110,7 @@ def write_target(target: Target, key: str) -> None:
     files.write_atomically(paths.BACKUP_TARGET, target.url + "\n", 0o600)
 
 
-def forget_target() -> None:
+def remove_target() -> None:
     """Backups go nowhere any more; what is there stays there."""
     shutil.rmtree(paths.BACKUP_SETTINGS)
 

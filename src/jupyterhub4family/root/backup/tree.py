@@ -26,10 +26,10 @@ from jupyterhub4family.common.errors import FamilyError, RefusedError
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.system import accounts, files, programs
-from jupyterhub4family.common.system.programs import Word
+from jupyterhub4family.common.system.programs import Arg
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import mounts
-from jupyterhub4family.root.backup.accounts import Person
+from jupyterhub4family.root.backup.accounts import AccountRecord
 from jupyterhub4family.root.base import safe_paths
 
 #: Where the tree is mounted, and so how everything is called in every backup. Never change it.
@@ -55,7 +55,7 @@ def patterns_left_out() -> list[str]:
     return [f"{TREE}/settings/backup", *(f"{TREE}/homes/*/{place}" for place in LEFT_OUT_OF_HOMES)]
 
 
-def put_together(tell: Tell) -> list[Message]:
+def build_tree(tell: Tell) -> list[Message]:
     """Make the tree, in mounts of this process's own. Returns what could not be put into it, as sentences.
 
     Raises FamilyError where this computer does not allow such mounts.
@@ -63,12 +63,12 @@ def put_together(tell: Tell) -> list[Message]:
     notes: list[Message] = []
     tell(2, _("Asking the hub for its state"))
     try:
-        state = _ask_for_state()
+        state = _export_hub_state()
     except FamilyError as error:
         # A damaged database is no reason to lose the notebooks as well.
         state = {}
         notes.append(_("without the hub's state: {reason}", reason=error.message))
-    everybody = backup_accounts.people()
+    everybody = backup_accounts.account_records()
     tell(5, _("Asking which packages everybody has installed"))
     packages = {person.name: packages_of(person) for person in everybody if person.member}
     # From here on nobody else's program is started: none shall live on in these mounts.
@@ -78,11 +78,11 @@ def put_together(tell: Tell) -> list[Message]:
     (TREE / "settings").mkdir(mode=0o755)
     (TREE / "homes").mkdir(mode=0o755)
     if paths.CONFIGURATION.is_dir():
-        _show(paths.CONFIGURATION, TREE / "settings", owner=0)
+        _mount_read_only(paths.CONFIGURATION, TREE / "settings", owner=0)
     for person in everybody:
         if person.member:
             try:
-                _show_home(accounts.find_account(person.name))
+                _mount_home(accounts.find_account(person.name))
             except RefusedError as error:
                 notes.append(_("without the home of {name}: {reason}", name=person.name, reason=error.message))
     about = {"format": FORMAT, "version": __version__, "host": socket.gethostname(), "made": int(time.time())}
@@ -99,19 +99,19 @@ def _write(name: str, content: Any) -> None:
     files.write_atomically(TREE / name, json.dumps(content, indent=1, sort_keys=True) + "\n", 0o600)
 
 
-def _ask_for_state() -> dict[str, Any]:
+def _export_hub_state() -> dict[str, Any]:
     """The service's answer: {"files": {name: base64}}. Root does not look into it."""
-    words: list[Word] = [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "hub-state", "export"]
-    answer = json_lines.granted(_last_line(programs.run(words, check=False, timeout=300).output))
+    args: list[Arg] = [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "hub-state", "export"]
+    answer = json_lines.unwrap(_last_line(programs.run(args, check=False, timeout=300).output))
     return {"files": answer.get("files", {})}
 
 
-def packages_of(person: Person) -> dict[str, str]:
+def packages_of(person: AccountRecord) -> dict[str, str]:
     """What the member has installed in their environment beyond the template; empty if that cannot be told."""
     # In a session of its own: the member's program shall have no hold of root's terminal.
-    words: list[Word] = [*programs.as_account(person.name), paths.LIBRARY / "own-environment", "status"]
+    args: list[Arg] = [*programs.as_account(person.name), paths.LIBRARY / "own-environment", "status"]
     with contextlib.suppress(FamilyError):
-        untrusted = _last_line(programs.run(words, check=False, timeout=120).output).get("extras")
+        untrusted = _last_line(programs.run(args, check=False, timeout=120).output).get("extras")
         if isinstance(untrusted, dict) and len(untrusted) <= MAXIMUM_PACKAGES:
             return checked_packages(untrusted)
     return {}
@@ -134,29 +134,29 @@ def _last_line(output: str) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _show_home(account: pwd.struct_passwd) -> None:
+def _mount_home(account: pwd.struct_passwd) -> None:
     place = TREE / "homes" / account.pw_name
     home = Path(account.pw_dir)
     try:
-        real = safe_paths.trusted_folder(home.resolve().parent) / home.resolve().name
+        real = safe_paths.safe_directory(home.resolve().parent) / home.resolve().name
     except (FamilyError, OSError) as error:
         raise RefusedError(_("{folder} cannot be looked at: {why}", folder=str(home), why=str(error))) from error
     place.mkdir(mode=0o700)
-    _show(real, place, account.pw_uid)
+    _mount_read_only(real, place, account.pw_uid)
 
 
-def _show(folder: Path, place: Path, owner: int) -> None:
+def _mount_read_only(directory: Path, place: Path, owner: int) -> None:
     """Show a folder, which must be the owner's, at `place`. Raises RefusedError if it is something else."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise RefusedError(
-            _("{folder} cannot be opened: {why}", folder=str(folder), why=str(error.strerror))
+            _("{folder} cannot be opened: {why}", folder=str(directory), why=str(error.strerror))
         ) from error
     try:
         status = os.fstat(descriptor)
         if status.st_uid != owner or not stat.S_ISDIR(status.st_mode):
-            raise RefusedError(_("{folder} belongs to somebody else", folder=str(folder)))
-        mounts.show_without_links(descriptor, place)
+            raise RefusedError(_("{folder} belongs to somebody else", folder=str(directory)))
+        mounts.mount_without_links(descriptor, place)
     finally:
         os.close(descriptor)

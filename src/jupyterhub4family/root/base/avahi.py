@@ -27,10 +27,10 @@ TEXT = """\
 """
 
 
-def ensure_announcement(settings: Settings) -> None:
+def ensure_service_file(settings: Settings) -> None:
     """Write avahi's file, or take it away where the portal is for this computer only. avahi notices by itself."""
     if settings.listen != "lan":
-        remove_announcement()
+        remove_service_file()
         return
     file = AVAHI_SERVICES / NAME
     text = TEXT.format(kind="_https._tcp" if settings.https else "_http._tcp", port=settings.port)
@@ -38,6 +38,6 @@ def ensure_announcement(settings: Settings) -> None:
         files.write_atomically(file, text)
 
 
-def remove_announcement() -> None:
+def remove_service_file() -> None:
     """Take avahi's file away."""
     (AVAHI_SERVICES / NAME).unlink(missing_ok=True)

@@ -8,17 +8,17 @@ from pathlib import Path
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
 
-RUNTIME = Path("/run/jupyterhub4family")
+RUN_DIR = Path("/run/jupyterhub4family")
 
 
-def ensure_runtime() -> None:
+def ensure_run_dir() -> None:
     """Make the folder, root's alone. Raises FamilyError if something else lies there."""
     try:
-        os.mkdir(RUNTIME, 0o700)
+        os.mkdir(RUN_DIR, 0o700)
     except FileExistsError:
-        status = os.lstat(RUNTIME)
-        if status.st_uid != 0 or not RUNTIME.is_dir() or RUNTIME.is_symlink():
+        status = os.lstat(RUN_DIR)
+        if status.st_uid != 0 or not RUN_DIR.is_dir() or RUN_DIR.is_symlink():
             raise FamilyError(
-                _("{folder} is not root's folder", folder=str(RUNTIME)),
-                _("remove it: {command}", command=f"sudo rm -r {RUNTIME}"),
+                _("{folder} is not root's folder", folder=str(RUN_DIR)),
+                _("remove it: {command}", command=f"sudo rm -r {RUN_DIR}"),
             ) from None

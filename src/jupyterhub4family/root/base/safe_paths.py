@@ -17,16 +17,16 @@ from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import accounts
 
 
-def trusted_folder(folder: Path) -> Path:
+def safe_directory(directory: Path) -> Path:
     """The real path of `folder`, without links. Raises RefusedError if others could lead root astray there."""
     try:
-        real = folder.resolve(strict=True)
+        real = directory.resolve(strict=True)
         for place in (*reversed(real.parents), real):
             _check(place, os.stat(place, follow_symlinks=False), last=place == real)
     except FileNotFoundError:
-        raise FamilyError(_("there is no folder {folder}", folder=str(folder))) from None
+        raise FamilyError(_("there is no folder {folder}", folder=str(directory))) from None
     except (OSError, RuntimeError) as error:
-        raise FamilyError(_("{file} cannot be looked at: {why}", file=str(folder), why=str(error))) from error
+        raise FamilyError(_("{file} cannot be looked at: {why}", file=str(directory), why=str(error))) from error
     return real
 
 

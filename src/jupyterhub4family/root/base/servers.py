@@ -11,7 +11,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import cgroups, processes, programs
 
 #: Seconds between asking and forcing.
-PATIENCE = 5.0
+GRACE_PERIOD = 5.0
 
 
 def end_servers(uid: int) -> int:
@@ -21,7 +21,7 @@ def end_servers(uid: int) -> int:
     """
     found = list(_server_processes(uid))
     _signal_all(found, signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + GRACE_PERIOD
     while time.monotonic() < deadline and list(_server_processes(uid)):
         time.sleep(0.1)
     _signal_all(list(_server_processes(uid)), signal.SIGKILL)

@@ -17,7 +17,7 @@ ENSURE = paths.LIBRARY / "ensure"
 
 def start() -> None:
     """Start hub and proxy where they do not run."""
-    avahi.ensure_announcement(effective.settings_in_use()[0])
+    avahi.ensure_service_file(effective.settings_in_use()[0])
     if supervision.chosen_supervisor() == supervision.SYSTEMD:
         _ensure("--stop")
         programs.run(["systemctl", "start", *supervision.UNITS])
@@ -102,9 +102,9 @@ def _ensure(word: str) -> None:
         pwd.getpwnam(accounts.SERVICE_ACCOUNT)
     except KeyError:
         return
-    words = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(ENSURE), word]
+    args = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(ENSURE), word]
     if supervision.SYSTEMD_RUNS.is_dir() and word != "--stop":
         # Else the screens would belong to the login session from which root called, and end with it.
         own_unit = ["--quiet", "--wait", "--collect", "--pipe", "-p", "KillMode=process", "-p", "OOMPolicy=continue"]
-        words = ["systemd-run", *own_unit, "-p", f"User={accounts.SERVICE_ACCOUNT}", "--", str(ENSURE), word]
-    programs.run(words, timeout=120)
+        args = ["systemd-run", *own_unit, "-p", f"User={accounts.SERVICE_ACCOUNT}", "--", str(ENSURE), word]
+    programs.run(args, timeout=120)

@@ -96,10 +96,10 @@ def _reason(verdict: Verdict) -> str:
     return "refused"
 
 
-def _record(sentence: str) -> None:
+def _record(message: str) -> None:
     """Into the system's log for logins (auth.log, or the journal)."""
     syslog.openlog("jupyterhub4family", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    syslog.syslog(syslog.LOG_NOTICE, sentence)
+    syslog.syslog(syslog.LOG_NOTICE, message)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def give(member: pwd.struct_passwd) -> Path:
     template = current_template()
     owner = accounts.find_account(accounts.SERVICE_ACCOUNT)
     _remove_leftovers(owner, member)
-    place = paths.HANDOVER / f"{member.pw_uid}.{secrets.token_hex(8)}"
+    place = paths.STAGING / f"{member.pw_uid}.{secrets.token_hex(8)}"
     os.mkdir(place, 0o700)
     try:
         os.chown(place, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
@@ -135,7 +135,7 @@ def _give_folders(place: Path, owner: pwd.struct_passwd, member: pwd.struct_pass
 
 def forget(member: pwd.struct_passwd) -> None:
     """Remove what was made for a member and stayed here, with the member's own rights; before the account goes."""
-    for place in paths.HANDOVER.glob(f"{member.pw_uid}.*"):
+    for place in paths.STAGING.glob(f"{member.pw_uid}.*"):
         _remove(member, place)
 
 
@@ -148,7 +148,7 @@ def _remove(owner: pwd.struct_passwd, place: Path) -> None:
 
 def _remove_leftovers(owner: pwd.struct_passwd, member: pwd.struct_passwd) -> None:
     """What earlier calls left: empty folders at once, forgotten trees after a while, each with its owner's rights."""
-    for place in paths.HANDOVER.iterdir():
+    for place in paths.STAGING.iterdir():
         try:
             status = os.lstat(place)
         except OSError:

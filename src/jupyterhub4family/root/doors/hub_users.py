@@ -12,14 +12,14 @@ from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _, from_json
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.system import accounts, programs
-from jupyterhub4family.common.system.programs import Word
+from jupyterhub4family.common.system.programs import Arg
 
 
-def tell_hub(action: str, name: str) -> str:
+def update_hub(action: str, name: str) -> str:
     """Ask the hub to know or forget `name`; returns a note for people when that was not possible, else ''."""
-    words: list[Word] = [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "tell-hub"]
+    args: list[Arg] = [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "tell-hub"]
     try:
-        done = programs.run(words, text_input=json.dumps({"action": action, "names": [name]}), check=False, timeout=120)
+        done = programs.run(args, text_input=json.dumps({"action": action, "names": [name]}), check=False, timeout=120)
         answer = json_lines.last_answer(done.output)
     except (FamilyError, ValueError):
         return _("the hub could not be told; it finds out at its next start")

@@ -23,14 +23,14 @@ from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.settings import model, types
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system import accounts, cgroups, processes, programs
-from jupyterhub4family.common.system.programs import ProgramError, Word
+from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.root.base import sudo_caller
 
 #: systemd's own client, and its manager (org.freedesktop.systemd1(5)).
 BUSCTL = "/usr/bin/busctl"
 MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 #: Seconds for all of it; a server that waits longer is better off without.
-PATIENCE = 5.0
+TIMEOUT = 5.0
 #: Microseconds between asking a server to end and ending it, when the machine is shut down.
 _STOP_TIMEOUT = 10_000_000
 #: More ancestors than any server has: itself, sudo, and sudo's monitor.
@@ -120,7 +120,7 @@ def confine(member: pwd.struct_passwd, pid: int) -> str:
     _set_limits(cgroups.member_slice(member.pw_uid), limits.properties())
     scope = cgroups.scope_name(member.pw_uid, pid, began)
     _start_scope(scope, pid, member, limits)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while cgroups.scope_of(pid) != scope:
         if time.monotonic() > deadline:
             raise FamilyError(_("systemd has not made the scope {name}", name=scope))
@@ -172,26 +172,26 @@ def _start_scope(scope: str, pid: int, member: pwd.struct_passwd, limits: Limits
     _call("StartTransientUnit", "ssa(sv)a(sa(sv))", scope, "fail", *_words(properties), "0")
 
 
-def _call(method: str, signature: str, *words: Word) -> None:
+def _call(method: str, signature: str, *args: Arg) -> None:
     try:
-        programs.run([BUSCTL, "--quiet", "call", *MANAGER, method, signature, *words], timeout=PATIENCE)
+        programs.run([BUSCTL, "--quiet", "call", *MANAGER, method, signature, *args], timeout=TIMEOUT)
     except ProgramError as error:
         raise FamilyError(_("systemd did not confine the server: {reason}", reason=error.message)) from error
 
 
 def _words(properties: Mapping[str, Property]) -> list[str]:
     """Properties as busctl takes them: their count, then name, type and value of each."""
-    words = [str(len(properties))]
+    args = [str(len(properties))]
     for name, value in properties.items():
         if isinstance(value, bool):
-            words += [name, "b", "true" if value else "false"]
+            args += [name, "b", "true" if value else "false"]
         elif isinstance(value, int):
-            words += [name, "t", str(value)]
+            args += [name, "t", str(value)]
         elif isinstance(value, str):
-            words += [name, "s", value]
+            args += [name, "s", value]
         else:
-            words += [name, "au", str(len(value)), *map(str, value)]
-    return words
+            args += [name, "au", str(len(value)), *map(str, value)]
+    return args
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from jupyterhub4family.common.errors import FamilyError, PermissionRefused, Refu
 from jupyterhub4family.common.i18n.messages import _, joined
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.system import accounts, files, programs
-from jupyterhub4family.common.system.programs import Word
+from jupyterhub4family.common.system.programs import Arg
 from jupyterhub4family.root.base import run_dir, servers, sudo_caller
 from jupyterhub4family.root.doors import hub_users, sudo_rights
 
@@ -59,8 +59,8 @@ def handle(untrusted: Mapping[str, Any], by_root: bool) -> dict[str, Any]:
         raise PermissionRefused(
             _("only root may add an administrator"), _("ask the person who looks after this machine")
         )
-    run_dir.ensure_runtime()
-    with files.locked(run_dir.RUNTIME / "members.lock"):
+    run_dir.ensure_run_dir()
+    with files.locked(run_dir.RUN_DIR / "members.lock"):
         if untrusted["action"] == "add":
             accounts = [_addable(name, allow_administrator) for name in untrusted_names]
             return {"results": [_add(account) for account in accounts]}
@@ -147,7 +147,7 @@ def _add(account: pwd.struct_passwd) -> dict[str, Any]:
     if accounts.is_member(account):
         return {"name": account.pw_name, "done": "already a member"}
     programs.run(["/usr/bin/gpasswd", "--add", account.pw_name, accounts.MEMBER_GROUP])
-    note = hub_users.tell_hub("know", account.pw_name)
+    note = hub_users.update_hub("know", account.pw_name)
     _prepare_in_advance(account)
     return {"name": account.pw_name, "done": "added", "note": note}
 
@@ -159,9 +159,9 @@ def _prepare_in_advance(account: pwd.struct_passwd) -> None:
     """
     if not (paths.CURRENT_TEMPLATE / paths.COMPLETE_MARKER).is_file():
         return
-    words: list[Word] = [*programs.as_account(account.pw_name), paths.MEDIATOR]
+    args: list[Arg] = [*programs.as_account(account.pw_name), paths.MEDIATOR]
     with contextlib.suppress(FamilyError):
-        programs.run(words, text_input=json.dumps({"action": "prepare"}), check=False, timeout=120)
+        programs.run(args, text_input=json.dumps({"action": "prepare"}), check=False, timeout=120)
 
 
 def _remove(account: pwd.struct_passwd) -> dict[str, Any]:
@@ -172,9 +172,9 @@ def _remove(account: pwd.struct_passwd) -> dict[str, Any]:
     """
     if accounts.MEMBER_GROUP not in accounts.group_names(account):
         return {"name": account.pw_name, "done": "no member"}
-    hub_users.tell_hub("forget", account.pw_name)
+    hub_users.update_hub("forget", account.pw_name)
     programs.run(["/usr/bin/gpasswd", "--delete", account.pw_name, accounts.MEMBER_GROUP])
-    note = hub_users.tell_hub("forget", account.pw_name)
+    note = hub_users.update_hub("forget", account.pw_name)
     servers.end_servers(account.pw_uid)
     return {"name": account.pw_name, "done": "removed", "note": note}
 

@@ -15,17 +15,17 @@ def main() -> int:
     commands.add_parser("start")
     commands.add_parser("stop").add_argument("--servers", action="store_true")
     commands.add_parser("restart").add_argument("--all", action="store_true")
-    words = parser.parse_args()
+    args = parser.parse_args()
     sudo_caller.require_root()
-    if words.command == "start":
+    if args.command == "start":
         # The settings may have changed who supervises.
         setup.ensure_supervision(enable=False)
         supervisor.start()
-    elif words.command == "restart":
+    elif args.command == "restart":
         setup.ensure_supervision(enable=False)
-        supervisor.restart(words.all)
+        supervisor.restart(args.all)
     else:
         supervisor.stop()
-        if words.servers:
+        if args.servers:
             setup.end_all_servers()
     return 0

@@ -37,7 +37,7 @@ def repair(steps: Iterable[str]) -> None:
             step()
 
 
-def mend_accounts() -> None:
+def repair_accounts() -> None:
     """Groups and service account as at installation: no password, no foreign groups, a shell."""
     setup.ensure_groups()
     setup.ensure_account()
@@ -52,29 +52,29 @@ def mend_accounts() -> None:
         programs.run(["/usr/sbin/usermod", "--shell", "/bin/bash", accounts.SERVICE_ACCOUNT])
 
 
-def mend_files() -> None:
+def repair_files() -> None:
     """Everything below our folders is root's, and nobody else may write there."""
     for top in (paths.LIBRARY, paths.SHARE):
         # From the top down: once a folder is mended, nobody can exchange what lies in it.
-        _mend(top.name, os.open(top.parent, os.O_RDONLY | os.O_DIRECTORY))
-        for _place, folders, file_names, descriptor in os.fwalk(top, follow_symlinks=False):
-            for name in (*folders, *file_names):
-                _mend(name, descriptor)
+        _repair_file(top.name, os.open(top.parent, os.O_RDONLY | os.O_DIRECTORY))
+        for _place, directories, file_names, descriptor in os.fwalk(top, follow_symlinks=False):
+            for name in (*directories, *file_names):
+                _repair_file(name, descriptor)
     for entry in paths.LIBRARY.iterdir():
         if entry.is_file() and not entry.is_symlink():
             os.chmod(entry, 0o755)  # noqa: S103 (programs for everybody)
 
 
-def _mend(name: str, folder: int) -> None:
+def _repair_file(name: str, directory: int) -> None:
     """Make `name` in the folder of this descriptor root's; take others' right to write away."""
-    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if status.st_uid != 0 or status.st_gid != 0:
-        os.chown(name, 0, 0, dir_fd=folder, follow_symlinks=False)
+        os.chown(name, 0, 0, dir_fd=directory, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o022:
-        os.chmod(name, stat.S_IMODE(status.st_mode) & ~0o022, dir_fd=folder)
+        os.chmod(name, stat.S_IMODE(status.st_mode) & ~0o022, dir_fd=directory)
 
 
-def mend_rights() -> None:
+def repair_rights() -> None:
     """The rules for sudo as packaged; the PAM file, if it is missing, too. Raises ProgramError if sudo refuses them."""
     programs.run(["/usr/sbin/visudo", "-c", "-q", "-f", paths.ORIGINALS / "sudoers"])
     original = (paths.ORIGINALS / "sudoers").read_text("utf-8")
@@ -94,7 +94,7 @@ def _restore(path: Path, text: str, mode: int) -> None:
     os.chown(path, 0, 0)
 
 
-def mend_supervision() -> None:
+def repair_supervision() -> None:
     """Units or crontab, as the settings want."""
     setup.ensure_supervision(enable=True)
 
@@ -111,10 +111,10 @@ def fetch_template() -> None:
 
 
 def _fetch(program: str) -> None:
-    words = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / program), "--anew"]
-    json_lines.granted(
-        programs.converse(
-            words,
+    args = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / program), "--anew"]
+    json_lines.unwrap(
+        programs.call_json(
+            args,
             {},
             on_progress=lambda percent, message: json_lines.write_line({"percent": percent, "message": message}),
         )
@@ -123,11 +123,11 @@ def _fetch(program: str) -> None:
 
 #: Names of all steps, in the order in which they are done.
 STEPS = {
-    "accounts": mend_accounts,
-    "folders": setup.ensure_folders,
-    "files": mend_files,
-    "rights": mend_rights,
-    "supervision": mend_supervision,
+    "accounts": repair_accounts,
+    "folders": setup.ensure_directories,
+    "files": repair_files,
+    "rights": repair_rights,
+    "supervision": repair_supervision,
     "release": fetch_release,
     "template": fetch_template,
     "start": supervisor.start,

@@ -29,7 +29,7 @@ from jupyterhub4family.root.upgrade import apt_sources, transaction
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_FORBIDDEN = 101
 #: Where systemd keeps what was set at run time (systemd.unit(5)).
-SYSTEMD_NOTES = Path("/run/systemd/system.control")
+SYSTEMD_CONTROL = Path("/run/systemd/system.control")
 
 
 def main() -> int:
@@ -40,13 +40,13 @@ def main() -> int:
     configure_parser.add_argument("--enable", action="store_true", help="also enable the units (without the .deb)")
     remove_parser = commands.add_parser("remove", help="stop everything; state, accounts and homes stay")
     remove_parser.add_argument("--disable", action="store_true", help="also disable the units (without the .deb)")
-    words = parser.parse_args()
+    args = parser.parse_args()
     os.umask(0o022)
     sudo_caller.require_root()
-    if words.command == "configure":
-        configure(enable=words.enable)
+    if args.command == "configure":
+        configure(enable=args.enable)
     else:
-        remove(disable=words.disable)
+        remove(disable=args.disable)
     return 0
 
 
@@ -54,22 +54,22 @@ def configure(enable: bool = False) -> None:
     """Make the machine ready and start the service, unless policy-rc.d forbids starting."""
     ensure_groups()
     ensure_account()
-    ensure_folders()
+    ensure_directories()
     check_sudoers()
     ensure_supervision(enable)
-    avahi.ensure_announcement(effective.settings_in_use()[0])
+    avahi.ensure_service_file(effective.settings_in_use()[0])
     with contextlib.suppress(FamilyError):
         # What is in its way `doctor` says; it is no reason not to run.
         apt_sources.ensure_sources(effective.settings_in_use()[0])
     if not may_start():
         print(_("policy-rc.d forbids starting services now; start with: {command}", command="jupyterhub4family start"))
         return
-    take_over()
+    start_or_upgrade()
 
 
-def take_over() -> None:
+def start_or_upgrade() -> None:
     """Start what does not run; where something runs already, the new version takes over by a trial."""
-    if upgrade_under_way_backwards():
+    if rollback_in_progress():
         # Who goes back restarts the hub as soon as release and database are back as well.
         return
     if not transaction.can_begin():
@@ -83,9 +83,9 @@ def take_over() -> None:
     )
 
 
-def upgrade_under_way_backwards() -> bool:
+def rollback_in_progress() -> bool:
     """Whether this is the package before, installed again because a newer one did not work."""
-    now = upgrade.upgrade_under_way()
+    now = upgrade.upgrade_in_progress()
     return now is not None and now.backwards
 
 
@@ -125,26 +125,26 @@ def ensure_account() -> None:
         programs.run(["/usr/sbin/usermod", "--gid", "nogroup", accounts.SERVICE_ACCOUNT])
 
 
-def ensure_folders() -> None:
+def ensure_directories() -> None:
     """Make the account's home, root's, and in it the folders that the account may fill.
 
     The home is root's so that who takes over the account can leave nothing there that a later login or root
     would read (.profile, .ssh), and so that root may make folders in it without being led astray by links.
     """
     account = pwd.getpwnam(accounts.SERVICE_ACCOUNT)
-    for folder, (mode, by_root) in paths.SERVICE_FOLDERS.items():
-        _ensure_folder(folder, mode, *((0, 0) if by_root else (account.pw_uid, account.pw_gid)))
+    for directory, (mode, by_root) in paths.SERVICE_DIRECTORIES.items():
+        _ensure_directory(directory, mode, *((0, 0) if by_root else (account.pw_uid, account.pw_gid)))
     # A short name for the certificate that people copy to their devices.
     link = paths.SERVICE_HOME / paths.AUTHORITY_CERTIFICATE.name
     if not link.is_symlink():
         link.symlink_to(f"{paths.PUBLIC.name}/{paths.AUTHORITY_CERTIFICATE.name}")
 
 
-def _ensure_folder(folder: Path, mode: int, uid: int, gid: int) -> None:
+def _ensure_directory(directory: Path, mode: int, uid: int, gid: int) -> None:
     """Make `folder`, whose parent is root's, with this mode and owner; mend both if it exists."""
     with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=mode)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        directory.mkdir(mode=mode)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         os.fchown(descriptor, uid, gid)
         os.fchmod(descriptor, mode)
@@ -188,18 +188,18 @@ def remove(disable: bool = False) -> None:
     transaction.end()
     supervisor.stop()
     supervisor.remove_crontab()
-    avahi.remove_announcement()
+    avahi.remove_service_file()
     end_all_servers()
-    forget_limits()
-    shutil.rmtree(run_dir.RUNTIME, ignore_errors=True)
+    remove_limits()
+    shutil.rmtree(run_dir.RUN_DIR, ignore_errors=True)
 
 
-def forget_limits() -> None:
+def remove_limits() -> None:
     """Take away the slices of servers, and the limits that systemd has noted for them until the next reboot."""
     if supervision.SYSTEMD_RUNS.is_dir():
         programs.run(["systemctl", "stop", cgroups.SLICE], check=False, timeout=60)
-        for folder in SYSTEMD_NOTES.glob("jupyterhub4family*.slice.d"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for directory in SYSTEMD_CONTROL.glob("jupyterhub4family*.slice.d"):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def end_all_servers() -> None:

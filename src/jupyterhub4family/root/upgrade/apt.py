@@ -18,7 +18,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.system import files, programs
-from jupyterhub4family.common.system.programs import Finished, ProgramError, Word
+from jupyterhub4family.common.system.programs import Arg, Finished, ProgramError
 
 PACKAGE = "jupyterhub4family"
 #: What dpkg keeps of an installed package beside its files.
@@ -31,7 +31,7 @@ _SOURCE_LINE = re.compile(r"^ +-?[0-9]+ (?!/var/lib/dpkg/status)\S", re.MULTILIN
 
 
 @dataclass(frozen=True)
-class Known:
+class AptPolicy:
     """What apt knows of our package: the version here, the newest that may be installed, and whether it has a source.
 
     Versions are empty where there is none.
@@ -57,17 +57,17 @@ def installed_version() -> str:
 # -- apt ---------------------------------------------------------------------------------------------
 
 
-def known() -> Known:
+def policy() -> AptPolicy:
     """What apt's lists say now, without asking anybody."""
     told = programs.run(["apt-cache", "policy", PACKAGE], check=False).output
     found = dict(re.findall(r"^  (Installed|Candidate): (\S+)$", told, re.MULTILINE))
     versions = {key: "" if value == "(none)" else value for key, value in found.items()}
-    return Known(installed_version(), versions.get("Candidate", ""), bool(_SOURCE_LINE.search(told)))
+    return AptPolicy(installed_version(), versions.get("Candidate", ""), bool(_SOURCE_LINE.search(told)))
 
 
 def refresh() -> None:
     """Have apt ask the source of our package, or all if it has none of its own. Raises FamilyError."""
-    only: list[Word] = []
+    only: list[Arg] = []
     if paths.SOURCE_LIST.exists():
         only = ["-o", f"Dir::Etc::SourceList={paths.SOURCE_LIST}", "-o", "Dir::Etc::SourceParts=-"]
         only += ["-o", "APT::Get::List-Cleanup=0", "-o", "APT::Update::Error-Mode=any"]
@@ -91,42 +91,42 @@ def install_newest() -> None:
         ) from error
 
 
-def _apt_get(words: list[Word]) -> Finished:
-    quiet: list[Word] = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=900", "-o", "Dpkg::Use-Pty=0"]
+def _apt_get(args: list[Arg]) -> Finished:
+    quiet: list[Arg] = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=900", "-o", "Dpkg::Use-Pty=0"]
     # A file that somebody has changed stays as it is.
     quiet += ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
-    return programs.run([*quiet, *words], timeout=APT_TIMEOUT, environment={"DEBIAN_FRONTEND": "noninteractive"})
+    return programs.run([*quiet, *args], timeout=APT_TIMEOUT, environment={"DEBIAN_FRONTEND": "noninteractive"})
 
 
-def keep_away(version: str) -> None:
+def pin_away(version: str) -> None:
     """Keep apt from installing this version by itself; another one it may. Raises OSError."""
     text = f"# Written by jupyterhub4family: this version did not work here.\nPackage: {PACKAGE}\n"
-    files.write_atomically(paths.NOT_AGAIN, f"{text}Pin: version {version}\nPin-Priority: -1\n")
+    files.write_atomically(paths.PIN, f"{text}Pin: version {version}\nPin-Priority: -1\n")
 
 
 def allow_all() -> None:
     """Undo `keep_away`."""
-    paths.NOT_AGAIN.unlink(missing_ok=True)
+    paths.PIN.unlink(missing_ok=True)
 
 
 # -- the package before ------------------------------------------------------------------------------
 
 
-def keep_installed() -> None:
+def save_installed() -> None:
     """Put the installed package together again, as `previous.deb`. Raises FamilyError or OSError."""
     stage = paths.UPGRADES / "keeping"
     shutil.rmtree(stage, ignore_errors=True)
     upgrade.PREVIOUS_PACKAGE.unlink(missing_ok=True)
-    aside = upgrade.PREVIOUS_PACKAGE.with_name("keeping.deb")
+    staging = upgrade.PREVIOUS_PACKAGE.with_name("keeping.deb")
     try:
         stage.mkdir(mode=0o755)
         missing = _lay_files(stage)
         _lay_control(stage / "DEBIAN", missing)
-        programs.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", stage, aside], timeout=300)
-        aside.replace(upgrade.PREVIOUS_PACKAGE)
+        programs.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", stage, staging], timeout=300)
+        staging.replace(upgrade.PREVIOUS_PACKAGE)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-        aside.unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
 
 
 def _lay_files(stage: Path) -> set[str]:
@@ -148,9 +148,9 @@ def _lay_files(stage: Path) -> set[str]:
     return missing
 
 
-def _lay_control(folder: Path, missing: set[str]) -> None:
+def _lay_control(directory: Path, missing: set[str]) -> None:
     """Copy what dpkg knows beside the files: fields, scripts, lists."""
-    folder.mkdir(mode=0o755)
+    directory.mkdir(mode=0o755)
     kept: list[str] = []
     leave_out = False
     for line in programs.run(["dpkg-query", "--status", PACKAGE]).output.rstrip("\n").splitlines():
@@ -158,24 +158,24 @@ def _lay_control(folder: Path, missing: set[str]) -> None:
             leave_out = line.partition(":")[0] in _FIELDS_OF_DPKG
         if not leave_out:
             kept.append(line)
-    (folder / "control").write_text("\n".join(kept) + "\n", "utf-8")
+    (directory / "control").write_text("\n".join(kept) + "\n", "utf-8")
     for name in SCRIPTS:
         known_by_dpkg = INFO / f"{PACKAGE}.{name}"
         if known_by_dpkg.exists():
-            shutil.copy2(known_by_dpkg, folder / name)
-    listed = folder / "conffiles"
+            shutil.copy2(known_by_dpkg, directory / name)
+    listed = directory / "conffiles"
     if listed.exists():
         lines = [line for line in listed.read_text("utf-8").splitlines() if line and line not in missing]
         listed.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
-def install_kept() -> None:
+def install_saved() -> None:
     """Install the kept package again, be it older. Raises FamilyError."""
     try:
         # An interrupted dpkg refuses everything until this was called.
         programs.run(["dpkg", "--configure", "-a"], check=False, timeout=APT_TIMEOUT)
-        words: list[Word] = ["install", "--no-install-recommends", "--allow-downgrades", "--reinstall"]
-        _apt_get([*words, upgrade.PREVIOUS_PACKAGE])
+        args: list[Arg] = ["install", "--no-install-recommends", "--allow-downgrades", "--reinstall"]
+        _apt_get([*args, upgrade.PREVIOUS_PACKAGE])
     except ProgramError as error:
         raise FamilyError(
             _("the package before could not be installed again: {reason}", reason=error.message),

@@ -67,10 +67,10 @@ def _ensure_key(file: Path) -> Path:
     key = paths.SOURCE_KEYS / ("source.asc" if ARMOR in data else "source.gpg")
     paths.SOURCE_KEYS.mkdir(mode=0o755, exist_ok=True)
     if not key.is_file() or key.read_bytes() != data:
-        aside = key.with_suffix(".new")
-        aside.write_bytes(data)
-        aside.chmod(0o644)
-        aside.replace(key)
+        staging = key.with_suffix(".new")
+        staging.write_bytes(data)
+        staging.chmod(0o644)
+        staging.replace(key)
     _forget_keys(key.name)
     return key
 

@@ -23,26 +23,26 @@ from jupyterhub4family.root.upgrade import apt, apt_sources, transaction
 #: Where there is no systemd whose journal keeps it.
 LOG = Path("/var/log/jupyterhub4family-upgrade.log")
 #: Seconds until the process that sees an upgrade through has to be at work.
-PATIENCE = 30
+TIMEOUT = 30
 
 
 def main() -> int:
     """Program `upgrade WORD…`; `check`, `now`, `rollback` and `settings` answer in lines of JSON."""
     os.umask(0o022)
-    words = tuple(sys.argv[1:])
-    if words in (("run",), ("run", "--detach")):
+    args = tuple(sys.argv[1:])
+    if args in (("run",), ("run", "--detach")):
         sudo_caller.require_root()
-        if len(words) > 1 and not _detached():
+        if len(args) > 1 and not _detached():
             return 0
-        transaction.see_through()
+        transaction.run_to_completion()
         return 0
-    if words == ("keep",):
+    if args == ("keep",):
         sudo_caller.require_root()
-        transaction.keep()
+        transaction.save_previous()
         return 0
     try:
         sudo_caller.require_root()
-        if words not in ACTIONS:
+        if args not in ACTIONS:
             raise UsageError(
                 _(
                     "{program} takes one of {words}",
@@ -50,7 +50,7 @@ def main() -> int:
                     words=", ".join(" ".join(one) for one in ACTIONS),
                 )
             )
-        json_lines.write_line({"ok": True, **ACTIONS[words]()})
+        json_lines.write_line({"ok": True, **ACTIONS[args]()})
     except FamilyError as error:
         json_lines.write_line(json_lines.error_answer(error))
         return int(error.status)
@@ -61,14 +61,14 @@ def check() -> dict[str, Any]:
     """What apt says after it has asked its sources. Raises FamilyError."""
     _tell(5, _("Looking for a newer version"))
     apt.refresh()
-    known = apt.known()
+    known = apt.policy()
     newer = known.newest if known.newest != known.installed else ""
     return {"installed": known.installed, "newer": newer, "source": known.has_source}
 
 
 def upgrade(again: bool = False) -> dict[str, Any]:
     """Install the newest version and wait until it has taken over. Raises FamilyError, also if it was taken back."""
-    _refuse_if_under_way()
+    _refuse_if_in_progress()
     if again:
         apt.allow_all()
     before = upgrade_state.failed_upgrade()
@@ -91,7 +91,7 @@ def upgrade_again() -> dict[str, Any]:
 
 def rollback() -> dict[str, Any]:
     """Go back to the version before, and wait until it serves. Raises FamilyError."""
-    _refuse_if_under_way()
+    _refuse_if_in_progress()
     before, previous = upgrade_state.failed_upgrade(), upgrade_state.previous_edition()
     if previous is None:
         raise RefusedError(
@@ -105,9 +105,9 @@ def rollback() -> dict[str, Any]:
     if fit.get("missing"):
         previous = dataclasses.replace(previous, release="")
     left = apt.installed_version()
-    copy = "" if fit.get("fits") else transaction.word(fit.get("copy"))
-    upgrade_state.write_note(
-        upgrade_state.UNDER_WAY, Upgrade(previous, left, kept=True, backwards=True, by_hand=True, copy=copy)
+    copy = "" if fit.get("fits") else transaction.checked_name(fit.get("copy"))
+    upgrade_state.write_state(
+        upgrade_state.IN_PROGRESS, Upgrade(previous, left, kept=True, backwards=True, by_hand=True, copy=copy)
     )
     supervisor.start_upgrade()
     _follow(before)
@@ -115,8 +115,8 @@ def rollback() -> dict[str, Any]:
 
 
 def _fit(release: str) -> dict[str, Any]:
-    words = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / "change-over")]
-    return json_lines.granted(programs.converse(words, {"action": "fit", "release": release}))
+    args = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / "change-over")]
+    return json_lines.unwrap(programs.call_json(args, {"action": "fit", "release": release}))
 
 
 def apply_settings() -> dict[str, Any]:
@@ -125,15 +125,15 @@ def apply_settings() -> dict[str, Any]:
     return {}
 
 
-def _refuse_if_under_way() -> None:
-    if upgrade_state.upgrade_under_way() is not None:
+def _refuse_if_in_progress() -> None:
+    if upgrade_state.upgrade_in_progress() is not None:
         raise RefusedError(_("an upgrade is under way already"), "jupyterhub4family status")
 
 
 def _follow(before: Any) -> None:
     """Tell how far it is until it is over. Raises FamilyError if it failed."""
     told = (0, "")
-    while (now := upgrade_state.upgrade_under_way()) is not None:
+    while (now := upgrade_state.upgrade_in_progress()) is not None:
         if (now.percent, now.message) != told and now.message:
             told = (now.percent, now.message)
             _tell(*told)

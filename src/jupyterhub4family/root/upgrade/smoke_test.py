@@ -37,26 +37,26 @@ def main() -> int:
     os.umask(0o022)
     try:
         sudo_caller.require_root()
-        run_dir.ensure_runtime()
-        lock = files.take_lock(run_dir.RUNTIME / "probe.lock", wait=False)
+        run_dir.ensure_run_dir()
+        lock = files.take_lock(run_dir.RUN_DIR / "probe.lock", wait=False)
         if lock is None:
             raise RefusedError(_("another trial login is under way"), _("try again in a minute"))
-        json_lines.write_line({"ok": True, **probe()})
+        json_lines.write_line({"ok": True, **run_smoke_test()})
     except FamilyError as error:
         json_lines.write_line(json_lines.error_answer(error))
         return int(error.status)
     return 0
 
 
-def probe() -> dict[str, Any]:
+def run_smoke_test() -> dict[str, Any]:
     """The whole round; returns how many seconds it took. Raises FamilyError."""
-    remove_probe()
+    remove_trial_member()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _interrupted)
     begun = time.monotonic()
     with _member() as password:
-        words = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / "probe-portal")]
-        json_lines.granted(programs.converse(words, {"name": NAME, "password": password}, on_progress=_tell))
+        args = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / "probe-portal")]
+        json_lines.unwrap(programs.call_json(args, {"name": NAME, "password": password}, on_progress=_tell))
     return {"seconds": round(time.monotonic() - begun)}
 
 
@@ -73,10 +73,10 @@ def _member() -> Iterator[str]:
         yield password
     finally:
         _tell(92, _("Removing the trial member"))
-        remove_probe()
+        remove_trial_member()
 
 
-def remove_probe() -> None:
+def remove_trial_member() -> None:
     """Remove the account with everything it has, if it is there and ours. Raises RefusedError if it is not ours."""
     try:
         account = pwd.getpwnam(NAME)

@@ -32,13 +32,13 @@ from jupyterhub4family.root.base import run_dir, servers, supervisor
 from jupyterhub4family.root.upgrade import apt
 
 #: Seconds that the portal gets to answer after a change-over: an old laptop, a database to be brought up to date.
-PORTAL_PATIENCE = 180
+PORTAL_TIMEOUT = 180
 #: A hub that systemd has started so often within that time will not come up.
 RESTARTS = 6
 #: Seconds between two tries to fetch a release.
 FIRST_PAUSE, LONGEST_PAUSE = 30, 1800
 #: Seconds between two looks at members' kernels; how long they are waited for at most.
-KERNEL_PAUSE, KERNEL_PATIENCE = 5, 6 * 3600
+KERNEL_PAUSE, KERNEL_TIMEOUT = 5, 6 * 3600
 #: How often a trial login is tried before it counts; how often if it is refused, as while `doctor` makes one.
 TRIES, REFUSALS = 2, 12
 #: Seconds between two tries.
@@ -49,22 +49,22 @@ PASSING = (ExitStatus.NETWORK, ExitStatus.DISK_FULL)
 LOCK_NAME = "upgrade.lock"
 _NAME = re.compile(r"[\w.-]{0,60}")
 
-DATABASE_STAYED = N_("The database stayed as it was.")
-DATABASE_BACK = N_("The database is the one from before.")
+DATABASE_UNCHANGED = N_("The database stayed as it was.")
+DATABASE_RESTORED = N_("The database is the one from before.")
 
 
 # -- the beginning -----------------------------------------------------------------------------------
 
 
-def keep() -> None:
+def save_previous() -> None:
     """Before the files of another version are unpacked: keep what runs now, unless it has not proved itself yet."""
-    if upgrade.upgrade_under_way() is not None:
+    if upgrade.upgrade_in_progress() is not None:
         return
-    for left in (upgrade.JUST_KEPT, upgrade.PREVIOUS):
+    for left in (upgrade.PENDING, upgrade.PREVIOUS):
         left.unlink(missing_ok=True)
     # First, so that the new version is tried out even where the old package cannot be kept (a full disk).
-    upgrade.write_note(upgrade.JUST_KEPT, Edition(apt.installed_version(), _current_release()))
-    apt.keep_installed()
+    upgrade.write_state(upgrade.PENDING, Edition(apt.installed_version(), _current_release()))
+    apt.save_installed()
 
 
 def can_begin() -> bool:
@@ -72,7 +72,11 @@ def can_begin() -> bool:
 
     A package that was removed and comes back, or is configured once more, takes nobody's place.
     """
-    replaces = upgrade.just_kept() is not None or upgrade.upgrade_under_way() is not None or not apt.installed_version()
+    replaces = (
+        upgrade.pending_edition() is not None
+        or upgrade.upgrade_in_progress() is not None
+        or not apt.installed_version()
+    )
     made_for = _current_release().partition("-")[0]
     complete = (paths.CURRENT_RELEASE / paths.COMPLETE_MARKER).is_file()
     return replaces and complete and made_for == f"py{paths.SYSTEM_PYTHON.resolve().name[len('python') :]}"
@@ -80,15 +84,15 @@ def can_begin() -> bool:
 
 def begin() -> None:
     """Note that the installed version is to take over. Nothing is started yet."""
-    kept, going_on = upgrade.just_kept(), upgrade.upgrade_under_way()
-    if going_on is not None:
+    kept, resuming = upgrade.pending_edition(), upgrade.upgrade_in_progress()
+    if resuming is not None:
         # One version came right after another: the way back still leads to the last that had proved itself.
-        origin, is_kept = going_on.origin, going_on.kept
+        origin, is_saved = resuming.origin, resuming.kept
     else:
         origin = kept or Edition(apt.installed_version(), _current_release())
-        is_kept = kept is not None and upgrade.PREVIOUS_PACKAGE.is_file()
-    upgrade.write_note(upgrade.UNDER_WAY, Upgrade(origin, apt.installed_version(), kept=is_kept))
-    upgrade.JUST_KEPT.unlink(missing_ok=True)
+        is_saved = kept is not None and upgrade.PREVIOUS_PACKAGE.is_file()
+    upgrade.write_state(upgrade.IN_PROGRESS, Upgrade(origin, apt.installed_version(), kept=is_saved))
+    upgrade.PENDING.unlink(missing_ok=True)
 
 
 def _current_release() -> str:
@@ -101,20 +105,20 @@ def _current_release() -> str:
 # -- seeing it through -------------------------------------------------------------------------------
 
 
-def see_through() -> None:
+def run_to_completion() -> None:
     """Do what is left of an upgrade or of a way back, until nothing is."""
-    run_dir.ensure_runtime()
-    lock = files.take_lock(run_dir.RUNTIME / LOCK_NAME, wait=True)
+    run_dir.ensure_run_dir()
+    lock = files.take_lock(run_dir.RUN_DIR / LOCK_NAME, wait=True)
     assert lock is not None
     try:
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
-        while (now := upgrade.upgrade_under_way()) is not None:
+        while (now := upgrade.upgrade_in_progress()) is not None:
             try:
                 if now.backwards:
-                    _go_back(now)
+                    _rollback(now)
                 else:
-                    _go_forward(now)
+                    _upgrade(now)
             except _Superseded:
                 _log("yet another version has come")
             except OSError as error:
@@ -129,12 +133,12 @@ def end() -> None:
     """End the process that sees an upgrade through, and forget the upgrade: the package is about to be removed."""
     supervisor.stop_upgrade()
     _end_detached()
-    for note in (upgrade.UNDER_WAY, upgrade.JUST_KEPT):
+    for note in (upgrade.IN_PROGRESS, upgrade.PENDING):
         note.unlink(missing_ok=True)
 
 
 def _end_detached() -> None:
-    lock_file = run_dir.RUNTIME / LOCK_NAME
+    lock_file = run_dir.RUN_DIR / LOCK_NAME
     if not lock_file.exists():
         return
     lock = files.take_lock(lock_file, wait=False)
@@ -145,27 +149,27 @@ def _end_detached() -> None:
         os.kill(int(lock_file.read_text("ascii")), signal.SIGTERM)
 
 
-def _go_forward(now: Upgrade) -> None:
+def _upgrade(now: Upgrade) -> None:
     try:
         _wait_for_kernels(now)
-        if not _ask("ready").get("ready"):
+        if not _call_cutover("ready").get("ready"):
             # Fetching takes minutes, or days without internet: meanwhile the new version runs on the old release.
             supervisor.restart(with_proxy=False)
         now = _copied(dataclasses.replace(now, release=_built(now)))
         _tell(now, 40, _("Changing over"))
-        _ask("switch", release=now.release)
+        _call_cutover("switch", release=now.release)
         # The hub is ended and started; the service has ended a proxy of another release by itself.
         supervisor.restart(with_proxy=False)
-        _prove(now)
+        _run_smoke_test(now)
     except FamilyError as error:
         _log(f"{error}")
-        _note(dataclasses.replace(now, backwards=True, reason=error.message))
+        _write_progress(dataclasses.replace(now, backwards=True, reason=error.message))
         return
     _still_ours(now)
     if now.kept:
-        upgrade.write_note(upgrade.PREVIOUS, now.origin)
+        upgrade.write_state(upgrade.PREVIOUS, now.origin)
     _forget_failure()
-    upgrade.UNDER_WAY.unlink()
+    upgrade.IN_PROGRESS.unlink()
     _log(f"{now.target} has taken over")
 
 
@@ -175,7 +179,7 @@ def _built(now: Upgrade) -> str:
     while True:
         _tell(now, 5, _("Fetching what the new version needs"))
         try:
-            return word(_ask("build", now).get("release"))
+            return checked_name(_call_cutover("build", now).get("release"))
         except FamilyError as error:
             if error.status not in PASSING:
                 raise
@@ -190,29 +194,29 @@ def _copied(now: Upgrade) -> Upgrade:
         # Interrupted after this step: the database may be the new release's by now.
         return now
     _tell(now, 30, _("Copying the database"))
-    now = dataclasses.replace(now, copy=word(_ask("copy").get("copy")))
-    _note(now)
-    fit = _ask("fit", release=now.release)
+    now = dataclasses.replace(now, copy=checked_name(_call_cutover("copy").get("copy")))
+    _write_progress(now)
+    fit = _call_cutover("fit", release=now.release)
     if fit.get("fits"):
         return now
     if not fit.get("copy"):
         raise FamilyError(
             _("the database was written by a newer JupyterHub than the one of version {version}", version=now.target)
         )
-    _ask("restore", copy=word(fit["copy"]))
+    _call_cutover("restore", copy=checked_name(fit["copy"]))
     return now
 
 
-def _prove(now: Upgrade) -> None:
+def _run_smoke_test(now: Upgrade) -> None:
     """Go through the portal as a member does. Raises FamilyError with what did not work."""
     _tell(now, 50, _("Waiting for the portal"))
     _wait_for_portal()
     left = {ExitStatus.REFUSED: REFUSALS}
     while True:
         try:
-            words = [str(paths.LIBRARY / "probe")]
-            json_lines.granted(
-                programs.converse(words, {}, on_progress=lambda percent, said: _tell(now, 60 + percent // 3, said))
+            args = [str(paths.LIBRARY / "probe")]
+            json_lines.unwrap(
+                programs.call_json(args, {}, on_progress=lambda percent, said: _tell(now, 60 + percent // 3, said))
             )
             return
         except FamilyError as error:
@@ -225,17 +229,17 @@ def _prove(now: Upgrade) -> None:
 
 def _wait_for_portal() -> None:
     """Return when people can log in. Raises FamilyError if that takes too long, or the hub keeps ending."""
-    deadline = time.monotonic() + PORTAL_PATIENCE
+    deadline = time.monotonic() + PORTAL_TIMEOUT
     # Asked as the service account: root speaks no HTTP.
-    words = [*programs.as_account(accounts.SERVICE_ACCOUNT), "/usr/bin/jupyterhub4family", "status", "--json"]
+    args = [*programs.as_account(accounts.SERVICE_ACCOUNT), "/usr/bin/jupyterhub4family", "status", "--json"]
     while True:
         answers = False
         with contextlib.suppress(FamilyError, ValueError):
-            answers = json.loads(programs.run(words, check=False).output).get("portal") == "running"
+            answers = json.loads(programs.run(args, check=False).output).get("portal") == "running"
         if answers:
             return
         if time.monotonic() > deadline:
-            raise FamilyError(_("the portal did not answer within {seconds} seconds", seconds=PORTAL_PATIENCE))
+            raise FamilyError(_("the portal did not answer within {seconds} seconds", seconds=PORTAL_TIMEOUT))
         if _restarts() >= RESTARTS:
             raise FamilyError(_("the hub ended again and again"))
         time.sleep(1)
@@ -254,28 +258,28 @@ def _restarts() -> int:
 # -- the way back ------------------------------------------------------------------------------------
 
 
-def _go_back(now: Upgrade) -> None:
+def _rollback(now: Upgrade) -> None:
     """Package, release and database as they were; what did not work is remembered."""
     _tell(now, 10, _("Going back to the version before"))
-    troubles: list[str] = []
+    problems: list[str] = []
     if now.kept:
-        troubles += _tried(apt.install_kept)
+        problems += _tried(apt.install_saved)
     _tell(now, 50, _("Changing back"))
     if now.origin.release:
-        troubles += _tried(lambda: _ask("switch", release=now.origin.release, keep_old=now.by_hand))
+        problems += _tried(lambda: _call_cutover("switch", release=now.origin.release, keep_old=now.by_hand))
     if now.copy:
-        troubles += _tried(lambda: _ask("restore", copy=now.copy))
-    troubles += _tried(lambda: supervisor.restart(with_proxy=False))
-    works = _tried(lambda: _prove(now))
+        problems += _tried(lambda: _call_cutover("restore", copy=now.copy))
+    problems += _tried(lambda: supervisor.restart(with_proxy=False))
+    works = _tried(lambda: _run_smoke_test(now))
     if now.target and now.target != now.origin.version:
-        apt.keep_away(now.target)
-    if now.by_hand and not troubles and not works:
+        apt.pin_away(now.target)
+    if now.by_hand and not problems and not works:
         upgrade.FAILED.unlink(missing_ok=True)
     else:
-        _remember(now, [*troubles, *works])
+        _remember(now, [*problems, *works])
     # What was gone back to is installed now, and nothing older is kept. The note goes first: whoever found it after a
     # power cut would look for the package.
-    for left in (upgrade.UNDER_WAY, upgrade.PREVIOUS, upgrade.PREVIOUS_PACKAGE, upgrade.JUST_KEPT):
+    for left in (upgrade.IN_PROGRESS, upgrade.PREVIOUS, upgrade.PREVIOUS_PACKAGE, upgrade.PENDING):
         left.unlink(missing_ok=True)
     _log(f"back from {now.target} to {now.origin.version or now.origin.release}")
 
@@ -290,16 +294,16 @@ def _tried(step: Any) -> list[str]:
     return []
 
 
-def _remember(now: Upgrade, troubles: list[str]) -> None:
+def _remember(now: Upgrade, problems: list[str]) -> None:
     back = now.origin.version or now.origin.release
-    if troubles:
-        outcome = _("{version} is back, but: {trouble}", version=back, trouble=troubles[0])
+    if problems:
+        outcome = _("{version} is back, but: {trouble}", version=back, trouble=problems[0])
     else:
-        database = _(DATABASE_BACK) if now.copy else _(DATABASE_STAYED)
+        database = _(DATABASE_RESTORED) if now.copy else _(DATABASE_UNCHANGED)
         outcome = _("{version} serves again. {database}", version=back, database=database)
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     reason = now.reason or _("somebody asked for the way back")
-    upgrade.write_note(upgrade.FAILED, Failure(now.origin.version, now.target, now.release, at, reason, outcome))
+    upgrade.write_state(upgrade.FAILED, Failure(now.origin.version, now.target, now.release, at, reason, outcome))
 
 
 def _forget_failure() -> None:
@@ -312,7 +316,7 @@ def _forget_failure() -> None:
 
 def _wait_for_kernels(now: Upgrade) -> None:
     """If the family wants that, return when nobody's kernel calculates, or after some hours."""
-    deadline = time.monotonic() + KERNEL_PATIENCE
+    deadline = time.monotonic() + KERNEL_TIMEOUT
     while effective.settings_in_use()[0].upgrade_waits_for_kernels and time.monotonic() < deadline:
         names = [account.pw_name for account in pwd.getpwall() if _is_busy(account)]
         if not names:
@@ -329,8 +333,8 @@ def _is_busy(account: pwd.struct_passwd) -> bool:
     ):
         return False
     try:
-        answer = json_lines.granted(
-            programs.converse([*programs.as_account(account.pw_name), str(paths.LIBRARY / "busy-kernels")], {})
+        answer = json_lines.unwrap(
+            programs.call_json([*programs.as_account(account.pw_name), str(paths.LIBRARY / "busy-kernels")], {})
         )
     except FamilyError as error:
         _log(f"kernels of {account.pw_name}: {error}")
@@ -341,18 +345,18 @@ def _is_busy(account: pwd.struct_passwd) -> bool:
 # -- what is done by others --------------------------------------------------------------------------
 
 
-def _ask(action: str, now: Upgrade | None = None, **more: Any) -> dict[str, Any]:
+def _call_cutover(action: str, now: Upgrade | None = None, **more: Any) -> dict[str, Any]:
     """Have the service do something in its own folders. Raises FamilyError."""
-    words = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / "change-over")]
+    args = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / "change-over")]
 
     def tell(percent: int, said: str) -> None:
         if now is not None:
             _tell(now, 5 + percent // 5, said)
 
-    return json_lines.granted(programs.converse(words, {"action": action, **more}, on_progress=tell))
+    return json_lines.unwrap(programs.call_json(args, {"action": action, **more}, on_progress=tell))
 
 
-def word(untrusted: Any) -> str:
+def checked_name(untrusted: Any) -> str:
     """The name of a release or of a copy, as the service gave it: a word, so that it can be noted."""
     if not isinstance(untrusted, str) or not _NAME.fullmatch(untrusted):
         raise FamilyError(_("the service gave an answer that makes no sense"))
@@ -364,21 +368,21 @@ def _tell(now: Upgrade, percent: int, message: str) -> None:
     _log(f"{message} ({percent} %)")
     # A full disk must not turn the telling into a failure of its own.
     with contextlib.suppress(OSError):
-        _note(dataclasses.replace(now, percent=percent, message=message))
+        _write_progress(dataclasses.replace(now, percent=percent, message=message))
 
 
 class _Superseded(Exception):
     """Another version was installed while this one was being tried out: it is noted, and this one is not."""
 
 
-def _note(now: Upgrade) -> None:
+def _write_progress(now: Upgrade) -> None:
     """Keep what is known of this upgrade for whoever looks, and for after a power cut."""
     _still_ours(now)
-    upgrade.write_note(upgrade.UNDER_WAY, now)
+    upgrade.write_state(upgrade.IN_PROGRESS, now)
 
 
 def _still_ours(now: Upgrade) -> None:
-    noted = upgrade.upgrade_under_way()
+    noted = upgrade.upgrade_in_progress()
     if noted is not None and noted.began != now.began:
         raise _Superseded
 

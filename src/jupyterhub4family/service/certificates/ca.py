@@ -50,11 +50,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="certificates", description="The certificates of the portal.")
     parser.add_argument("what", choices=("ensure", "renew"))
     parser.add_argument("--new-authority", action="store_true", help="make a new authority as well")
-    words = parser.parse_args()
+    args = parser.parse_args()
     os.umask(0o077)
-    settings, _trouble = effective.settings_in_use()
-    for sentence in ensure(settings, renew=words.what == "renew", new_authority=words.new_authority):
-        print(f"certificate: {sentence}", flush=True)
+    settings, _problem = effective.settings_in_use()
+    for message in ensure(settings, renew=args.what == "renew", new_authority=args.new_authority):
+        print(f"certificate: {message}", flush=True)
     return 0
 
 
@@ -97,7 +97,7 @@ class Certificates:
             with contextlib.suppress(FileNotFoundError):
                 (paths.TLS / key).chmod(0o600)
         certificate = self._certificate(authority, certificates_names.fitting(names, permitted), renew)
-        self._tell_everybody(authority[1], certificate, names, permitted)
+        self._write_public(authority[1], certificate, names, permitted)
         return self._said
 
     # -- the authority --------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class Certificates:
         key, certificate = _read_key(paths.TLS / "ca.key"), _read_certificate(paths.TLS / "ca.crt")
         if key is None and certificate is None and not (paths.TLS / "ca.crt").exists():
             return None
-        if key is None or certificate is None or not _belong_together(key, certificate) or not _permitted(certificate):
+        if key is None or certificate is None or not _match(key, certificate) or not _permitted(certificate):
             self._said.append(_("the family's authority was damaged; every device needs the new one"))
             return None
         # An authority that the clock calls expired stays: the clock may be wrong, and every device knows this one.
@@ -129,7 +129,7 @@ class Certificates:
     def _certificate(self, authority: Pair, names: Names, renew: bool) -> x509.Certificate:
         key, certificate = _read_key(paths.TLS / "portal.key"), _read_certificate(paths.TLS / "portal.crt")
         if key is not None and certificate is not None and not renew:
-            why = self._why_renew(key, certificate, authority[1], names)
+            why = self._renewal_reason(key, certificate, authority[1], names)
             if not why:
                 return certificate
         else:
@@ -143,13 +143,13 @@ class Certificates:
         self._said.append(_("made a new one for {names}, because {why}", names=", ".join(names.texts()), why=why))
         return certificate
 
-    def _why_renew(
+    def _renewal_reason(
         self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, authority: x509.Certificate, names: Names
     ) -> str:
         """Why the certificate has to be replaced; "" if it is good."""
         begins, ends = validity(certificate)
         reasons = {
-            _("its key was another one"): not _belong_together(key, certificate),
+            _("its key was another one"): not _match(key, certificate),
             _("the authority has not signed it"): not _signed_by(certificate, authority),
             _("names or addresses of this computer have changed"): set(names.texts()) != set(names_in(certificate)),
             _("by this computer's clock it was not valid yet"): self._now < begins,
@@ -159,7 +159,7 @@ class Certificates:
 
     # -- what everybody may know ----------------------------------------------------------------
 
-    def _tell_everybody(
+    def _write_public(
         self, authority: x509.Certificate, certificate: x509.Certificate, names: Names, permitted: Names
     ) -> None:
         left_out = [name for name in names.texts() if name not in certificates_names.fitting(names, permitted).texts()]
@@ -279,7 +279,7 @@ def _permitted(certificate: x509.Certificate) -> Names:
     return Names([one.value for one in subtrees if isinstance(one, x509.DNSName)], networks)
 
 
-def _belong_together(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> bool:
+def _match(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> bool:
     return _public_bytes(key.public_key()) == _public_bytes(certificate.public_key())
 
 

@@ -25,16 +25,16 @@ from jupyterhub4family.common.system import files
 DATABASE = paths.STATE / "jupyterhub.sqlite"
 COPIES = paths.STATE / "database-copies"
 #: Holds the name of the copy that the hub's next start puts in the database's place.
-WANTED = paths.STATE / "database-copies.wanted"
+CHOSEN = paths.STATE / "database-copies.wanted"
 #: So many copies are kept; of the daily ones, which would push out those from before an upgrade, fewer.
-KEPT, KEPT_DAILY = 6, 3
+COPIES_KEPT, DAILY_COPIES_KEPT = 6, 3
 DAILY = "-daily"
 #: Seconds after which a day's copy is due.
 A_DAY = 20 * 3600
 #: A damaged database, kept for whoever wants to look into it.
 BROKEN = DATABASE.with_name(f"{DATABASE.name}.broken")
 #: Seconds to wait for the hub to finish writing.
-PATIENCE = 60.0
+TIMEOUT = 60.0
 _NAME = re.compile(r"[0-9TZ-]{12,24}(-replaced|-daily)?\.sqlite")
 #: How alembic names the files that bring a database from one form to the next.
 _REVISION_FILE = re.compile(r"([0-9a-f]{12})_\w*\.py")
@@ -48,9 +48,9 @@ def copy_database(suffix: str = "") -> str:
     try:
         COPIES.mkdir(mode=0o700, exist_ok=True)
         _copy(DATABASE, COPIES / name)
-        _forget_old_ones()
+        _remove_old_copies()
     except (OSError, sqlite3.Error) as error:
-        raise _explained(error) from error
+        raise _disk_error(error) from error
     return name
 
 
@@ -62,7 +62,7 @@ def copy_of_the_day() -> str:
     return copy_database(DAILY)
 
 
-def mend_database() -> None:
+def repair_database() -> None:
     """Put the newest whole copy in the place of a damaged database; for `run-hub`, before the hub opens it.
 
     Without any the hub makes a new database and learns the members anew. What was damaged stays, as `BROKEN`. Never
@@ -76,7 +76,7 @@ def mend_database() -> None:
         copy, fresh = _newest_whole_copy()
         for word in ("-wal", "-shm", "-journal"):
             DATABASE.with_name(DATABASE.name + word).unlink(missing_ok=True)
-        database.write_mended(copy)
+        database.write_repaired(copy)
         DATABASE.replace(BROKEN)
         if copy:
             fresh.replace(DATABASE)
@@ -86,23 +86,23 @@ def mend_database() -> None:
         print(f"the database could not be looked at: {error}", flush=True)
 
 
-def want_copy(untrusted_name: str) -> None:
+def choose_copy(untrusted_name: str) -> None:
     """Have the hub's next start put this copy in the database's place. Raises FamilyError if there is no such copy."""
-    files.write_atomically(WANTED, _known(untrusted_name).name + "\n", 0o600)
+    files.write_atomically(CHOSEN, _existing_copy(untrusted_name).name + "\n", 0o600)
 
 
-def put_back_wanted_copy() -> None:
+def restore_wanted_copy() -> None:
     """Do what `want_copy` asked for, if it did; for `run-hub`, before the hub opens its database.
 
     What is replaced stays among the copies. Interrupted at any moment, it is done again at the next start.
     """
     try:
-        wanted = WANTED.read_text("utf-8").strip()
+        wanted = CHOSEN.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return
     try:
         fresh = DATABASE.with_name(f".{DATABASE.name}.fresh")
-        _copy(_known(wanted), fresh)
+        _copy(_existing_copy(wanted), fresh)
         if DATABASE.exists():
             with contextlib.suppress(FileExistsError):
                 os.link(DATABASE, COPIES / f"{_now()}-replaced.sqlite")
@@ -114,7 +114,7 @@ def put_back_wanted_copy() -> None:
     except (OSError, sqlite3.Error, FamilyError) as error:
         # The hub still has a database, and whoever asked for another one finds out by a trial login.
         print(f"the database could not be put back: {error}", flush=True)
-    WANTED.unlink(missing_ok=True)
+    CHOSEN.unlink(missing_ok=True)
 
 
 def fits(release: Path) -> bool:
@@ -141,8 +141,8 @@ def revision(database: Path) -> str:
 
 def known_revisions(release: Path) -> set[str]:
     """All forms of the database that the JupyterHub in `release` knows."""
-    folders = release.glob("venv/lib/python3*/site-packages/jupyterhub/alembic/versions")
-    found = (_REVISION_FILE.fullmatch(file.name) for folder in folders for file in folder.iterdir())
+    directories = release.glob("venv/lib/python3*/site-packages/jupyterhub/alembic/versions")
+    found = (_REVISION_FILE.fullmatch(file.name) for directory in directories for file in directory.iterdir())
     return {match[1] for match in found if match}
 
 
@@ -172,42 +172,42 @@ def _newest_whole_copy() -> tuple[str, Path]:
 
 def _copy(source: Path, target: Path) -> None:
     """Raises OSError or sqlite3.Error; `target` is then as it was."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)
-    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    staging.unlink(missing_ok=True)
+    os.close(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     try:
-        with contextlib.closing(_opened(source)) as old, contextlib.closing(sqlite3.connect(aside)) as new:
+        with contextlib.closing(_opened(source)) as old, contextlib.closing(sqlite3.connect(staging)) as new:
             old.backup(new)
             (found,) = new.execute("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(str(found))
-        descriptor = os.open(aside, os.O_RDONLY)
+        descriptor = os.open(staging, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        aside.replace(target)
+        staging.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
     files.sync_directory(target.parent)
 
 
 def _opened(database: Path) -> sqlite3.Connection:
     """For reading; a hub that was killed may have left a journal, which sqlite then has to play back."""
-    return sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=PATIENCE)
+    return sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=TIMEOUT)
 
 
-def _known(untrusted_name: str) -> Path:
+def _existing_copy(untrusted_name: str) -> Path:
     if not _NAME.fullmatch(untrusted_name) or not (COPIES / untrusted_name).is_file():
         raise FamilyError(_("there is no copy {name} of the database", name=repr(untrusted_name[:40])))
     return COPIES / untrusted_name
 
 
-def _forget_old_ones() -> None:
+def _remove_old_copies() -> None:
     names = sorted(path.name for path in COPIES.glob("*.sqlite") if _NAME.fullmatch(path.name))
     daily = [name for name in names if DAILY in name]
     others = [name for name in names if DAILY not in name]
-    for name in (*others[:-KEPT], *daily[:-KEPT_DAILY]):
+    for name in (*others[:-COPIES_KEPT], *daily[:-DAILY_COPIES_KEPT]):
         (COPIES / name).unlink(missing_ok=True)
 
 
@@ -215,7 +215,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
 
 
-def _explained(error: Exception) -> FamilyError:
+def _disk_error(error: Exception) -> FamilyError:
     full = getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error)
     if full:
         return FamilyError(

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 #: Bytes that database and journal have in advance; a login writes some ten thousand.
-SPARE = 1024 * 1024
+RESERVE = 1024 * 1024
 
 
 class Connection(sqlite3.Connection):
     """A connection whose journal stays; for JupyterHub, too, since sqlite remembers that with no database."""
 
-    def __init__(self, *words: Any, **more: Any) -> None:
-        super().__init__(*words, **more)
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
         self.execute("PRAGMA journal_mode = PERSIST")
 
 
-def ensure_spare_room(database: Path) -> None:
+def ensure_reserve(database: Path) -> None:
     """Make room in `database`, which is made if it is missing; for `run-hub`, before the hub opens it.
 
     Never raises: on a disk that is full already, or with a database that is broken, the hub has to say so.
@@ -40,11 +40,11 @@ def ensure_spare_room(database: Path) -> None:
 def _ensure(connection: sqlite3.Connection, database: Path) -> None:
     (page,), (free,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_size", "freelist_count"))
     journal = database.with_name(f"{database.name}-journal")
-    if free * page >= SPARE // 2 and journal.exists() and journal.stat().st_size >= SPARE // 2:
+    if free * page >= RESERVE // 2 and journal.exists() and journal.stat().st_size >= RESERVE // 2:
         return
     connection.execute("CREATE TABLE IF NOT EXISTS jupyterhub4family_spare_room (room BLOB)")
-    connection.execute("INSERT INTO jupyterhub4family_spare_room VALUES (zeroblob(?))", (SPARE,))
+    connection.execute("INSERT INTO jupyterhub4family_spare_room VALUES (zeroblob(?))", (RESERVE,))
     # What is replaced goes into the journal.
-    connection.execute("UPDATE jupyterhub4family_spare_room SET room = randomblob(?)", (SPARE,))
+    connection.execute("UPDATE jupyterhub4family_spare_room SET room = randomblob(?)", (RESERVE,))
     # Its pages are then free for others.
     connection.execute("DROP TABLE jupyterhub4family_spare_room")

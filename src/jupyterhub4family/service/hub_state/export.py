@@ -55,7 +55,7 @@ def main() -> int:
                 "files": {name: base64.b64encode(data).decode("ascii") for name, data in exported().items()}
             }
         else:
-            answer = {"kept": str(take_back(_request()))}
+            answer = {"kept": str(import_state(_request()))}
     except FamilyError as error:
         json_lines.write_line(json_lines.error_answer(error))
         return int(error.status)
@@ -76,21 +76,21 @@ def _database_copy() -> bytes:
     """The database, by sqlite's own means of copying one that is being written."""
     if not (paths.STATE / DATABASE).exists():
         raise FileNotFoundError
-    aside = paths.STATE / f".{DATABASE}.backup"
-    aside.unlink(missing_ok=True)
+    staging = paths.STATE / f".{DATABASE}.backup"
+    staging.unlink(missing_ok=True)
     try:
         address = f"file:{paths.STATE / DATABASE}?mode=ro"
         with contextlib.ExitStack() as stack:
             source = stack.enter_context(contextlib.closing(sqlite3.connect(address, uri=True, timeout=30)))
-            source.backup(stack.enter_context(contextlib.closing(sqlite3.connect(aside))))
-        _check_database(aside)
-        return aside.read_bytes()
+            source.backup(stack.enter_context(contextlib.closing(sqlite3.connect(staging))))
+        _check_database(staging)
+        return staging.read_bytes()
     except sqlite3.Error as error:
         raise FamilyError(
             _("the hub's database cannot be copied: {reason}", reason=str(error)), "sudo jupyterhub4family doctor"
         ) from error
     finally:
-        aside.unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
 
 
 def _check_database(path: Path) -> None:
@@ -113,7 +113,7 @@ def _request() -> Mapping[str, bytes]:
         raise UsageError(_("the request is no JSON object")) from None
 
 
-def take_back(files: Mapping[str, bytes]) -> Path:
+def import_state(files: Mapping[str, bytes]) -> Path:
     """Put these files in place of those there are, which are kept in the folder that is returned.
 
     Everything is written and looked at aside first; then come renames. Raises FamilyError before anything is changed.
@@ -164,6 +164,6 @@ def _remove(fresh: Path) -> None:
     """Take a folder of ours away, with the few files that can be in it."""
     for name in FILES:
         (fresh / name).unlink(missing_ok=True)
-    for folder in (fresh / "tls", fresh):
+    for directory in (fresh / "tls", fresh):
         with contextlib.suppress(OSError):
-            folder.rmdir()
+            directory.rmdir()

@@ -24,7 +24,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.python import offline, uv, venv
 from jupyterhub4family.common.system import files
-from jupyterhub4family.common.system.programs import ProgramError, Word
+from jupyterhub4family.common.system.programs import Arg, ProgramError
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
 FORMAT = "5"
@@ -77,9 +77,9 @@ def is_id(untrusted: str) -> bool:
     return bool(_ID.fullmatch(untrusted))
 
 
-def is_complete(folder: Path) -> bool:
+def is_complete(directory: Path) -> bool:
     """Whether `folder` holds a finished build."""
-    return (folder / paths.COMPLETE_MARKER).is_file()
+    return (directory / paths.COMPLETE_MARKER).is_file()
 
 
 def ensure(tree: Tree, anew: bool = False) -> bool:
@@ -88,7 +88,7 @@ def ensure(tree: Tree, anew: bool = False) -> bool:
     `anew` builds it even if it is there: one that was damaged on the disk. Raises FamilyError when it cannot;
     the build in use then stays in use.
     """
-    with _nobody_else_builds(tree):
+    with _exclusive(tree):
         if anew:
             # What was fetched shares its files with the builds: damage in one is damage in both.
             discard_cache()
@@ -101,9 +101,9 @@ def ensure(tree: Tree, anew: bool = False) -> bool:
         return True
 
 
-def build_aside(tree: Tree) -> str:
+def build(tree: Tree) -> str:
     """Make sure of the wanted build of `tree` without using it yet; returns its id. Raises FamilyError."""
-    with _nobody_else_builds(tree):
+    with _exclusive(tree):
         wanted = tree.parent / tree.wanted_id()
         if not is_complete(wanted):
             _build(tree, wanted)
@@ -116,7 +116,7 @@ def switch(tree: Tree, untrusted_id: str, keep_old: bool) -> bool:
     Without `keep_old` the one that was in use is thrown away: it has not proved itself.
     """
     target = tree.parent / untrusted_id
-    with _nobody_else_builds(tree):
+    with _exclusive(tree):
         if not is_id(untrusted_id) or target.is_symlink() or not is_complete(target):
             raise FamilyError(_("there is no complete {name} {id}", name=tree.name, id=repr(untrusted_id[:40])))
         if tree.current.is_symlink() and os.readlink(tree.current) == target.name:
@@ -126,7 +126,7 @@ def switch(tree: Tree, untrusted_id: str, keep_old: bool) -> bool:
 
 
 @contextlib.contextmanager
-def _nobody_else_builds(tree: Tree) -> Iterator[None]:
+def _exclusive(tree: Tree) -> Iterator[None]:
     """What `tree` consists of may be changed in here; what an interrupted build has left is gone. Raises FamilyError.
 
     Members read templates and use the release's uv, so these trees are public; secrets lie in state/ only.
@@ -135,26 +135,26 @@ def _nobody_else_builds(tree: Tree) -> Iterator[None]:
     try:
         tree.parent.mkdir(exist_ok=True)
         with files.locked(paths.STATE / "build.lock"):
-            _throw_away_interrupted(tree)
+            _remove_interrupted(tree)
             yield
     except OSError as error:
-        raise _explained(error) from error
+        raise _disk_error(error) from error
     finally:
         os.umask(old_mask)
 
 
 def _build(tree: Tree, target: Path) -> None:
-    aside = target.with_name(f".building-{target.name}")
+    staging = target.with_name(f".building-{target.name}")
     try:
-        aside.mkdir()
-        tree.fill(aside)
+        staging.mkdir()
+        tree.fill(staging)
         os.sync()
-        files.write_atomically(aside / paths.COMPLETE_MARKER, "")
+        files.write_atomically(staging / paths.COMPLETE_MARKER, "")
     except (OSError, FamilyError):
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
         raise
     shutil.rmtree(target, ignore_errors=True)
-    aside.rename(target)
+    staging.rename(target)
     files.sync_directory(target.parent)
 
 
@@ -169,12 +169,12 @@ def _switch(tree: Tree, target: Path, keep_old: bool = True) -> None:
         previous.unlink(missing_ok=True)
         old = None
     keep = {target.name, old, *(os.readlink(link) for link in tree.parent.iterdir() if link.is_symlink())}
-    for folder in tree.parent.iterdir():
-        if not folder.is_symlink() and folder.is_dir() and folder.name not in keep:
-            shutil.rmtree(folder, ignore_errors=True)
+    for directory in tree.parent.iterdir():
+        if not directory.is_symlink() and directory.is_dir() and directory.name not in keep:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
-def _throw_away_interrupted(tree: Tree) -> None:
+def _remove_interrupted(tree: Tree) -> None:
     for left in tree.parent.glob(".building-*"):
         shutil.rmtree(left, ignore_errors=True)
         discard_cache()
@@ -182,11 +182,11 @@ def _throw_away_interrupted(tree: Tree) -> None:
 
 def discard_cache() -> None:
     """Remove all fetched packages: one store serves release and template, and nobody needs it afterwards."""
-    for folder in paths.CACHE.glob("*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for directory in paths.CACHE.glob("*"):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
-def fetch(before: list[Word], after: list[Word], what: str, sources: Optional[list[list[Word]]] = None) -> None:
+def fetch(before: list[Arg], after: list[Arg], what: str, sources: Optional[list[list[Arg]]] = None) -> None:
     """Run a package client that fetches `what`; words for where to look come between `before` and `after`.
 
     Raises FamilyError with a hint for network and disk.
@@ -232,7 +232,7 @@ def _fetch_failed(error: ProgramError, what: str) -> FamilyError:
     )
 
 
-def _explained(error: OSError) -> FamilyError:
+def _disk_error(error: OSError) -> FamilyError:
     if error.errno == 28:  # ENOSPC
         return FamilyError(_("the disk is full"), _("free some space"), ExitStatus.DISK_FULL)
     return FamilyError(

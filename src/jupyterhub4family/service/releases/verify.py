@@ -22,7 +22,7 @@ from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system import programs as system_programs
-from jupyterhub4family.common.system.programs import Word
+from jupyterhub4family.common.system.programs import Arg
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.releases.builds import Tree
 
@@ -56,19 +56,19 @@ def _tree(which: str) -> Tree:
 
 def verify(tree: Tree, which: str) -> dict[str, Any]:
     """What is wrong with the build in use: `missing` and `changed` files, programs that do not run (`broken`)."""
-    folder = tree.current
-    answer: dict[str, Any] = {"complete": builds.is_complete(folder), "wanted": False, "files": 0}
+    directory = tree.current
+    answer: dict[str, Any] = {"complete": builds.is_complete(directory), "wanted": False, "files": 0}
     answer.update(missing=[], changed=[], broken=[], versions={})
     if not answer["complete"]:
         answer["being_built"] = _is_being_built()
         return answer
-    folder = folder.resolve()
+    directory = directory.resolve()
     answer["wanted"] = tree.is_current()
-    environment = folder / ("venv" if which == "release" else "env")
+    environment = directory / ("venv" if which == "release" else "env")
     _compare(environment, answer)
     answer["versions"] = dict(_versions(environment))
     if which == "release":
-        _try_programs(folder, answer)
+        _try_programs(directory, answer)
     return answer
 
 
@@ -129,23 +129,23 @@ def _digest(path: Path) -> str:
 
 
 def _versions(environment: Path) -> Iterator[tuple[str, str]]:
-    for folder in environment.glob("lib/python3*/site-packages/*.dist-info"):
-        name, _dash, version = folder.name[: -len(".dist-info")].partition("-")
+    for directory in environment.glob("lib/python3*/site-packages/*.dist-info"):
+        name, _dash, version = directory.name[: -len(".dist-info")].partition("-")
         yield re.sub(r"[-_.]+", "-", name).lower(), version
 
 
-def _try_programs(folder: Path, answer: dict[str, Any]) -> None:
+def _try_programs(directory: Path, answer: dict[str, Any]) -> None:
     """Node, the proxy and uv have no RECORD: whether they start has to do."""
-    node = folder / "node" / "bin" / "node"
-    programs: dict[str, list[Word]] = {
+    node = directory / "node" / "bin" / "node"
+    programs: dict[str, list[Arg]] = {
         "node": [node, "--version"],
-        "configurable-http-proxy": [node, folder / PROXY, "--version"],
-        "uv": [folder / "uv" / "bin" / "uv", "--version"],
-        "python": [folder / "venv" / "bin" / "python", "-I", "-c", "print('0')"],
+        "configurable-http-proxy": [node, directory / PROXY, "--version"],
+        "uv": [directory / "uv" / "bin" / "uv", "--version"],
+        "python": [directory / "venv" / "bin" / "python", "-I", "-c", "print('0')"],
     }
-    for name, words in programs.items():
+    for name, args in programs.items():
         try:
-            said = system_programs.run(words, timeout=60).output
+            said = system_programs.run(args, timeout=60).output
         except FamilyError:
             answer["broken"].append(name)
             continue

@@ -27,12 +27,12 @@ SCREEN_SOCKETS = Path("/run/screen")
 
 def main() -> int:
     """Program `ensure [--boot|--start|--stop|--restart-hub]`."""
-    words = sys.argv[1:]
-    if words not in ([], ["--boot"], ["--start"], ["--stop"], ["--restart-hub"]):
+    args = sys.argv[1:]
+    if args not in ([], ["--boot"], ["--start"], ["--stop"], ["--restart-hub"]):
         raise UsageError(
             _("{program} takes one of {words}", program="ensure", words="--boot, --start, --stop, --restart-hub")
         )
-    word = words[0] if words else ""
+    word = args[0] if args else ""
     os.umask(0o077)
     paths.STATE.mkdir(mode=0o700, exist_ok=True)
     if word == "--stop":
@@ -62,9 +62,9 @@ def screen_environment() -> dict[str, str]:
     """Variables under which screen finds its sessions."""
     result = {"HOME": str(paths.STATE), "TERM": "screen", "SHELL": "/bin/sh"}
     if not SCREEN_SOCKETS.is_dir():
-        folder = paths.STATE / "screen"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        result["SCREENDIR"] = str(folder)
+        directory = paths.STATE / "screen"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        result["SCREENDIR"] = str(directory)
     return result
 
 

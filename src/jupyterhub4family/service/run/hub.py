@@ -34,13 +34,13 @@ def main() -> int:
         print("another hub is still running; waiting until it ends", flush=True)
         lock = files.take_lock(paths.STATE / "hub.lock", wait=True)
     assert lock is not None
-    proxy.renew_outdated_proxy()
+    proxy.end_outdated_proxy()
     # Here and nowhere else: nobody else can have the database open now.
-    database.put_back_wanted_copy()
-    database.mend_database()
+    database.restore_wanted_copy()
+    database.repair_database()
     if not usable_release():
         _build(Reporter())
-    disk_reserve.ensure_spare_room(paths.STATE / "jupyterhub.sqlite")
+    disk_reserve.ensure_reserve(paths.STATE / "jupyterhub.sqlite")
     for token in (tokens.PROXY_TOKEN, tokens.ROUTES_TOKEN, tokens.MEMBERSHIP_TOKEN):
         tokens.ensure_token(token)
     # The lock has to outlive the exec: it then ends with JupyterHub.
@@ -54,7 +54,7 @@ def _build(reporter: Reporter) -> None:
     while True:
         try:
             if builds.ensure(contents.release_tree(reporter.tell)):
-                proxy.renew_proxy()
+                proxy.end_proxy()
             reporter.done()
             return
         except FamilyError as error:

@@ -62,14 +62,14 @@ def running_proxy() -> Optional[int]:
     return pid if processes.is_running(pid, start_time) else None
 
 
-def renew_proxy() -> None:
+def end_proxy() -> None:
     """End a proxy that runs from an older release: its supervisor starts it again from the current one."""
     proxy = running_proxy()
     if proxy is not None:
         os.kill(proxy, signal.SIGTERM)
 
 
-def renew_outdated_proxy() -> None:
+def end_outdated_proxy() -> None:
     """As the above, for a proxy that was started before the package brought another program for it.
 
     Else a portal that has learned HTTPS, or whose proxy has been mended, would go on as before until the next boot.
@@ -80,7 +80,7 @@ def renew_outdated_proxy() -> None:
         known = ""
     if running_proxy() is not None and known != _program():
         print("the proxy runs from an older version of the package; starting it again", flush=True)
-        renew_proxy()
+        end_proxy()
 
 
 def _program() -> str:
@@ -114,9 +114,9 @@ def _become_proxy(settings: Settings) -> NoReturn:
         tokens.ensure_token(token)
     release = paths.CURRENT_RELEASE.resolve()
     node = str(release / "node" / "bin" / "node")
-    words = [node, *NODE_OPTIONS, str(LAUNCHER), json.dumps(_configuration(settings, release))]
+    args = [node, *NODE_OPTIONS, str(LAUNCHER), json.dumps(_configuration(settings, release))]
     os.chdir(paths.STATE)
-    os.execve(node, words, {"PATH": "/usr/bin:/bin", "HOME": str(paths.STATE), "LANG": "C.UTF-8"})
+    os.execve(node, args, {"PATH": "/usr/bin:/bin", "HOME": str(paths.STATE), "LANG": "C.UTF-8"})
 
 
 def _configuration(settings: Settings, release: Path) -> dict[str, Any]:

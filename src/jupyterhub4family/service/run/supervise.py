@@ -30,7 +30,7 @@ CHUNK = 64 * 1024
 #: Seconds between the end of a process and its next start.
 PAUSE = 1.0
 #: Seconds that a process gets to end by itself.
-PATIENCE = 10.0
+GRACE_PERIOD = 10.0
 
 
 def main() -> int:
@@ -43,7 +43,7 @@ def main() -> int:
         return 0
     paths.SERVICE_LOGS.mkdir(mode=0o700, parents=True, exist_ok=True)
     files.write_atomically(pid_file(name), f"{os.getpid()} {processes.start_time(os.getpid())}\n", 0o600)
-    Supervisor(name).keep_running()
+    Supervisor(name).supervise()
     return 0
 
 
@@ -81,7 +81,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, self._end)
 
-    def keep_running(self) -> None:
+    def supervise(self) -> None:
         """Start the program again whenever it ends."""
         with CappedLog(paths.SERVICE_LOGS / f"{self._name}.log") as log:
             while not self._ending:
@@ -109,7 +109,7 @@ class Supervisor:
             while process.poll() is None:
                 if self._ending and until is None:
                     process.terminate()
-                    until = time.monotonic() + PATIENCE
+                    until = time.monotonic() + GRACE_PERIOD
                 elif until is not None and time.monotonic() >= until:
                     process.kill()
                 self._wait(printing, None if until is None else max(until - time.monotonic(), 0.01))

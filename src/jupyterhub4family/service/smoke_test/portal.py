@@ -36,7 +36,7 @@ def main() -> int:
     try:
         untrusted = json_lines.read_request(sys.stdin.buffer)
         json_lines.only_keys(untrusted, {"name": str, "password": str}, ("name", "password"))
-        go_round(Visitor(portal(effective.settings_in_use()[0])), untrusted["name"], untrusted["password"])
+        run_smoke_test(PortalClient(portal(effective.settings_in_use()[0])), untrusted["name"], untrusted["password"])
     except FamilyError as error:
         json_lines.write_line(json_lines.error_answer(error))
         return int(error.status)
@@ -49,18 +49,18 @@ def portal(settings: Settings) -> str:
     return f"{'https' if settings.https else 'http'}://127.0.0.1:{settings.port}"
 
 
-def go_round(visitor: Visitor, name: str, password: str) -> None:
+def run_smoke_test(client: PortalClient, name: str, password: str) -> None:
     """Log in, start a server, calculate, stop it. Raises FamilyError that names the step."""
     _tell(10, _("Logging in"))
-    visitor.log_in(name, password)
+    client.log_in(name, password)
     _tell(25, _("Starting a server"))
-    visitor.start_server(name)
+    client.start_server(name)
     try:
         _tell(60, _("Calculating in a notebook"))
-        visitor.calculate(name)
+        client.calculate(name)
     finally:
         _tell(85, _("Stopping the server"))
-        visitor.stop_server(name)
+        client.stop_server(name)
 
 
 def _tell(percent: int, message: str) -> None:
@@ -82,7 +82,7 @@ class _Form(HTMLParser):
             self.fields[str(given["name"])] = given.get("value") or ""
 
 
-class Visitor:
+class PortalClient:
     """A browser with a cookie jar of its own, on the portal at `base`."""
 
     def __init__(self, base: str, authority: Path = paths.AUTHORITY_CERTIFICATE) -> None:

@@ -87,9 +87,9 @@ def test_waiting_shows_a_wheel_on_a_terminal_only(monkeypatch: pytest.MonkeyPatc
 
 
 def test_saying(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.say(arguments(), "one")
-    terminal.say(arguments(quiet=False), "two")
-    terminal.say(arguments(quiet=True), "three")
+    terminal.report(arguments(), "one")
+    terminal.report(arguments(quiet=False), "two")
+    terminal.report(arguments(quiet=True), "three")
     assert capsys.readouterr().out == "one\ntwo\n"
 
 

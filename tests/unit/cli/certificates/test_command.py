@@ -58,7 +58,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "chown", lambda *_words: None)
-    monkeypatch.setattr(cert, "ask_service", lambda *words: found.append(words))
+    monkeypatch.setattr(cert, "call_service", lambda *words: found.append(words))
     monkeypatch.setattr(pwd, "getpwnam", lambda name: account(name, 120))
     return found
 

@@ -17,7 +17,7 @@ from jupyterhub4family.cli.base.terminal import Bar
 from jupyterhub4family.cli.doctor import command as doctor
 from jupyterhub4family.cli.doctor import registry
 from jupyterhub4family.cli.doctor.checks import release_integrity
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, Check, Finding, Situation
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, Check, CheckContext, Finding
 from jupyterhub4family.cli.doctor.registry import CHECKS
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
@@ -28,7 +28,7 @@ from jupyterhub4family.common.system.programs import as_account
 
 
 def saying(*findings: Finding) -> Check:
-    def check(_situation: Situation) -> Iterator[Finding]:
+    def check(_situation: CheckContext) -> Iterator[Finding]:
         yield from findings
 
     return check
@@ -94,7 +94,7 @@ def test_as_json(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -
     ],
 )
 def test_a_check_that_cannot_look_ends_nothing(checks: dict[str, Check], error: Exception, words: str) -> None:
-    def broken(_situation: Situation) -> Iterator[Finding]:
+    def broken(_situation: CheckContext) -> Iterator[Finding]:
         yield KNOWN
         raise error
 
@@ -115,7 +115,7 @@ def test_mending_and_looking_again(
         checks["roof"] = saying(FINE)
         return {"ok": True}
 
-    monkeypatch.setattr(programs, "converse", converse)
+    monkeypatch.setattr(programs, "call_json", converse)
     start = Finding(PROBLEM, "It is off", "switch it on", "start")
     anna = Finding(PROBLEM, "Anna's is broken", "mend it", "environment:anna")
     checks["roof"] = saying(anna, start, BROKEN, BROKEN)
@@ -129,14 +129,14 @@ def test_mending_and_looking_again(
 def test_what_cannot_be_mended_is_told(
     checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(programs, "converse", lambda *_words, **_more: {"ok": False, "error": "no network"})
+    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: {"ok": False, "error": "no network"})
     checks["roof"] = saying(BROKEN)
     assert main(["doctor", "--fix"]) == 1
     assert "no network" in capsys.readouterr().out
 
 
 def test_nothing_is_mended_unasked_or_for_nothing(checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "converse", lambda *_words, **_more: pytest.fail("nothing is to be mended"))
+    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: pytest.fail("nothing is to be mended"))
     assert main(["doctor", "--fix"]) == 0
     checks["roof"] = saying(BROKEN)
     assert main(["doctor"]) == 1
@@ -159,7 +159,7 @@ def test_a_round_trip(
     answer: dict[str, Any],
     status: int,
 ) -> None:
-    monkeypatch.setattr(programs, "converse", lambda *_words, **_more: answer)
+    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: answer)
     assert main(["doctor", "--deep"]) == status
     assert ("7 seconds" if status == 0 else "the portal is away") in capsys.readouterr().out
 
@@ -198,8 +198,8 @@ GOOD = {
     ],
 )
 def test_release(monkeypatch: pytest.MonkeyPatch, different: dict[str, Any], state: str, repair: str) -> None:
-    monkeypatch.setattr(programs, "converse", lambda *_words, **_more: {**GOOD, **different})
-    found = list(release_integrity.check_release(Situation(by_root=True)))
+    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: {**GOOD, **different})
+    found = list(release_integrity.check_release(CheckContext(by_root=True)))
     assert (found[0].state, found[0].repair) == (state, repair)
 
 
@@ -207,10 +207,10 @@ def test_a_portal_that_was_just_started_is_given_time(monkeypatch: pytest.Monkey
     states = ["not running", "starting", "running"]
     now = Status(version="1", supervisor="cron", portal="", hub_running=False)
     monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
-    monkeypatch.setattr(snapshot, "find_out", lambda _settings: replace(now, portal=states.pop(0)))
+    monkeypatch.setattr(snapshot, "take_snapshot", lambda _settings: replace(now, portal=states.pop(0)))
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     doctor._wait_for_portal(Bar(quiet=True))
     assert states == []
-    monkeypatch.setattr(doctor, "PATIENCE", 0)
-    monkeypatch.setattr(snapshot, "find_out", lambda _settings: replace(now, portal="not running"))
+    monkeypatch.setattr(doctor, "TIMEOUT", 0)
+    monkeypatch.setattr(snapshot, "take_snapshot", lambda _settings: replace(now, portal="not running"))
     doctor._wait_for_portal(Bar(quiet=True))

@@ -35,7 +35,7 @@ class Box:
         monkeypatch.setattr(paths, "SETTINGS_FILE", self.file)
         monkeypatch.setattr(paths, "LAST_GOOD_SETTINGS", self.note)
         monkeypatch.setattr(programs, "run", self._run)
-        monkeypatch.setattr(programs, "converse", self._converse)
+        monkeypatch.setattr(programs, "call_json", self._converse)
         #: What root's program for apt's files answers, and how often it was asked.
         self.apt: dict[str, Any] = {"ok": True}
         self.asked = 0

@@ -12,9 +12,9 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedErro
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.protocol.json_lines import (
     MAXIMUM_REQUEST,
-    answered_error,
     clean_text,
     error_answer,
+    error_of,
     last_answer,
     only_keys,
     read_request,
@@ -170,7 +170,7 @@ def test_sentences_cross_a_door(capsys: pytest.CaptureFixture[str]) -> None:
     refusal = RefusedError(_("{name} is not a member", name="anna"), _("try again later"))
     write_line({**error_answer(refusal), "notes": [{"note": _("free some space")}]})
     answer = json.loads(capsys.readouterr().out)
-    told = answered_error(answer)
+    told = error_of(answer)
     assert (told.message, told.hint, told.status) == ("anna is not a member", "try again later", ExitStatus.REFUSED)
     assert isinstance(told.message, Message) and told.message.values == {"name": "anna"}
     assert answer["notes"][0]["note"]["id"] == "free some space"
@@ -186,7 +186,7 @@ def test_sentences_cross_a_door(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_errors_of_older_doors_and_odd_ones(answer: dict[str, Any], told: tuple[str, str, ExitStatus]) -> None:
-    error = answered_error(answer)
+    error = error_of(answer)
     assert (error.message, error.hint, error.status) == told
 
 

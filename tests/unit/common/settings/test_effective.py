@@ -10,7 +10,7 @@ import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings.effective import (
-    configuration_troubles,
+    configuration_problems,
     last_good_settings,
     settings_in_use,
     settings_of_service,
@@ -59,11 +59,11 @@ def test_a_bad_file_leaves_the_last_good_settings_in_use(place: Place, capsys: p
     assert last_good_settings() == Settings(port=9000)
     said = capsys.readouterr().out
     assert said.startswith("hub: ") and "config.yaml:2" in said and "last good settings stay in use" in said
-    (told,) = configuration_troubles()
+    (told,) = configuration_problems()
     assert "config.yaml:2" in told.message and told.status == 8 and told.hint
     place.file.write_text("port: 9001\n", "utf-8")
     assert settings_in_use() == (Settings(port=9001), None)
-    assert configuration_troubles() == []
+    assert configuration_problems() == []
 
 
 def test_a_file_that_is_gone_means_the_defaults(place: Place) -> None:

@@ -9,29 +9,29 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common.state import database
-from jupyterhub4family.common.state.database import mended_database, write_mended
+from jupyterhub4family.common.state.database import repaired_database, write_repaired
 
 
 @pytest.fixture(autouse=True)
 def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(database, "NOTE", tmp_path / "note.json")
+    monkeypatch.setattr(database, "STATE_FILE", tmp_path / "note.json")
     return tmp_path / "note.json"
 
 
 def test_what_was_done_is_told() -> None:
-    assert mended_database() is None
-    write_mended("2026-11-22T043000Z-daily.sqlite")
-    found = mended_database()
+    assert repaired_database() is None
+    write_repaired("2026-11-22T043000Z-daily.sqlite")
+    found = repaired_database()
     assert found is not None and "the copy of 2026-11-22 again" in found.sentence()
-    write_mended("")
-    found = mended_database()
+    write_repaired("")
+    found = repaired_database()
     assert found is not None and "begin anew" in found.sentence()
 
 
 @pytest.mark.parametrize("days", [-1, 15, 4000])
 def test_not_for_ever_and_not_before_it_happened(note: Path, days: int) -> None:
     note.write_text(json.dumps({"at": time.time() - days * 86400, "copy": "x"}))
-    assert mended_database() is None
+    assert repaired_database() is None
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def test_not_for_ever_and_not_before_it_happened(note: Path, days: int) -> None:
 )
 def test_nonsense_of_a_service_that_was_taken_over_does_no_harm(note: Path, text: str) -> None:
     note.write_text(text, "utf-8")
-    assert mended_database() is None
+    assert repaired_database() is None
 
 
 def test_a_link_is_not_followed(note: Path, tmp_path: Path) -> None:
     (tmp_path / "other").write_text(json.dumps({"at": time.time(), "copy": ""}))
     note.symlink_to(tmp_path / "other")
-    assert mended_database() is None
+    assert repaired_database() is None

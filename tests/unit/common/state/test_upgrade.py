@@ -20,28 +20,28 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nothing_is_known_without_files() -> None:
-    assert upgrade.upgrade_under_way() is None and upgrade.failed_upgrade() is None
-    assert upgrade.previous_edition() is None and upgrade.just_kept() is None
+    assert upgrade.upgrade_in_progress() is None and upgrade.failed_upgrade() is None
+    assert upgrade.previous_edition() is None and upgrade.pending_edition() is None
 
 
 def test_an_upgrade_is_read_as_it_was_noted() -> None:
     one = Upgrade(Edition("1.0", "py3.11-0"), "1.1", kept=True, copy="c", percent=40, message=_("Changing over"))
-    upgrade.write_note(upgrade.UNDER_WAY, one)
-    assert upgrade.upgrade_under_way() == one
+    upgrade.write_state(upgrade.IN_PROGRESS, one)
+    assert upgrade.upgrade_in_progress() == one
     assert Upgrade(Edition(), "").began != Upgrade(Edition(), "").began
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"origin": 3}', '{"origin": {}}', "{", '{"target": "1"}'])
 def test_nonsense_is_no_upgrade(folder: Path, text: str) -> None:
-    upgrade.UNDER_WAY.write_text(text, "utf-8")
+    upgrade.IN_PROGRESS.write_text(text, "utf-8")
     upgrade.FAILED.write_text(text, "utf-8")
-    assert upgrade.upgrade_under_way() is None
+    assert upgrade.upgrade_in_progress() is None
     assert upgrade.failed_upgrade() is None
 
 
 def test_a_note_of_a_newer_version_with_more_in_it_is_understood() -> None:
-    upgrade.UNDER_WAY.write_text('{"origin": {"version": "1"}, "target": "2", "backwards": true, "more": 3}', "utf-8")
-    found = upgrade.upgrade_under_way()
+    upgrade.IN_PROGRESS.write_text('{"origin": {"version": "1"}, "target": "2", "backwards": true, "more": 3}', "utf-8")
+    found = upgrade.upgrade_in_progress()
     assert found is not None and found.backwards and found.origin.version == "1"
 
 
@@ -49,18 +49,18 @@ def test_a_failure_can_be_told_in_another_language() -> None:
     one = Failure(
         "1.0", "1.1", "", "2026-11-23T04:30:00+00:00", _("the disk is full"), _("{version} is back", version="1")
     )
-    upgrade.write_note(upgrade.FAILED, one)
+    upgrade.write_state(upgrade.FAILED, one)
     found = upgrade.failed_upgrade()
     assert found == one and isinstance(found.reason, Message)
     assert found.sentence() == "The upgrade to 1.1 (2026-11-23 04:30) failed: the disk is full. 1 is back"
     assert "1.1" in translated(found.sentence(), "de")
-    upgrade.write_note(upgrade.FAILED, dataclasses.replace(one, target=""))
+    upgrade.write_state(upgrade.FAILED, dataclasses.replace(one, target=""))
     again = upgrade.failed_upgrade()
     assert again is not None and "a newer release" in again.sentence()
 
 
 def test_one_can_go_back_only_to_a_package_that_is_there() -> None:
-    upgrade.write_note(upgrade.PREVIOUS, Edition("1.0", "r"))
+    upgrade.write_state(upgrade.PREVIOUS, Edition("1.0", "r"))
     assert upgrade.previous_edition() is None
     upgrade.PREVIOUS_PACKAGE.touch()
     assert upgrade.previous_edition() == Edition("1.0", "r")

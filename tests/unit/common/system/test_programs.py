@@ -13,7 +13,7 @@ import pytest
 
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.processes import start_time
-from jupyterhub4family.common.system.programs import ProgramError, as_account, converse, last_lines, run, show
+from jupyterhub4family.common.system.programs import ProgramError, as_account, call_json, last_lines, run, run_attached
 from tests.unit.helpers import wait_until, write_program
 
 SECRET = "correct horse battery staple"
@@ -165,7 +165,7 @@ def test_progress_is_told_at_once_and_the_answer_is_the_last_object(tmp_path: Pa
         told.append((percent, message))
         (tmp_path / "seen").touch()
 
-    assert converse([program], {"seen": str(tmp_path / "seen")}, on_progress=tell) == {"ok": True}
+    assert call_json([program], {"seen": str(tmp_path / "seen")}, on_progress=tell) == {"ok": True}
     assert told == [(10, "first"), (90, "")]
 
 
@@ -174,17 +174,17 @@ def test_progress_is_told_at_once_and_the_answer_is_the_last_object(tmp_path: Pa
 )
 def test_no_answer_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ProgramError, match="door gave no answer"):
-        converse([write_program(tmp_path / "door", text)], {})
+        call_json([write_program(tmp_path / "door", text)], {})
 
 
 def test_a_door_that_does_not_read_its_request_may_still_answer(tmp_path: Path) -> None:
     program = write_program(tmp_path / "door", """import os; os.close(0); print('{"ok": false, "error": "no"}')""")
-    assert converse([program], {"long": "x" * 200_000}) == {"ok": False, "error": "no"}
+    assert call_json([program], {"long": "x" * 200_000}) == {"ok": False, "error": "no"}
 
 
 def test_a_door_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="door could not be started"):
-        converse([tmp_path / "door"], {})
+        call_json([tmp_path / "door"], {})
 
 
 # -- programs of somebody else on root's terminal ---------------------------------------------------
@@ -203,10 +203,10 @@ def test_another_account_gets_a_session_of_its_own() -> None:
 
 
 def test_show_passes_output_and_status_on(capfd: pytest.CaptureFixture[str]) -> None:
-    assert show(["/bin/sh", "-c", "echo hello; exit 3"]) == 3
+    assert run_attached(["/bin/sh", "-c", "echo hello; exit 3"]) == 3
     assert capfd.readouterr().out == "hello\n"
     with pytest.raises(ProgramError, match="no-such could not be started"):
-        show(["/nowhere/no-such"])
+        run_attached(["/nowhere/no-such"])
 
 
 @pytest.mark.parametrize("call", ["show({words})", "converse({words}, {{}})"])
@@ -265,5 +265,5 @@ def test_progress_that_is_none_is_passed_over(tmp_path: Path, percent: str) -> N
         tmp_path / "p", f'print(\'{{"percent": {percent}, "message": 1}}\'); print(\'{{"ok": true}}\')'
     )
     told: list[int] = []
-    assert converse([program], {}, on_progress=lambda number, _message: told.append(number)) == {"ok": True}
+    assert call_json([program], {}, on_progress=lambda number, _message: told.append(number)) == {"ok": True}
     assert told == []

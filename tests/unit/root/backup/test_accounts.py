@@ -13,11 +13,18 @@ from jupyterhub4family.common.errors import FamilyError, RefusedError
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import accounts as backup_accounts
-from jupyterhub4family.root.backup.accounts import Person, ensure_account, ensure_delegate, from_json, people, to_json
+from jupyterhub4family.root.backup.accounts import (
+    AccountRecord,
+    account_records,
+    ensure_account,
+    ensure_delegate,
+    from_json,
+    to_json,
+)
 from jupyterhub4family.root.base import safe_paths
 from tests.unit.helpers import People
 
-ANNA = Person("anna", 1001, "Anna Müller", "/home/anna", "/bin/zsh", True, False, "$y$j9T$salt$hash")
+ANNA = AccountRecord("anna", 1001, "Anna Müller", "/home/anna", "/bin/zsh", True, False, "$y$j9T$salt$hash")
 
 
 class Machine:
@@ -29,7 +36,7 @@ class Machine:
         monkeypatch.setattr(programs, "run", self._run)
         monkeypatch.setattr(backup_accounts, "SHELLS", folder / "shells")
         monkeypatch.setattr(backup_accounts, "HOMES", folder / "home")
-        monkeypatch.setattr(safe_paths, "trusted_folder", lambda place: place)
+        monkeypatch.setattr(safe_paths, "safe_directory", lambda place: place)
         monkeypatch.setattr(os, "chown", lambda *_words, **_more: None)
         (folder / "home").mkdir()
 
@@ -45,8 +52,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(people: People, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
-    return Machine(people, monkeypatch, tmp_path)
+def machine(account_records: People, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    return Machine(account_records, monkeypatch, tmp_path)
 
 
 def test_members_and_delegates_and_nobody_else(machine: Machine) -> None:
@@ -56,7 +63,7 @@ def test_members_and_delegates_and_nobody_else(machine: Machine) -> None:
     add("mum", 1003, "jupyterhub_adm")
     add("carla", 1004)
     add("daemon", 1, "jupyterhub_adm")
-    found = people()
+    found = account_records()
     assert [(one.name, one.member, one.delegate) for one in found] == [
         ("anna", True, False),
         ("ben", True, False),

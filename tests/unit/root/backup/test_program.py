@@ -18,7 +18,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import backup
-from jupyterhub4family.common.state.backup import read_note
+from jupyterhub4family.common.state.backup import read_state
 from jupyterhub4family.common.system.files import take_lock
 from jupyterhub4family.root.backup import program as backup_program
 from jupyterhub4family.root.backup import restic, restore
@@ -36,14 +36,14 @@ class Disk:
         self.key = ""
         self.count = 0
         self.saved = self.expired = self.pruned = 0
-        self.trouble: FamilyError | None = None
+        self.problem_text: FamilyError | None = None
 
     def at(self, target: Any, _target_file: Any = None, key_file: Path | None = None) -> Any:
         self.key_file, self.target = key_file or self.folder / "etc/backup/key", target
         return self
 
-    def note(self) -> backup.BackupNote:
-        return read_note(self.folder / "note")
+    def note(self) -> backup.BackupState:
+        return read_state(self.folder / "note")
 
     def exists(self) -> bool:
         if self.key and self.key_file.read_text().strip() != self.key:
@@ -57,8 +57,8 @@ class Disk:
         return [Snapshot("1" * 64, 7, "old")] * self.count
 
     def save(self, _tree: Path, _left_out: list[str]) -> list[str]:
-        if self.trouble:
-            raise self.trouble
+        if self.problem_text:
+            raise self.problem_text
         self.saved += 1
         return ["error: read /y: input/output error"]
 
@@ -80,14 +80,14 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
         "SYSTEMD_RUNS": tmp_path / "no",
     }.items():
         monkeypatch.setattr(paths, name, value)
-    monkeypatch.setattr(run_dir, "RUNTIME", tmp_path)
+    monkeypatch.setattr(run_dir, "RUN_DIR", tmp_path)
     monkeypatch.setattr(backup_program, "Repository", fake.at)
-    monkeypatch.setattr(backup, "read_note", fake.note)
+    monkeypatch.setattr(backup, "read_state", fake.note)
     for module, name in ((restic, "ensure_restic"), (run_dir, "ensure_runtime"), (sudo_caller, "require_root")):
         monkeypatch.setattr(module, name, lambda: None)
-    monkeypatch.setattr(safe_paths, "trusted_folder", lambda folder: folder)
+    monkeypatch.setattr(safe_paths, "safe_directory", lambda folder: folder)
     monkeypatch.setattr(
-        backup_tree, "put_together", lambda _tell: [_("without the home of {name}: {reason}", name="x", reason="y")]
+        backup_tree, "build_tree", lambda _tell: [_("without the home of {name}: {reason}", name="x", reason="y")]
     )
     (tmp_path / "usb").mkdir()
     yield fake
@@ -128,16 +128,16 @@ def test_the_note_says_how_it_went(disk: Disk, tmp_path: Path) -> None:
     set_up(tmp_path)
     notes = backup_program.now({})["notes"]
     note = disk.note()
-    assert note.last_good == note.last_try > 0 and note.trouble() == "" and disk.pruned == 1
+    assert note.last_good == note.last_try > 0 and note.problem_text() == "" and disk.pruned == 1
     assert "home of x" in disk.note().incomplete()
     assert "home of x" in notes[0] and "input/output error" in notes[1]
-    disk.trouble = FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
+    disk.problem_text = FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
     with pytest.raises(FamilyError, match="full"):
         backup_program.now({})
-    assert disk.note().trouble() == "the disk is full" and disk.note().last_good == note.last_good
-    disk.trouble = None
+    assert disk.note().problem_text() == "the disk is full" and disk.note().last_good == note.last_good
+    disk.problem_text = None
     backup_program.now({})
-    assert disk.note().trouble() == "" and (disk.expired, disk.pruned) == (2, 1), "room is freed once a week"
+    assert disk.note().problem_text() == "" and (disk.expired, disk.pruned) == (2, 1), "room is freed once a week"
     (tmp_path / "usb").rmdir()
     with pytest.raises(FamilyError, match="not there"):
         backup_program.now({})
@@ -149,7 +149,7 @@ def test_at_night_only_what_is_due(disk: Disk, tmp_path: Path, capsys: pytest.Ca
     assert backup_program.nightly() == 0 and disk.saved == 1
     assert "home of x" in capsys.readouterr().out
     assert backup_program.nightly() == 0 and disk.saved == 1, "once is enough"
-    backup_program.change_note(last_good=int(time.time()) - 3 * backup.DAY)
+    backup_program.change_state(last_good=int(time.time()) - 3 * backup.DAY)
     lock = take_lock(tmp_path / "backup.lock", wait=False)
     assert lock is not None
     with pytest.raises(RefusedError, match="under way"):
@@ -170,9 +170,9 @@ def test_off_forgets_the_key_and_nothing_else(disk: Disk, tmp_path: Path) -> Non
     [{"paths": "a"}, {"paths": [1]}, {"paths": ["a"] * 101}, {"member": 1}, {"more": 1}, {"to": "x"}, {"dry_run": 1}],
 )
 def test_requests_that_are_refused(disk: Disk, untrusted: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "look_into", must_not_be_called)
+    monkeypatch.setattr(restore, "read_manifest", must_not_be_called)
     with pytest.raises(UsageError):
-        backup_program.bring_back(untrusted)
+        backup_program.restore_request(untrusted)
 
 
 def test_a_restore_of_everything_is_noted_until_it_is_complete(
@@ -181,7 +181,7 @@ def test_a_restore_of_everything_is_noted_until_it_is_complete(
     disk.key, disk.count = "AAAAA-AAAAA-AAAAA-AAAAA-AAAAB", 1
     set_up(tmp_path, key=disk.key)
     contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [], {})
-    monkeypatch.setattr(restore, "look_into", lambda _repository, _id: contents)
+    monkeypatch.setattr(restore, "read_manifest", lambda _repository, _id: contents)
     monkeypatch.setattr(signal, "signal", lambda *_words: None)
     fails = [True]
 
@@ -193,10 +193,10 @@ def test_a_restore_of_everything_is_noted_until_it_is_complete(
 
     monkeypatch.setattr(restore, "restore_everything", everything)
     with pytest.raises(FamilyError):
-        backup_program.bring_back({})
+        backup_program.restore_request({})
     assert disk.note().restoring > 0 and disk.note().waiting
     fails.append(False)
-    assert backup_program.bring_back({})["made"] == ["anna"]
+    assert backup_program.restore_request({})["made"] == ["anna"]
     assert (disk.note().restoring, disk.note().waiting) == (0, False)
 
 

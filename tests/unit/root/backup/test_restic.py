@@ -16,7 +16,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedErro
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import restic as backup_restic
-from jupyterhub4family.root.backup.restic import Locked, NoRepository, Repository, literally, seconds
+from jupyterhub4family.root.backup.restic import Locked, NoRepository, Repository, escape_glob, seconds
 from jupyterhub4family.root.backup.target import parse_target
 
 ID = "191fae9731919b1ba97d059f694cd9e3f4ca7840240b37c5237a390ba6e334f4"
@@ -174,6 +174,6 @@ def test_without_restic_there_is_a_command_that_installs_it(restic: Restic, monk
 
 
 def test_paths_are_taken_literally_and_times_understood() -> None:
-    assert literally(Path("/a [b]*?\\.py")) == "/a \\[b\\]\\*\\?\\\\.py"
+    assert escape_glob(Path("/a [b]*?\\.py")) == "/a \\[b\\]\\*\\?\\\\.py"
     assert seconds("2026-11-23T04:29:21.59611838Z") == seconds("2026-11-23T05:29:21+01:00") == 1795408161
     assert seconds("yesterday") == 0

@@ -15,15 +15,15 @@ from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restore
 from jupyterhub4family.root.backup import tree as backup_tree
-from jupyterhub4family.root.backup.accounts import Person
+from jupyterhub4family.root.backup.accounts import AccountRecord
 from jupyterhub4family.root.backup.restic import Snapshot
-from jupyterhub4family.root.backup.restore import Contents, below_home, fresh_folder, whose
+from jupyterhub4family.root.backup.restore import Contents, below_home, owner_of, staging_directory
 from jupyterhub4family.root.base import safe_paths
 from tests.unit.helpers import People
 
-ANNA = Person("anna", 1001, "", "/home/anna", "/bin/bash", True, False)
-BEN = Person("ben", 1002, "", "/home/ben", "/bin/bash", True, False)
-MUM = Person("mum", 1003, "", "/home/mum", "/bin/bash", False, True)
+ANNA = AccountRecord("anna", 1001, "", "/home/anna", "/bin/bash", True, False)
+BEN = AccountRecord("ben", 1002, "", "/home/ben", "/bin/bash", True, False)
+MUM = AccountRecord("mum", 1003, "", "/home/mum", "/bin/bash", False, True)
 CONTENTS = Contents(Snapshot("1" * 64, 1000, "old"), [ANNA, BEN, MUM], {"anna": {"iniconfig": "2.0"}})
 
 
@@ -37,8 +37,8 @@ class Machine:
         self.files: dict[str, str] = {}
         self.requests: list[Any] = []
         self.owners: list[tuple[str, int]] = []
-        self.trouble: Callable[[], None] = lambda: None
-        monkeypatch.setattr(safe_paths, "trusted_folder", lambda place: place)
+        self.problem_text: Callable[[], None] = lambda: None
+        monkeypatch.setattr(safe_paths, "safe_directory", lambda place: place)
         monkeypatch.setattr(backup_tree, "TREE", Path("/tree"))
         monkeypatch.setattr(programs, "run", self._run)
         monkeypatch.setattr(backup_accounts, "HOMES", self.homes)
@@ -49,7 +49,7 @@ class Machine:
             path = place / "tree" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        self.trouble()
+        self.problem_text()
 
     def _run(self, words: list[Any], **more: Any) -> Finished:
         self.requests.append((" ".join(map(str, words)), more["text_input"]))
@@ -98,7 +98,7 @@ def test_a_failure_while_reading_leaves_nothing(machine: Machine) -> None:
     def fail() -> None:
         raise FamilyError("the disk is full")
 
-    machine.files, machine.trouble = {"homes/anna/a": "x"}, fail
+    machine.files, machine.problem_text = {"homes/anna/a": "x"}, fail
     for to in (None, machine.homes / "out"):
         with pytest.raises(FamilyError, match="full"):
             bring_back(machine, to=to)
@@ -118,7 +118,7 @@ def test_what_an_interrupted_restore_has_left_goes_without_following_links(machi
     (left / "for-1001").mkdir(parents=True)
     (tmp_path / "keep").write_text("x")
     (left / "for-1001" / "link").symlink_to(tmp_path)
-    with fresh_folder(machine.homes) as place:
+    with staging_directory(machine.homes) as place:
         assert not left.exists() and place.stat().st_mode & 0o777 == 0o700
     assert machine.left() == ["anna"] and (tmp_path / "keep").exists()
 
@@ -129,7 +129,7 @@ def test_what_is_no_file_is_not_given_away(machine: Machine, tmp_path: Path) -> 
     (top / "deep/file").touch()
     (top / "link").symlink_to("/etc")
     os.mkfifo(top / "deep/pipe")
-    restore.give(top, 1001, 1001)
+    restore.chown_tree(top, 1001, 1001)
     assert sorted(os.listdir(top / "deep")) == ["file"] and (top / "link").is_symlink()
     assert {Path(name).name for name, _uid in machine.owners} == {"deep", "link", "file", "top"}
 
@@ -148,10 +148,10 @@ def test_paths_that_are_in_no_home_of_theirs(path: str, people: People) -> None:
 
 
 def test_whose_a_path_is(people: People) -> None:
-    assert whose(CONTENTS, ["/home/ben/a", "/home/ben/b"]) == "ben"
+    assert owner_of(CONTENTS, ["/home/ben/a", "/home/ben/b"]) == "ben"
     for paths in (["/home/ben/a", "/home/anna/a"], ["a"], ["/home/mum/a"], ["/home/ben/../carla/x"]):
         with pytest.raises(UsageError):
-            whose(CONTENTS, paths)
+            owner_of(CONTENTS, paths)
     for name in ("mum", "carla", "../x"):
         with pytest.raises(FamilyError, match="not in the backup"):
             CONTENTS.person(name)

@@ -85,18 +85,18 @@ def test_target_and_key_are_kept_for_root_alone(tmp_path: Path, monkeypatch: pyt
         0o600,
         0o600,
     ]
-    backup_target.forget_target()
+    backup_target.remove_target()
     assert backup_target.configured_target() is None
 
 
 def test_a_folder_that_is_not_there_is_made_at_setup_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_paths, "trusted_folder", lambda folder: folder)
+    monkeypatch.setattr(safe_paths, "safe_directory", lambda folder: folder)
     target = parse_target(str(tmp_path / "usb"))
     with pytest.raises(FamilyError, match="not there"):
-        backup_target.ready_folder(target)
-    backup_target.make_folder(target)
-    backup_target.ready_folder(target)
+        backup_target.ready_directory(target)
+    backup_target.make_directory(target)
+    backup_target.ready_directory(target)
     assert (tmp_path / "usb").stat().st_mode & 0o777 == 0o700
     assert backup_target.on_the_same_disk(target, (tmp_path, tmp_path / "nothing"))
     with pytest.raises(FamilyError):
-        backup_target.make_folder(parse_target(str(tmp_path / "not" / "there")))
+        backup_target.make_directory(parse_target(str(tmp_path / "not" / "there")))

@@ -13,7 +13,7 @@ from jupyterhub4family.root.base import run_dir
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(run_dir, "RUNTIME", tmp_path / "run")
+    monkeypatch.setattr(run_dir, "RUN_DIR", tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -30,11 +30,11 @@ def owned_by(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
 
 
 def test_it_is_made_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_dir.ensure_runtime()
+    run_dir.ensure_run_dir()
     assert folder.stat().st_mode & 0o777 == 0o700
     (folder / "members.lock").touch()
     owned_by(monkeypatch, 0)
-    run_dir.ensure_runtime()
+    run_dir.ensure_run_dir()
     assert (folder / "members.lock").exists()
 
 
@@ -42,15 +42,15 @@ def test_somebody_elses_folder_is_refused(folder: Path, monkeypatch: pytest.Monk
     folder.mkdir()
     owned_by(monkeypatch, 1001)
     with pytest.raises(FamilyError, match="is not root's folder"):
-        run_dir.ensure_runtime()
+        run_dir.ensure_run_dir()
 
 
 def test_a_file_or_a_link_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owned_by(monkeypatch, 0)
     folder.touch()
     with pytest.raises(FamilyError):
-        run_dir.ensure_runtime()
+        run_dir.ensure_run_dir()
     folder.unlink()
     folder.symlink_to(tmp_path)
     with pytest.raises(FamilyError):
-        run_dir.ensure_runtime()
+        run_dir.ensure_run_dir()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError
-from jupyterhub4family.root.base.safe_paths import trusted_folder
+from jupyterhub4family.root.base.safe_paths import safe_directory
 from tests.unit.helpers import People
 
 REAL = os.stat
@@ -45,12 +45,12 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, people: People) -> Tre
 
 
 def test_roots_own_folders_and_where_a_desktop_mounts_an_administrators_disk(tree: Tree) -> None:
-    assert trusted_folder(tree.add("a/b")) == tree.folder / "a/b"
-    assert trusted_folder(tree.add("media/disk", uid=1000))
-    assert trusted_folder(tree.add("group", gid=0, mode=0o775))
-    assert trusted_folder(tree.add("private", uid=1000, gid=1000, mode=0o775))
+    assert safe_directory(tree.add("a/b")) == tree.folder / "a/b"
+    assert safe_directory(tree.add("media/disk", uid=1000))
+    assert safe_directory(tree.add("group", gid=0, mode=0o775))
+    assert safe_directory(tree.add("private", uid=1000, gid=1000, mode=0o775))
     tree.add("sticky", mode=0o1777)
-    assert trusted_folder(tree.add("sticky/roots"))
+    assert safe_directory(tree.add("sticky/roots"))
 
 
 @pytest.mark.parametrize("uid", [1001, 1002, 1003, 4711])
@@ -58,13 +58,13 @@ def test_what_a_member_or_anybody_else_owns(tree: Tree, uid: int) -> None:
     tree.add("theirs", uid=uid)
     for folder in (tree.folder / "theirs", tree.add("theirs/below")):
         with pytest.raises(RefusedError):
-            trusted_folder(folder)
+            safe_directory(folder)
 
 
 def test_what_others_can_write_to(tree: Tree) -> None:
     for name, mode, gid in (("a", 0o777, 0), ("b", 0o1777, 0), ("c", 0o775, 50), ("d", 0o757, 0)):
         with pytest.raises(RefusedError):
-            trusted_folder(tree.add(name, mode=mode, gid=gid))
+            safe_directory(tree.add(name, mode=mode, gid=gid))
 
 
 def test_links_are_followed_before_anything_is_looked_at(tree: Tree) -> None:
@@ -72,9 +72,9 @@ def test_links_are_followed_before_anything_is_looked_at(tree: Tree) -> None:
     tree.add("theirs/real")
     (tree.folder / "link").symlink_to(tree.folder / "theirs" / "real")
     with pytest.raises(RefusedError):
-        trusted_folder(tree.folder / "link")
+        safe_directory(tree.folder / "link")
     (tree.folder / "loop").symlink_to("loop")
     (tree.folder / "file").touch()
     for name in ("loop", "file", "nothing"):
         with pytest.raises(FamilyError):
-            trusted_folder(tree.folder / name)
+            safe_directory(tree.folder / name)

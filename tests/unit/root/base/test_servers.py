@@ -71,14 +71,14 @@ def test_servers_end_and_everything_else_goes_on(processes: Processes) -> None:
     editor = processes.start(OBEYS, None)
     begin = time.monotonic()
     assert servers.end_servers(os.getuid()) == 2
-    assert time.monotonic() - begin < servers.PATIENCE, "nobody had to be waited for"
+    assert time.monotonic() - begin < servers.GRACE_PERIOD, "nobody had to be waited for"
     # What is ending has no environment any more, a moment before it is gone.
     wait_until(lambda: not is_running(server.pid, 0) and not is_running(named.pid, 0), "the end of the servers")
     assert is_running(editor.pid, 0)
 
 
 def test_who_does_not_listen_is_killed(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "PATIENCE", 0.3)
+    monkeypatch.setattr(servers, "GRACE_PERIOD", 0.3)
     deaf = processes.start(IGNORES, "/user/anna/")
     assert servers.end_servers(os.getuid()) == 1
     assert deaf.wait(PATIENCE) == -9
@@ -97,7 +97,7 @@ def test_a_process_that_ends_by_itself_meanwhile_is_no_error(
         raise ProcessLookupError
 
     processes.start(OBEYS, "/user/anna/")
-    monkeypatch.setattr(servers, "PATIENCE", 0.0)
+    monkeypatch.setattr(servers, "GRACE_PERIOD", 0.0)
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(os, "kill", kill)
         assert servers.end_servers(os.getuid()) == 1

@@ -46,7 +46,7 @@ class Service:
         people.add("jupyterhub", os.getuid(), gid=os.getgid())
         self.anna = people.add("anna", 1001, "jupyterhub")
         monkeypatch.setattr(paths, "TEMPLATES", self.templates)
-        monkeypatch.setattr(paths, "HANDOVER", self.handover)
+        monkeypatch.setattr(paths, "STAGING", self.handover)
         monkeypatch.setattr(door, "_as_account", self._as_account)
         monkeypatch.setattr(os, "chown", lambda path, uid, _gid, **_more: self.given.append((str(path), uid)))
         monkeypatch.setattr(os, "fchown", self._fchown)

@@ -9,7 +9,7 @@ import pytest
 
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished, ProgramError
-from jupyterhub4family.root.doors.hub_users import tell_hub
+from jupyterhub4family.root.doors.hub_users import update_hub
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, output: str) -> list[dict[str, Any]]:
@@ -35,19 +35,19 @@ def answering(monkeypatch: pytest.MonkeyPatch, output: str) -> list[dict[str, An
 
 def test_a_hub_that_was_told_needs_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answering(monkeypatch, '{"ok": true}\n')
-    assert tell_hub("know", "anna") == ""
+    assert update_hub("know", "anna") == ""
     assert asked == [{"action": "know", "names": ["anna"]}]
 
 
 def test_a_hub_that_does_not_run_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, '{"ok": false, "error": "the hub does not answer", "status": 6}\n')
-    assert tell_hub("forget", "anna") == "the hub does not answer; the hub finds out at its next start"
+    assert update_hub("forget", "anna") == "the hub does not answer; the hub finds out at its next start"
 
 
 @pytest.mark.parametrize("output", ["", "\n", "Traceback (most recent call last):\n  …", '{"ok": tr'])
 def test_nonsense_is_noted(monkeypatch: pytest.MonkeyPatch, output: str) -> None:
     answering(monkeypatch, output)
-    assert "could not be told" in tell_hub("forget", "anna")
+    assert "could not be told" in update_hub("forget", "anna")
 
 
 def test_a_program_that_does_not_start_or_end_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,4 +55,4 @@ def test_a_program_that_does_not_start_or_end_is_noted(monkeypatch: pytest.Monke
         raise ProgramError("runuser did not end within 120 seconds")
 
     monkeypatch.setattr(programs, "run", run)
-    assert "could not be told" in tell_hub("forget", "anna")
+    assert "could not be told" in update_hub("forget", "anna")

@@ -47,7 +47,7 @@ class Machine:
         monkeypatch.setattr(cgroups, "total_memory", lambda: 8 * GIGABYTE)
         monkeypatch.setattr(cgroups, "scope_of", lambda _pid: self.scope)
         monkeypatch.setattr(settings_module, "load_settings", lambda: load_settings(self.config))
-        monkeypatch.setattr(door, "PATIENCE", 0.05)
+        monkeypatch.setattr(door, "TIMEOUT", 0.05)
         #: Door, sudo, server, hub.
         self.process(70, parent=60, uid="0")
         self.process(60, parent=50, uid="0")

@@ -36,11 +36,11 @@ class Door:
         self.rights: dict[str, list[str]] = {}
         self.note = ""
         self.preparing_fails = False
-        monkeypatch.setattr(run_dir, "RUNTIME", runtime)
-        monkeypatch.setattr(run_dir, "ensure_runtime", lambda: None)
+        monkeypatch.setattr(run_dir, "RUN_DIR", runtime)
+        monkeypatch.setattr(run_dir, "ensure_run_dir", lambda: None)
         monkeypatch.setattr(programs, "run", self._run)
         monkeypatch.setattr(paths, "CURRENT_TEMPLATE", runtime / "template")
-        monkeypatch.setattr(hub_users, "tell_hub", self._tell_hub)
+        monkeypatch.setattr(hub_users, "update_hub", self._tell_hub)
         monkeypatch.setattr(servers, "end_servers", self._end_servers)
         monkeypatch.setattr(sudo_rights, "rights_beyond_doors", lambda name: self.rights.get(name, []))
         people.add("root", 0)

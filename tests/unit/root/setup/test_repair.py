@@ -51,13 +51,13 @@ def service(people: People, *groups: str, shell: str = "/bin/bash") -> None:
 
 def test_an_account_without_too_many_rights_keeps_its_groups(people: People, lines: list[str]) -> None:
     service(people)
-    repair.mend_accounts()
+    repair.repair_accounts()
     assert lines == ["/usr/sbin/usermod --password * jupyterhub"]
 
 
 def test_foreign_groups_and_a_missing_shell(people: People, lines: list[str]) -> None:
     service(people, "sudo", shell="/usr/sbin/nologin")
-    repair.mend_accounts()
+    repair.repair_accounts()
     assert "/usr/sbin/usermod --gid nogroup --groups  jupyterhub" in lines
     assert "/usr/sbin/usermod --shell /bin/bash jupyterhub" in lines
 
@@ -77,26 +77,26 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_rules_for_sudo_come_back_and_the_changed_ones_are_kept(etc: Path, lines: list[str]) -> None:
     packaged = (etc / "sudoers").read_text()
-    repair.mend_rights()
+    repair.repair_rights()
     assert not (etc / "sudoers.dpkg-old").exists(), "what is right is not put aside"
     (etc / "sudoers").unlink()
     (etc / "sudoers").write_text("mine")
-    repair.mend_rights()
+    repair.repair_rights()
     assert (etc / "sudoers").read_text() == packaged
     assert (etc / "sudoers").stat().st_mode & 0o777 == 0o440
     assert (etc / "sudoers.dpkg-old").read_text() == "mine"
     (etc / "sudoers").unlink()
-    repair.mend_rights()
+    repair.repair_rights()
     assert (etc / "sudoers").read_text() == packaged
 
 
 def test_a_pam_file_that_was_changed_stays_a_missing_one_comes_back(etc: Path, lines: list[str]) -> None:
     (etc / "pam").write_text("mine")
     (etc / "pam").chmod(0o666)
-    repair.mend_rights()
+    repair.repair_rights()
     assert (etc / "pam").read_text() == "mine" and (etc / "pam").stat().st_mode & 0o777 == 0o644
     (etc / "pam").unlink()
-    repair.mend_rights()
+    repair.repair_rights()
     assert "pam_faillock" in (etc / "pam").read_text()
 
 
@@ -112,14 +112,14 @@ def test_files_that_others_could_write(tmp_path: Path, monkeypatch: pytest.Monke
     library.chmod(0o777)
     monkeypatch.setattr(paths, "LIBRARY", library)
     monkeypatch.setattr(paths, "SHARE", share)
-    repair.mend_files()
+    repair.repair_files()
     modes = {path.name: path.stat().st_mode & 0o777 for path in (library, door, module, outside)}
     assert modes == {"library": 0o755, "door": 0o755, "module.py": 0o644, "outside": 0o666}
 
 
 def test_a_release_that_cannot_be_fetched_restarts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        programs, "converse", lambda *_words, **_more: {"ok": False, "error": "no network", "status": 7}
+        programs, "call_json", lambda *_words, **_more: {"ok": False, "error": "no network", "status": 7}
     )
     monkeypatch.setattr(supervisor, "restart", lambda **_more: pytest.fail("it goes on with what it has"))
     with pytest.raises(FamilyError, match="no network"):

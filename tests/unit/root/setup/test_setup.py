@@ -94,7 +94,7 @@ def test_configure_does_everything_and_starts_where_it_may(
         monkeypatch.setattr(setup, name, lambda name=name: done.append(name))
     monkeypatch.setattr(setup, "ensure_supervision", lambda _enable: done.append("ensure_supervision"))
     monkeypatch.setattr(setup, "may_start", lambda: may)
-    monkeypatch.setattr(setup, "take_over", lambda: done.append("start"))
+    monkeypatch.setattr(setup, "start_or_upgrade", lambda: done.append("start"))
     setup.configure()
     ensured = ["ensure_groups", "ensure_account", "ensure_folders", "check_sudoers", "ensure_supervision"]
     assert done == ensured + ["start"] * may
@@ -158,11 +158,11 @@ def test_how_a_new_version_takes_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backwards: bool, can: bool, steps: list[str]
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(upgrade, "UNDER_WAY", tmp_path / "under-way.json")
-    upgrade.write_note(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1", backwards=backwards))
+    monkeypatch.setattr(upgrade, "IN_PROGRESS", tmp_path / "under-way.json")
+    upgrade.write_state(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1", backwards=backwards))
     monkeypatch.setattr(transaction, "can_begin", lambda: can)
     monkeypatch.setattr(transaction, "begin", lambda: done.append("begin"))
     for name in ("start_after_install", "start", "start_upgrade"):
         monkeypatch.setattr(supervisor, name, lambda name=name: done.append(name.replace("_", " ")))
-    setup.take_over()
+    setup.start_or_upgrade()
     assert done == steps

@@ -50,7 +50,7 @@ class Machine:
         self.info = folder / "info"
         self.policy = POLICY
         self.lines: list[str] = []
-        self.trouble = ""
+        self.problem_text = ""
         for path in (self.upgrades, self.info, self.root / "usr/lib/ours", self.root / "etc"):
             path.mkdir(parents=True)
         (self.root / "usr/lib/ours/program").write_text("#!/bin/sh\n", "utf-8")
@@ -79,8 +79,8 @@ class Machine:
             return Finished(0, "ii 1.0", "")
         if words[0] == "apt-cache":
             return Finished(0, self.policy, "")
-        if self.trouble:
-            raise ProgramError(self.trouble)
+        if self.problem_text:
+            raise ProgramError(self.problem_text)
         return Finished(0, "", "")
 
 
@@ -94,7 +94,7 @@ def test_the_installed_package_is_put_together_again(
 ) -> None:
     # What dpkg lists lies below a folder here.
     monkeypatch.setattr(apt, "Path", lambda line: machine.root / line.lstrip("/"))
-    apt.keep_installed()
+    apt.save_installed()
     made = machine.upgrades / "previous.deb"
     tree = tmp_path / "tree"
     subprocess.run(["dpkg-deb", "-R", made, tree], check=True)
@@ -113,18 +113,18 @@ def test_one_that_cannot_be_kept_leaves_no_older_one(machine: Machine) -> None:
     (machine.upgrades / "previous.deb").touch()
     (machine.info / "jupyterhub4family.postinst").chmod(0o600)  # dpkg-deb refuses such a script
     with pytest.raises(FamilyError):
-        apt.keep_installed()
+        apt.save_installed()
     assert list(machine.upgrades.iterdir()) == []
 
 
 def test_what_apt_knows(machine: Machine) -> None:
-    assert apt.known() == apt.Known("1.0", "1.1", has_source=True)
+    assert apt.policy() == apt.AptPolicy("1.0", "1.1", has_source=True)
     machine.policy = (
         "jupyterhub4family:\n  Installed: 1.0\n  Candidate: 1.0\n *** 1.0 100\n        100 /var/lib/dpkg/status\n"
     )
-    assert apt.known() == apt.Known("1.0", "1.0", has_source=False)
+    assert apt.policy() == apt.AptPolicy("1.0", "1.0", has_source=False)
     machine.policy = ""
-    assert apt.known() == apt.Known("1.0", "", has_source=False)
+    assert apt.policy() == apt.AptPolicy("1.0", "", has_source=False)
 
 
 def test_only_our_own_source_is_asked_where_there_is_one(
@@ -136,14 +136,14 @@ def test_only_our_own_source_is_asked_where_there_is_one(
     (tmp_path / "ours.list").touch()
     apt.refresh()
     assert f"Dir::Etc::SourceList={tmp_path}/ours.list" in machine.lines[-1] and "Error-Mode=any" in machine.lines[-1]
-    machine.trouble = "could not resolve"
+    machine.problem_text = "could not resolve"
     with pytest.raises(FamilyError, match="could not resolve") as caught:
         apt.refresh()
     assert caught.value.status == ExitStatus.NETWORK
 
 
 def test_the_package_before_is_installed_from_the_disk(machine: Machine) -> None:
-    apt.install_kept()
+    apt.install_saved()
     assert machine.lines[-2] == "dpkg --configure -a"
     assert machine.lines[-1].endswith(f"--allow-downgrades --reinstall {machine.upgrades}/previous.deb")
     assert "--force-confold" in machine.lines[-1]
@@ -151,8 +151,8 @@ def test_the_package_before_is_installed_from_the_disk(machine: Machine) -> None
 
 def test_one_version_is_kept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pin = tmp_path / "pin"
-    monkeypatch.setattr(paths, "NOT_AGAIN", pin)
-    apt.keep_away("1.1")
+    monkeypatch.setattr(paths, "PIN", pin)
+    apt.pin_away("1.1")
     assert "Pin: version 1.1\nPin-Priority: -1\n" in pin.read_text("utf-8")
     apt.allow_all()
     apt.allow_all()

@@ -62,20 +62,20 @@ def conversation(
             raise error
         return answer
 
-    monkeypatch.setattr(programs, "converse", converse)
+    monkeypatch.setattr(programs, "call_json", converse)
     return asked
 
 
 def test_a_round(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = conversation(monkeypatch, {"ok": True})
-    assert smoke_test.probe()["seconds"] >= 0
+    assert smoke_test.run_smoke_test()["seconds"] >= 0
     ((words, request),) = asked
     assert words[:6] == as_account("jupyterhub")
     password = request["password"]
     assert len(password) >= 20 and not any(password in line for line in machine.lines), "on stdin only"
     assert f"{smoke_test.NAME}:{password}\n" in machine.inputs
     assert machine.actions == ["add", "remove"] and smoke_test.NAME not in machine.people.accounts
-    smoke_test.probe()
+    smoke_test.run_smoke_test()
     assert asked[1][1]["password"] != password
 
 
@@ -92,7 +92,7 @@ def test_it_is_removed_however_it_ends(
 ) -> None:
     conversation(monkeypatch, answer, error)
     with pytest.raises((FamilyError, KeyboardInterrupt)):
-        smoke_test.probe()
+        smoke_test.run_smoke_test()
     assert smoke_test.NAME not in machine.people.accounts and "end 1009" in machine.lines
 
 
@@ -103,14 +103,14 @@ def test_it_is_removed_when_it_could_not_even_be_made(
     conversation(monkeypatch, {"ok": True})
     machine.failing = failing
     with pytest.raises(FamilyError, match="disk is full"):
-        smoke_test.probe()
+        smoke_test.run_smoke_test()
     assert smoke_test.NAME not in machine.people.accounts
 
 
 def test_what_an_interrupted_one_left_is_removed_first(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation(monkeypatch, {"ok": True})
     machine.people.add(smoke_test.NAME, 1009, "jupyterhub", home=smoke_test.HOME, gecos=smoke_test.COMMENT)
-    smoke_test.probe()
+    smoke_test.run_smoke_test()
     assert machine.actions == ["remove", "add", "remove"]
 
 
@@ -118,7 +118,7 @@ def test_what_an_interrupted_one_left_is_removed_first(machine: Machine, monkeyp
 def test_a_stranger_of_that_name_is_left_alone(machine: Machine, home: Path, comment: str) -> None:
     machine.people.add(smoke_test.NAME, 1009, home=home, gecos=comment)
     with pytest.raises(RefusedError):
-        smoke_test.probe()
+        smoke_test.run_smoke_test()
     assert machine.lines == [] and machine.actions == []
 
 
@@ -126,4 +126,4 @@ def test_an_account_that_stays_is_told(machine: Machine, monkeypatch: pytest.Mon
     conversation(monkeypatch, {"ok": True})
     machine.removes = False
     with pytest.raises(FamilyError, match="could not be removed"):
-        smoke_test.probe()
+        smoke_test.run_smoke_test()

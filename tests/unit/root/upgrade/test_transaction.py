@@ -46,23 +46,23 @@ class Machine:
         self.pauses: list[float] = []
         for name in ("UNDER_WAY", "FAILED", "PREVIOUS", "PREVIOUS_PACKAGE", "JUST_KEPT"):
             monkeypatch.setattr(upgrade, name, folder / name)
-        monkeypatch.setattr(run_dir, "RUNTIME", folder)
-        monkeypatch.setattr(run_dir, "ensure_runtime", lambda: None)
-        monkeypatch.setattr(programs, "converse", self._converse)
+        monkeypatch.setattr(run_dir, "RUN_DIR", folder)
+        monkeypatch.setattr(run_dir, "ensure_run_dir", lambda: None)
+        monkeypatch.setattr(programs, "call_json", self._converse)
         monkeypatch.setattr(effective, "settings_in_use", lambda: (self.settings, None))
         monkeypatch.setattr(transaction, "_wait_for_portal", lambda: self._step("portal"))
         monkeypatch.setattr(transaction, "_current_release", lambda: OLD)
         monkeypatch.setattr(time, "sleep", self.pauses.append)
         monkeypatch.setattr(supervisor, "restart", lambda with_proxy: self._step("restart"))
         monkeypatch.setattr(apt, "installed_version", lambda: self.version)
-        monkeypatch.setattr(apt, "install_kept", self._install_kept)
-        monkeypatch.setattr(apt, "keep_installed", lambda: self._step("keep"))
-        monkeypatch.setattr(apt, "keep_away", lambda version: self._step(f"keep away {version}"))
+        monkeypatch.setattr(apt, "install_saved", self._install_kept)
+        monkeypatch.setattr(apt, "save_installed", lambda: self._step("keep"))
+        monkeypatch.setattr(apt, "pin_away", lambda version: self._step(f"keep away {version}"))
         monkeypatch.setattr(apt, "allow_all", lambda: self._step("allow all"))
 
     def begun(self, **more: Any) -> Upgrade:
         one = Upgrade(Edition("1.0", OLD), "1.1", kept=True, **more)
-        upgrade.write_note(upgrade.UNDER_WAY, one)
+        upgrade.write_state(upgrade.IN_PROGRESS, one)
         upgrade.PREVIOUS_PACKAGE.touch()
         return one
 
@@ -98,16 +98,16 @@ FORWARD = ["ready", "build", "copy", f"fit {NEW}", f"switch {NEW}", "restart", "
 
 def test_all_goes_well(machine: Machine) -> None:
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     assert machine.done == [*FORWARD, "allow all"]
-    assert upgrade.upgrade_under_way() is None and upgrade.failed_upgrade() is None
+    assert upgrade.upgrade_in_progress() is None and upgrade.failed_upgrade() is None
     assert upgrade.previous_edition() == Edition("1.0", OLD)
 
 
 def test_while_a_release_is_fetched_the_new_version_runs_on_the_old_one(machine: Machine) -> None:
     machine.answers["ready"] = {"ready": False}
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     assert machine.done == ["ready", "restart", *FORWARD[1:], "allow all"]
 
 
@@ -115,7 +115,7 @@ def test_without_a_network_it_waits_as_long_as_it_takes(machine: Machine) -> Non
     gone = FamilyError("no internet", status=ExitStatus.NETWORK)
     machine.troubles["build"] = [gone] * 9
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     assert machine.pauses == [30, 60, 120, 240, 480, 960, 1800, 1800, 1800]
     assert machine.done[-2:] == ["probe", "allow all"]
 
@@ -127,19 +127,19 @@ BACK = ["install kept", f"switch {OLD} False", "restore c.sqlite", "restart", "p
 def test_whatever_fails_everything_goes_back(machine: Machine, step: str) -> None:
     machine.troubles[step] = [FamilyError("it is broken")] * (2 if step == "probe" else 1)
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     place = machine.done.index("install kept")
     assert machine.done[place:] == [*BACK, "keep away 1.1"]
     failed = upgrade.failed_upgrade()
     assert failed is not None and (failed.origin, failed.target, failed.release) == ("1.0", "1.1", NEW)
     assert "it is broken" in failed.reason and "1.0 serves again. The database is the one" in failed.sentence()
-    assert upgrade.upgrade_under_way() is None and upgrade.previous_edition() is None
+    assert upgrade.upgrade_in_progress() is None and upgrade.previous_edition() is None
 
 
 def test_a_release_that_cannot_be_built_changes_nothing_but_the_package(machine: Machine) -> None:
     machine.troubles["build"] = [FamilyError("a wrong hash")]
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     assert "restore c.sqlite" not in machine.done and "install kept" in machine.done
     failed = upgrade.failed_upgrade()
     assert failed is not None and "database stayed" in failed.sentence() and failed.release == ""
@@ -147,8 +147,8 @@ def test_a_release_that_cannot_be_built_changes_nothing_but_the_package(machine:
 
 def test_without_the_package_release_and_database_go_back(machine: Machine) -> None:
     machine.troubles["portal"] = [FamilyError("nobody answers")]
-    upgrade.write_note(upgrade.UNDER_WAY, Upgrade(Edition("", OLD), ""))
-    transaction.see_through()
+    upgrade.write_state(upgrade.IN_PROGRESS, Upgrade(Edition("", OLD), ""))
+    transaction.run_to_completion()
     assert "install kept" not in machine.done and f"switch {OLD} False" in machine.done
     failed = upgrade.failed_upgrade()
     assert failed is not None and failed.release == NEW and not any("keep away" in step for step in machine.done)
@@ -158,30 +158,30 @@ def test_a_way_back_that_fails_is_told_and_comes_to_an_end(machine: Machine) -> 
     machine.troubles["portal"] = [FamilyError("nobody answers")] * 2
     machine.troubles["install kept"] = [FamilyError("apt is busy")]
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     failed = upgrade.failed_upgrade()
     assert failed is not None and "but: apt is busy" in failed.sentence()
-    assert f"switch {OLD} False" in machine.done and upgrade.upgrade_under_way() is None
+    assert f"switch {OLD} False" in machine.done and upgrade.upgrade_in_progress() is None
 
 
 def test_a_trial_login_is_tried_twice_and_a_busy_one_is_waited_for(machine: Machine) -> None:
     busy = FamilyError("another trial login is under way", status=ExitStatus.REFUSED)
     machine.troubles["probe"] = [FamilyError("slow"), busy, busy, busy]
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     assert machine.done.count("probe") == 5 and upgrade.failed_upgrade() is None
 
 
 def test_a_database_that_the_release_cannot_read(machine: Machine) -> None:
     machine.answers["fit"] = {"fits": False, "copy": "older.sqlite"}
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     place = machine.done.index(f"fit {NEW}")
     assert machine.done[place + 1 : place + 3] == ["restore older.sqlite", f"switch {NEW}"]
 
     machine.answers["fit"] = {"fits": False, "copy": ""}
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     failed = upgrade.failed_upgrade()
     assert failed is not None and "newer JupyterHub" in failed.sentence()
 
@@ -189,23 +189,23 @@ def test_a_database_that_the_release_cannot_read(machine: Machine) -> None:
 def test_after_a_power_cut_the_copy_of_before_counts(machine: Machine) -> None:
     machine.begun(release=NEW, copy="first.sqlite")
     machine.troubles["portal"] = [FamilyError("nobody answers")]
-    transaction.see_through()
+    transaction.run_to_completion()
     assert "copy" not in machine.done and "restore first.sqlite" in machine.done
 
 
 def test_a_way_back_by_hand(machine: Machine) -> None:
     machine.begun(backwards=True, by_hand=True)
-    transaction.see_through()
+    transaction.run_to_completion()
     assert machine.done == ["install kept", f"switch {OLD} True", "restart", "portal", "probe", "keep away 1.1"]
     assert upgrade.failed_upgrade() is None and upgrade.previous_edition() is None
 
 
 def test_a_way_back_to_a_release_that_is_not_there_any_more(machine: Machine) -> None:
     machine.begun(backwards=True, by_hand=True)
-    now = upgrade.upgrade_under_way()
+    now = upgrade.upgrade_in_progress()
     assert now is not None
-    upgrade.write_note(upgrade.UNDER_WAY, dataclasses.replace(now, origin=Edition("1.0", "")))
-    transaction.see_through()
+    upgrade.write_state(upgrade.IN_PROGRESS, dataclasses.replace(now, origin=Edition("1.0", "")))
+    transaction.run_to_completion()
     assert not any(step.startswith("switch") for step in machine.done) and upgrade.failed_upgrade() is None
 
 
@@ -218,12 +218,12 @@ def test_yet_another_version_in_the_middle(machine: Machine, monkeypatch: pytest
         machine.done.append("restart")
         if not restarts:
             machine.version = "1.2"
-            transaction.keep()
+            transaction.save_previous()
             transaction.begin()
         restarts.append(with_proxy)
 
     monkeypatch.setattr(supervisor, "restart", restart)
-    transaction.see_through()
+    transaction.run_to_completion()
     assert "keep" not in machine.done, "1.1 had not proved itself"
     assert machine.done[-len(FORWARD) - 1 :] == [*FORWARD, "allow all"] and len(restarts) == 2
     assert upgrade.previous_edition() == Edition("1.0", OLD)
@@ -233,26 +233,26 @@ def test_yet_another_version_in_the_middle(machine: Machine, monkeypatch: pytest
 def test_names_from_the_service_are_words(machine: Machine, answer: dict[str, Any]) -> None:
     machine.answers["build"] = answer
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     failed = upgrade.failed_upgrade()
     assert failed is not None and "makes no sense" in failed.sentence()
 
 
 def test_what_runs_is_kept_before_and_noted_after(machine: Machine) -> None:
     machine.version = "1.0"
-    transaction.keep()
+    transaction.save_previous()
     upgrade.PREVIOUS_PACKAGE.touch()
-    assert machine.done == ["keep"] and upgrade.just_kept() == Edition("1.0", OLD)
+    assert machine.done == ["keep"] and upgrade.pending_edition() == Edition("1.0", OLD)
     machine.version = "1.1"
     transaction.begin()
-    now = upgrade.upgrade_under_way()
+    now = upgrade.upgrade_in_progress()
     assert now is not None and now.kept and now.origin == Edition("1.0", OLD) and now.target == "1.1"
-    assert upgrade.just_kept() is None
+    assert upgrade.pending_edition() is None
 
 
 def test_without_a_kept_package_only_the_release_has_a_way_back(machine: Machine) -> None:
     transaction.begin()
-    now = upgrade.upgrade_under_way()
+    now = upgrade.upgrade_in_progress()
     assert now is not None and not now.kept and now.origin.release == OLD
 
 
@@ -266,8 +266,8 @@ def test_an_upgrade_needs_something_that_runs(
     monkeypatch.setattr(paths, "CURRENT_RELEASE", current)
     monkeypatch.setattr(paths, "SYSTEM_PYTHON", tmp_path / "python3.11")
     monkeypatch.setattr(apt, "installed_version", lambda: "1.1")
-    monkeypatch.setattr(upgrade, "JUST_KEPT", tmp_path / "just-kept.json")
-    upgrade.write_note(tmp_path / "just-kept.json", Edition("1.0", name))
+    monkeypatch.setattr(upgrade, "PENDING", tmp_path / "just-kept.json")
+    upgrade.write_state(tmp_path / "just-kept.json", Edition("1.0", name))
     assert not transaction.can_begin()
     (tmp_path / name).mkdir()
     current.symlink_to(name)
@@ -295,18 +295,18 @@ def test_it_waits_for_busy_kernels_only_if_so_configured(
             return {"ok": True, "busy": next(busy)}
         return original(words, request, on_progress)
 
-    monkeypatch.setattr(programs, "converse", converse)
+    monkeypatch.setattr(programs, "call_json", converse)
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     assert machine.pauses == []
     machine.settings = dataclasses.replace(machine.settings, upgrade_waits_for_kernels=True)
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     assert machine.pauses == [transaction.KERNEL_PAUSE] * 2 and next(busy, "all asked") == "all asked"
 
 
 def test_nothing_under_way_is_nothing_to_do(machine: Machine, tmp_path: Path) -> None:
-    transaction.see_through()
+    transaction.run_to_completion()
     assert machine.done == [] and (tmp_path / "upgrade.lock").exists()
 
 
@@ -317,7 +317,7 @@ def test_it_ends_before_the_package_is_removed(
     monkeypatch.setattr(supervisor, "stop_upgrade", lambda: machine.done.append("stop unit"))
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, int(number))))
     transaction.end()
-    transaction.see_through()
+    transaction.run_to_completion()
     transaction.end()
     assert killed == [] and machine.done == ["stop unit"] * 2
 
@@ -327,7 +327,7 @@ def test_it_ends_before_the_package_is_removed(
     # From within one that is at work: its lock is taken, and its pid stands in it.
     monkeypatch.setattr(supervisor, "restart", restart)
     machine.begun()
-    transaction.see_through()
+    transaction.run_to_completion()
     assert killed == [(os.getpid(), 15)]
 
 
@@ -336,6 +336,6 @@ def test_an_upgrade_of_a_package_that_was_removed_is_forgotten(
 ) -> None:
     monkeypatch.setattr(supervisor, "stop_upgrade", lambda: None)
     machine.begun()
-    transaction.keep()
+    transaction.save_previous()
     transaction.end()
-    assert upgrade.upgrade_under_way() is None and upgrade.just_kept() is None
+    assert upgrade.upgrade_in_progress() is None and upgrade.pending_edition() is None

@@ -28,9 +28,9 @@ class Hub:
         monkeypatch.setattr(paths, "STATE", folder)
         for name, path in (("DATABASE", self.database), ("COPIES", self.copies)):
             monkeypatch.setattr(hub_state_database, name, path)
-        monkeypatch.setattr(hub_state_database, "WANTED", folder / "wanted")
+        monkeypatch.setattr(hub_state_database, "CHOSEN", folder / "wanted")
         monkeypatch.setattr(hub_state_database, "BROKEN", folder / "broken")
-        monkeypatch.setattr(database, "NOTE", folder / "note.json")
+        monkeypatch.setattr(database, "STATE_FILE", folder / "note.json")
         monkeypatch.setattr(hub_state_database, "_now", self._now)
 
     def _now(self) -> str:
@@ -88,12 +88,15 @@ def test_a_copy_is_whole_and_private_while_somebody_writes(hub: Hub) -> None:
 
 def test_only_the_newest_are_kept(hub: Hub) -> None:
     hub.write("anna")
-    names = [hub_state_database.copy_database() for _ in range(hub_state_database.KEPT + 3)]
+    names = [hub_state_database.copy_database() for _ in range(hub_state_database.COPIES_KEPT + 3)]
     (hub.copies / "mine.txt").touch()
     hub_state_database.copy_database()
     kept = sorted(os.listdir(hub.copies))
     assert (
-        len(kept) == hub_state_database.KEPT + 1 and names[0] not in kept and names[-1] in kept and "mine.txt" in kept
+        len(kept) == hub_state_database.COPIES_KEPT + 1
+        and names[0] not in kept
+        and names[-1] in kept
+        and "mine.txt" in kept
     )
 
 
@@ -108,27 +111,27 @@ def test_the_hub_puts_back_what_was_wanted_once(hub: Hub, capsys: pytest.Capture
     hub.write("anna")
     name = hub_state_database.copy_database()
     hub.write("anna", "ben", revision=NEW)
-    hub_state_database.put_back_wanted_copy()
+    hub_state_database.restore_wanted_copy()
     assert hub.members() == ["anna", "ben"], "nobody asked"
-    hub_state_database.want_copy(name)
+    hub_state_database.choose_copy(name)
     (hub.state / "jupyterhub.sqlite-journal").write_bytes(b"of the other one")
-    hub_state_database.put_back_wanted_copy()
+    hub_state_database.restore_wanted_copy()
     assert hub.members() == ["anna"] and hub_state_database.revision(hub.database) == OLD
     assert not (hub.state / "jupyterhub.sqlite-journal").exists()
     assert stat.S_IMODE(hub.database.stat().st_mode) == 0o600
     (replaced,) = hub.copies.glob("*-replaced.sqlite")
     assert hub_state_database.revision(replaced) == NEW, "what was replaced is kept"
     hub.write("clara")
-    hub_state_database.put_back_wanted_copy()
+    hub_state_database.restore_wanted_copy()
     assert hub.members() == ["clara"]
 
 
 def test_a_copy_that_has_gone_leaves_the_database(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     hub.write("anna")
     name = hub_state_database.copy_database()
-    hub_state_database.want_copy(name)
+    hub_state_database.choose_copy(name)
     (hub.copies / name).unlink()
-    hub_state_database.put_back_wanted_copy()
+    hub_state_database.restore_wanted_copy()
     assert hub.members() == ["anna"] and "no copy" in capsys.readouterr().out
 
 
@@ -136,7 +139,7 @@ def test_a_copy_that_has_gone_leaves_the_database(hub: Hub, capsys: pytest.Captu
 def test_only_copies_can_be_wanted(hub: Hub, name: str) -> None:
     hub.write("anna")
     with pytest.raises(FamilyError, match="no copy"):
-        hub_state_database.want_copy(name)
+        hub_state_database.choose_copy(name)
 
 
 def test_which_database_a_release_can_read(hub: Hub, tmp_path: Path) -> None:
@@ -177,32 +180,32 @@ def test_a_damaged_database_is_the_newest_whole_copy_again(hub: Hub, how: str) -
     damage(hub.database, how)
     before = hub.database.read_bytes()
     (hub.state / "jupyterhub.sqlite-journal").write_bytes(b"of another database")
-    hub_state_database.mend_database()
+    hub_state_database.repair_database()
     assert hub.members() == ["anna", "ben"]
     assert (hub.state / "broken").read_bytes() == before, "nothing is thrown away"
     assert not (hub.state / "jupyterhub.sqlite-journal").exists()
-    found = database.mended_database()
+    found = database.repaired_database()
     assert found is not None and found.copy == newest
 
 
 def test_without_a_copy_the_hub_begins_anew(hub: Hub) -> None:
     hub.write("anna")
     damage(hub.database, "no database at all")
-    hub_state_database.mend_database()
+    hub_state_database.repair_database()
     assert not hub.database.exists() and (hub.state / "broken").exists()
-    found = database.mended_database()
+    found = database.repaired_database()
     assert found is not None and found.copy == ""
 
 
 def test_a_whole_database_is_left_alone(hub: Hub) -> None:
-    hub_state_database.mend_database()  # none yet
+    hub_state_database.repair_database()  # none yet
     hub.write("anna")
     hub_state_database.copy_database()
     before = hub.database.stat()
-    hub_state_database.mend_database()
+    hub_state_database.repair_database()
     after = hub.database.stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
-    assert database.mended_database() is None
+    assert database.repaired_database() is None
 
 
 def test_a_database_that_cannot_be_opened_is_not_called_damaged(
@@ -215,17 +218,17 @@ def test_a_database_that_cannot_be_opened_is_not_called_damaged(
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(hub_state_database, "_opened", full)
-    hub_state_database.mend_database()
+    hub_state_database.repair_database()
     assert hub.members() == ["anna"] and "disk is full" in capsys.readouterr().out
 
 
 def test_one_copy_a_day_and_those_of_upgrades_stay(hub: Hub) -> None:
     hub.write("anna")
     before_an_upgrade = hub_state_database.copy_database()
-    for _day in range(hub_state_database.KEPT_DAILY + 2):
+    for _day in range(hub_state_database.DAILY_COPIES_KEPT + 2):
         assert hub_state_database.copy_of_the_day(), "due"
         assert hub_state_database.copy_of_the_day() == "", "once is enough"
         for copy in hub.copies.iterdir():
             os.utime(copy, (0, 0))
     names = sorted(copy.name for copy in hub.copies.iterdir())
-    assert names[0] == before_an_upgrade and len(names) == 1 + hub_state_database.KEPT_DAILY
+    assert names[0] == before_an_upgrade and len(names) == 1 + hub_state_database.DAILY_COPIES_KEPT

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.service.hub_state.disk_reserve import SPARE, Connection, ensure_spare_room
+from jupyterhub4family.service.hub_state.disk_reserve import RESERVE, Connection, ensure_reserve
 
 
 def ask(database: Path, question: str, factory: Any = sqlite3.Connection) -> list[Any]:
@@ -37,39 +37,39 @@ def journal(database: Path) -> Path:
 
 
 def test_both_files_have_room_and_nothing_is_lost(database: Path) -> None:
-    ensure_spare_room(database)
-    assert free(database) >= SPARE * 9 // 10
-    assert journal(database).stat().st_blocks * 512 >= SPARE * 9 // 10, "real blocks, no holes"
+    ensure_reserve(database)
+    assert free(database) >= RESERVE * 9 // 10
+    assert journal(database).stat().st_blocks * 512 >= RESERVE * 9 // 10, "real blocks, no holes"
     assert ask(database, "SELECT * FROM users") == [("anna",)]
     assert ask(database, "SELECT name FROM sqlite_master") == [("users",)]
     assert ask(database, "PRAGMA integrity_check") == [("ok",)]
 
 
 def test_a_second_time_changes_nothing(database: Path) -> None:
-    ensure_spare_room(database)
+    ensure_reserve(database)
     before = database.read_bytes(), journal(database).read_bytes()
-    ensure_spare_room(database)
+    ensure_reserve(database)
     assert (database.read_bytes(), journal(database).read_bytes()) == before
 
 
 def test_a_database_that_is_not_there_yet_has_no_tables(tmp_path: Path) -> None:
     """JupyterHub then makes its own."""
-    ensure_spare_room(tmp_path / "new.sqlite")
+    ensure_reserve(tmp_path / "new.sqlite")
     assert ask(tmp_path / "new.sqlite", "SELECT * FROM sqlite_master") == []
-    assert free(tmp_path / "new.sqlite") >= SPARE * 9 // 10
+    assert free(tmp_path / "new.sqlite") >= RESERVE * 9 // 10
 
 
 def test_used_room_is_made_again(database: Path) -> None:
-    ensure_spare_room(database)
+    ensure_reserve(database)
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("INSERT INTO users VALUES (zeroblob(700000))")
-    assert free(database) < SPARE // 2
-    ensure_spare_room(database)
-    assert free(database) >= SPARE // 2
+    assert free(database) < RESERVE // 2
+    ensure_reserve(database)
+    assert free(database) >= RESERVE // 2
 
 
 def test_writing_as_the_hub_does_lets_no_file_grow_or_shrink(database: Path) -> None:
-    ensure_spare_room(database)
+    ensure_reserve(database)
     sizes = database.stat().st_size, journal(database).stat().st_size
     with contextlib.closing(sqlite3.connect(database, factory=Connection)) as connection:
         for number in range(50):
@@ -81,7 +81,7 @@ def test_writing_as_the_hub_does_lets_no_file_grow_or_shrink(database: Path) -> 
 
 def test_what_a_killed_hub_left_is_played_back_first(database: Path, tmp_path: Path) -> None:
     """A journal that still counts must not be written over."""
-    ensure_spare_room(database)
+    ensure_reserve(database)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -97,7 +97,7 @@ def test_what_a_killed_hub_left_is_played_back_first(database: Path, tmp_path: P
     assert os.read(reader, 1) == b"x"
     os.close(reader)
     os.close(writer)
-    ensure_spare_room(database)
+    ensure_reserve(database)
     assert ask(database, "SELECT * FROM users") == [("anna",)]
     assert ask(database, "PRAGMA integrity_check") == [("ok",)]
 
@@ -113,7 +113,7 @@ def test_what_is_broken_is_told_and_left_to_the_hub(
         file.write_bytes(b"nonsense" * 1000)
     elif what == "a folder":
         file.mkdir()
-    ensure_spare_room(file)
+    ensure_reserve(file)
     assert "no spare room in the database: " in capsys.readouterr().out
     if what == "nonsense":
         assert file.read_bytes() == b"nonsense" * 1000

@@ -16,7 +16,7 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.service.hub_state import export
-from jupyterhub4family.service.hub_state.export import DATABASE, exported, take_back
+from jupyterhub4family.service.hub_state.export import DATABASE, exported, import_state
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_what_was_exported_is_taken_back_and_the_old_is_kept(state: Path) -> Non
     fill(state, "ben")
     # It belongs to the old database, and would spoil the new one.
     (state / f"{DATABASE}-journal").write_text("old")
-    kept = take_back(files)
+    kept = import_state(files)
     # Looked at first: sqlite itself removes it when it opens that database.
     assert not (state / f"{DATABASE}-journal").exists() and (kept / f"{DATABASE}-journal").exists()
     assert users(state / DATABASE) == ["anna"] and users(kept / DATABASE) == ["anna", "ben"]
@@ -73,7 +73,7 @@ def test_a_damaged_database_changes_nothing(state: Path) -> None:
     files = {**exported(), DATABASE: b"no database" * 100}
     before = (state / DATABASE).read_bytes()
     with pytest.raises(FamilyError, match="damaged"):
-        take_back(files)
+        import_state(files)
     assert (state / DATABASE).read_bytes() == before and not (state / ".restoring").exists()
     (state / DATABASE).write_bytes(b"no database" * 100)
     with pytest.raises(FamilyError, match="cannot be copied"):

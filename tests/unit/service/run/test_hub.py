@@ -30,7 +30,7 @@ class Around:
         self.current = folder / "releases" / "current"
         monkeypatch.setattr(paths, "CURRENT_RELEASE", self.current)
         monkeypatch.setattr(builds, "ensure", self._ensure)
-        monkeypatch.setattr(proxy, "renew_proxy", self._renew)
+        monkeypatch.setattr(proxy, "end_proxy", self._renew)
         monkeypatch.setattr(builds, "system_python_version", lambda: "3.11")
         monkeypatch.setattr(time, "sleep", self._sleep)
 

@@ -66,10 +66,10 @@ def test_a_proxy_is_renewed_by_ending_it(folder: Path, monkeypatch: pytest.Monke
     signals = []
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
-        proxy.renew_proxy()
+        proxy.end_proxy()
         assert signals == []
         meanwhile.setattr(proxy, "running_proxy", lambda: 4711)
-        proxy.renew_proxy()
+        proxy.end_proxy()
     assert signals == [(4711, signal.SIGTERM)]
 
 
@@ -163,16 +163,16 @@ def test_a_certificate_is_made_only_where_none_is(folder: Path, monkeypatch: pyt
 
 def test_a_proxy_of_an_older_program_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     renewed: list[bool] = []
-    monkeypatch.setattr(proxy, "renew_proxy", lambda: renewed.append(True))
+    monkeypatch.setattr(proxy, "end_proxy", lambda: renewed.append(True))
     monkeypatch.setattr(proxy, "LAUNCHER", folder / "launch.js")
-    proxy.renew_outdated_proxy()
+    proxy.end_outdated_proxy()
     assert not renewed, "none runs"
     monkeypatch.setattr(proxy, "running_proxy", lambda: 4711)
-    proxy.renew_outdated_proxy()
+    proxy.end_outdated_proxy()
     assert len(renewed) == 1, "of one from before these notes nothing is known"
     proxy.PROGRAM_FILE.write_text(proxy._program(), "ascii")
-    proxy.renew_outdated_proxy()
+    proxy.end_outdated_proxy()
     assert len(renewed) == 1
     (folder / "plain.js").write_text("// mended", "ascii")
-    proxy.renew_outdated_proxy()
+    proxy.end_outdated_proxy()
     assert len(renewed) == 2

@@ -14,7 +14,7 @@ import pytest
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.service.smoke_test import portal
-from jupyterhub4family.service.smoke_test.portal import Visitor, go_round
+from jupyterhub4family.service.smoke_test.portal import PortalClient, run_smoke_test
 from tests.unit.helpers import free_port
 
 LOGIN = '<form><input type="hidden" name="_xsrf" value="abc"><input name="username"></form>'
@@ -66,8 +66,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     made.server.server_close()
 
 
-def visitor(hub: Hub) -> Visitor:
-    return Visitor(hub.url, Path("/nonexistent"))
+def visitor(hub: Hub) -> PortalClient:
+    return PortalClient(hub.url, Path("/nonexistent"))
 
 
 def test_logging_in_as_a_browser_does(hub: Hub) -> None:
@@ -93,20 +93,20 @@ def test_logging_in_as_a_browser_does(hub: Hub) -> None:
 def test_each_step_that_fails_is_named(hub: Hub, words: str, answer: tuple[int, str], sentence: str) -> None:
     hub.answers[words] = answer
     with pytest.raises(FamilyError, match=sentence):
-        go_round(visitor(hub), "probe", "secret-of-the-test")
+        run_smoke_test(visitor(hub), "probe", "secret-of-the-test")
 
 
 def test_a_server_that_started_is_stopped_whatever_happens(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.answers["GET /hub/api/users/probe"] = (200, '{"servers": {"": {"ready": true}}}')
     monkeypatch.setattr(portal, "STOP", 0)
     with pytest.raises(FamilyError):
-        go_round(visitor(hub), "probe", "secret-of-the-test")
+        run_smoke_test(visitor(hub), "probe", "secret-of-the-test")
     assert any(words.startswith("DELETE") for words, _headers, _body in hub.asked)
 
 
 def test_nobody_answers() -> None:
     with pytest.raises(FamilyError, match="does not answer") as caught:
-        Visitor(f"http://127.0.0.1:{free_port()}", Path("/nonexistent")).log_in("probe", "secret-of-the-test")
+        PortalClient(f"http://127.0.0.1:{free_port()}", Path("/nonexistent")).log_in("probe", "secret-of-the-test")
     assert "secret" not in str(caught.value)
 
 
@@ -117,6 +117,6 @@ def test_where_the_portal_is() -> None:
 
 def test_progress_is_lines_of_json(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(FamilyError):
-        go_round(visitor(hub), "probe", "secret-of-the-test")
+        run_smoke_test(visitor(hub), "probe", "secret-of-the-test")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["percent"] for line in lines] == [10, 25]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, service_account, unknown
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, service_account, unknown
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import accounts
@@ -18,7 +18,7 @@ SHADOW = Path("/etc/shadow")
 NO_SHELLS = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
 
 
-def check_groups(_situation: Situation) -> Iterator[Finding]:
+def check_groups(_context: CheckContext) -> Iterator[Finding]:
     """The groups of members and delegates exist."""
     missing = [name for name in (accounts.MEMBER_GROUP, accounts.DELEGATE_GROUP) if not _group_exists(name)]
     for name in missing:
@@ -31,14 +31,14 @@ def check_groups(_situation: Situation) -> Iterator[Finding]:
         yield fine(_("The groups of members and helpers are there"))
 
 
-def check_service_account(situation: Situation) -> Iterator[Finding]:
+def check_service_account(context: CheckContext) -> Iterator[Finding]:
     """The account exists, has no password, a home of its own and no rights beyond the doors."""
     account = service_account()
     fix = _("sudo jupyterhub4family doctor --fix")
     if account is None:
         yield problem(_("The account {name} is missing", name=accounts.SERVICE_ACCOUNT), fix, "accounts")
         return
-    found = [*_identity(account, fix), *_groups_of(account, fix), *_password(situation, fix)]
+    found = [*_identity(account, fix), *_groups_of(account, fix), *_password(context, fix)]
     yield from found
     if all(finding.state != "problem" for finding in found):
         yield fine(_("The account {name} has no rights that it does not need", name=accounts.SERVICE_ACCOUNT))
@@ -84,8 +84,8 @@ def _groups_of(account: pwd.struct_passwd, fix: str) -> Iterator[Finding]:
         )
 
 
-def _password(situation: Situation, fix: str) -> Iterator[Finding]:
-    if not situation.by_root:
+def _password(context: CheckContext, fix: str) -> Iterator[Finding]:
+    if not context.by_root:
         yield unknown(_("Only root can see whether {name} has a password", name=accounts.SERVICE_ACCOUNT))
         return
     field = password_field(accounts.SERVICE_ACCOUNT)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, warning
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import backup, supervision
-from jupyterhub4family.common.state.backup import BackupNote
+from jupyterhub4family.common.state.backup import BackupState
 from jupyterhub4family.common.system import programs
 
 
-def check_backup(situation: Situation) -> Iterator[Finding]:
+def check_backup(context: CheckContext) -> Iterator[Finding]:
     """There is a backup, a good one is not old, and the next one will be made by itself."""
-    note = backup.read_note()
+    note = backup.read_state()
     if note.restoring:
         yield problem(_("A restore of everything has begun and not ended"), "sudo jupyterhub4family backup restore")
     if not note.target:
@@ -24,17 +24,17 @@ def check_backup(situation: Situation) -> Iterator[Finding]:
         )
         return
     well = True
-    for finding in (*_readiness(situation), *_last_one(note), *_left_out(note)):
+    for finding in (*_readiness(context), *_last_one(note), *_left_out(note)):
         well = False
         yield finding
     if well:
         yield fine(_("The last good backup is {age} old", age=backup.age_text(note)))
 
 
-def _readiness(situation: Situation) -> Iterator[Finding]:
+def _readiness(context: CheckContext) -> Iterator[Finding]:
     if shutil.which("restic", path=programs.SAFE_PATH) is None:
         yield problem(_("restic, which makes the backups, is not installed"), _("sudo apt-get install restic"))
-    if situation.supervisor == supervision.SYSTEMD:
+    if context.supervisor == supervision.SYSTEMD:
         state = programs.run(["systemctl", "is-active", supervision.BACKUP_TIMER], check=False).output.strip()
         if state != "active":
             yield warning(
@@ -47,31 +47,34 @@ def _readiness(situation: Situation) -> Iterator[Finding]:
             )
 
 
-def _last_one(note: BackupNote) -> Iterator[Finding]:
+def _last_one(note: BackupState) -> Iterator[Finding]:
     if note.waiting:
         yield warning(
             _("The backup in {target} was connected, and neither restored nor added to", target=note.target),
             _("sudo jupyterhub4family backup restore, or, to go on from here: sudo jupyterhub4family backup now"),
         )
     elif not note.last_good:
-        yield warning(_("No backup has been made yet") + _why(note), backup.BACKUP_NOW)
+        yield warning(_("No backup has been made yet") + _problem_in_brackets(note), backup.BACKUP_NOW)
     elif note.age() >= backup.OLD:
-        yield warning(_("The last good backup is {age} old", age=backup.age_text(note)) + _why(note), backup.BACKUP_NOW)
+        yield warning(
+            _("The last good backup is {age} old", age=backup.age_text(note)) + _problem_in_brackets(note),
+            backup.BACKUP_NOW,
+        )
     elif note.problem:
         yield warning(
             _(
                 "The last backup failed: {reason}. The one before is {age} old",
-                reason=note.trouble(),
+                reason=note.problem_text(),
                 age=backup.age_text(note),
             ),
             backup.BACKUP_NOW,
         )
 
 
-def _left_out(note: BackupNote) -> Iterator[Finding]:
+def _left_out(note: BackupState) -> Iterator[Finding]:
     if note.left_out:
         yield warning(_("The last backup is incomplete: {reason}", reason=note.incomplete()), backup.BACKUP_NOW)
 
 
-def _why(note: BackupNote) -> str:
-    return f" ({note.trouble()})" if note.problem else ""
+def _problem_in_brackets(note: BackupState) -> str:
+    return f" ({note.problem_text()})" if note.problem else ""

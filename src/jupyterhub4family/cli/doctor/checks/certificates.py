@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, unknown, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, unknown, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import certificates
@@ -22,7 +22,7 @@ TIMEOUT, SOON = 5, 21
 DAY = 86400
 
 
-def check_certificate(situation: Situation) -> Iterator[Finding]:
+def check_certificate(situation: CheckContext) -> Iterator[Finding]:
     """Browsers at home get a certificate that the family's authority has signed, for the name they asked for."""
     settings = situation.settings
     if not settings.https:

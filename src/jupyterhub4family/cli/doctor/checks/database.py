@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, warning
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import database
 
 
-def check_database(_situation: Situation) -> Iterator[Finding]:
+def check_database(_context: CheckContext) -> Iterator[Finding]:
     """The hub's database has not been damaged lately; run-hub looks at each start, and copies it once a day."""
-    mended = database.mended_database()
+    mended = database.repaired_database()
     if mended is None:
         yield fine(_("The hub's database is whole"))
     else:

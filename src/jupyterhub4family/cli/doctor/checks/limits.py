@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jupyterhub4family.cli.base import servers as base_servers
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _, ngettext
 from jupyterhub4family.common.system import cgroups
@@ -16,7 +16,7 @@ BUSCTL = Path("/usr/bin/busctl")
 BUS = Path("/run/dbus/system_bus_socket")
 
 
-def check_limits(situation: Situation) -> Iterator[Finding]:
+def check_limits(context: CheckContext) -> Iterator[Finding]:
     """Each server is in a scope of its own, and the kernel counts what the settings limit."""
     if not paths.SYSTEMD_RUNS.is_dir():
         yield warning(
@@ -24,7 +24,7 @@ def check_limits(situation: Situation) -> Iterator[Finding]:
             _("keep an eye on them, and stop those that nobody uses: jupyterhub4family status"),
         )
         return
-    findings = [*_means(), *_servers(situation.settings.member_limits)]
+    findings = [*_means(), *_servers(context.settings.member_limits)]
     yield from findings
     if not findings:
         yield fine(_("Each server has its limits, and ends with all that it has started"))

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import disk_space, processes, programs
-from jupyterhub4family.common.system.disk_space import Room
+from jupyterhub4family.common.system.disk_space import DiskSpace
 
 #: A server needs about 110 MB.
 MEMORY_WANTED = 300 * disk_space.MEBIBYTE
@@ -21,41 +21,41 @@ MEMORY_WANTED = 300 * disk_space.MEBIBYTE
 FIRST_YEAR, LAST_YEAR = 2026, 2100
 
 
-def check_disk(_situation: Situation) -> Iterator[Finding]:
+def check_disk(_context: CheckContext) -> Iterator[Finding]:
     """There is room for the next release, and for what the members save."""
     well = True
-    for room in disk_space.rooms((paths.SERVICE_HOME, Path("/home"), Path("/"))):
+    for room in disk_space.disk_spaces((paths.SERVICE_HOME, Path("/home"), Path("/"))):
         for finding in _finding(room):
             well = False
             yield finding
-        folder, names = room.folder, os.statvfs(room.folder)
+        directory, names = room.folder, os.statvfs(room.folder)
         if names.f_files and names.f_favail < 50_000 and names.f_favail < names.f_files // 50:
             well = False
             yield warning(
-                _("There is hardly any room for more files (inodes) at {folder}", folder=folder),
+                _("There is hardly any room for more files (inodes) at {folder}", folder=directory),
                 _("remove folders with very many small files; see: df -i"),
             )
     if well:
         yield fine(_("There is enough room on the disk"))
 
 
-def _finding(room: Room) -> Iterator[Finding]:
-    left, folder = room.megabytes, room.folder
+def _finding(room: DiskSpace) -> Iterator[Finding]:
+    left, directory = room.megabytes, room.folder
     see = _("free some space; see what takes it: sudo du -xh --max-depth=2 / | sort -h | tail")
     if room.is_gone:
-        yield problem(_("The disk is full: {left} MB are left at {folder}", left=left, folder=folder), see)
+        yield problem(_("The disk is full: {left} MB are left at {folder}", left=left, folder=directory), see)
     elif room.is_short:
         yield warning(
             _(
                 "The disk is nearly full: {left} MB are left at {folder}; an update may need more",
                 left=left,
-                folder=folder,
+                folder=directory,
             ),
             see,
         )
 
 
-def check_memory(_situation: Situation) -> Iterator[Finding]:
+def check_memory(_context: CheckContext) -> Iterator[Finding]:
     """Another server still fits into memory."""
     lines = (processes.PROC / "meminfo").read_text("ascii").splitlines()
     about = {line.partition(":")[0]: int(line.partition(":")[2].split()[0]) * 1024 for line in lines}
@@ -69,7 +69,7 @@ def check_memory(_situation: Situation) -> Iterator[Finding]:
         yield fine(_("There is enough memory for more servers"))
 
 
-def check_clock(_situation: Situation) -> Iterator[Finding]:
+def check_clock(_context: CheckContext) -> Iterator[Finding]:
     """The clock is plausible: certificates, cookies and package sources depend on it."""
     now = time.time()
     year = time.gmtime(now).tm_year

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jupyterhub4family.cli.base import accounts as membership
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, unknown, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, unknown, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _, ngettext
@@ -18,7 +18,7 @@ from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.system import accounts, programs
 
 
-def check_who(_situation: Situation) -> Iterator[Finding]:
+def check_who(_context: CheckContext) -> Iterator[Finding]:
     """Nobody is a member who could become root, or who can never be one."""
     found = membership.accounts_in_group()
     if not found:
@@ -62,7 +62,7 @@ def _about(account: pwd.struct_passwd) -> Iterator[Finding]:
         )
 
 
-def check_homes(_situation: Situation) -> Iterator[Finding]:
+def check_homes(_context: CheckContext) -> Iterator[Finding]:
     """Each member has a home that is theirs and that others cannot look into."""
     everybody, well = membership.members(), True
     for account in everybody:
@@ -101,23 +101,23 @@ def _home(account: pwd.struct_passwd) -> Iterator[Finding]:
         )
 
 
-def check_environments(situation: Situation) -> Iterator[Finding]:
+def check_environments(context: CheckContext) -> Iterator[Finding]:
     """Each member's own environment can start a server. It is looked at with the member's own rights."""
     everybody = membership.members()
-    mine = [account for account in everybody if situation.by_root or account.pw_uid == os.geteuid()]
+    mine = [account for account in everybody if context.by_root or account.pw_uid == os.geteuid()]
     if len(mine) < len(everybody):
         yield unknown(_("Only root can look at the environments of others"))
     well = 0
     for number, account in enumerate(mine):
-        situation.tell(100 * number // len(mine), _("Looking at the environment of {name}", name=account.pw_name))
-        findings = list(_environment(situation, account))
+        context.tell(100 * number // len(mine), _("Looking at the environment of {name}", name=account.pw_name))
+        findings = list(_environment(context, account))
         yield from findings
         well += not findings
     if well:
         yield fine(ngettext("{count} environment is in order", "{count} environments are in order", well))
 
 
-def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[Finding]:
+def _environment(context: CheckContext, account: pwd.struct_passwd) -> Iterator[Finding]:
     name = account.pw_name
     place = Path(account.pw_dir) / paths.MEMBER_ENVIRONMENT
     owner = _owner(place)
@@ -131,9 +131,9 @@ def _environment(situation: Situation, account: pwd.struct_passwd) -> Iterator[F
         # Of the home itself the check of the homes tells.
         yield unknown(_("{name} cannot get at their own environment", name=name))
         return
-    become = programs.as_account(name) if situation.by_root else []
+    become = programs.as_account(name) if context.by_root else []
     try:
-        answer = json_lines.granted(programs.converse([*become, paths.LIBRARY / "own-environment", "examine"], {}))
+        answer = json_lines.unwrap(programs.call_json([*become, paths.LIBRARY / "own-environment", "examine"], {}))
     except FamilyError as error:
         yield unknown(_("The environment of {name} could not be looked at: {reason}", name=name, reason=error.message))
         return

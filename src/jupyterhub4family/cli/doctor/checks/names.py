@@ -6,12 +6,12 @@ import re
 import socket
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, warning
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import network, programs
 
 
-def check_names(situation: Situation) -> Iterator[Finding]:
+def check_names(context: CheckContext) -> Iterator[Finding]:
     """The host's name is known to itself; others find `<host>.local` where avahi runs."""
     name = socket.gethostname()
     # getent asks as every program does, and can be given up on: a DNS that does not answer takes long.
@@ -23,7 +23,7 @@ def check_names(situation: Situation) -> Iterator[Finding]:
         )
     else:
         yield fine(_("This computer knows its own name ({name})", name=name))
-    if situation.settings.listen != "lan":
+    if context.settings.listen != "lan":
         return
     if name in ("localhost", "debian"):
         yield warning(

@@ -6,15 +6,15 @@ import os
 import pwd
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, service_account
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, service_account
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import processes, sockets
 from jupyterhub4family.common.system.sockets import Listener
 
 
-def check_ports(situation: Situation) -> Iterator[Finding]:
+def check_ports(context: CheckContext) -> Iterator[Finding]:
     """The portal's port is the proxy's; the inner ones are the service's and not to be reached from outside."""
-    settings, account = situation.settings, service_account()
+    settings, account = context.settings, service_account()
     everybody = list(sockets.listeners())
     wrong = False
     for port, inner in (

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jupyterhub4family.cli.doctor import minimum_versions
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, unknown, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, unknown, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
@@ -17,20 +17,20 @@ from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.system import programs
 
 
-def check_release(situation: Situation) -> Iterator[Finding]:
+def check_release(context: CheckContext) -> Iterator[Finding]:
     """What hub and proxy run from."""
-    yield from _tree(situation, "release", _("JupyterHub's own programs"))
+    yield from _tree(context, "release", _("JupyterHub's own programs"))
 
 
-def check_template(situation: Situation) -> Iterator[Finding]:
+def check_template(context: CheckContext) -> Iterator[Finding]:
     """What members' environments are made from."""
-    yield from _tree(situation, "template", _("The template of the members' environments"))
+    yield from _tree(context, "template", _("The template of the members' environments"))
 
 
-def _tree(situation: Situation, which: str, name: str) -> Iterator[Finding]:
+def _tree(context: CheckContext, which: str, name: str) -> Iterator[Finding]:
     try:
-        words = [*situation.as_service(), str(paths.LIBRARY / "verify-tree"), which]
-        answer = json_lines.granted(programs.converse(words, {}, on_progress=situation.tell))
+        args = [*context.as_service(), str(paths.LIBRARY / "verify-tree"), which]
+        answer = json_lines.unwrap(programs.call_json(args, {}, on_progress=context.tell))
     except FamilyError as error:
         yield unknown(_("{name}: could not be looked at: {reason}", name=name, reason=error.message))
         return

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, service_account, unknown, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, service_account, unknown, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import accounts, programs
@@ -22,7 +22,7 @@ _RULE = re.compile(r"\s+\([^)]+\)\s+(?P<commands>.+)")
 _TAG = re.compile(r"^(?:[A-Z_]+:\s*)+")
 
 
-def check_sudoers(situation: Situation) -> Iterator[Finding]:
+def check_sudoers(context: CheckContext) -> Iterator[Finding]:
     """The rules are root's, as packaged, accepted by sudo, and really in force."""
     fix = _("sudo jupyterhub4family doctor --fix")
     try:
@@ -46,7 +46,7 @@ def check_sudoers(situation: Situation) -> Iterator[Finding]:
             fix,
             "rights",
         )
-    if not situation.by_root:
+    if not context.by_root:
         yield unknown(_("Only root can read the rules for sudo"))
         return
     yield from _sudoers_content(fix)
@@ -87,7 +87,7 @@ def allowed_commands(listing: str) -> list[str]:
     return [_TAG.sub("", command.strip()) for rule in rules for command in rule["commands"].split(", ")]
 
 
-def check_pam(_situation: Situation) -> Iterator[Finding]:
+def check_pam(_context: CheckContext) -> Iterator[Finding]:
     """The file by which passwords are checked is there, root's, and names modules that exist."""
     fix = _("sudo jupyterhub4family doctor --fix")
     try:
@@ -118,7 +118,7 @@ def _has_module(name: str) -> bool:
     return any(True for pattern in PAM_MODULES for _found in Path("/").glob(f"{pattern}/{name}"))
 
 
-def check_doors(_situation: Situation) -> Iterator[Finding]:
+def check_doors(_context: CheckContext) -> Iterator[Finding]:
     """Nobody but root can change a door, what it imports, or a folder on the way there."""
     fix = _("sudo jupyterhub4family doctor --fix")
     loose = []
@@ -147,26 +147,26 @@ def _all_paths() -> Iterator[Path]:
     for top in (paths.LIBRARY, paths.SHARE):
         yield from reversed(top.parents)
         yield top
-        for place, folders, files in os.walk(top):
-            yield from (Path(place, name) for name in (*folders, *files))
+        for place, directories, files in os.walk(top):
+            yield from (Path(place, name) for name in (*directories, *files))
 
 
-def check_folders(_situation: Situation) -> Iterator[Finding]:
+def check_directories(_context: CheckContext) -> Iterator[Finding]:
     """The service's folders are where they belong, and what is secret nobody else can read."""
     account = service_account()
     wrong = []
-    for folder, (mode, by_root) in paths.SERVICE_FOLDERS.items():
+    for directory, (mode, by_root) in paths.SERVICE_DIRECTORIES.items():
         try:
-            status = os.lstat(folder)
+            status = os.lstat(directory)
         except FileNotFoundError:
-            wrong.append(folder)
+            wrong.append(directory)
             continue
         owner = 0 if by_root else (account.pw_uid if account else -1)
         if stat.S_IMODE(status.st_mode) != mode or status.st_uid != owner or not stat.S_ISDIR(status.st_mode):
-            wrong.append(folder)
-    for folder in wrong:
+            wrong.append(directory)
+    for directory in wrong:
         yield problem(
-            _("The folder {folder} is missing, or its owner or mode is wrong", folder=folder),
+            _("The folder {folder} is missing, or its owner or mode is wrong", folder=directory),
             _("sudo jupyterhub4family doctor --fix"),
             "folders",
         )
@@ -174,7 +174,7 @@ def check_folders(_situation: Situation) -> Iterator[Finding]:
         yield fine(_("The service's folders are its own, and its secrets are readable for nobody else"))
 
 
-def check_package(_situation: Situation) -> Iterator[Finding]:
+def check_package(_context: CheckContext) -> Iterator[Finding]:
     """What dpkg has installed is still what it was."""
     try:
         lines = SUMS.read_text("utf-8").splitlines()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.settings import effective
 
 
-def check_settings(_situation: Situation) -> Iterator[Finding]:
+def check_settings(_context: CheckContext) -> Iterator[Finding]:
     """The file can be used, and only root can change it and what the hub runs as configuration."""
-    troubles = effective.configuration_troubles()
-    for trouble in troubles:
+    problems = effective.configuration_problems()
+    for trouble in problems:
         yield problem(trouble.message, trouble.hint or _("sudo jupyterhub4family config edit"))
-    loose = bool(troubles)
+    loose = bool(problems)
     for path in (
         paths.SETTINGS_FILE.parent,
         paths.SETTINGS_FILE,

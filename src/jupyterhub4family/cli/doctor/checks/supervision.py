@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jupyterhub4family.cli.base import snapshot
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, service_account, unknown, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, service_account, unknown, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import supervision
@@ -21,9 +21,9 @@ STOPPED = paths.STATE / "stopped"
 RESTARTS = 10
 
 
-def check_portal(situation: Situation) -> Iterator[Finding]:
+def check_portal(context: CheckContext) -> Iterator[Finding]:
     """People can log in, as `status` finds out."""
-    now = snapshot.find_out(situation.settings)
+    now = snapshot.take_snapshot(context.settings)
     logs = _("sudo jupyterhub4family logs hub")
     if now.portal == "running":
         yield fine(_("The portal answers at {address}", address=now.addresses[0]))
@@ -34,7 +34,7 @@ def check_portal(situation: Situation) -> Iterator[Finding]:
         )
     elif now.portal == "taken":
         yield problem(
-            _("Something else answers on JupyterHub's port {port}", port=situation.settings.port),
+            _("Something else answers on JupyterHub's port {port}", port=context.settings.port),
             _("see which program it is (sudo ss -ltnp), or choose another port"),
         )
     elif now.portal == "starting" or now.hub_running:
@@ -43,15 +43,15 @@ def check_portal(situation: Situation) -> Iterator[Finding]:
         yield problem(_("The portal does not answer"), _("sudo jupyterhub4family start"), "start")
 
 
-def check_supervisor(situation: Situation) -> Iterator[Finding]:
+def check_supervisor(context: CheckContext) -> Iterator[Finding]:
     """Whoever is chosen to keep hub and proxy running does so, now and after a reboot."""
-    if situation.supervisor == supervision.SYSTEMD:
-        yield from _units(situation)
+    if context.supervisor == supervision.SYSTEMD:
+        yield from _units(context)
     else:
-        yield from _crontab(situation)
+        yield from _crontab(context)
 
 
-def _units(_situation: Situation) -> Iterator[Finding]:
+def _units(_context: CheckContext) -> Iterator[Finding]:
     if not supervision.SYSTEMD_RUNS.is_dir():
         yield problem(
             _("The settings want systemd as supervisor, but it does not run here"),
@@ -100,8 +100,8 @@ def _unit(unit: str) -> Iterator[Finding]:
         )
 
 
-def _crontab(situation: Situation) -> Iterator[Finding]:
-    findings = [*_cron_daemon(), *_crontab_text(situation), *_supervisors(situation)]
+def _crontab(context: CheckContext) -> Iterator[Finding]:
+    findings = [*_cron_daemon(), *_crontab_text(context), *_supervisors(context)]
     yield from findings
     if all(finding.state == "not checkable" for finding in findings):
         yield fine(_("cron and screen keep hub and proxy running, and start them with the machine"))
@@ -119,10 +119,10 @@ def _cron_daemon() -> Iterator[Finding]:
         )
 
 
-def _crontab_text(situation: Situation) -> Iterator[Finding]:
+def _crontab_text(context: CheckContext) -> Iterator[Finding]:
     if not CRONTAB.exists():
         return
-    if not situation.by_root:
+    if not context.by_root:
         yield unknown(_("Only root can see the crontab of {name}", name=accounts.SERVICE_ACCOUNT))
         return
     has = programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).output
@@ -136,8 +136,8 @@ def _crontab_text(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def _supervisors(situation: Situation) -> Iterator[Finding]:
-    if situation.by_root and STOPPED.exists():
+def _supervisors(context: CheckContext) -> Iterator[Finding]:
+    if context.by_root and STOPPED.exists():
         yield problem(_("JupyterHub was stopped by hand"), _("sudo jupyterhub4family start"), "start")
         return
     account = service_account()
@@ -157,9 +157,9 @@ def _commands(uid: int) -> Iterator[str]:
             continue
 
 
-def check_other_supervisor(situation: Situation) -> Iterator[Finding]:
+def check_other_supervisor(context: CheckContext) -> Iterator[Finding]:
     """The supervisor that is not chosen does nothing: two would fight."""
-    if situation.supervisor == supervision.CRON or not CRONTAB.exists() or os.geteuid() != 0:
+    if context.supervisor == supervision.CRON or not CRONTAB.exists() or os.geteuid() != 0:
         return
     if "jupyterhub4family" in programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).output:
         yield warning(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from jupyterhub4family.cli.doctor.finding import Finding, Situation, fine, problem, warning
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import upgrade
@@ -14,20 +14,20 @@ from jupyterhub4family.common.system import programs
 UNATTENDED = Path("/usr/bin/unattended-upgrade")
 
 
-def check_upgrade(situation: Situation) -> Iterator[Finding]:
+def check_upgrade(context: CheckContext) -> Iterator[Finding]:
     """The last upgrade has worked; if newer versions shall come by themselves, everything is there for that."""
-    findings = [*_last(), *_by_itself(situation)]
+    findings = [*_last(), *_by_itself(context)]
     yield from findings
     if not findings:
         yield fine(
             _("The last upgrade has worked, and newer versions come by themselves")
-            if situation.settings.auto_upgrade
+            if context.settings.auto_upgrade
             else _("No upgrade has failed")
         )
 
 
 def _last() -> Iterator[Finding]:
-    failed, now = upgrade.failed_upgrade(), upgrade.upgrade_under_way()
+    failed, now = upgrade.failed_upgrade(), upgrade.upgrade_in_progress()
     if now is not None:
         yield warning(
             _("An upgrade is under way: {message}", message=now.message or _("it has just begun")),
@@ -40,8 +40,8 @@ def _last() -> Iterator[Finding]:
         )
 
 
-def _by_itself(situation: Situation) -> Iterator[Finding]:
-    settings = situation.settings
+def _by_itself(context: CheckContext) -> Iterator[Finding]:
+    settings = context.settings
     if (
         bool(settings.upgrade_source) != paths.SOURCE_LIST.exists()
         or settings.auto_upgrade != paths.AUTO_UPGRADE.exists()

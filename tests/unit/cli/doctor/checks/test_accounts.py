@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.cli.doctor.checks import accounts
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, Finding, Situation
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, CheckContext, Finding
 from jupyterhub4family.common.paths import SERVICE_HOME
 from tests.unit.helpers import People
 
@@ -28,13 +28,13 @@ def service(people: People, *groups: str, uid: int = 998, home: Path = SERVICE_H
 
 
 def look(by_root: bool = True) -> list[Finding]:
-    return list(accounts.check_service_account(Situation(by_root=by_root)))
+    return list(accounts.check_service_account(CheckContext(by_root=by_root)))
 
 
 def test_an_account_as_it_should_be(people: People, shadow: Path) -> None:
     service(people)
     assert [one.state for one in look()] == [OK]
-    assert [one.state for one in accounts.check_groups(Situation())] == [OK]
+    assert [one.state for one in accounts.check_groups(CheckContext())] == [OK]
 
 
 def test_it_is_missing(people: People, shadow: Path) -> None:
@@ -96,5 +96,5 @@ def test_number_home_and_shell(people: People, shadow: Path, uid: int, home: Pat
 
 def test_a_group_is_missing(people: People) -> None:
     del people.groups["jupyterhub_adm"]
-    (found,) = accounts.check_groups(Situation())
+    (found,) = accounts.check_groups(CheckContext())
     assert found.state == PROBLEM and "jupyterhub_adm" in found.sentence and found.repair == "accounts"

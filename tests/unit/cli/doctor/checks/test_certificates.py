@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("cryptography")
 
 from jupyterhub4family.cli.doctor.checks import certificates as check
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, Finding, Situation
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import certificates as certificates_state
@@ -68,7 +68,7 @@ def portal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
 
 
 def look(port: int, **different: object) -> list[Finding]:
-    return list(check.check_certificate(Situation(settings=Settings(port=port, **different))))  # type: ignore[arg-type]
+    return list(check.check_certificate(CheckContext(settings=Settings(port=port, **different))))  # type: ignore[arg-type]
 
 
 def test_a_good_certificate(portal: Portal) -> None:

@@ -10,7 +10,7 @@ import pytest
 from jupyterhub4family.cli.base import servers
 from jupyterhub4family.cli.base.servers import Server
 from jupyterhub4family.cli.doctor.checks import limits
-from jupyterhub4family.cli.doctor.finding import OK, WARNING, Situation
+from jupyterhub4family.cli.doctor.finding import OK, WARNING, CheckContext
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import cgroups
 
@@ -26,7 +26,7 @@ def _a_good_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sentences() -> str:
-    found = list(limits.check_limits(Situation()))
+    found = list(limits.check_limits(CheckContext()))
     assert all(one.hint for one in found if one.state == WARNING)
     return "\n".join(f"{one.state}: {one.sentence}" for one in found)
 

@@ -13,7 +13,7 @@ import pytest
 
 from jupyterhub4family.cli.doctor import minimum_versions
 from jupyterhub4family.cli.doctor.checks import machine, names, ports, settings
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, WARNING, Situation
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, WARNING, CheckContext
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError
 from jupyterhub4family.common.settings import effective
@@ -29,7 +29,7 @@ GIGABYTE = 10**9
 @pytest.mark.parametrize(("free", "state"), [(50 * GIGABYTE, OK), (GIGABYTE, WARNING), (GIGABYTE // 10, PROBLEM)])
 def test_room_on_the_disk(monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(100 * GIGABYTE, 0, free))
-    found = [one for one in machine.check_disk(Situation()) if "inodes" not in one.sentence]
+    found = [one for one in machine.check_disk(CheckContext()) if "inodes" not in one.sentence]
     assert {one.state for one in found} == {state}
 
 
@@ -37,7 +37,7 @@ def test_room_on_the_disk(monkeypatch: pytest.MonkeyPatch, free: int, state: str
 def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kilobytes: int, state: str) -> None:
     (tmp_path / "meminfo").write_text(f"MemTotal: 8000000 kB\nMemAvailable: {kilobytes} kB\nSwapFree: 0 kB\n")
     monkeypatch.setattr(processes, "PROC", tmp_path)
-    assert [one.state for one in machine.check_memory(Situation())] == [state]
+    assert [one.state for one in machine.check_memory(CheckContext())] == [state]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str, sy
     monkeypatch.setattr(machine, "_synchronized", lambda: synchronized)
     moment = time.mktime(time.strptime(f"{now}-06-01", "%Y-%m-%d"))
     monkeypatch.setattr(time, "time", lambda: moment)
-    assert [one.state for one in machine.check_clock(Situation())] == [state]
+    assert [one.state for one in machine.check_clock(CheckContext())] == [state]
 
 
 def test_a_clock_that_went_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_clock_that_went_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(machine, "FIRST_YEAR", 2000)
     earlier = tmp_path.stat().st_ctime - 400 * 86400
     monkeypatch.setattr(time, "time", lambda: earlier)
-    (found,) = machine.check_clock(Situation())
+    (found,) = machine.check_clock(CheckContext())
     assert found.state == PROBLEM and "behind" in found.sentence
 
 
@@ -74,13 +74,15 @@ def test_ports_with_real_sockets(people: People) -> None:
     with socket.create_server(("127.0.0.1", 0)) as inner, socket.create_server(("", 0)) as open_one:
         inner_port, open_port = inner.getsockname()[1], open_one.getsockname()[1]
         good = Settings(port=open_port, hub_port=inner_port, proxy_api_port=free_port())
-        assert [one.state for one in ports.check_ports(Situation(settings=good))] == [OK]
+        assert [one.state for one in ports.check_ports(CheckContext(settings=good))] == [OK]
         bad = Settings(port=free_port(), hub_port=open_port, proxy_api_port=free_port())
-        (found,) = ports.check_ports(Situation(settings=bad))
+        (found,) = ports.check_ports(CheckContext(settings=bad))
         assert found.state == PROBLEM and "from other computers" in found.sentence
         people.accounts.clear()
         people.add("jupyterhub", 998, gid=65534)
-        (found,) = ports.check_ports(Situation(settings=Settings(port=inner_port, hub_port=1024, proxy_api_port=1025)))
+        (found,) = ports.check_ports(
+            CheckContext(settings=Settings(port=inner_port, hub_port=1024, proxy_api_port=1025))
+        )
         assert found.state == PROBLEM and str(inner_port) in found.sentence
 
 
@@ -102,7 +104,7 @@ def test_names(  # noqa: PLR0917
     monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0 if resolves else 2, "", ""))
     monkeypatch.setattr(socket, "gethostname", lambda: "box.lan")
     monkeypatch.setattr(network, "announced_name", lambda: announced)
-    found = list(names.check_names(Situation(settings=Settings(listen=listen))))
+    found = list(names.check_names(CheckContext(settings=Settings(listen=listen))))
     assert [one.state for one in found] == states
     assert told in " ".join(one.sentence for one in found)
 
@@ -110,14 +112,14 @@ def test_names(  # noqa: PLR0917
 def test_a_machine_without_a_proper_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0, "", ""))
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
-    found = list(names.check_names(Situation(settings=Settings())))
+    found = list(names.check_names(CheckContext(settings=Settings())))
     assert [one.state for one in found] == [OK, WARNING]
 
 
 def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     trouble = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
-    monkeypatch.setattr(effective, "configuration_troubles", lambda: [trouble])
-    (found,) = settings.check_settings(Situation())
+    monkeypatch.setattr(effective, "configuration_problems", lambda: [trouble])
+    (found,) = settings.check_settings(CheckContext())
     assert found.state == PROBLEM and "'port'" in found.hint
 
 
@@ -125,8 +127,8 @@ def test_settings_that_others_may_change(monkeypatch: pytest.MonkeyPatch, tmp_pa
     file = tmp_path / "config.yaml"
     file.write_text("")
     monkeypatch.setattr(paths, "SETTINGS_FILE", file)
-    monkeypatch.setattr(effective, "configuration_troubles", lambda: [])
-    found = list(settings.check_settings(Situation()))
+    monkeypatch.setattr(effective, "configuration_problems", lambda: [])
+    found = list(settings.check_settings(CheckContext()))
     # Whoever runs the tests is not root here.
     assert {one.state for one in found} == {PROBLEM} and str(file) in found[-1].sentence
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.cli.doctor.checks import members
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, Finding, Situation
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
 from jupyterhub4family.common.system import accounts as system_accounts
 from jupyterhub4family.common.system import programs
@@ -24,14 +24,14 @@ def states(findings: Any) -> list[str]:
 
 
 def test_nobody_is_a_member(people: People) -> None:
-    (found,) = members.check_who(Situation())
+    (found,) = members.check_who(CheckContext())
     assert found.state == WARNING and "members add" in found.hint
 
 
 def test_ordinary_members(people: People) -> None:
     people.add("anna", 1001, "jupyterhub")
     people.add("clara", 1003, gid=200)
-    (found,) = members.check_who(Situation())
+    (found,) = members.check_who(CheckContext())
     assert found.state == OK and "2" in found.sentence
 
 
@@ -39,7 +39,7 @@ def test_members_that_should_not_be(people: People) -> None:
     people.add("dad", 1002, "jupyterhub", "sudo")
     people.add("daemon", 1, "jupyterhub")
     people.groups["jupyterhub"][1].append("ghost")
-    found = {one.sentence.split()[0]: one.state for one in members.check_who(Situation())}
+    found = {one.sentence.split()[0]: one.state for one in members.check_who(CheckContext())}
     assert found["dad"] == WARNING and found["daemon"] == PROBLEM and found["ghost"] == WARNING
 
 
@@ -52,14 +52,14 @@ def test_homes(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     home.chmod(mode)
     monkeypatch.setattr(system_accounts, "never_a_member", lambda _account: None)
     people.add("anna", OWN, "jupyterhub", home=home)
-    (found,) = members.check_homes(Situation())
+    (found,) = members.check_homes(CheckContext())
     assert found.state == state and bool(found.hint) is (state != OK)
 
 
 def test_a_home_that_is_missing_or_somebody_elses(people: People, tmp_path: Path) -> None:
     people.add("anna", 1001, "jupyterhub", home=tmp_path / "none")
     people.add("ben", 1002, "jupyterhub", home=tmp_path)
-    assert states(members.check_homes(Situation())) == [PROBLEM, PROBLEM]
+    assert states(members.check_homes(CheckContext())) == [PROBLEM, PROBLEM]
 
 
 def environment(
@@ -71,9 +71,9 @@ def environment(
         asked.append([str(word) for word in words])
         return answer
 
-    monkeypatch.setattr(programs, "converse", converse)
+    monkeypatch.setattr(programs, "call_json", converse)
     people.add("anna", 1001, "jupyterhub")
-    return list(members.check_environments(Situation(by_root=by_root))), asked
+    return list(members.check_environments(CheckContext(by_root=by_root))), asked
 
 
 GOOD = {"ok": True, "exists": True, "missing": [], "made_by": "links"}
@@ -111,13 +111,13 @@ def test_a_program_that_cannot_be_asked_ends_nothing(people: People, monkeypatch
     def converse(*_words: Any) -> dict[str, Any]:
         raise ProgramError("runuser could not be started")
 
-    monkeypatch.setattr(programs, "converse", converse)
+    monkeypatch.setattr(programs, "call_json", converse)
     people.add("anna", 1001, "jupyterhub")
-    assert states(members.check_environments(Situation(by_root=True))) == [UNKNOWN]
+    assert states(members.check_environments(CheckContext(by_root=True))) == [UNKNOWN]
 
 
 def test_an_environment_of_somebody_else(people: People, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / MEMBER_ENVIRONMENT).mkdir(parents=True)
     people.add("anna", 1001, "jupyterhub", home=tmp_path)
-    (found,) = members.check_environments(Situation(by_root=True))
+    (found,) = members.check_environments(CheckContext(by_root=True))
     assert found.state == PROBLEM and "belongs to somebody else" in found.sentence

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.cli.doctor.checks import rights
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, Finding, Situation
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
@@ -20,7 +20,7 @@ LISTING = """User jupyterhub may run the following commands on box:
     (%jupyterhub, !root) NOSETENV: NOPASSWD: /usr/lib/jupyterhub4family/mediator ""
     (root) NOSETENV: NOPASSWD: /usr/lib/jupyterhub4family/authenticate ""
 """
-ROOT = Situation(by_root=True)
+ROOT = CheckContext(by_root=True)
 
 
 class Etc:
@@ -66,7 +66,7 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Etc:
     return Etc(tmp_path, monkeypatch)
 
 
-def sudoers(situation: Situation = ROOT) -> list[Finding]:
+def sudoers(situation: CheckContext = ROOT) -> list[Finding]:
     return list(rights.check_sudoers(situation))
 
 
@@ -97,7 +97,7 @@ def test_rules_that_are_not_in_force_or_not_the_only_ones(etc: Etc, more: str) -
 
 
 def test_without_root_only_mode_and_owner(etc: Etc) -> None:
-    assert [one.state for one in sudoers(Situation(by_root=False))] == [UNKNOWN]
+    assert [one.state for one in sudoers(CheckContext(by_root=False))] == [UNKNOWN]
 
 
 def test_pam(etc: Etc) -> None:
@@ -154,11 +154,11 @@ def test_folders(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     people.group("nogroup", 65534)
     people.add("jupyterhub", os.getuid(), gid=65534)
     state = tmp_path / "state"
-    monkeypatch.setattr(paths, "SERVICE_FOLDERS", {state: (0o700, False)})
-    assert [one.repair for one in rights.check_folders(ROOT)] == ["folders"]
+    monkeypatch.setattr(paths, "SERVICE_DIRECTORIES", {state: (0o700, False)})
+    assert [one.repair for one in rights.check_directories(ROOT)] == ["folders"]
     state.mkdir(0o755)
-    assert [one.state for one in rights.check_folders(ROOT)] == [PROBLEM]
+    assert [one.state for one in rights.check_directories(ROOT)] == [PROBLEM]
     state.chmod(0o700)
-    assert [one.state for one in rights.check_folders(ROOT)] == [OK]
+    assert [one.state for one in rights.check_directories(ROOT)] == [OK]
     people.accounts.clear()
-    assert [one.state for one in rights.check_folders(ROOT)] == [PROBLEM]
+    assert [one.state for one in rights.check_directories(ROOT)] == [PROBLEM]

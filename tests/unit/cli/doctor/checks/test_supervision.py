@@ -11,7 +11,7 @@ import pytest
 from jupyterhub4family.cli.base import snapshot
 from jupyterhub4family.cli.base.snapshot import Status
 from jupyterhub4family.cli.doctor.checks import supervision
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, Finding, Situation
+from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.state import supervision as supervision_state
 from jupyterhub4family.common.system import processes, programs
@@ -25,7 +25,7 @@ def units(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **different: str) -> 
     said = "".join(f"{key}={value}\n" for key, value in {**GOOD, **different}.items())
     monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0, said, ""))
     monkeypatch.setattr(supervision_state, "SYSTEMD_RUNS", tmp_path)
-    return list(supervision.check_supervisor(Situation(supervisor="systemd")))
+    return list(supervision.check_supervisor(CheckContext(supervisor="systemd")))
 
 
 def test_units_that_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_units_that_do_not(
 
 def test_systemd_is_wanted_where_it_does_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(supervision_state, "SYSTEMD_RUNS", tmp_path / "no")
-    (found,) = supervision.check_supervisor(Situation(supervisor="systemd"))
+    (found,) = supervision.check_supervisor(CheckContext(supervisor="systemd"))
     assert found.state == PROBLEM and "supervisor: auto" in found.hint
 
 
@@ -81,7 +81,7 @@ class Cron:
         monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0, self.crontab, ""))
 
     def look(self, by_root: bool = True) -> list[tuple[str, str]]:
-        situation = Situation(supervisor="cron", by_root=by_root)
+        situation = CheckContext(supervisor="cron", by_root=by_root)
         return [(one.state, one.repair) for one in supervision.check_supervisor(situation)]
 
 
@@ -123,8 +123,8 @@ def test_stopped_by_hand(cron: Cron) -> None:
 )
 def test_the_portal(monkeypatch: pytest.MonkeyPatch, portal: str, hub: bool, state: str, repair: str) -> None:
     now = Status(version="1", supervisor="cron", portal=portal, hub_running=hub, addresses=["http://box:8000/"])
-    monkeypatch.setattr(snapshot, "find_out", lambda _settings: now)
-    (found,) = supervision.check_portal(Situation())
+    monkeypatch.setattr(snapshot, "take_snapshot", lambda _settings: now)
+    (found,) = supervision.check_portal(CheckContext())
     assert (found.state, found.repair) == (state, repair)
 
 
@@ -135,7 +135,7 @@ def test_a_crontab_beside_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     def look(text: str) -> list[Any]:
         monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0, text, ""))
-        return [one.repair for one in supervision.check_other_supervisor(Situation(supervisor="systemd"))]
+        return [one.repair for one in supervision.check_other_supervisor(CheckContext(supervisor="systemd"))]
 
     assert look("* * * * * /usr/lib/jupyterhub4family/ensure\n") == ["supervision"]
     assert look("") == []

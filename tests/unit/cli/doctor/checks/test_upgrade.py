@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.cli.doctor.checks import upgrade as checks
-from jupyterhub4family.cli.doctor.finding import Finding, Situation
+from jupyterhub4family.cli.doctor.finding import CheckContext, Finding
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade as upgrade_state
@@ -25,7 +25,7 @@ class Machine:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.periodic = "1\n"
-        monkeypatch.setattr(upgrade_state, "UNDER_WAY", folder / "under-way")
+        monkeypatch.setattr(upgrade_state, "IN_PROGRESS", folder / "under-way")
         monkeypatch.setattr(upgrade_state, "FAILED", folder / "failed")
         for name in ("SOURCE_LIST", "AUTO_UPGRADE"):
             monkeypatch.setattr(paths, name, folder / name)
@@ -37,7 +37,7 @@ class Machine:
             (self.folder / name).touch()
 
     def look(self, settings: Settings | None = None) -> list[Finding]:
-        return list(checks.check_upgrade(Situation(settings=settings or Settings())))
+        return list(checks.check_upgrade(CheckContext(settings=settings or Settings())))
 
     def _run(self, _words: list[Any], **_more: Any) -> Finished:
         return Finished(0, self.periodic, "")
@@ -57,13 +57,13 @@ def test_all_is_well(machine: Machine) -> None:
 
 def test_a_failure_and_one_under_way(machine: Machine) -> None:
     at = "2026-11-23T04:30:00+00:00"
-    upgrade_state.write_note(
+    upgrade_state.write_state(
         upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 serves again.")
     )
     (found,) = machine.look()
     assert found.state == "problem" and "1.1" in found.sentence and "nobody answered" in found.sentence
     assert "--again" in found.hint
-    upgrade_state.write_note(upgrade_state.UNDER_WAY, Upgrade(Edition("1.0", "r"), "1.2", message="Changing over"))
+    upgrade_state.write_state(upgrade_state.IN_PROGRESS, Upgrade(Edition("1.0", "r"), "1.2", message="Changing over"))
     (found,) = machine.look()
     assert found.state == "warning" and "Changing over" in found.sentence
 
