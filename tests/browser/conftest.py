@@ -19,6 +19,7 @@ from tests.machine.lib.plugin import (  # noqa: F401 (pytest finds fixtures and 
     pytest_runtest_call,
     pytest_runtest_makereport,
 )
+from tests.machine.lib.plugin import register as pytest_configure  # noqa: F401
 
 NewChromium = Callable[..., Browser]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("J4F_CACHE") or "/var/cache/jupyterhub4family-test")
 RUN = Path(os.environ.get("J4F_RUN") or "/var/tmp/jupyterhub4family-test")
+FAILURES = RUN / "failures"
+#: In the environment of a run that tries again what has failed in another.
+SECOND_TRY = "J4F_SECOND_TRY"
 HOST_STATE = Path("/run/jupyterhub4family-test")
 
 DEBIANS = ("bullseye", "bookworm", "trixie")
@@ -54,6 +58,12 @@ def digest(*parts: str | bytes) -> str:
         sha.update(len(data).to_bytes(8, "big"))
         sha.update(data)
     return sha.hexdigest()[:12]
+
+
+def failures_of(test: str) -> Path:
+    """Where what explains a test's failure is kept: of its second try, beside that of the first."""
+    folder = FAILURES / re.sub(r"[^\w.=-]+", "_", test)[-150:]
+    return folder / "second-try" if os.environ.get(SECOND_TRY) else folder
 
 
 @contextmanager
