@@ -96,9 +96,12 @@ class House:
         return done.returncode, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module", params=["bullseye", "trixie"])
-def house(request: pytest.FixtureRequest) -> Iterator[House]:
-    with Machine(request.param, layers.stack("installed", request.param, "systemd")) as machine:
+pytestmark = pytest.mark.any_debian
+
+
+@pytest.fixture(scope="module")
+def house(suite: str) -> Iterator[House]:
+    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
         ready(machine)
         add_member(machine, "alice", "bob")
         for name, text in (("debugger", DEBUGGER), ("squatter", SQUATTER), ("greedy", GREEDY)):

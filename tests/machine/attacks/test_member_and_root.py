@@ -85,9 +85,12 @@ for _ in range(200):
 """
 
 
+pytestmark = pytest.mark.any_debian
+
+
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+def machine(suite: str) -> Iterator[Machine]:
+    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
         ready(machine)
         add_member(machine, "alice", "bob")
         yield machine

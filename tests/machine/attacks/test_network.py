@@ -31,9 +31,12 @@ print(opener.open("https://127.0.0.1:8000/hub/login?next=/hub/home", form).url)
 """
 
 
+pytestmark = pytest.mark.any_debian
+
+
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+def machine(suite: str) -> Iterator[Machine]:
+    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
         ready(machine)
         add_member(machine, "alice")
         yield machine

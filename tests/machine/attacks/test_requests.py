@@ -47,10 +47,13 @@ find /etc /usr/local /root {STATE}/cookie_secret {STATE}/proxy_token {TEMPLATE}/
 """
 
 
+pytestmark = pytest.mark.any_debian
+
+
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
+def machine(suite: str) -> Iterator[Machine]:
     """A machine with a member, somebody who can become root, and a delegate."""
-    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
         ready(machine)
         add_member(machine, "bob")
         machine.add_account("alice", PASSWORD)
