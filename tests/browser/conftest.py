@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.browser.lib import start_chromium
-from tests.machine.lib import health, layers
-from tests.machine.lib.family import add_member, authority, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import add_member, authority, installed, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import (  # noqa: F401 (pytest finds fixtures and hooks by these names)
     deb,
@@ -49,7 +49,7 @@ def new_chromium(playwright: Playwright, tmp_path: Path) -> Iterator[NewChromium
 @pytest.fixture(scope="session")
 def family() -> Iterator[Machine]:
     """A machine for all tests that change nothing for others, with two members whose accounts bear their full names."""
-    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+    with installed("trixie") as machine:
         ready(machine)
         machine.write("/etc/jupyterhub4family/config.yaml", "family_name: The Millers\n")
         machine.run("chmod 644 /etc/jupyterhub4family/config.yaml; jupyterhub4family restart")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health, layers
-from tests.machine.lib.family import PASSWORD, TEMPLATE, add_member, digest_of_template, logged_in, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import PASSWORD, TEMPLATE, add_member, digest_of_template, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.any_debian
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
     """A machine with two members."""
-    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "alice", "bob")
         yield machine

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health, layers
-from tests.machine.lib.family import PASSWORD, browser, logged_in, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import PASSWORD, browser, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -31,7 +31,7 @@ def machine(new_machine: NewMachine, suite: str) -> Machine:
 @pytest.fixture(scope="module")
 def shared(suite: str) -> Iterator[Machine]:
     """One machine for all tests that leave it as it was."""
-    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         machine.add_account("alice", PASSWORD)
         machine.add_account("mum", PASSWORD, groups=("jupyterhub_adm",))

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health, layers
+from tests.machine.lib import health
 from tests.machine.lib.client import SocketRefused
-from tests.machine.lib.family import PASSWORD, add_member, browser, logged_in, ready
+from tests.machine.lib.family import PASSWORD, add_member, browser, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.any_debian
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
     """With a member, for tests that leave it as it was."""
-    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "alice")
         yield machine

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.machine.lib import health, layers
+from tests.machine.lib import health
 from tests.machine.lib.client import Browser, ClientError, Kernel
-from tests.machine.lib.family import add_member, logged_in, ready
+from tests.machine.lib.family import add_member, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 
 #: Tries to look into a process, and to write into it, as a debugger does; prints what it could do.
@@ -101,7 +101,7 @@ pytestmark = pytest.mark.any_debian
 
 @pytest.fixture(scope="module")
 def house(suite: str) -> Iterator[House]:
-    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "alice", "bob")
         for name, text in (("debugger", DEBUGGER), ("squatter", SQUATTER), ("greedy", GREEDY)):

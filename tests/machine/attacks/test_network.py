@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.machine.lib import health, layers
-from tests.machine.lib.family import CA, PASSWORD, add_member, browser, logged_in, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import CA, PASSWORD, add_member, browser, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 
 #: Logs in at the machine itself: another address than that of the tests.
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.any_debian
 
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
-    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "alice")
         yield machine

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health, layers
-from tests.machine.lib.family import PASSWORD, STATE, add_member, logged_in, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import PASSWORD, STATE, add_member, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 
 MEDIATOR = "/usr/lib/jupyterhub4family/mediator"
@@ -22,7 +22,7 @@ MEMBERS = "/usr/lib/jupyterhub4family/members"
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
     """A machine with two members and somebody else; the tests leave it as it was."""
-    with Machine(suite, layers.stack("installed", suite, "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "alice", "bob")
         machine.add_account("stranger", PASSWORD)

@@ -38,6 +38,11 @@ def health(port: int = 8000) -> str:
 HEALTHY = health()
 
 
+def installed(suite: str) -> Machine:
+    """A machine, not started yet, for tests that share one: `with installed("trixie") as machine`."""
+    return Machine(suite, layers.stack("installed", suite, "systemd"), in_memory=True)
+
+
 def ready(machine: Machine, patience: float = 60) -> Machine:
     """Return the machine once its portal answers, members can be given environments, and no upgrade is under way."""
     layers.wait_until_ready(machine, patience)

@@ -65,7 +65,7 @@ def new_machine(request: pytest.FixtureRequest) -> Iterator[NewMachine]:
     request.node.stash[_MACHINES] = made
 
     def make(suite: str, layer: str = "base", init: str = "systemd", **options: Any) -> Machine:
-        machine = Machine(suite, layers.stack(layer, suite, init), init, **options)
+        machine = Machine(suite, layers.stack(layer, suite, init), init, in_memory=True, **options)
         made.append(machine)
         return machine.start()
 
