@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,13 @@ leave_the_machine_alone()
 watchman = Watchman()
 # There is no way to take an audit hook away again, so it is told when to look.
 sys.addaudithook(watchman.watch)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With a number in J4F_SHUFFLE: in an order by chance, which is the same for the same number."""
+    seed = os.environ.get("J4F_SHUFFLE")
+    if seed:
+        random.Random(int(seed)).shuffle(items)
 
 
 @pytest.fixture(autouse=True)

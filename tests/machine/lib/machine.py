@@ -43,6 +43,7 @@ class Machine(Inside):
         suite: str,
         layers: Sequence[Path] = (),
         init: str = "systemd",
+        *,
         disk_mb: int | None = None,
         memory_cgroup: bool = False,
         in_memory: bool = False,
