@@ -42,6 +42,14 @@ def _watched(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _a_plain_umask() -> Iterator[None]:
+    """Programs set one when they begin, and a test that runs one here must not leave it to the next."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
 def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Power cuts are tried on real machines; here half of the time would be spent on waiting for the disk."""
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
