@@ -46,10 +46,10 @@ def new_chromium(playwright: Playwright, tmp_path: Path) -> Iterator[NewChromium
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def family() -> Iterator[Machine]:
+@pytest.fixture(scope="module")
+def family(suite: str) -> Iterator[Machine]:
     """A machine for all tests that change nothing for others, with two members whose accounts bear their full names."""
-    with installed("trixie") as machine:
+    with installed(suite) as machine:
         ready(machine)
         machine.write("/etc/jupyterhub4family/config.yaml", "family_name: The Millers\n")
         machine.run("chmod 644 /etc/jupyterhub4family/config.yaml; jupyterhub4family restart")
@@ -60,7 +60,7 @@ def family() -> Iterator[Machine]:
         health.check(machine)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(playwright: Playwright, family: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Debian's chromium, which trusts the family's machine."""
     browser = start_chromium(playwright, tmp_path_factory.mktemp("chromium"), authority(family))

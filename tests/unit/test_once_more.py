@@ -186,7 +186,7 @@ CAMPAIGN = {"test_any": 3, "test_every": 3, "test_inits": 6, "test_init": 6, "te
 
 
 def test_the_longest_come_first_on_each_worker(tmp_path: Path) -> None:
-    units = [Unit(seconds, [f"{seconds}"] * count) for seconds, count in ((5, 1), (90, 1), (60, 3), (40, 1), (1, 4))]  # type: ignore[list-item]
+    units = [Unit(seconds, [f"{seconds}"] * count) for seconds, count in ((5, 1), (90, 1), (60, 3), (40, 1), (1, 4))]
     one, other = parts(units, 2)
     assert one[0] == "90" and other[:3] == ["60"] * 3
     assert len(one) == len(other) == 5

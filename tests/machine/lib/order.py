@@ -28,7 +28,7 @@ class Unit:
     """Tests that run one after the other on one worker."""
 
     seconds: float = 0.0
-    items: list[pytest.Item] = field(default_factory=list)
+    items: list[Any] = field(default_factory=list)
 
 
 class Order:
@@ -76,7 +76,7 @@ def shared(item: pytest.Item) -> str:
     return ""
 
 
-def parts(units: Sequence[Unit], count: int) -> list[list[pytest.Item]]:
+def parts(units: Sequence[Unit], count: int) -> list[list[Any]]:
     """As many lists as there are workers, about equally long in time, with equally many tests in each."""
     made = [Unit() for _worker in range(count)]
     for unit in sorted(units, key=lambda unit: -unit.seconds):
@@ -89,10 +89,10 @@ def parts(units: Sequence[Unit], count: int) -> list[list[pytest.Item]]:
     return [part.items for part in made]
 
 
-def _even_out(lists: list[list[pytest.Item]]) -> None:
+def _even_out(lists: list[list[Any]]) -> None:
     """Move tests from the ends of long lists to those of short ones: xdist will cut by number."""
     total, left = sum(map(len, lists)), len(lists)
-    surplus: list[pytest.Item] = []
+    surplus: list[Any] = []
     sizes: list[int] = []
     for _one in lists:
         sizes.append((total - sum(sizes)) // left)
