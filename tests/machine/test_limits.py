@@ -284,7 +284,8 @@ def test_a_full_disk(new_machine: NewMachine, suite: str) -> None:
         assert logged_in(machine, "alice").status("/hub/home") == 200
         assert kernel.execute("kept") == "1"
         cell: dict[str, Any] = {"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": None}
-        longer = {**notebook, "cells": [{**cell, "source": "kept = 1\n" * 10000}]}
+        # More than is left.
+        longer = {**notebook, "cells": [{**cell, "source": "kept = 1\n" * 200_000}]}
         assert alice.fetch("PUT", save, {"type": "notebook", "content": longer}).status >= 500
         machine.expect_log("No space left on device|disk is full")
         assert machine.execute(HEALTHY).returncode == 0 and hub_pid(machine) == hub
@@ -292,7 +293,7 @@ def test_a_full_disk(new_machine: NewMachine, suite: str) -> None:
         machine.run("rm /var/tmp/rest /var/tmp/more /var/tmp/fill-*")
         assert alice.fetch("PUT", save, {"type": "notebook", "content": longer}).status == 200
         saved = json.loads(machine.read("/home/alice/diary.ipynb"))
-        assert saved["cells"][0]["source"] == (["kept = 1\n"] * 10000)
+        assert saved["cells"][0]["source"] == (["kept = 1\n"] * 200_000)
         check = (
             f"import sqlite3; print(*sqlite3.connect('{STATE}/jupyterhub.sqlite').execute('PRAGMA integrity_check'))"
         )
