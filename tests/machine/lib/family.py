@@ -133,5 +133,7 @@ def snapshot(machine: Machine) -> Snapshot:
 
 def processes_of_ours(machine: Machine) -> str:
     """Processes of the service or of any server, one a line."""
+    # Where cron supervises it looks once a minute, whenever that is.
+    machine.wait("! pgrep -u jupyterhub -f '[l]ib/jupyterhub4family/ensure'", timeout=30)
     listing = machine.run("ps axo user:32,args --no-headers")
     return "\n".join(line for line in listing.splitlines() if re.search(r"^jupyterhub |jupyterhub4family", line))
