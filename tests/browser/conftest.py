@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.browser.lib import start_chromium
-from tests.machine.lib import health, layers
-from tests.machine.lib.family import add_member, authority, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import add_member, authority, installed, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import (  # noqa: F401 (pytest finds fixtures and hooks by these names)
     deb,
@@ -19,6 +19,7 @@ from tests.machine.lib.plugin import (  # noqa: F401 (pytest finds fixtures and 
     pytest_runtest_call,
     pytest_runtest_makereport,
 )
+from tests.machine.lib.plugin import register as pytest_configure  # noqa: F401
 
 NewChromium = Callable[..., Browser]
 
@@ -45,10 +46,10 @@ def new_chromium(playwright: Playwright, tmp_path: Path) -> Iterator[NewChromium
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def family() -> Iterator[Machine]:
+@pytest.fixture(scope="module")
+def family(suite: str) -> Iterator[Machine]:
     """A machine for all tests that change nothing for others, with two members whose accounts bear their full names."""
-    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         machine.write("/etc/jupyterhub4family/config.yaml", "family_name: The Millers\n")
         machine.run("chmod 644 /etc/jupyterhub4family/config.yaml; jupyterhub4family restart")
@@ -59,7 +60,7 @@ def family() -> Iterator[Machine]:
         health.check(machine)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(playwright: Playwright, family: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Debian's chromium, which trusts the family's machine."""
     browser = start_chromium(playwright, tmp_path_factory.mktemp("chromium"), authority(family))

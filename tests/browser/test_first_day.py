@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Page, TimeoutError, expect
 
 from tests.browser.conftest import NewChromium
@@ -13,8 +14,9 @@ from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
 
-def test_the_first_day(new_machine: NewMachine, new_chromium: NewChromium) -> None:
-    machine = ready(new_machine("trixie", layer="installed"))
+@pytest.mark.any_debian
+def test_the_first_day(new_machine: NewMachine, new_chromium: NewChromium, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     # Not by `members add`, which would make the environment beforehand: this is a first start.
     machine.run("useradd -m -s /bin/bash -c 'Alice Miller' -G jupyterhub alice")
     machine.run("chpasswd", input=f"alice:{PASSWORD}\n")
@@ -101,9 +103,12 @@ def _press_until_calculated(page: Page) -> None:
     expect(output).to_contain_text("45", timeout=SOON)
 
 
-def test_stop_on_the_pending_page_stops_that_server(new_machine: NewMachine, new_chromium: NewChromium) -> None:
+@pytest.mark.any_debian
+def test_stop_on_the_pending_page_stops_that_server(
+    new_machine: NewMachine, new_chromium: NewChromium, suite: str
+) -> None:
     """With the default server running, a named one is stopped while it starts: the default one lives on."""
-    machine = ready(new_machine("bookworm", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     page = new_chromium(machine).new_page()
     log_in(page, machine, "alice", then="/hub/spawn")

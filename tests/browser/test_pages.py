@@ -14,6 +14,8 @@ CONFIGURATION = "/home/bob/.jupyter/jupyter_server_config.py"
 #: Keeps a server on its way up until the test says so.
 WAIT = "import os, time\nwhile not os.path.exists('/home/bob/go'):\n    time.sleep(0.2)\n"
 
+pytestmark = pytest.mark.any_debian
+
 
 @pytest.fixture(autouse=True)
 def _bobs_server_is_as_it_should_be(family: Machine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import NewChromium
@@ -12,8 +13,11 @@ from tests.machine.lib.family import CA
 from tests.machine.lib.plugin import NewMachine
 
 
-def test_the_setup_page_becomes_the_login_page(new_machine: NewMachine, new_chromium: NewChromium, deb: Path) -> None:
-    machine = new_machine("bookworm", layer="deps")
+@pytest.mark.any_debian
+def test_the_setup_page_becomes_the_login_page(
+    new_machine: NewMachine, new_chromium: NewChromium, deb: Path, suite: str
+) -> None:
+    machine = new_machine(suite, layer="deps")
     machine.put(deb, "/root/j.deb")
     machine.run("dpkg -i /root/j.deb >/dev/null 2>&1")
     machine.wait(f"test -s {CA} && curl -s -o /dev/null --cacert {CA} https://127.0.0.1:8000/", timeout=30)

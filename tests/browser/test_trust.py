@@ -17,6 +17,8 @@ from tests.machine.lib.places import host
 
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605 Version/17.5 Mobile/15E148 Safari/604"
 
+pytestmark = pytest.mark.any_debian
+
 
 @pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
 def test_the_check_turns_green_where_the_authority_is_installed(

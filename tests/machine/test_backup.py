@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.machine.lib.family import CA, PASSWORD, STATE, add_member, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
@@ -152,8 +154,9 @@ def _same_people(machine: Machine) -> None:
 # -- single things, and what goes wrong --------------------------------------------------------------
 
 
-def test_single_things_come_back_and_nobody_misleads_root(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bullseye", layer="installed"))
+@pytest.mark.any_debian
+def test_single_things_come_back_and_nobody_misleads_root(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "anna", "ben")
     assert "apt-get install restic" in refused(machine, "setup /srv/backup", 1)
     assert "No backup is set up" in machine.run("jupyterhub4family doctor backup", check=False)

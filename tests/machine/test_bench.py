@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import main, report
+from bench import main, report, scenes
 from bench.book import Book
 from bench.figures import SCENES, SMOKE
 from bench.stacks import OURS, STOCK, Ours
@@ -30,6 +30,24 @@ PLAUSIBLE = {
 NEVER = {"killed_documented", "restart_silence"}
 
 
+def test_it_measures_ours(deb: Path, tmp_path: Path) -> None:
+    """One scene with the stack that every test machine has; the other one takes minutes to install."""
+    book, ours = Book(), Ours(deb, own_layers=False)
+    with scenes.stage(ours) as stage:
+        scenes.warm(book, [stage], 1)
+    assert not book.troubles
+    result = main.make_report(book, ours, {})
+    assert {"warm_start", "server_memory"} <= set(result["figures"])
+    for key, row in result["figures"].items():
+        if key in PLAUSIBLE:
+            least, most = PLAUSIBLE[key]
+            assert least <= row[OURS]["median"] <= most, (key, row)
+    report.write(tmp_path, result)
+    page = (tmp_path / "performance.md").read_text()
+    assert page.count("\n| ") == len(result["figures"]) + 1
+
+
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_smoke(deb: Path, tmp_path: Path) -> None:
     book, ours = Book(), Ours(deb, own_layers=False)

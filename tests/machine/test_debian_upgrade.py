@@ -23,6 +23,7 @@ def become_trixie(machine: Machine) -> None:
     machine.run(f"{APT} autoremove --purge {QUIET}", timeout=300)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_debian_12_becomes_13_under_a_family(new_machine: NewMachine) -> None:

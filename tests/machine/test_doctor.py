@@ -99,9 +99,10 @@ DEFECTS = [
 ]
 
 
-def test_defects_are_named_and_mended(new_machine: NewMachine) -> None:
+@pytest.mark.any_debian
+def test_defects_are_named_and_mended(new_machine: NewMachine, suite: str) -> None:
     """One by one: named with something to try; gone after --fix, or, where a person has to decide, left alone."""
-    machine = ready(new_machine("trixie", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     machine.run("chmod 0700 /home/alice")
     assert examine(machine)["state"] != "problem"
@@ -129,9 +130,10 @@ def test_defects_are_named_and_mended(new_machine: NewMachine) -> None:
     machine.run("systemctl is-active jupyterhub4family-hub jupyterhub4family-proxy")
 
 
-def test_damaged_files_of_release_and_template(new_machine: NewMachine) -> None:
+@pytest.mark.any_debian
+def test_damaged_files_of_release_and_template(new_machine: NewMachine, suite: str) -> None:
     """What a bad disk does: found by its sums, fetched again, and a login works afterwards."""
-    machine = ready(new_machine("bookworm", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     spoilt = machine.run(f"ls -d {RELEASE}/venv/lib/python3*/site-packages/alembic/config.py").strip()
     machine.run(f"printf x >> {spoilt}; : > {RELEASE}/venv/lib/python3*/site-packages/tornado/web.py")
     machine.run(f"rm {TEMPLATE}/lib/python3*/site-packages/notebook/app.py")
@@ -146,9 +148,10 @@ def test_damaged_files_of_release_and_template(new_machine: NewMachine) -> None:
     assert told["state"] != "problem", sentences(told)
 
 
-def test_ports_disk_and_round_trip(new_machine: NewMachine) -> None:
+@pytest.mark.any_debian
+def test_ports_disk_and_round_trip(new_machine: NewMachine, suite: str) -> None:
     """A taken port and a full disk are named; a trial member goes the whole way and leaves nothing, however it ends."""
-    machine = ready(new_machine("bookworm", layer="installed", disk_mb=6000))
+    machine = ready(new_machine(suite, layer="installed", disk_mb=6000))
     before = snapshot(machine)
     told = examine(machine, "disk", "--deep")
     assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in told["findings"]), told
@@ -187,8 +190,9 @@ def test_ports_disk_and_round_trip(new_machine: NewMachine) -> None:
     machine.wait("jupyterhub4family status", timeout=60)
 
 
-def test_defects_where_cron_supervises(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed", init="sysvinit"))
+@pytest.mark.with_cron
+def test_defects_where_cron_supervises(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed", init="sysvinit"))
     machine.run("crontab -u jupyterhub -r")
     told = examine(machine, "supervisor")
     assert "crontab" in sentences(told), told
@@ -207,13 +211,18 @@ def test_defects_where_cron_supervises(new_machine: NewMachine) -> None:
     machine.run("/etc/init.d/cron start")
 
 
-@pytest.mark.parametrize(
-    ("suite", "init"),
-    [("bullseye", "systemd"), ("bookworm", "systemd"), ("trixie", "systemd"), ("bookworm", "sysvinit")],
-)
-def test_a_healthy_machine(new_machine: NewMachine, suite: str, init: str) -> None:
+@pytest.mark.every_debian
+def test_a_healthy_machine(new_machine: NewMachine, suite: str) -> None:
+    _all_is_well(ready(new_machine(suite, layer="installed")))
+
+
+@pytest.mark.with_cron
+def test_a_healthy_machine_with_cron(new_machine: NewMachine, suite: str) -> None:
+    _all_is_well(ready(new_machine(suite, layer="installed", init="sysvinit")))
+
+
+def _all_is_well(machine: Machine) -> None:
     """All is well, root sees everything, others are told what they cannot see, and looking changes nothing."""
-    machine = ready(new_machine(suite, layer="installed", init=init))
     add_member(machine, "alice")
     before = snapshot(machine)
     told = examine(machine)

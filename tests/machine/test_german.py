@@ -7,7 +7,6 @@ import re
 import pytest
 from babel.messages.pofile import read_po
 
-from tests.machine.lib import DEBIANS
 from tests.machine.lib.family import PASSWORD, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
@@ -47,7 +46,7 @@ def _texts(text: object) -> tuple[str, ...]:
     return tuple(map(str, text)) if isinstance(text, (tuple, list)) else (str(text),)
 
 
-@pytest.mark.parametrize("suite", DEBIANS)
+@pytest.mark.any_debian
 def test_everything_is_german(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
     for name in ("anna", "ben"):
@@ -89,9 +88,10 @@ def test_everything_is_german(new_machine: NewMachine, suite: str) -> None:
     assert [piece for piece in english_pieces() if piece in terminal.told] == []
 
 
-def test_install_is_german_before_anything_is_installed(new_machine: NewMachine) -> None:
+@pytest.mark.any_debian
+def test_install_is_german_before_anything_is_installed(new_machine: NewMachine, suite: str) -> None:
     """On a plain Debian: no python3, no gettext."""
-    machine = new_machine("bookworm", layer="base")
+    machine = new_machine(suite, layer="base")
     copy_project(machine.path("/srv/project"))
     terminal = Terminal(machine)
     terminal.tells("/srv/project/install --help", 0, "Aufruf: ./install [--deb DATEI")

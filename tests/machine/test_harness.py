@@ -135,7 +135,7 @@ def test_a_disk_can_be_full(new_machine: NewMachine) -> None:
     machine.run("rm /srv/fill; echo fits > /srv/file")
 
 
-@pytest.mark.parametrize("suite", DEBIANS)
+@pytest.mark.every_debian
 def test_memory_limits_work(new_machine: NewMachine, suite: str) -> None:
     machine = new_machine(suite, memory_cgroup=True)
     machine.write("/opt/eat", 'my $x = "x" x 2e8;\n')

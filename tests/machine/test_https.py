@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from tests.machine.lib import DEBIANS
 from tests.machine.lib.client import Browser
 from tests.machine.lib.family import CA, CURL, HEALTHY, PASSWORD, STATE, add_member, browser, logged_in, ready
 from tests.machine.lib.machine import Machine
@@ -60,7 +59,7 @@ def reaches(name: str) -> str:
     return f"{CURL} -m 5 -f -o /dev/null {known} 'https://{host}:8000/hub/health'"
 
 
-@pytest.mark.parametrize("suite", DEBIANS)
+@pytest.mark.any_debian
 def test_https_by_default(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
     machine.wait_http("/hub/login")
@@ -171,7 +170,7 @@ def _renewed_while_a_notebook_is_open(machine: Machine) -> None:
     machine.wait(HEALTHY, timeout=20)
 
 
-@pytest.mark.parametrize(("suite", "init"), [("bookworm", "systemd"), ("trixie", "sysvinit")])
+@pytest.mark.any_init
 def test_https_follows_the_machine(new_machine: NewMachine, suite: str, init: str) -> None:
     """Another address, another name, damage, and a certificate from elsewhere; under both supervisors."""
     machine = ready(new_machine(suite, layer="installed", init=init))
@@ -239,8 +238,9 @@ def _trusted_by_the_machine_itself(machine: Machine) -> None:
     assert "BEGIN CERTIFICATE" in machine.run("jupyterhub4family cert export")
 
 
-def test_https_can_be_switched_off_for_this_computer(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed"))
+@pytest.mark.any_debian
+def test_https_can_be_switched_off_for_this_computer(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     machine.write("/etc/jupyterhub4family/config.yaml", "https: false\nlisten: local\n")
     machine.run("jupyterhub4family restart --all")
     machine.wait("curl -sf -o /dev/null http://127.0.0.1:8000/hub/health", timeout=60)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine.lib.chance import moments
 from tests.machine.lib.family import HEALTHY, add_member, hub_pid, logged_in, proxy_pid, ready
 from tests.machine.lib.machine import Machine
-from tests.machine.lib.plugin import NewMachine
+from tests.machine.lib.plugin import NewMachine, Scale
 
 HOME = "/var/lib/jupyterhub4family"
 #: The hub's log on one line, because a message and its hint are two.
@@ -39,18 +40,17 @@ def verify(machine: Machine, *environments: str) -> None:
     assert machine.run(f"python3 /root/verify.py {' '.join(environments)}").strip() == ""
 
 
+@pytest.mark.any_debian
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_power_cuts_at_ten_random_moments(new_machine: NewMachine, deb: Path) -> None:
+def test_power_cuts_at_random_moments(new_machine: NewMachine, deb: Path, suite: str, scale: Scale) -> None:
     """Each loses all that had not reached the disk. Afterwards everything completes, and every byte is right."""
-    machine = new_machine("trixie", layer="deps", disk_mb=6000)
+    machine = new_machine(suite, layer="deps", disk_mb=6000)
     machine.put(deb, "/root/j.deb")
     machine.add_account("alice", "correct horse 7")
     machine.run("dpkg -i /root/j.deb >/dev/null 2>&1; gpasswd -a alice jupyterhub; sync")
     seed = random.randrange(10**6)
-    moments = random.Random(seed)
-    for number in range(10):
-        seconds = moments.uniform(0.5, 25)
+    for number, seconds in enumerate(moments(0.5, 25, scale(3, 10), seed)):
         time.sleep(seconds)
         before = machine.run(f"ls -a {HOME}/releases {HOME}/templates 2>&1 | tr '\\n' ' '")
         machine.power_cut(lose_unsynced=True)
@@ -64,19 +64,20 @@ def test_power_cuts_at_ten_random_moments(new_machine: NewMachine, deb: Path) ->
         assert alice.kernel().execute("1+1") == "2"
 
 
+@pytest.mark.any_debian
 @pytest.mark.slow
-def test_power_cuts_while_members_are_given_environments(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed", disk_mb=4000))
-    names = [f"kid{number}" for number in range(5)]
+def test_power_cuts_while_members_are_given_environments(new_machine: NewMachine, suite: str, scale: Scale) -> None:
+    machine = ready(new_machine(suite, layer="installed", disk_mb=4000))
+    names = [f"kid{number}" for number in range(scale(3, 5))]
     for name in names:
         machine.add_account(name, "correct horse 7")
     machine.run(f"sync; for n in {' '.join(names)}; do gpasswd -a $n jupyterhub; done; sync")
-    for name in names:
+    for name, seconds in zip(names, moments(0.1, 1.2, len(names), random.randrange(10**6))):
         machine.wait(HEALTHY)
         prepare = '{"action": "prepare"}'
         machine.run(
             f"(echo '{prepare}' | runuser -u {name} -- /usr/lib/jupyterhub4family/mediator >/dev/null 2>&1 &);"
-            f" sleep {random.uniform(0.1, 1.2):.2f}"
+            f" sleep {seconds:.2f}"
         )
         machine.power_cut(lose_unsynced=True)
         machine.start()
@@ -88,13 +89,14 @@ def test_power_cuts_while_members_are_given_environments(new_machine: NewMachine
     verify(machine, f"{HOME}/templates/current/env")
 
 
-def test_killed_at_any_moment(new_machine: NewMachine, deb: Path) -> None:
-    """SIGKILL for everything of the service's, ten times while it builds."""
-    machine = new_machine("bookworm", layer="deps")
+@pytest.mark.any_debian
+def test_killed_at_any_moment(new_machine: NewMachine, deb: Path, suite: str, scale: Scale) -> None:
+    """SIGKILL for everything of the service's, again and again while it builds."""
+    machine = new_machine(suite, layer="deps")
     machine.put(deb, "/root/j.deb")
     machine.run("dpkg -i /root/j.deb >/dev/null 2>&1")
-    for _ in range(10):
-        time.sleep(random.uniform(0.3, 8))
+    for seconds in moments(0.3, 8, scale(4, 10), random.randrange(10**6)):
+        time.sleep(seconds)
         machine.run("pkill -9 -u jupyterhub || true")
     machine.wait(f"{HEALTHY} && test -e {HOME}/templates/current/.complete", timeout=400)
     verify(machine, f"{HOME}/releases/current/venv", f"{HOME}/templates/current/env")

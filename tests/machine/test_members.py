@@ -7,18 +7,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health, layers
-from tests.machine.lib.family import PASSWORD, browser, logged_in, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import PASSWORD, browser, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
 DOOR = "sudo -n /usr/lib/jupyterhub4family/members"
 
 
+pytestmark = pytest.mark.any_debian
+
+
 @pytest.fixture
-def machine(new_machine: NewMachine) -> Machine:
+def machine(new_machine: NewMachine, suite: str) -> Machine:
     """A machine with two people, and a delegate who is no member."""
-    machine = ready(new_machine("bookworm", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     for name in ("alice", "bob"):
         machine.add_account(name, PASSWORD)
     machine.add_account("mum", PASSWORD, groups=("jupyterhub_adm",))
@@ -26,9 +29,9 @@ def machine(new_machine: NewMachine) -> Machine:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Machine]:
+def shared(suite: str) -> Iterator[Machine]:
     """One machine for all tests that leave it as it was."""
-    with Machine("bookworm", layers.stack("installed", "bookworm", "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         machine.add_account("alice", PASSWORD)
         machine.add_account("mum", PASSWORD, groups=("jupyterhub_adm",))
@@ -100,9 +103,9 @@ def test_removal_while_the_hub_is_down(machine: Machine) -> None:
         )
 
 
-@pytest.mark.parametrize("init", ["systemd", "sysvinit"])
-def test_a_group_edited_by_hand_counts_at_once(new_machine: NewMachine, init: str) -> None:
-    machine = ready(new_machine("bookworm", layer="installed", init=init))
+@pytest.mark.any_init
+def test_a_group_edited_by_hand_counts_at_once(new_machine: NewMachine, suite: str, init: str) -> None:
+    machine = ready(new_machine(suite, layer="installed", init=init))
     machine.add_account("alice", PASSWORD)
     machine.run("gpasswd -a alice jupyterhub")
     with logged_in(machine, "alice") as alice:

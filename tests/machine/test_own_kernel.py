@@ -18,9 +18,10 @@ def commands_of_the_handbook() -> list[str]:
     return [line for block in re.findall(r"```bash\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
 
 
+@pytest.mark.any_debian
 @pytest.mark.slow
-def test_another_environment_becomes_a_kernel(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed"))
+def test_another_environment_becomes_a_kernel(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         alice.start_server()

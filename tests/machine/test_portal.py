@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import DEBIANS
+from tests.machine.lib import health
 from tests.machine.lib.client import SocketRefused
-from tests.machine.lib.family import PASSWORD, add_member, browser, logged_in, ready
+from tests.machine.lib.family import PASSWORD, add_member, browser, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
+pytestmark = pytest.mark.any_debian
 
-@pytest.mark.parametrize("suite", DEBIANS)
+
+@pytest.fixture(scope="module")
+def machine(suite: str) -> Iterator[Machine]:
+    """With a member, for tests that leave it as it was."""
+    with installed(suite) as machine:
+        ready(machine)
+        add_member(machine, "alice")
+        yield machine
+        health.check(machine)
+
+
+@pytest.mark.any_debian
 def test_a_member_works_in_jupyterlab(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "bob")
@@ -76,15 +89,13 @@ def _others_stay_out(machine: Machine, kernel_id: str) -> None:
         assert "login" in nobody.get("/user/alice/lab").path
 
 
-def test_names_are_taken_as_telephones_write_them(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed"))
-    add_member(machine, "alice")
+def test_names_are_taken_as_telephones_write_them(machine: Machine) -> None:
     with browser(machine) as window:
         assert window.login("Alice ", PASSWORD).logged_in
         assert window.name == "alice"
 
 
-@pytest.mark.parametrize("suite", DEBIANS)
+@pytest.mark.every_debian
 def test_pam_refuses_expired_locked_and_empty(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "expired", "locked", "stale", "empty", "good")
@@ -100,8 +111,9 @@ def test_pam_refuses_expired_locked_and_empty(new_machine: NewMachine, suite: st
     assert PASSWORD not in machine.run("journalctl --no-pager"), "a password stands in the log"
 
 
-def test_guessing_is_slowed_down_and_recorded_and_ends(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed"))
+@pytest.mark.any_debian
+def test_guessing_is_slowed_down_and_recorded_and_ends(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice", "bob")
     with browser(machine) as guesser:
         for number in range(5):
@@ -119,9 +131,7 @@ def test_guessing_is_slowed_down_and_recorded_and_ends(new_machine: NewMachine) 
         assert window.login("alice", PASSWORD).logged_in
 
 
-def test_strange_requests_get_no_server_error(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("trixie", layer="installed"))
-    add_member(machine, "alice")
+def test_strange_requests_get_no_server_error(machine: Machine) -> None:
     with browser(machine) as window:
         for path in (
             "/",

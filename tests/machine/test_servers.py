@@ -27,8 +27,9 @@ threading.Thread(target=talk, daemon=True).start()
 TURNS = 10
 
 
-def test_two_named_servers_side_by_side(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed"))
+@pytest.mark.any_debian
+def test_two_named_servers_side_by_side(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         alice.start_server("school")
@@ -62,10 +63,10 @@ def _still_there(machine: Machine, kernel: Kernel, pid: str) -> None:
     machine.wait_http("/hub/login")
 
 
-@pytest.mark.parametrize("init", ["systemd", "sysvinit"])
-def test_kernels_survive_the_hub(new_machine: NewMachine, init: str) -> None:
+@pytest.mark.every_init
+def test_kernels_survive_the_hub(new_machine: NewMachine, init: str, suite: str) -> None:
     """Hub killed, restarted, upgraded in place: the same process, the same variable."""
-    machine = ready(new_machine("bookworm", layer="installed", init=init))
+    machine = ready(new_machine(suite, layer="installed", init=init))
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         alice.start_server()
@@ -100,9 +101,9 @@ def test_kernels_survive_the_hub(new_machine: NewMachine, init: str) -> None:
         machine.wait("! ps -o args --no-headers -u alice | grep -E 'ipykernel|singleuser'", timeout=10)
 
 
-@pytest.mark.parametrize("init", ["systemd", "sysvinit"])
-def test_a_killed_proxy_comes_back_with_its_routes(new_machine: NewMachine, init: str) -> None:
-    machine = ready(new_machine("bookworm", layer="installed", init=init))
+@pytest.mark.every_init
+def test_a_killed_proxy_comes_back_with_its_routes(new_machine: NewMachine, init: str, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed", init=init))
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         alice.start_server()
@@ -118,9 +119,10 @@ def test_a_killed_proxy_comes_back_with_its_routes(new_machine: NewMachine, init
         _still_there(machine, kernel, pid)
 
 
-def test_a_browser_that_vanishes_takes_nobody_along(new_machine: NewMachine) -> None:
+@pytest.mark.any_debian
+def test_a_browser_that_vanishes_takes_nobody_along(new_machine: NewMachine, suite: str) -> None:
     """A laptop that is closed while its kernel prints: the proxy must not stumble over the connection's end."""
-    machine = ready(new_machine("bookworm", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     # Her own server's opinion of it.
     machine.expect_log("tornado.websocket.WebSocketClosedError")
     add_member(machine, "alice", "bob")
@@ -139,8 +141,9 @@ def test_a_browser_that_vanishes_takes_nobody_along(new_machine: NewMachine) -> 
         assert other.execute("kept") == "42", "the very same connection goes on"
 
 
-def test_a_killed_server_is_noticed_and_starts_again(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("trixie", layer="installed"))
+@pytest.mark.any_debian
+def test_a_killed_server_is_noticed_and_starts_again(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         alice.start_server()
@@ -153,8 +156,9 @@ def test_a_killed_server_is_noticed_and_starts_again(new_machine: NewMachine) ->
         assert alice.kernel().execute("1") == "1"
 
 
-def test_pip_changes_only_the_members_own_environment(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed"))
+@pytest.mark.any_debian
+def test_pip_changes_only_the_members_own_environment(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice", "bob")
     template = digest_of_template(machine)
     with logged_in(machine, "alice") as alice, logged_in(machine, "bob") as bob:
@@ -180,8 +184,9 @@ def test_pip_changes_only_the_members_own_environment(new_machine: NewMachine) -
         assert kernel.execute("import importlib.metadata as m; print(m.version('jupyterlab'))").startswith("4.5")
 
 
-def test_a_broken_environment_is_mended_with_its_extras(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed"))
+@pytest.mark.any_debian
+def test_a_broken_environment_is_mended_with_its_extras(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         alice.start_server()
@@ -196,8 +201,9 @@ def test_a_broken_environment_is_mended_with_its_extras(new_machine: NewMachine)
         assert machine.run("ls -d ~alice/.local/share/jupyterhub4family/env.aside-*").strip()
 
 
-def test_a_failing_start_says_why(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed"))
+@pytest.mark.any_debian
+def test_a_failing_start_says_why(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         alice.start_server()

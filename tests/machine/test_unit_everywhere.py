@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.machine.lib import DEBIANS
 from tests.machine.lib.plugin import NewMachine
 from tests.machine.lib.project import copy_project
 
 
-@pytest.mark.parametrize("suite", DEBIANS)
+@pytest.mark.every_debian
 def test_unit_tests_pass(new_machine: NewMachine, suite: str) -> None:
     machine = new_machine(suite, layer="unit")
     machine.add_account("tester", "secret")

@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.machine.lib.client import Browser, Kernel
 from tests.machine.lib.deb import altered_deb, field
 from tests.machine.lib.family import STATE, add_member, hub_pid, logged_in, ready
@@ -114,9 +116,10 @@ def release(machine: Machine) -> str:
     return machine.run(f"readlink {HOME}/releases/current").strip()
 
 
-def test_by_itself_and_back_by_itself(new_machine: NewMachine, deb: Path, tmp_path: Path) -> None:
+@pytest.mark.any_debian
+def test_by_itself_and_back_by_itself(new_machine: NewMachine, deb: Path, tmp_path: Path, suite: str) -> None:
     """N to N+1 by Debian's own daily work; a broken N+2 is taken back, is told, and does not come again."""
-    machine = ready(new_machine("bookworm", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     machine.run("apt-get install -qq -y --no-install-recommends unattended-upgrades </dev/null >/dev/null 2>&1")
     # Debian's own updates are not what is tried here.
     machine.write("/etc/apt/apt.conf.d/51only-ours", "#clear Unattended-Upgrade::Origins-Pattern;\n")
@@ -156,8 +159,9 @@ def test_by_itself_and_back_by_itself(new_machine: NewMachine, deb: Path, tmp_pa
         assert not machine.exists("/etc/apt/apt.conf.d/52jupyterhub4family")
 
 
-def test_by_hand_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Path) -> None:
-    machine = ready(new_machine("bullseye", layer="installed"))
+@pytest.mark.any_debian
+def test_by_hand_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Path, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     now = field(deb, "Version")
     add_member(machine, "alice")
     assert machine.execute("jupyterhub4family upgrade", user="alice").returncode == 4
@@ -187,9 +191,10 @@ def test_by_hand_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Pa
         assert machine.run("find /etc/apt /var/log -name '*jupyterhub4family*' -not -name '*install*'") == ""
 
 
-def test_release_and_database_go_back_as_well(new_machine: NewMachine, deb: Path, tmp_path: Path) -> None:
+@pytest.mark.with_cron
+def test_release_and_database_go_back_as_well(new_machine: NewMachine, deb: Path, tmp_path: Path, suite: str) -> None:
     """Without systemd, and with a power cut: a newer JupyterHub changes the database, and then nobody gets in."""
-    machine = ready(new_machine("bookworm", layer="installed", init="sysvinit"))
+    machine = ready(new_machine(suite, layer="installed", init="sysvinit"))
     add_member(machine, "alice")
     old, before = release(machine), revision(machine)
 
@@ -220,9 +225,10 @@ def test_release_and_database_go_back_as_well(new_machine: NewMachine, deb: Path
     assert "jh4f-probe" not in machine.run("getent passwd")
 
 
-def test_downgrade_with_a_newer_database(new_machine: NewMachine, deb: Path, tmp_path: Path) -> None:
+@pytest.mark.any_debian
+def test_downgrade_with_a_newer_database(new_machine: NewMachine, deb: Path, tmp_path: Path, suite: str) -> None:
     """Refused with the reason where the old JupyterHub cannot read the database; with a copy of its own it works."""
-    machine = ready(new_machine("trixie", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     now, before = field(deb, "Version"), revision(machine)
     machine.put(altered_deb(deb, "99.1", tmp_path, other_locks), "/root/newer.deb")
@@ -248,8 +254,11 @@ def test_downgrade_with_a_newer_database(new_machine: NewMachine, deb: Path, tmp
         assert_same(kernel)
 
 
-def test_it_waits_for_kernels_and_survives_a_power_cut(new_machine: NewMachine, deb: Path, tmp_path: Path) -> None:
-    machine = ready(new_machine("trixie", layer="installed"))
+@pytest.mark.any_debian
+def test_it_waits_for_kernels_and_survives_a_power_cut(
+    new_machine: NewMachine, deb: Path, tmp_path: Path, suite: str
+) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     machine.run("jupyterhub4family config set upgrade_waits_for_kernels on")
     machine.put(altered_deb(deb, "99.1", tmp_path), "/root/newer.deb")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -26,11 +27,26 @@ watchman = Watchman()
 sys.addaudithook(watchman.watch)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With a number in J4F_SHUFFLE: in an order by chance, which is the same for the same number."""
+    seed = os.environ.get("J4F_SHUFFLE")
+    if seed:
+        random.Random(int(seed)).shuffle(items)
+
+
 @pytest.fixture(autouse=True)
 def _watched(tmp_path: Path) -> Iterator[None]:
     watchman.wake_up(tmp_path)
     yield
     watchman.fall_asleep()
+
+
+@pytest.fixture(autouse=True)
+def _a_plain_umask() -> Iterator[None]:
+    """Programs set one when they begin, and a test that runs one here must not leave it to the next."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(autouse=True)

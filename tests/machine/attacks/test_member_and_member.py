@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.machine.lib import health, layers
+from tests.machine.lib import health
 from tests.machine.lib.client import Browser, ClientError, Kernel
-from tests.machine.lib.family import add_member, logged_in, ready
+from tests.machine.lib.family import add_member, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 
 #: Tries to look into a process, and to write into it, as a debugger does; prints what it could do.
@@ -96,9 +96,12 @@ class House:
         return done.returncode, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module", params=["bullseye", "trixie"])
-def house(request: pytest.FixtureRequest) -> Iterator[House]:
-    with Machine(request.param, layers.stack("installed", request.param, "systemd")) as machine:
+pytestmark = pytest.mark.any_debian
+
+
+@pytest.fixture(scope="module")
+def house(suite: str) -> Iterator[House]:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "alice", "bob")
         for name, text in (("debugger", DEBUGGER), ("squatter", SQUATTER), ("greedy", GREEDY)):

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health, layers
+from tests.machine.lib import health
 from tests.machine.lib.client import SpawnFailed
-from tests.machine.lib.family import TEMPLATE, add_member, digest_of_template, logged_in, ready
+from tests.machine.lib.family import TEMPLATE, add_member, digest_of_template, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 
 DOOR = "/usr/lib/jupyterhub4family/environment"
@@ -85,9 +85,12 @@ for _ in range(200):
 """
 
 
+pytestmark = pytest.mark.any_debian
+
+
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+def machine(suite: str) -> Iterator[Machine]:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "alice", "bob")
         yield machine

@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.machine.lib import health, layers
-from tests.machine.lib.family import CA, PASSWORD, add_member, browser, logged_in, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import CA, PASSWORD, add_member, browser, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 
 #: Logs in at the machine itself: another address than that of the tests.
@@ -31,9 +31,12 @@ print(opener.open("https://127.0.0.1:8000/hub/login?next=/hub/home", form).url)
 """
 
 
+pytestmark = pytest.mark.any_debian
+
+
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+def machine(suite: str) -> Iterator[Machine]:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "alice")
         yield machine

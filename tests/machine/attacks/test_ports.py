@@ -45,7 +45,7 @@ while time.monotonic() < until:
 """
 
 
-@pytest.mark.parametrize("suite", ["bullseye", "trixie"])
+@pytest.mark.any_debian
 def test_a_server_whose_port_is_taken_gets_another(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice", "bob")

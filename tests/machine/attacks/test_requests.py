@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.lib import health, layers
-from tests.machine.lib.family import PASSWORD, STATE, TEMPLATE, add_member, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import PASSWORD, STATE, TEMPLATE, add_member, installed, ready
 from tests.machine.lib.machine import Machine
 
 LIBRARY = "/usr/lib/jupyterhub4family"
@@ -47,10 +47,13 @@ find /etc /usr/local /root {STATE}/cookie_secret {STATE}/proxy_token {TEMPLATE}/
 """
 
 
+pytestmark = pytest.mark.any_debian
+
+
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
+def machine(suite: str) -> Iterator[Machine]:
     """A machine with a member, somebody who can become root, and a delegate."""
-    with Machine("trixie", layers.stack("installed", "trixie", "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "bob")
         machine.add_account("alice", PASSWORD)

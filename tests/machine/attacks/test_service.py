@@ -1,4 +1,7 @@
-"""What the service account, taken over, cannot do; and what of root's and of its own others cannot."""
+"""What the service account, taken over, cannot do; and what of root's and of its own others cannot.
+
+What sudo lets through depends on its version, so that is tried on each Debian; the rest on one.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import DEBIANS, health, layers
-from tests.machine.lib.family import PASSWORD, STATE, add_member, logged_in, ready
+from tests.machine.lib import health
+from tests.machine.lib.family import PASSWORD, STATE, add_member, installed, logged_in, ready
 from tests.machine.lib.machine import Machine
 
 MEDIATOR = "/usr/lib/jupyterhub4family/mediator"
@@ -16,10 +19,10 @@ AUTHENTICATE = "/usr/lib/jupyterhub4family/authenticate"
 MEMBERS = "/usr/lib/jupyterhub4family/members"
 
 
-@pytest.fixture(scope="module", params=DEBIANS)
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+@pytest.fixture(scope="module")
+def machine(suite: str) -> Iterator[Machine]:
     """A machine with two members and somebody else; the tests leave it as it was."""
-    with Machine(request.param, layers.stack("installed", request.param, "systemd")) as machine:
+    with installed(suite) as machine:
         ready(machine)
         add_member(machine, "alice", "bob")
         machine.add_account("stranger", PASSWORD)
@@ -35,6 +38,7 @@ def as_service(machine: Machine, command: str, request: object = None) -> tuple[
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.every_debian
 @pytest.mark.parametrize(
     "command",
     [
@@ -64,6 +68,7 @@ def test_the_service_account_may_not(machine: Machine, command: str) -> None:
     assert "uid=" not in said
 
 
+@pytest.mark.every_debian
 def test_options_of_sudo_lead_nowhere(machine: Machine) -> None:
     """All that sudo can be told beside a command: other accounts, folders, roots, shells, environments."""
     for options in (
@@ -78,6 +83,7 @@ def test_options_of_sudo_lead_nowhere(machine: Machine) -> None:
             assert refused and "uid=" not in said, (options, program, said)
 
 
+@pytest.mark.every_debian
 def test_a_poisoned_environment_reaches_no_door(machine: Machine) -> None:
     """Whoever calls has put programs and modules of their own in every place that something could read."""
     trap = "/var/lib/jupyterhub4family/state/trap"
@@ -107,6 +113,7 @@ def test_a_poisoned_environment_reaches_no_door(machine: Machine) -> None:
     machine.run(f"rm -r {trap}")
 
 
+@pytest.mark.any_debian
 def test_what_is_not_its_own_it_cannot_write(machine: Machine) -> None:
     home = "/var/lib/jupyterhub4family"
     for path in (
@@ -119,6 +126,7 @@ def test_what_is_not_its_own_it_cannot_write(machine: Machine) -> None:
         assert as_service(machine, f"ln -sf /etc/shadow {path}")[0] != 0, path
 
 
+@pytest.mark.any_debian
 def test_the_template_leads_root_nowhere(machine: Machine) -> None:
     """The service owns it; root opens a door to it: neither name nor content may have root link what is not its own."""
     templates = "/var/lib/jupyterhub4family/templates"
@@ -149,6 +157,7 @@ def test_the_template_leads_root_nowhere(machine: Machine) -> None:
     assert machine.run(listing) == before
 
 
+@pytest.mark.every_debian
 def test_sudo_lists_two_doors_and_nothing_else(machine: Machine) -> None:
     listed = machine.run("sudo -l -U jupyterhub")
     rules = [line.strip() for line in listed.splitlines() if line.strip().startswith("(")]
@@ -159,6 +168,7 @@ def test_sudo_lists_two_doors_and_nothing_else(machine: Machine) -> None:
     machine.run("visudo -c")
 
 
+@pytest.mark.any_debian
 def test_the_mediator_refuses_who_is_no_member(machine: Machine) -> None:
     """Even if sudo's rules let it be started: here root starts it as somebody else."""
     for name in ("stranger", "root", "nobody", "jupyterhub"):
@@ -166,6 +176,7 @@ def test_the_mediator_refuses_who_is_no_member(machine: Machine) -> None:
         assert json.loads(done.stdout)["ok"] is False, (name, done)
 
 
+@pytest.mark.any_debian
 def test_the_mediator_runs_nothing_else(machine: Machine) -> None:
     for request in (
         {"action": "spawn", "args": ["--version"], "env": {}},
@@ -182,6 +193,7 @@ def test_the_mediator_runs_nothing_else(machine: Machine) -> None:
         assert json.loads(said.splitlines()[-1])["ok"] is False, (request, said)
 
 
+@pytest.mark.any_debian
 def test_the_mediator_kills_only_servers_of_its_member(machine: Machine) -> None:
     own = int(machine.run("setsid sleep 1000 >/dev/null 2>&1 & echo $!", user="alice"))
     others = int(machine.run("setsid sleep 1000 >/dev/null 2>&1 & echo $!", user="bob"))
@@ -191,6 +203,7 @@ def test_the_mediator_kills_only_servers_of_its_member(machine: Machine) -> None
     machine.run(f"kill {own} && kill {others}")
 
 
+@pytest.mark.any_debian
 def test_a_poisoned_environment_reaches_no_server(machine: Machine) -> None:
     poison = {
         "LD_PRELOAD": "/tmp/evil.so",
@@ -219,6 +232,7 @@ def test_a_poisoned_environment_reaches_no_server(machine: Machine) -> None:
         alice.stop_server()
 
 
+@pytest.mark.any_debian
 def test_the_authenticate_door_tells_little(machine: Machine) -> None:
     def ask(request: object) -> dict[str, object]:
         _status, said = as_service(machine, f"sudo -n {AUTHENTICATE}", request)
@@ -238,6 +252,7 @@ def test_the_authenticate_door_tells_little(machine: Machine) -> None:
         assert machine.execute(f"sudo -n -u bob {MEDIATOR}", user=user, input="{}").returncode != 0
 
 
+@pytest.mark.any_debian
 def test_secrets_lie_where_only_the_service_reads(machine: Machine) -> None:
     for user in ("alice", "stranger"):
         assert machine.execute(f"ls {STATE}", user=user).returncode != 0
@@ -253,6 +268,7 @@ def test_secrets_lie_where_only_the_service_reads(machine: Machine) -> None:
         assert secret not in listening, token
 
 
+@pytest.mark.every_debian
 def test_nothing_of_root_can_be_written_by_others(machine: Machine) -> None:
     places = "/usr/lib/jupyterhub4family /usr/share/jupyterhub4family /etc/sudoers.d/jupyterhub4family /usr/bin/jh4f"
     found = machine.run(f"find -L {places} \\( ! -user root -o -perm /022 \\) -print")
@@ -262,6 +278,7 @@ def test_nothing_of_root_can_be_written_by_others(machine: Machine) -> None:
     assert {address.rsplit(":", 1)[1] for address in outside} == {"8000"}, listening
 
 
+@pytest.mark.any_debian
 def test_what_runs_as_a_member_has_no_hold_of_roots_terminal(machine: Machine) -> None:
     """It could type into it (TIOCSTI, before Linux 6.2), and so could whatever else of the member's attaches to it."""
     logs = "~/.local/state/jupyterhub4family"

@@ -6,12 +6,14 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
+from tests.machine.lib.chance import moments
 from tests.machine.lib.client import SpawnFailed
 from tests.machine.lib.family import STATE, add_member, logged_in, ready
 from tests.machine.lib.machine import Machine
-from tests.machine.lib.plugin import NewMachine
+from tests.machine.lib.plugin import NewMachine, Scale
 
-TIMES = 10
 ENVIRONMENT = "/home/alice/.local/share/jupyterhub4family/env"
 #: As pgrep takes them; the brackets keep it from finding itself. The server that a mediator becomes is another program.
 MEDIATOR = "-u alice -f '[l]ib/jupyterhub4family/mediator'"
@@ -27,17 +29,17 @@ def kill_soon(machine: Machine, processes: str, delay: float) -> None:
     machine.run(f"({wait}; sleep {delay:.3f}; pkill -9 {processes}) >/dev/null 2>&1 </dev/null &")
 
 
-def test_the_mediator_killed_at_any_moment_of_a_start(new_machine: NewMachine) -> None:
+@pytest.mark.any_debian
+def test_the_mediator_killed_at_any_moment_of_a_start(new_machine: NewMachine, suite: str, scale: Scale) -> None:
     """She is told at once, not after a timeout, and presses start again; nothing half-made is used."""
-    machine = ready(new_machine("trixie", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     seed = random.randrange(10**6)
-    moments = random.Random(seed)
     failed = 0
     with logged_in(machine, "alice") as alice:
-        for number in range(TIMES):
+        for number, moment in enumerate(moments(0, 1.5, scale(4, 10), seed)):
             machine.run(f"rm -rf {ENVIRONMENT}", user="alice")
-            kill_soon(machine, MEDIATOR, moments.uniform(0, 1.5))
+            kill_soon(machine, MEDIATOR, moment)
             began = time.monotonic()
             try:
                 alice.start_server()
@@ -54,21 +56,21 @@ def test_the_mediator_killed_at_any_moment_of_a_start(new_machine: NewMachine) -
     assert len(listing.split()) < 6, f"what is half-made does not pile up: {listing}"
 
 
-def test_setup_killed_at_any_moment(new_machine: NewMachine, deb: Path) -> None:
+@pytest.mark.any_debian
+def test_setup_killed_at_any_moment(new_machine: NewMachine, deb: Path, suite: str, scale: Scale) -> None:
     """As when the window of an upgrade is closed; `dpkg --configure -a` then does the rest, as apt advises."""
-    machine = ready(new_machine("bookworm", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice", "ben")
     members = machine.run("jupyterhub4family members list")
     machine.put(deb, "/root/ours.deb")
     seed = random.randrange(10**6)
-    moments = random.Random(seed)
     with logged_in(machine, "alice") as alice:
         alice.start_server()
         kernel = alice.kernel()
         kernel.execute("kept = 42")
         killed = 0
-        for number in range(TIMES):
-            kill_soon(machine, SETUP, moments.uniform(0, 1))
+        for number, moment in enumerate(moments(0, 1, scale(3, 10), seed)):
+            kill_soon(machine, SETUP, moment)
             done = machine.execute("dpkg -i /root/ours.deb </dev/null 2>&1")
             killed += done.returncode != 0
             machine.run("dpkg --configure -a </dev/null 2>&1", timeout=120)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 import time
 
+import pytest
+
+from tests.machine.lib.chance import moments
 from tests.machine.lib.client import Browser, Kernel
 from tests.machine.lib.family import HEALTHY, STATE, add_member, logged_in, ready
 from tests.machine.lib.machine import Machine
-from tests.machine.lib.plugin import NewMachine
+from tests.machine.lib.plugin import NewMachine, Scale
 
 DATABASE = f"{STATE}/jupyterhub.sqlite"
 COPY = (
@@ -40,8 +43,9 @@ def begun(alice: Browser) -> Kernel:
     return kernel
 
 
-def test_a_damaged_database_is_replaced_by_its_last_copy_and_that_is_told(new_machine: NewMachine) -> None:
-    machine = ready(new_machine("bookworm", layer="installed"))
+@pytest.mark.any_debian
+def test_a_damaged_database_is_replaced_by_its_last_copy_and_that_is_told(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         kernel = begun(alice)
@@ -65,9 +69,10 @@ def test_a_damaged_database_is_replaced_by_its_last_copy_and_that_is_told(new_ma
         assert alice.kernel().execute("6 * 7") == "42"
 
 
-def test_a_state_that_cannot_be_written_takes_nobodys_work(new_machine: NewMachine) -> None:
+@pytest.mark.any_debian
+def test_a_state_that_cannot_be_written_takes_nobodys_work(new_machine: NewMachine, suite: str) -> None:
     """As ext4 does it after an error of the disk: read-only, until somebody mends it."""
-    machine = ready(new_machine("trixie", layer="installed"))
+    machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
         kernel = begun(alice)
@@ -88,18 +93,18 @@ def test_a_state_that_cannot_be_written_takes_nobodys_work(new_machine: NewMachi
         alice.stop_server()
 
 
-def test_power_cuts_at_twenty_moments_of_daily_work(new_machine: NewMachine) -> None:
+@pytest.mark.any_debian
+def test_power_cuts_at_any_moment_of_daily_work(new_machine: NewMachine, suite: str, scale: Scale) -> None:
     """Each loses all that had not reached the disk. What people saved and were told is saved is there each time."""
-    machine = ready(new_machine("bookworm", layer="installed", disk_mb=6000))
+    machine = ready(new_machine(suite, layer="installed", disk_mb=6000))
     add_member(machine, "alice")
     machine.run("sync")
     seed = random.randrange(10**6)
-    moments = random.Random(seed)
-    for number in range(20):
+    for number, moment in enumerate(moments(0, 3, scale(3, 20), seed)):
         with logged_in(machine, "alice") as alice:
             machine.run(f"echo {number} >>{NOTEBOOK}; sync {NOTEBOOK}", user="alice")
             alice.fetch("POST", "/hub/api/users/alice/server", {})
-            time.sleep(moments.uniform(0, 3))
+            time.sleep(moment)
         machine.power_cut(lose_unsynced=True)
         machine.start()
         machine.wait(HEALTHY, timeout=120)

@@ -38,6 +38,11 @@ def health(port: int = 8000) -> str:
 HEALTHY = health()
 
 
+def installed(suite: str) -> Machine:
+    """A machine, not started yet, for tests that share one: `with installed("trixie") as machine`."""
+    return Machine(suite, layers.stack("installed", suite, "systemd"), in_memory=True)
+
+
 def ready(machine: Machine, patience: float = 60) -> Machine:
     """Return the machine once its portal answers, members can be given environments, and no upgrade is under way."""
     layers.wait_until_ready(machine, patience)
@@ -128,5 +133,7 @@ def snapshot(machine: Machine) -> Snapshot:
 
 def processes_of_ours(machine: Machine) -> str:
     """Processes of the service or of any server, one a line."""
+    # Where cron supervises it looks once a minute, whenever that is.
+    machine.wait("! pgrep -u jupyterhub -f '[l]ib/jupyterhub4family/ensure'", timeout=30)
     listing = machine.run("ps axo user:32,args --no-headers")
     return "\n".join(line for line in listing.splitlines() if re.search(r"^jupyterhub |jupyterhub4family", line))

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.machine.lib.machine import Machine
-from tests.machine.lib.places import RUN, host, last_lines
+from tests.machine.lib.places import failures_of, host, last_lines
 
 TRACEBACK = "Traceback (most recent call last)"
 # A server and its kernels write to one file: lines of the one may come between those of the other.
 _ANOTHER = re.compile(r"\[[DIWEC] \d{4}-\d\d-\d\d ")
-FAILURES = RUN / "failures"
 
 # Where anything of ours, or of Debian's about us, is written. The journal is asked separately.
 LOG_PLACES = (
@@ -123,7 +122,7 @@ def _logs_with_tracebacks(ask: Ask) -> dict[str, str]:
 
 def keep(machine: Machine, test: str) -> str:
     """Save what explains a failure; return the end of it for the report."""
-    directory = FAILURES / re.sub(r"[^\w.=-]+", "_", test)[-150:] / f"{machine.suite}-{machine.name}"
+    directory = failures_of(test) / f"{machine.suite}-{machine.name}"
     directory.mkdir(parents=True, exist_ok=True)
     texts = {"console.log": machine.console(2000)}
     try:

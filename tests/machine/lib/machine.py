@@ -11,7 +11,8 @@ Options worth knowing:
 * `disk_mb` gives the machine a disk of that size, an ext4 image: disks can be full, and
   `power_cut(lose_unsynced=True)` loses what was not synced;
 * `memory_cgroup=True` makes limits of memory and of processes inside the machine effective on every host;
-* `init="sysvinit"` boots without systemd, cron started by /etc/init.d.
+* `init="sysvinit"` boots without systemd, cron started by /etc/init.d;
+* `in_memory=True` makes a disk without a size in memory, where there is enough of that: what machines in tests have.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from types import TracebackType
 from tests.machine.lib import cgroups, leases, network, roots
 from tests.machine.lib.disks import Disk
 from tests.machine.lib.inside import Inside
-from tests.machine.lib.places import RUN, host, move_tree, read_tail, remove_tree
+from tests.machine.lib.places import folder_for_disks, host, move_tree, read_tail, remove_tree
 
 # nspawn's exit status when the machine asked for a reboot (it leaves that to us, see `cgroups`).
 REBOOT_STATUS = 133
@@ -42,8 +43,10 @@ class Machine(Inside):
         suite: str,
         layers: Sequence[Path] = (),
         init: str = "systemd",
+        *,
         disk_mb: int | None = None,
         memory_cgroup: bool = False,
+        in_memory: bool = False,
     ) -> None:
         super().__init__()
         self.suite, self.init, self.layers = suite, init, tuple(layers)
@@ -53,8 +56,8 @@ class Machine(Inside):
         root = roots.root(suite, init)
         self._lease = leases.take()
         self.name, self.ip = self._lease.name, network.address(self._lease.number)
-        RUN.mkdir(parents=True, exist_ok=True)
-        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=RUN))
+        folder = folder_for_disks(in_memory and disk_mb is None and not memory_cgroup)
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=folder))
         self._lease.record(self.directory)
         self._disk = Disk(self.directory, (root, *self.layers), disk_mb)
         self._netns: Path | None = None

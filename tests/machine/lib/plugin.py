@@ -11,16 +11,19 @@ fails, their logs are kept and the end of them stands in the report.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from tests.machine.lib import health, layers
+from tests.machine.lib import again, health, layers, order, turns
 from tests.machine.lib.machine import Machine
 
 _MACHINES = pytest.StashKey[list[Machine]]()
+
+
+Scale = Callable[[int, int], int]
 
 
 class NewMachine(Protocol):
@@ -29,10 +32,28 @@ class NewMachine(Protocol):
     def __call__(self, suite: str, layer: str = "base", init: str = "systemd", **options: Any) -> Machine: ...
 
 
+def register(config: pytest.Config) -> None:
+    """Once, whichever folders of tests are asked for: choice of releases, order, second try."""
+    plugins = config.pluginmanager
+    if plugins.has_plugin("j4f-turns"):
+        return
+    plugins.register(turns.Turns(config), "j4f-turns")
+    plugins.register(order.Order(config), "j4f-order")
+    if not hasattr(config, "workerinput"):
+        plugins.register(again.Again(config), "j4f-again")
+
+
 @pytest.fixture(scope="session")
 def deb() -> Path:
     """The package under test."""
     return layers.current_deb()
+
+
+@pytest.fixture(scope="session")
+def scale(request: pytest.FixtureRequest) -> Scale:
+    """Give a number for `./test`, and a larger one for campaigns."""
+    campaign = bool(request.config.getoption("campaign"))
+    return lambda small, large: large if campaign else small
 
 
 @pytest.fixture
@@ -44,7 +65,7 @@ def new_machine(request: pytest.FixtureRequest) -> Iterator[NewMachine]:
     request.node.stash[_MACHINES] = made
 
     def make(suite: str, layer: str = "base", init: str = "systemd", **options: Any) -> Machine:
-        machine = Machine(suite, layers.stack(layer, suite, init), init, **options)
+        machine = Machine(suite, layers.stack(layer, suite, init), init, in_memory=True, **options)
         made.append(machine)
         return machine.start()
 

@@ -10,23 +10,26 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.machine.lib import DEBIANS, health, layers, roots
-from tests.machine.lib.places import remove_tree
+from tests.machine.lib import DEBIANS, layers, roots, turns
+from tests.machine.lib.places import FAILURES, remove_tree
 
 _KEEP_FAILURES = 14 * 24 * 3600
 
-# The slow ones first, so that the last one is not alone for long.
-WANTED = (
-    *(("installed", suite, "systemd") for suite in DEBIANS),
-    ("installed", "trixie", "sysvinit"),
-    *(("unit", suite, "systemd") for suite in DEBIANS),
-    *(("base", suite, "sysvinit") for suite in DEBIANS),
-)
+
+def wanted(campaign: bool) -> list[tuple[str, str, str]]:
+    """The stacks of layers, the slow ones first, so that the last one is not alone for long."""
+    cron = DEBIANS if campaign else (turns.cron_suite(turns.commit()),)
+    return [
+        *(("installed", suite, "systemd") for suite in DEBIANS),
+        *(("installed", suite, "sysvinit") for suite in cron),
+        *(("unit", suite, "systemd") for suite in DEBIANS),
+        *(("base", suite, "sysvinit") for suite in DEBIANS),
+    ]
 
 
-def prepare(wanted: tuple[str, str, str]) -> str:
+def prepare(stack: tuple[str, str, str]) -> str:
     """Make one stack of layers and the root below; return what went wrong."""
-    layer, suite, init = wanted
+    layer, suite, init = stack
     start = time.monotonic()
     try:
         roots.root(suite, init)
@@ -41,7 +44,7 @@ def prepare(wanted: tuple[str, str, str]) -> str:
 
 def forget_old_failures() -> None:
     """Remove what failing tests of weeks ago left behind."""
-    for kept in health.FAILURES.glob("*"):
+    for kept in FAILURES.glob("*"):
         if time.time() - kept.stat().st_mtime > _KEEP_FAILURES:
             remove_tree(kept)
 
@@ -50,7 +53,7 @@ def main() -> int:
     """Make what is missing; tests of the layers that cannot be made will fail on their own."""
     forget_old_failures()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        troubles = [trouble for trouble in pool.map(prepare, WANTED) if trouble]
+        troubles = [trouble for trouble in pool.map(prepare, wanted("--campaign" in sys.argv)) if trouble]
     print("\n\n".join(troubles), file=sys.stderr)
     return 1 if troubles else 0
 
