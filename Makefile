@@ -7,6 +7,8 @@ SHARE = $(DESTDIR)/usr/share/jupyterhub4family
 LANGUAGES = de
 CATALOGUE = LC_MESSAGES/jupyterhub4family
 FILES = $(shell cd data && find . -type f)
+# Manual pages, completion and the sample of the settings are made of the source; needs python3-yaml and msgfmt.
+GENERATED = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m tools.manual
 
 all clean:
 
@@ -15,6 +17,7 @@ install:
 	    mode=0644; if [ -x "$$file" ]; then mode=0755; fi; \
 	    install -D -m $$mode "$$file" "$(DESTDIR)/$$file"; \
 	done
+	$(GENERATED) $(DESTDIR)/
 	chmod 0440 $(DESTDIR)/etc/sudoers.d/jupyterhub4family
 	install -D -m 0644 data/etc/sudoers.d/jupyterhub4family $(SHARE)/originals/sudoers
 	install -D -m 0644 data/etc/pam.d/jupyterhub4family $(SHARE)/originals/pam
@@ -35,6 +38,7 @@ install:
 
 # Only for an installation without the .deb: takes the files away again.
 uninstall:
+	set -e; files=$$($(GENERATED) --list); for file in $$files; do rm -f "$(DESTDIR)/$$file"; done
 	set -e; cd data; for file in $(FILES); do rm -f "$(DESTDIR)/$$file"; done
 	rm -f $(foreach language,$(LANGUAGES),$(DESTDIR)/usr/share/locale/$(language)/$(CATALOGUE).mo)
 	rm -rf $(LIBRARY) $(SHARE) $(DESTDIR)/usr/bin/jh4f

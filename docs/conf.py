@@ -1,7 +1,13 @@
 """Sphinx builds the pages of this folder: tools/docs."""
 
 import re
+import sys
 from pathlib import Path
+
+# What tools/manual makes of the source: reference pages of commands and settings.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.manual.generated import whole_page
 
 project = "JupyterHub for the family"
 copyright = "The maintainers of jupyterhub4family, BSD-3-Clause"
@@ -27,7 +33,10 @@ exclude_patterns = ["README.md", "**/README.md"]
 
 
 def read_beside(app, docname, content):
-    """Put the text of README.md (and SECURITY.md) before the page that stands for it, and bend the links to those."""
+    """Put the text of README.md (and SECURITY.md) before the page that stands for it, and bend the links to those.
+
+    Commands and settings are told by the source itself; here their lists come into their pages.
+    """
     text = content[0]
     if docname in BESIDE:
         file = Path(app.srcdir, BESIDE[docname])
@@ -36,6 +45,7 @@ def read_beside(app, docname, content):
     if docname == "reference/threat-model":
         text = text.replace("](docs/", "](/")
     text = re.sub(r"\]\(((?:[\w.-]+/)*)README\.md(?=[)#])", r"](\1index.md", text)
+    text = whole_page(docname, text)
     content[0] = re.sub(r"\]\((?:\.\./)+SECURITY\.md(?=[)#])", "](/reference/threat-model.md", text)
 
 

@@ -105,6 +105,13 @@ def test_pam_refuses_expired_locked_and_empty(new_machine: NewMachine, suite: st
             assert not window.login(name, password).logged_in, name
     with browser(machine) as window:
         assert window.login("good", PASSWORD).logged_in
+    # What a module of the machine's own says may be anything: an umlaut in Latin-1 crashes other bindings.
+    machine.write("/etc/says", "#!/bin/sh\necho said >>/run/said\nprintf 'bis \\334bermorgen\\n'\n")
+    machine.run("chmod 755 /etc/says")
+    machine.run("echo 'account optional pam_exec.so stdout /etc/says' >>/etc/pam.d/jupyterhub4family")
+    with browser(machine) as window:
+        assert window.login("good", PASSWORD).logged_in
+    assert machine.read("/run/said") == "said\n"
     log = machine.run("journalctl --no-pager -t jupyterhub4family")
     assert "'expired'" in log and "account-expired" in log
     assert "password-expired" in log

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.helpers import People, leave_the_machine_alone
+from tests.unit.helpers import People, leave_the_machine_alone, make_manual
 from tests.unit.watchman import Watchman
 
 if "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ:
@@ -53,6 +53,14 @@ def _a_plain_umask() -> Iterator[None]:
 def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Power cuts are tried on real machines; here half of the time would be spent on waiting for the disk."""
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
+@pytest.fixture(scope="session")
+def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with manual pages, completion and the sample of the settings, as `make install` makes them below /."""
+    folder = tmp_path_factory.mktemp("manual")
+    make_manual(str(folder))
+    return folder
 
 
 @pytest.fixture

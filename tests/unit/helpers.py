@@ -102,6 +102,14 @@ def write_program(path: Path, text: str, interpreter: str = f"{sys.executable} -
     return path
 
 
+def make_manual(where: str) -> str:
+    """Call tools/manual as `make install` does; returns what it prints."""
+    command = [sys.executable, "-B", "-m", "tools.manual", where]
+    return subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8", timeout=PATIENCE, check=True
+    ).stdout
+
+
 def run_python(code: str, *words: str, interpreter: tuple[str, ...] = PYTHON) -> subprocess.CompletedProcess[str]:
     """Run `code` in a new interpreter that knows our package."""
     command = [*interpreter, "-c", with_our_package(code), *words]

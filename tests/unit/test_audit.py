@@ -8,6 +8,7 @@ import json
 import re
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,98 @@ def test_everything_that_is_locked_is_asked_about(audit: types.ModuleType) -> No
 def test_the_test_command_knows_what_its_status_means(audit: types.ModuleType) -> None:
     text = (ROOT / "test").read_text("utf-8")
     assert f"not_checked={audit.NOT_CHECKED}" in text and 'part "known holes" tools/audit' in text
+
+
+# -- minimum versions ----------------------------------------------------------------------------------
+
+SAMPLES = Path(__file__).parent / "samples"
+#: Records as osv.dev and node's security group publish them; only their prose is shortened.
+RECORDS = json.loads((SAMPLES / "osv-jupyterhub.json").read_text("utf-8"))["vulns"]
+NODE = json.loads((SAMPLES / "node-core.json").read_text("utf-8"))
+
+
+def changed(number: int, **more: object) -> list[dict[str, object]]:
+    """One of the records, with something else in it."""
+    return [{**RECORDS[number], **more}]
+
+
+def test_ranges_that_touch_are_one_and_lines_that_were_mended_on_their_own_stay_apart(audit: types.ModuleType) -> None:
+    assert audit.merged(audit.affected_in_osv("jupyterhub", RECORDS)) == [
+        {"from": "0", "below": "4.1.6", "advisory": "GHSA-9x4q-3gxw-849f"},
+        {"from": "5.0.0", "below": "5.5.1", "advisory": "GHSA-c4gm-pwx9-9w8j"},
+    ]
+    assert audit.merged([("2", "3", "B"), ("0", "2", "A")]) == [{"from": "0", "below": "3", "advisory": "B"}]
+    assert audit.merged([("0", "10.0", "B"), ("0", "9.9", "A")]) == [{"from": "0", "below": "10.0", "advisory": "B"}]
+
+
+def test_what_was_withdrawn_is_low_or_of_another_package_does_not_count(audit: types.ModuleType) -> None:
+    others = [
+        *changed(0, withdrawn="2026-01-01T00:00:00Z"),
+        *changed(0, database_specific={"severity": "LOW"}),
+    ]
+    assert list(audit.affected_in_osv("jupyterhub", others)) == []
+    assert list(audit.affected_in_osv("notebook", RECORDS)) == []
+
+
+def test_what_nobody_has_solved_is_told(audit: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    package = {"name": "jupyterhub", "ecosystem": "PyPI"}
+    for events in ([{"introduced": "6.0.0"}], [{"introduced": "6.0.0"}, {"last_affected": "6.1.1"}]):
+        one = {"package": package, "ranges": [{"type": "ECOSYSTEM", "events": events}]}
+        assert list(audit.affected_in_osv("jupyterhub", changed(1, affected=[one]))) == []
+        assert "GHSA-c4gm-pwx9-9w8j, from 6.0.0 on, is solved in no version" in capsys.readouterr().out
+
+
+def test_of_node_the_locked_line_counts(audit: types.ModuleType) -> None:
+    assert list(audit.affected_in_node(NODE, "24")) == [("24.0.0", "24.18.0", "CVE-2026-58040")]
+    assert list(audit.affected_in_node(NODE, "20")) == []
+    assert audit.node_line().isdecimal()
+
+
+@pytest.fixture
+def file(audit: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of an earlier release in place of the packaged one."""
+    path = tmp_path / "minimum-versions.json"
+    path.write_text(audit.MINIMUM_VERSIONS.read_text("utf-8"))
+    monkeypatch.setattr(audit, "MINIMUM_VERSIONS", path)
+    return path
+
+
+def test_what_the_databases_answer_is_written_with_its_date(
+    audit: types.ModuleType, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two pages of answers for each package, in a database that is this test."""
+
+    def answer(url: str, question: dict[str, Any] | None = None) -> Any:
+        if question is None:
+            return NODE
+        page = int(question.get("page_token", 0))
+        record = json.loads(json.dumps(RECORDS[page]).replace("jupyterhub", question["package"]["name"]))
+        return {"vulns": [record], **({} if page else {"next_page_token": "1"})}
+
+    monkeypatch.setattr(audit, "ask_json", answer)
+    assert audit.write_minimum_versions("2026-12-24") == audit.FINE
+    written = json.loads(file.read_text("utf-8"))
+    assert written["asked"] == "2026-12-24" and set(written["affected"]) == {*audit.EXPOSED, "node"}
+    assert [one["below"] for one in written["affected"]["tornado"]] == ["4.1.6", "5.5.1"]
+    assert "tornado: 0 to below 6.5.7 (CVE-2026-49855) -> 0 to below 4.1.6" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", [OSError("no route"), ValueError("no JSON"), {}, {"vulns": [{}]}, {"vulns": 3}, []])
+def test_where_nobody_can_be_asked_the_file_stays_with_its_date(
+    audit: types.ModuleType,
+    file: Path,
+    answer: object,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ask_json(_url: str, _question: object = None) -> object:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    before = file.read_text("utf-8")
+    monkeypatch.setattr(audit, "ask_json", ask_json)
+    assert audit.write_minimum_versions("2026-12-24") == audit.NOT_CHECKED
+    assert file.read_text("utf-8") == before
+    assert "NOT ASKED, no database gave an answer (" in (said := capsys.readouterr().out)
+    assert f"those of {json.loads(before)['asked']} stay" in said

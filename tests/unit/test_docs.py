@@ -16,7 +16,7 @@ from jupyterhub4family.common.errors import ExitStatus
 from jupyterhub4family.common.settings.model import KEYS
 from tests.machine.lib.project import commands_of_readme
 from tests.unit.helpers import ROOT
-from tools import casts
+from tools.manual.generated import MARK, whole_page
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
@@ -26,7 +26,6 @@ TRANSLATED = sorted([DOCS / "README.md", *DOCS.glob("tutorial/*.md"), *DOCS.glob
 #: Commands that come with other branches; as soon as one is there, its calls are tried.
 AWAITED: set[str] = set()
 COMMANDS = DOCS / "reference/commands.md"
-CASTS = sorted(DOCS.glob("casts/*.cast"))
 FENCE = re.compile(r"^( *)```(\{?[\w-]*\}?)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -45,14 +44,19 @@ def prose(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[str]:
-    """Its blocks of code, without comments, empty lines and what belongs to Sphinx."""
+    """Its blocks of code, without comments, empty lines, what belongs to Sphinx and what programs say."""
     found = []
     for _indent, language, body in FENCE.findall(text_of(page)):
-        if language.startswith("{"):
+        if language == "text" or language.startswith("{"):
             continue
         lines = (re.sub(r"(^|\s+)# .*", "", line).strip() for line in body.splitlines())
         found.append("\n".join(line for line in lines if line))
     return found
+
+
+def said_by_programs(page: Path) -> list[str]:
+    """Its blocks that show what a program says: in German other words than in English."""
+    return [body for _indent, language, body in FENCE.findall(text_of(page)) if language == "text"]
 
 
 def anchors(page: Path) -> set[str]:
@@ -107,6 +111,8 @@ def test_a_german_page_says_the_same(page: Path) -> None:
     assert german.exists()
     for text in (page, german):
         assert "\n\n\n" not in text_of(text)
+    lines = [[block.count("\n") for block in said_by_programs(one)] for one in (page, german)]
+    assert lines[0] == lines[1], "as much of what programs say"
     assert blocks(german) == blocks(page), "the same commands"
     levels = [re.findall(r"^(#+) ", prose(one), re.MULTILINE) for one in (page, german)]
     assert levels[0] == levels[1], "the same headings"
@@ -133,8 +139,8 @@ def words_of(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> It
 
 
 def test_every_command_and_option_is_in_the_reference() -> None:
-    """That the page is in step is said by test_generated.py; this, that nothing is missing in it."""
-    page = text_of(COMMANDS)
+    """As tools/docs makes it; readers of the folder are told where else it is told."""
+    page = whole_page("reference/commands", text_of(COMMANDS))
     missing = [words for words in set(words_of(build_parser())) if not re.search(rf"`{re.escape(words)}[` ]", page)]
     assert missing == []
 
@@ -165,7 +171,16 @@ def test_commands_in_pages_exist(page: Path, line: str) -> None:
 
 @pytest.mark.parametrize("key", sorted(KEYS))
 def test_every_setting_is_in_the_reference(key: str) -> None:
-    assert f"`{key}`" in text_of(DOCS / "reference/configuration.md")
+    assert f"`{key}`" in whole_page("reference/configuration", text_of(DOCS / "reference/configuration.md"))
+
+
+@pytest.mark.parametrize("name", ["commands", "configuration"])
+def test_a_page_with_a_generated_part_has_its_place_once_and_says_where_else_to_look(name: str) -> None:
+    text = text_of(DOCS / f"reference/{name}.md")
+    assert text.count(MARK) == 1 and "`man jupyterhub4family" in text and "`tools/docs`" in text
+    whole = whole_page(f"reference/{name}", text)
+    assert len(whole.splitlines()) > 100 and MARK not in whole
+    assert whole_page("reference/files", text) == text
 
 
 @pytest.mark.parametrize("status", ExitStatus)
@@ -187,26 +202,31 @@ def test_the_readme_has_two_commands_that_can_be_called() -> None:
     assert len(text_of(ROOT / "README.md").splitlines()) <= 70, "one screen for a parent"
 
 
-def test_there_are_films() -> None:
-    assert {cast.stem for cast in CASTS} == {"install-deb", "install-without-deb"}
+@pytest.mark.parametrize(("page", "which"), [("howto/install.md", 0), ("de/howto/install.md", 1)])
+def test_what_install_is_shown_to_say_are_sentences_of_ours(page: str, which: int) -> None:
+    """That it says just these is seen by tests/machine/test_install.py; here, that both languages keep up."""
+    pofile = pytest.importorskip("babel.messages.pofile")
+    with (ROOT / "locale/de/LC_MESSAGES/jupyterhub4family.po").open("rb") as file:
+        catalogue = [(one.id, one.string) for one in pofile.read_po(file) if isinstance(one.id, str) and one.id]
+    sentences = [line for pair in catalogue for line in pair[which].splitlines()]
+    (shown,) = said_by_programs(DOCS / page)
+    assert [line for line in shown.splitlines() if not is_said(plain_of(line), sentences)] == []
+    assert len(shown.splitlines()) > 15
+    assert not is_said("Kaffee wird gekocht" if which else "Making coffee", sentences), "the test would notice"
 
 
-@pytest.mark.parametrize("cast", CASTS, ids=name_of)
-def test_a_film_and_its_text_are_the_same(cast: Path) -> None:
-    shown = casts.events(cast)
-    times = [at for at, _ in shown]
-    assert times == sorted(times) and times[-1] > 10, "real time"
-    text = casts.as_text(cast)
-    assert text == text_of(cast.with_suffix(".txt")), "tools/record-install writes both"
-    assert "members add anna" in text and "is a member now" in text
-    assert "correct horse" not in "".join(piece for _, piece in shown), "no password is shown"
+def plain_of(line: str) -> str:
+    """A line that ./install says without what is no sentence: percents, dots, addresses, the fingerprint."""
+    return re.sub(r"^ *\d+ %: | …$|\bhttps?://\S+ *|^ *(?:[0-9A-F]{2}:?)+$", "", line).strip()
 
 
-def test_a_film_is_read_as_a_terminal_does(tmp_path: Path) -> None:
-    cast = tmp_path / "x.cast"
-    pieces = [r"10 %\r20 %\u001b[K\r\n", r"\u001b[1;32mgreen\u001b[0m", r"x\b \b!\r\n", r"\u001b]0;title\u0007end"]
-    cast.write_text('{"version": 2}\n' + "".join(f'[{n}.5, "o", "{piece}"]\n' for n, piece in enumerate(pieces)))
-    assert casts.as_text(cast) == "20 %\ngreen!\nend\n"
-    cast.write_text('{"version": 1}\n')
-    with pytest.raises(ValueError, match="version 2"):
-        casts.as_text(cast)
+def is_said(line: str, sentences: list[str]) -> bool:
+    """Whether `line` is a sentence with its placeholders filled: by one word, a command, or a sentence again."""
+    if not line or re.fullmatch(r"\S+|sudo [\w ]+", line):
+        return True
+    for sentence in sentences:
+        words = re.split(r"\{\w+\}", sentence)
+        found = re.fullmatch("(.+)".join(map(re.escape, words)), line) if re.search(r"\w", "".join(words)) else None
+        if found and all(is_said(part, sentences) for part in found.groups()):
+            return True
+    return False

@@ -1,32 +1,40 @@
-"""What tools/manual makes is in step with the parser and the settings, and works: bash really completes."""
+"""What `make install` has tools/manual make works: bash really completes, every sample is valid, the manual renders."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from jupyterhub4family.common.settings.model import KEYS, Settings, parse_text, settings_of
-from tests.unit.helpers import DATA, PATIENCE, ROOT, write_program
-
-SHARE = DATA / "usr/share"
-BASH = SHARE / "bash-completion/completions/jupyterhub4family"
-MANUALS = sorted((SHARE / "man").rglob("jupyterhub4family*.[15]"))
+from tests.unit.helpers import DATA, PATIENCE, ROOT, make_manual, write_program
 
 
-def test_generated_files_are_in_step() -> None:
-    """Stale? Then: python3 -m tools.manual."""
-    command = [sys.executable, "-B", "-m", "tools.manual", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+@pytest.fixture(scope="module")
+def share(manual: Path) -> Path:
+    """/usr/share, with what `make install` makes there."""
+    return manual / "usr/share"
 
 
-def test_the_sample_sets_nothing_and_every_line_of_it_is_valid() -> None:
-    sample = (SHARE / "jupyterhub4family/config.sample.yaml").read_text("utf-8")
+def test_make_install_lays_them_and_make_uninstall_knows_them_all(manual: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert "$(GENERATED) $(DESTDIR)/\n" in makefile and "$$($(GENERATED) --list)" in makefile
+    listed = make_manual("--list").split()
+    assert sorted(listed) == sorted(str(path.relative_to(manual)) for path in manual.rglob("*") if path.is_file())
+    # Everybody may read them, whatever the umask of whoever installs.
+    assert {path.stat().st_mode & 0o777 for path in manual.rglob("*")} == {0o644, 0o755}
+
+
+def test_what_is_generated_is_not_kept(manual: Path) -> None:
+    kept = [path for path in manual.rglob("*") if path.is_file() and (DATA / path.relative_to(manual)).exists()]
+    assert kept == []
+
+
+def test_the_sample_sets_nothing_and_every_line_of_it_is_valid(share: Path) -> None:
+    sample = (share / "jupyterhub4family/config.sample.yaml").read_text("utf-8")
     assert parse_text(sample, "sample") == {}
     lines = [line[1:] for line in sample.splitlines() if re.match(r"#\w+: ", line)]
     assert [line.partition(":")[0] for line in lines] == list(KEYS)
@@ -44,12 +52,12 @@ GETENT = """
 """
 
 
-def completed(words: str, folder: Path) -> list[str]:
+def completed(words: str, share: Path, folder: Path) -> list[str]:
     """What bash offers when the tabulator is pressed behind `words`."""
     write_program(folder / "getent", GETENT, "/bin/sh")
     parts = words.split(" ")
     script = f"""
-        . {BASH}
+        . {share}/bash-completion/completions/jupyterhub4family
         COMP_WORDS=({" ".join(f"'{part}'" for part in parts)}) COMP_CWORD={len(parts) - 1}
         $(complete -p "${{COMP_WORDS[0]}}" | sed 's/.*-F \\([^ ]*\\) .*/printf %s \\1/') >/dev/null
         _jupyterhub4family && printf '%s\\n' "${{COMPREPLY[@]}}"
@@ -99,19 +107,21 @@ def completed(words: str, folder: Path) -> list[str]:
         ("jh4f nonsense ", ""),
     ],
 )
-def test_bash_completes(words: str, offered: str, tmp_path: Path) -> None:
-    assert completed(words, tmp_path) == offered.split()
+def test_bash_completes(words: str, offered: str, share: Path, tmp_path: Path) -> None:
+    assert completed(words, share, tmp_path) == offered.split()
 
 
-def test_bash_completes_every_key(tmp_path: Path) -> None:
-    assert completed("jh4f config get ", tmp_path) == list(KEYS)
+def test_bash_completes_every_key(share: Path, tmp_path: Path) -> None:
+    assert completed("jh4f config get ", share, tmp_path) == list(KEYS)
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_the_scripts_for_other_shells_can_be_parsed(shell: str) -> None:
+def test_the_scripts_for_other_shells_can_be_parsed(shell: str, share: Path) -> None:
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not on this machine; tests/machine/test_config.py tries it out")
-    for script in SHARE.glob(f"{shell}/*/*jupyterhub4family*"):
+    scripts = list(share.glob(f"{shell}/*/*jupyterhub4family*"))
+    assert scripts
+    for script in scripts:
         done = subprocess.run([shell, "-n", str(script)], capture_output=True, timeout=PATIENCE, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
 
@@ -119,18 +129,25 @@ def test_the_scripts_for_other_shells_can_be_parsed(shell: str) -> None:
 # -- manual ------------------------------------------------------------------------------------------
 
 
-def test_there_is_a_manual_in_both_languages() -> None:
-    names = {str(page.relative_to(SHARE / "man")) for page in MANUALS}
-    pages = {"man1/jupyterhub4family.1", "man5/jupyterhub4family-config.5"}
-    assert names == pages | {f"de/{name}" for name in pages}
+PAGES = [
+    f"{folder}{page}"
+    for folder in ("", "de/")
+    for page in ("man1/jupyterhub4family.1", "man5/jupyterhub4family-config.5")
+]
 
 
-@pytest.mark.parametrize("page", MANUALS, ids=lambda page: "-".join(page.parts[-3:]))
-def test_the_manual_renders_without_a_warning(page: Path) -> None:
+def test_there_is_a_manual_in_both_languages(share: Path) -> None:
+    assert sorted(str(page.relative_to(share / "man")) for page in share.rglob("man?/*")) == sorted(PAGES)
+    for page in PAGES[2:]:
+        assert (share / "man" / page).read_text("utf-8") != (share / "man" / page[3:]).read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_manual_renders_without_a_warning(page: str, share: Path) -> None:
     if not shutil.which("man"):
         pytest.skip("there is no man on this machine")
     done = subprocess.run(
-        ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-P", "cat", str(page)],
+        ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-P", "cat", str(share / "man" / page)],
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANWIDTH": "80", "MANROFFSEQ": ""},
         capture_output=True,
         encoding="utf-8",
@@ -139,7 +156,7 @@ def test_the_manual_renders_without_a_warning(page: Path) -> None:
     )
     assert done.stderr == "" and done.returncode == 0
     plain = re.sub(".\b", "", done.stdout)
-    if page.suffix == ".5":
+    if page.endswith(".5"):
         assert all(key in plain for key in KEYS)
     else:
         assert "config show" in plain and "/etc/jupyterhub4family/config.yaml" in plain

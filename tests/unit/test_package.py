@@ -223,13 +223,11 @@ def test_nothing_of_the_data_is_left_over_from_an_editor() -> None:
             assert os.access(path, os.R_OK) and path.stat().st_size > 0
 
 
-def test_the_manual_pages_of_other_names_lead_to_the_one() -> None:
-    pages = DATA / "usr/share/man/man1"
-    assert (pages / "jupyterhub4family.1").is_file()
-    for page in pages.iterdir():
-        if page.name != "jupyterhub4family.1":
-            assert page.read_text("utf-8") == ".so man1/jupyterhub4family.1\n"
-            assert (DATA / "usr/bin" / page.stem).exists() or page.stem == "jh4f"
+def test_the_manual_pages_of_other_names_lead_to_the_one(manual: Path) -> None:
+    assert (manual / "usr/share/man/man1/jupyterhub4family.1").is_file()
+    for page in (DATA / "usr/share/man/man1").iterdir():
+        assert page.read_text("utf-8") == ".so man1/jupyterhub4family.1\n"
+        assert (DATA / "usr/bin" / page.stem).exists() or page.stem == "jh4f"
 
 
 def test_pam_counts_failed_tries_where_the_door_makes_the_folder() -> None:

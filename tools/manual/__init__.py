@@ -1,1 +1,1 @@
-"""For developers: writes what follows from the command's parser and from the description of the settings."""
+"""For `make install` and tools/docs: what follows from the command's parser and the description of the settings."""

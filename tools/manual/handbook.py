@@ -1,38 +1,14 @@
-"""The commands as a page of the docs."""
+"""The commands as a part of a page of the handbook."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
 
-HEAD = """# Commands
 
-<!-- python3 -m tools.manual makes this from the command's own help; changes here are lost. -->
-
-`jupyterhub4family`, for the lazy `jh4f`. The same is in `man jupyterhub4family`, and each command tells about itself
-with `--help`. What its exit status means: [exit statuses](exit-status.md).
-"""
-TAIL = """
-## `jupyterhub-members`
-
-`jupyterhub-members add|remove|show` is `jupyterhub4family members`, for those who know the predecessor.
-
-## `./install`
-
-In this project's folder; see [other ways to install](../howto/install.md).
-
-| | |
-|---|---|
-| `--deb FILE` | install this package instead of building one |
-| `--bundle DIR` | install without internet from a folder that `tools/make-bundle` made |
-| `--without-deb` | lay the files without a Debian package |
-| `-h`, `--help` | say all that |
-"""
-
-
-def page(parser: argparse.ArgumentParser) -> str:
-    """docs/reference/commands.md."""
-    return HEAD + "".join(f"{line}\n" for line in _told(parser, [], "")) + TAIL
+def commands(parser: argparse.ArgumentParser) -> str:
+    """What docs/reference/commands.md has of each command."""
+    return "".join(f"{line}\n" for line in _told(parser, [], "")).lstrip("\n")
 
 
 def _told(parser: argparse.ArgumentParser, words: list[str], meaning: str) -> Iterator[str]:

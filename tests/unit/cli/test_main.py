@@ -6,12 +6,12 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from jupyterhub4family import __version__
 from jupyterhub4family.cli.main import build_parser, main
-from tests.unit.helpers import ROOT
 
 
 def commands(parser: argparse.ArgumentParser, before: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -81,8 +81,8 @@ def test_every_command_says_in_the_list_what_it_does() -> None:
                 assert len(explained) >= len({id(sub) for sub in action.choices.values()})
 
 
-def test_the_manual_page_mentions_every_command_and_option() -> None:
-    page = (ROOT / "data/usr/share/man/man1/jupyterhub4family.1").read_text("utf-8")
+def test_the_manual_page_mentions_every_command_and_option(manual: Path) -> None:
+    page = (manual / "usr/share/man/man1/jupyterhub4family.1").read_text("utf-8")
     plain = re.sub(r"\\f[BIRP]", "", page.replace("\\-", "-"))
     words = set(re.findall(r"[\w-]+", plain))
     for name, parser in commands(build_parser()):

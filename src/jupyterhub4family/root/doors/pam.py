@@ -2,7 +2,8 @@
 
 Why an own binding: of the two that Debian packages, python3-pampy does not ask for the account's validity
 in Debian 11 (pam_acct_mgmt is missing in 1.8) and cannot pass on the address of the browser (PAM_RHOST), and
-python3-pam has left Debian 13. See docs/adr/0003-authenticate-door.md.
+python3-pam, whose verdicts are the same, can be crashed by what a PAM module says. See
+docs/adr/0003-authenticate-door.md.
 """
 
 from __future__ import annotations

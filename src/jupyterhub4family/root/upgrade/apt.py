@@ -1,7 +1,8 @@
 """Runs as root, inside `upgrade`: what apt and dpkg know of our package, and the package before the last upgrade.
 
 dpkg forgets a package as soon as the next one is unpacked. So it is put together again, from its own files and from
-what dpkg knows of it, before that: the way back needs neither a network nor an old source.
+what dpkg knows of it, before that: the way back needs neither a network nor an old source. Not by dpkg-repack, which
+refuses while an upgrade is on its way (docs/adr/0014-upgrade-and-rollback.md).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "conffiles", "md5sums", "tr
 #: Seconds; somebody else's apt may be at work for a while, and lines are slow.
 APT_TIMEOUT = 3600
 _FIELDS_OF_DPKG = ("Status", "Config-Version", "Conffiles", "Triggers-Pending", "Triggers-Awaited")
+#: Behind the line of a file that somebody else's has replaced.
+_DIVERTED = re.compile(r"(?:locally diverted|diverted by .*) to: (/.*)")
 _SOURCE_LINE = re.compile(r"^ +-?[0-9]+ (?!/var/lib/dpkg/status)\S", re.MULTILINE)
 
 
@@ -129,13 +132,24 @@ def save_installed() -> None:
         staging.unlink(missing_ok=True)
 
 
+def _listed() -> dict[str, str]:
+    """What dpkg lists as the package's, each with where it lies: somebody may have diverted it (dpkg-divert)."""
+    found: dict[str, str] = {}
+    last = ""
+    for line in programs.run(["dpkg-query", "--listfiles", PACKAGE]).output.splitlines():
+        diverted = _DIVERTED.fullmatch(line)
+        if diverted and last:
+            found[last] = diverted[1]
+        elif line.startswith("/") and line != "/.":
+            found[line] = last = line
+    return found
+
+
 def _lay_files(stage: Path) -> set[str]:
     """Copy what dpkg lists as the package's; returns what is not there any more."""
     missing = set()
-    for line in programs.run(["dpkg-query", "--listfiles", PACKAGE]).output.splitlines():
-        source, target = Path(line), stage / line.lstrip("/")
-        if not line.startswith("/") or line == "/.":
-            continue
+    for line, place in _listed().items():
+        source, target = Path(place), stage / line.lstrip("/")
         try:
             status = os.lstat(source)
         except OSError:

@@ -1,9 +1,14 @@
-"""Runs as jupyterhub: a client's end of a web socket (RFC 6455), as far as talking to a kernel needs it."""
+"""Runs as jupyterhub: a client's end of a web socket (RFC 6455), as far as talking to a kernel needs it.
+
+Not tornado's, which is the other end as well: a release whose two ends make the same mistake would pass its trial, and
+no browser would get in. See docs/adr/0019-own-websocket-client.md.
+"""
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import os
 import socket
 import ssl
@@ -17,6 +22,8 @@ from jupyterhub4family.common.i18n.messages import _
 
 #: Opcodes (RFC 6455, 5.2).
 _CONTINUATION, _TEXT, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x8, 0x9, 0xA
+#: Behind the key, when its hash is made (RFC 6455, 1.3).
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 #: Bytes; a kernel's answers to us are small.
 LARGEST_MESSAGE = 16 * 2**20
 
@@ -75,8 +82,8 @@ class WebSocket:
         while b"\r\n\r\n" not in self._buffer:
             self._fill()
         head, _end, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        first = head.split(b"\r\n", 1)[0].decode("latin-1")
-        if first.split()[1:2] != ["101"]:
+        first, *fields = head.decode("latin-1").split("\r\n")
+        if first.split()[1:2] != ["101"] or _proof(key) not in [_accepted(field) for field in fields]:
             raise FamilyError(_("the web socket to the notebook was refused: {answer}", answer=first))
 
     def _fill(self) -> None:
@@ -116,3 +123,14 @@ class WebSocket:
             head = bytes((0x80 | opcode, 0x80 | 127)) + struct.pack(">Q", length)
         mask = os.urandom(4)
         self._socket.sendall(head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload)))
+
+
+def _proof(key: str) -> str:
+    """What a server that has understood the request answers, and every browser asks for (RFC 6455, 4.1)."""
+    return base64.b64encode(hashlib.sha1(f"{key}{_GUID}".encode()).digest()).decode("ascii")  # noqa: S324 (no secret)
+
+
+def _accepted(field: str) -> str:
+    """The value of a line of the answer, if it is the one with the proof."""
+    name, _colon, value = field.partition(":")
+    return value.strip() if name.strip().lower() == "sec-websocket-accept" else ""

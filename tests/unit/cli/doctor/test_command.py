@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from jupyterhub4family.cli.base import snapshot
 from jupyterhub4family.cli.base.snapshot import Status
 from jupyterhub4family.cli.base.terminal import Bar
 from jupyterhub4family.cli.doctor import command as doctor
-from jupyterhub4family.cli.doctor import registry
+from jupyterhub4family.cli.doctor import minimum_versions, registry
 from jupyterhub4family.cli.doctor.checks import release_integrity
 from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, Check, CheckContext, Finding
 from jupyterhub4family.cli.doctor.registry import CHECKS
@@ -25,6 +26,7 @@ from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import as_account
+from tests.unit.helpers import DATA
 
 
 def saying(*findings: Finding) -> Check:
@@ -198,9 +200,19 @@ GOOD = {
     ],
 )
 def test_release(monkeypatch: pytest.MonkeyPatch, different: dict[str, Any], state: str, repair: str) -> None:
+    monkeypatch.setattr(
+        minimum_versions, "MINIMUM_VERSIONS", DATA / "usr/share/jupyterhub4family/minimum-versions.json"
+    )
     monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: {**GOOD, **different})
     found = list(release_integrity.check_release(CheckContext(by_root=True)))
     assert (found[0].state, found[0].repair) == (state, repair)
+
+
+def test_without_the_list_of_known_problems_the_rest_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", tmp_path / "missing")
+    answer = {**GOOD, "missing": ["a.py"], "versions": {"jupyterhub": "5.0.0", "tornado": "6"}}
+    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: answer)
+    assert [one.state for one in release_integrity.check_release(CheckContext(by_root=True))] == [PROBLEM, UNKNOWN]
 
 
 def test_a_portal_that_was_just_started_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:

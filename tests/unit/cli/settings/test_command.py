@@ -21,7 +21,10 @@ from jupyterhub4family.common.settings.model import KEYS, Settings
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import files, programs
 from jupyterhub4family.common.system.programs import Finished
-from tests.unit.helpers import DATA, write_program
+from tests.unit.helpers import write_program
+
+#: Made by `make install`.
+SAMPLE = "usr/share/jupyterhub4family/config.sample.yaml"
 
 
 class Box:
@@ -44,7 +47,6 @@ class Box:
         # Only root may give a file away; here it stays with whoever runs the tests.
         self.owners: list[tuple[int, int]] = []
         monkeypatch.setattr(os, "fchown", lambda _file, uid, gid: self.owners.append((uid, gid)))
-        monkeypatch.setattr(editor, "SAMPLE", DATA / "usr/share/jupyterhub4family/config.sample.yaml")
 
     def write(self, text: str, mode: int = 0o644) -> None:
         self.file.parent.mkdir(exist_ok=True)
@@ -67,7 +69,8 @@ class Box:
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manual: Path) -> Iterator[Box]:
+    monkeypatch.setattr(editor, "SAMPLE", manual / SAMPLE)
     yield Box(tmp_path, monkeypatch)
     assert not list(tmp_path.rglob(".*")), "nothing is left over"
 
@@ -306,10 +309,12 @@ def edit_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> N
     monkeypatch.setenv("EDITOR", str(editor))
 
 
-def test_edit_begins_with_the_explained_sample(box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_begins_with_the_explained_sample(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manual: Path
+) -> None:
     edit_with(monkeypatch, tmp_path, 'cp "$1" "$0.seen"; echo "port: 9000" >>"$1"')
     assert main(["config", "edit"]) == 0
-    sample = (DATA / "usr/share/jupyterhub4family/config.sample.yaml").read_text("utf-8")
+    sample = (manual / SAMPLE).read_text("utf-8")
     assert (tmp_path / "editor.seen").read_text("utf-8") == sample
     assert box.text() == sample + "port: 9000\n"
     assert box.restarts == ["restart --all"]

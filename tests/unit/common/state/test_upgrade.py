@@ -14,7 +14,7 @@ from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("UNDER_WAY", "FAILED", "PREVIOUS", "PREVIOUS_PACKAGE", "JUST_KEPT"):
+    for name in ("IN_PROGRESS", "FAILED", "PREVIOUS", "PREVIOUS_PACKAGE", "PENDING"):
         monkeypatch.setattr(upgrade, name, tmp_path / name)
     return tmp_path
 

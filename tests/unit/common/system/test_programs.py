@@ -209,7 +209,7 @@ def test_show_passes_output_and_status_on(capfd: pytest.CaptureFixture[str]) -> 
         run_attached(["/nowhere/no-such"])
 
 
-@pytest.mark.parametrize("call", ["show({words})", "converse({words}, {{}})"])
+@pytest.mark.parametrize("call", ["run_attached({words})", "call_json({words}, {{}})"])
 def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call: str) -> None:
     pid_file = tmp_path / "pid"
     program = write_program(
@@ -217,7 +217,7 @@ def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call
         f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)",
     )
     words = repr(["/usr/bin/setsid", "--wait", str(program)])
-    code = f"from jupyterhub4family.common.system.programs import converse, show; {call.format(words=words)}"
+    code = f"from jupyterhub4family.common.system.programs import call_json, run_attached; {call.format(words=words)}"
     # Whoever started the tests may have had this signal ignored, and programs inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     outer = subprocess.Popen(
@@ -234,13 +234,13 @@ def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call
     wait_until(lambda: start_time(pid) is None, "the end of the program")
 
 
-@pytest.mark.parametrize("call", ["show(words)", "converse(words, {})"])
+@pytest.mark.parametrize("call", ["run_attached(words)", "call_json(words, {})"])
 def test_ctrl_c_in_the_midst_of_a_start_leaves_no_program(tmp_path: Path, call: str) -> None:
     pid_file = tmp_path / "pid"
     program = write_program(tmp_path / "program", "import time; time.sleep(60)")
     code = f"""
 import os, signal, subprocess
-from jupyterhub4family.common.system.programs import converse, show
+from jupyterhub4family.common.system.programs import call_json, run_attached
 class Early(subprocess.Popen):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)

@@ -52,8 +52,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(account_records: People, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
-    return Machine(account_records, monkeypatch, tmp_path)
+def machine(people: People, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    return Machine(people, monkeypatch, tmp_path)
 
 
 def test_members_and_delegates_and_nobody_else(machine: Machine) -> None:

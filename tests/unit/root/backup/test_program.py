@@ -76,7 +76,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
         "BACKUP_TARGET": settings / "target",
         "BACKUP_KEY": settings / "key",
         "BACKUP": tmp_path,
-        "BACKUP_NOTE": tmp_path / "note",
+        "BACKUP_STATE": tmp_path / "note",
         "SYSTEMD_RUNS": tmp_path / "no",
     }.items():
         monkeypatch.setattr(paths, name, value)

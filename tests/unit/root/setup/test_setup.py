@@ -90,13 +90,13 @@ def test_configure_does_everything_and_starts_where_it_may(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, may: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done: list[str] = []
-    for name in ("ensure_groups", "ensure_account", "ensure_folders", "check_sudoers"):
+    for name in ("ensure_groups", "ensure_account", "ensure_directories", "check_sudoers"):
         monkeypatch.setattr(setup, name, lambda name=name: done.append(name))
     monkeypatch.setattr(setup, "ensure_supervision", lambda _enable: done.append("ensure_supervision"))
     monkeypatch.setattr(setup, "may_start", lambda: may)
     monkeypatch.setattr(setup, "start_or_upgrade", lambda: done.append("start"))
     setup.configure()
-    ensured = ["ensure_groups", "ensure_account", "ensure_folders", "check_sudoers", "ensure_supervision"]
+    ensured = ["ensure_groups", "ensure_account", "ensure_directories", "check_sudoers", "ensure_supervision"]
     assert done == ensured + ["start"] * may
     assert ("jupyterhub4family start" in capsys.readouterr().out) is not may
 

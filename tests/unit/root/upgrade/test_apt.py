@@ -57,6 +57,10 @@ class Machine:
         (self.root / "usr/lib/ours/program").chmod(0o755)
         (self.root / "usr/lib/ours/link").symlink_to("program")
         (self.root / "etc/ours").write_text("changed by hand\n", "utf-8")
+        for name in ("page", "icon"):
+            (self.root / "usr/lib/ours" / name).write_text("somebody else's\n", "utf-8")
+        (self.root / "usr/lib/ours/page.distrib").write_text("our page\n", "utf-8")
+        (self.root / "usr/lib/ours/icon.theirs").write_text("our icon\n", "utf-8")
         (self.info / "jupyterhub4family.conffiles").write_text("/etc/ours\n/etc/gone\n", "utf-8")
         (self.info / "jupyterhub4family.postinst").write_text("#!/bin/sh\n", "utf-8")
         (self.info / "jupyterhub4family.postinst").chmod(0o755)
@@ -72,6 +76,9 @@ class Machine:
             return run(words, **more)
         if "--listfiles" in words:
             names = ["/.", "/usr", "/usr/lib", "/usr/lib/ours", "/usr/lib/ours/program", "/usr/lib/ours/link"]
+            # As dpkg 1.20 to 1.22 tell of files that somebody has put others in the place of.
+            names += ["/usr/lib/ours/page", "locally diverted to: /usr/lib/ours/page.distrib"]
+            names += ["/usr/lib/ours/icon", "diverted by others to: /usr/lib/ours/icon.theirs"]
             return Finished(0, "\n".join([*names, "/etc", "/etc/ours", "/etc/gone"]) + "\n", "")
         if "--status" in words:
             return Finished(0, STATUS, "")
@@ -106,6 +113,9 @@ def test_the_installed_package_is_put_together_again(
     assert (tree / "usr/lib/ours/program").stat().st_mode & 0o777 == 0o755
     assert (tree / "usr/lib/ours/link").readlink() == Path("program")
     assert (tree / "etc/ours").read_text("utf-8") == "changed by hand\n"
+    for name in ("page", "icon"):
+        assert (tree / "usr/lib/ours" / name).read_text("utf-8") == f"our {name}\n", "not what stands in its place"
+    assert [path.name for path in (tree / "usr/lib/ours").iterdir() if "." in path.name] == []
     assert [path.name for path in machine.upgrades.iterdir()] == ["previous.deb"], "nothing is left over"
 
 

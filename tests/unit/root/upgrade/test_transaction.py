@@ -44,7 +44,7 @@ class Machine:
         self.troubles: dict[str, list[Optional[FamilyError]]] = {}
         self.settings = Settings()
         self.pauses: list[float] = []
-        for name in ("UNDER_WAY", "FAILED", "PREVIOUS", "PREVIOUS_PACKAGE", "JUST_KEPT"):
+        for name in ("IN_PROGRESS", "FAILED", "PREVIOUS", "PREVIOUS_PACKAGE", "PENDING"):
             monkeypatch.setattr(upgrade, name, folder / name)
         monkeypatch.setattr(run_dir, "RUN_DIR", folder)
         monkeypatch.setattr(run_dir, "ensure_run_dir", lambda: None)

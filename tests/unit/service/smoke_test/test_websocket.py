@@ -14,6 +14,7 @@ import pytest
 import websockets
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.service.smoke_test import websocket
 from jupyterhub4family.service.smoke_test.websocket import WebSocket
 
 TLS = ssl.create_default_context()
@@ -58,13 +59,18 @@ def test_texts_of_every_length_there_and_back(echo: str, length: int) -> None:
         assert connection.receive() == "again"
 
 
-def against(answer: Callable[[socket.socket], None]) -> WebSocket:
+def welcome(key: str) -> bytes:
+    """What a server answers that has understood."""
+    return f"HTTP/1.1 101 Switching\r\nsec-websocket-accept:  {websocket._proof(key)}\r\n\r\n".encode()
+
+
+def against(head: Callable[[str], bytes], rest: bytes = b"") -> WebSocket:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve_one() -> None:
         with listener, listener.accept()[0] as connection:
-            connection.recv(10000)
-            answer(connection)
+            request = connection.recv(10000).decode("latin-1")
+            connection.sendall(head(request.partition("Sec-WebSocket-Key: ")[2].partition("\r")[0]) + rest)
 
     threading.Thread(target=serve_one, daemon=True).start()
     return WebSocket(f"http://127.0.0.1:{listener.getsockname()[1]}/x", TLS, {}, 5)
@@ -73,15 +79,26 @@ def against(answer: Callable[[socket.socket], None]) -> WebSocket:
 @pytest.mark.parametrize("said", [b"HTTP/1.1 403 Forbidden\r\n\r\n", b"\r\n\r\n", b""])
 def test_a_refusal_is_a_sentence(said: bytes) -> None:
     with pytest.raises(FamilyError):
-        against(lambda connection: connection.sendall(said))
+        against(lambda _key: said)
+
+
+@pytest.mark.parametrize("key", ["", "AAAAAAAAAAAAAAAAAAAAAA=="])
+def test_a_server_that_has_not_understood_is_refused_as_a_browser_does(key: str) -> None:
+    with pytest.raises(FamilyError, match="was refused"):
+        against(lambda _key: welcome(key))
+    with pytest.raises(FamilyError, match="was refused"):
+        against(lambda _key: b"HTTP/1.1 101 Switching\r\n\r\n")
+    # The example of RFC 6455, 1.3.
+    assert websocket._proof("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    with against(welcome, b"\x81\x02ok") as connection:
+        assert connection.receive() == "ok"
 
 
 @pytest.mark.parametrize(
     "frame", [b"\x88\x00", b"", b"\x81\x7f" + struct.pack(">Q", 2**40), b"\x81\x05ab", b"\x81\x7e"]
 )
 def test_what_breaks_off_or_is_too_much_is_a_sentence(frame: bytes) -> None:
-    made = against(lambda connection: connection.sendall(b"HTTP/1.1 101 Switching\r\n\r\n" + frame))
-    with made as connection, pytest.raises(FamilyError):
+    with against(welcome, frame) as connection, pytest.raises(FamilyError):
         connection.receive()
 
 

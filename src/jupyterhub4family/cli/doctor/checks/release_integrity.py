@@ -78,7 +78,11 @@ def _condition(which: str, name: str, answer: dict[str, Any]) -> Iterator[Findin
 
 def _versions(name: str, answer: dict[str, Any]) -> Iterator[Finding]:
     for package, version in sorted(answer["versions"].items()):
-        floor = minimum_versions.below_floor(package, version)
+        try:
+            floor = minimum_versions.below_floor(package, version)
+        except FamilyError as error:
+            yield unknown(error.message, error.hint)
+            return
         if floor:
             yield warning(
                 _(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import time
 from collections import namedtuple
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,15 +17,17 @@ from jupyterhub4family.cli.doctor import minimum_versions
 from jupyterhub4family.cli.doctor.checks import machine, names, ports, settings
 from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, WARNING, CheckContext
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import ConfigurationError
+from jupyterhub4family.common.errors import ConfigurationError, FamilyError
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system import network, processes, programs
 from jupyterhub4family.common.system.programs import Finished
-from tests.unit.helpers import People, free_port
+from tests.unit.helpers import DATA, People, free_port
 
 Usage = namedtuple("Usage", "total used free")
 GIGABYTE = 10**9
+#: What is packaged.
+OURS = DATA / "usr/share/jupyterhub4family/minimum-versions.json"
 
 
 @pytest.mark.parametrize(("free", "state"), [(50 * GIGABYTE, OK), (GIGABYTE, WARNING), (GIGABYTE // 10, PROBLEM)])
@@ -148,12 +152,48 @@ def test_settings_that_others_may_change(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("notebook", "7.5.6rc1", False),
     ],
 )
-def test_floors(package: str, version: str, below: bool) -> None:
+def test_floors(package: str, version: str, below: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", OURS)
     assert (minimum_versions.below_floor(package, version) is not None) is below
 
 
-def test_every_floor_names_its_source() -> None:
-    for package, floor in minimum_versions.FLOORS.items():
-        assert floor.source.startswith(("CVE-", "GHSA-")), package
-        assert minimum_versions.below_floor(package, floor.version) is None
-        assert minimum_versions.below_floor(package, "0.1") is floor
+def test_every_floor_names_its_source_and_the_file_its_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", OURS)
+    date.fromisoformat(json.loads(OURS.read_text("utf-8"))["asked"])
+    for package, ranges in minimum_versions.read_floors().items():
+        for floor in ranges:
+            assert floor.source.startswith(("CVE-", "GHSA-", "PYSEC-")), package
+            assert (
+                minimum_versions.below_floor(package, floor.first)
+                == floor
+                != minimum_versions.below_floor(package, floor.version)
+            )
+
+
+@pytest.mark.parametrize(
+    ("version", "advisory"),
+    [("4.1.5", "A"), ("4.1.6", ""), ("5.0.0", "B"), ("5.1.0b2", ""), ("5.1.0", ""), ("6.0", ""), ("0.1", "A")],
+)
+def test_a_line_that_was_mended_on_its_own_has_a_floor_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, advisory: str
+) -> None:
+    spans = [
+        {"from": "0", "below": "4.1.6", "advisory": "A"},
+        {"from": "5.0.0", "below": "5.1.0", "advisory": "B"},
+    ]
+    file = tmp_path / "minimum-versions.json"
+    file.write_text(json.dumps({"affected": {"jupyterhub": spans}}))
+    monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", file)
+    found = minimum_versions.below_floor("jupyterhub", version)
+    assert (found.source if found else "") == advisory
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"affected": {"x": [{"from": "0"}]}}', '{"affected": {"x": 3}}'])
+def test_a_damaged_file_is_no_good_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    file = tmp_path / "minimum-versions.json"
+    file.write_text(text)
+    monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", file)
+    for _once in ("damaged", "missing"):
+        with pytest.raises(FamilyError, match="missing or damaged"):
+            minimum_versions.below_floor("jupyterhub", "1")
+        file.unlink(missing_ok=True)
