@@ -83,7 +83,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     monkeypatch.setattr(run_dir, "RUN_DIR", tmp_path)
     monkeypatch.setattr(backup_program, "Repository", fake.at)
     monkeypatch.setattr(backup, "read_state", fake.note)
-    for module, name in ((restic, "ensure_restic"), (run_dir, "ensure_runtime"), (sudo_caller, "require_root")):
+    for module, name in ((restic, "ensure_restic"), (run_dir, "ensure_run_dir"), (sudo_caller, "require_root")):
         monkeypatch.setattr(module, name, lambda: None)
     monkeypatch.setattr(safe_paths, "safe_directory", lambda folder: folder)
     monkeypatch.setattr(
