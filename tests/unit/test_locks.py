@@ -19,6 +19,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "locks"
 NAMES = ("uv", "hub", "member", "node")
+#: What ./test runs on; called "tools" here.
+TOOLS = ROOT / "tests" / "requirements.txt"
 
 # Debian 11, (Ubuntu 22.04,) Debian 12, (Ubuntu 24.04,) Debian 13, and what comes next.
 PYTHONS = ("3.9.2", "3.10.12", "3.11.2", "3.12.3", "3.13.5", "3.14.0")
@@ -58,13 +60,14 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def read_lock(name: str) -> list[Requirement]:
     """Every requirement of one lock; what is neither requirement, hash nor comment fails the test."""
-    text = (LOCKS / f"{name}.txt").read_text(encoding="utf-8")
+    path = TOOLS if name == "tools" else LOCKS / f"{name}.txt"
+    text = path.read_text(encoding="utf-8")
     found = []
     for line in text.replace("\\\n", " ").splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         words = re.fullmatch(r"([a-z0-9][a-z0-9.-]*)==(\S+)(?: ; (.*?))?((?:\s+--hash=\S+)*)\s*", line)
-        assert words, f"locks/{name}.txt: not a pinned requirement: {line[:100]}"
+        assert words, f"{path.name}: not a pinned requirement: {line[:100]}"
         hashes = tuple(re.findall(r"--hash=(\S+)", words.group(4)))
         found.append(Requirement(words.group(1), words.group(2), words.group(3) or "", hashes))
     return found
@@ -173,6 +176,18 @@ def test_hub_and_members_agree(python: str, machine: str) -> None:
     both = set(hub) & set(member)
     assert "jupyterhub" in both
     assert {name: hub[name] for name in both} == {name: member[name] for name in both}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("python", [one for one in PYTHONS if numbers(one) >= (3, 11)])
+def test_what_runs_inside_the_hub_is_tested_with_what_machines_have(python: str, machine: str) -> None:
+    """Debian 11's older versions are tried on Debian 11 (tests/machine/test_unit_everywhere.py)."""
+    hub, tools = versions("hub", python, machine), versions("tools", python, machine)
+    left_out = re.findall(r"^[a-z].*", (TOOLS.parent / "requirements.left-out").read_text("utf-8"), re.MULTILINE)
+    assert left_out == ["rfc3987-syntax", "psutil", "cryptography"], "each with its reason"
+    assert {name: version for name, version in hub.items() if name not in left_out} == {
+        name: tools.get(name) for name in hub if name not in left_out
+    }
 
 
 @pytest.mark.parametrize("name", ["hub", "member"])

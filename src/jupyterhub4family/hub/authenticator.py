@@ -10,6 +10,7 @@ import pwd
 from typing import Any, Optional
 
 from jupyterhub.auth import LocalAuthenticator
+from jupyterhub.handlers.base import BaseHandler
 from tornado import web
 
 from jupyterhub4family.common import paths
@@ -37,7 +38,7 @@ _REMOVED_DAYS = 1 / 24 / 60
 throttle = Throttle()
 
 
-class LoginExplained(web.HTTPError):  # type: ignore[misc]  # tornado has no types here
+class LoginExplained(web.HTTPError):
     """A login that is refused with the reason; JupyterHub shows `jupyterhub_message` on the login page."""
 
     def __init__(self, message: str) -> None:
@@ -89,7 +90,7 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
             # (handlers/base.py: refresh_auth): the refusal would become a traceback.
             handler._token_authenticated = False
         model = self._model(user.name)
-        if model is None and isinstance(handler, web.RequestHandler):
+        if model is None and isinstance(handler, BaseHandler):
             handler.set_cookie(
                 REMOVED_COOKIE, "1", expires_days=_REMOVED_DAYS, path=handler.hub.base_url, httponly=True
             )

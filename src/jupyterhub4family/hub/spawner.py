@@ -10,8 +10,8 @@ import asyncio
 import logging
 import pwd
 import signal
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, ClassVar, Optional
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, ClassVar, Optional, TypeVar
 
 from jupyterhub.utils import maybe_future, random_port
 from sudospawner import SudoSpawner
@@ -31,9 +31,10 @@ PREPARE_TIMEOUT = 1800
 POLL_INTERVAL = 0.1
 
 template = TemplateKeeper()
+_Result = TypeVar("_Result")
 
 
-class StartFailed(web.HTTPError):  # type: ignore[misc]  # jupyterhub has no types
+class StartFailed(web.HTTPError):
     """A server could not be started: why, what to try, the end of its log. Pages tell it in the viewer's language.
 
     JupyterHub itself shows `jupyterhub_message`, without a traceback.
@@ -75,6 +76,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     #: Of all servers on their way up: two members' servers must not draw the same port.
     _ports_of_starts: ClassVar[set[int]] = set()
+    #: What goes on when its start was given up: the event loop itself does not keep it.
+    _kept: ClassVar[set[asyncio.Task[Any]]] = set()
 
     start_time = Integer(0, help="When the server's process started, in clock ticks since the machine started.")
     killed = Integer(0, help="How many programs of the server the kernel has ended for want of memory, as far as told.")
@@ -153,10 +156,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     async def _prepare_environment(self, thorough: bool) -> str:
         """Have the environment made or mended; returns what was done. Raises StartFailed."""
         try:
-            answer = await doors.open_door(
-                paths.MEDIATOR,
+            answer = await self._ask_mediator(
                 {"action": "prepare", "thorough": thorough},
-                member=self.user.name,
                 timeout=PREPARE_TIMEOUT,
                 on_progress=lambda percent, message: self.tell(40 + percent * 45 // 100, message),
             )
@@ -224,16 +225,26 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _start_on_port(self) -> None:
         request = {"action": "spawn", "args": [], "env": self.get_env()}
-        spawning = asyncio.ensure_future(doors.open_door(paths.MEDIATOR, request, member=self.user.name))
+        spawning = self._keep(doors.open_door(paths.MEDIATOR, request, member=self.user.name))
         try:
-            self._take_up(await asyncio.shield(spawning))
+            answer = await asyncio.shield(spawning)
         except FamilyError as error:
             raise StartFailed(error.message, error.hint) from error
         except asyncio.CancelledError:
-            # Stopped by a click in this very moment: whatever has been started must be known, to be stopped.
-            self._take_up(await spawning)
+            self._keep(self._end_unwanted(spawning))
             raise
+        self._take_up(answer)
         await self._listening()
+
+    async def _end_unwanted(self, spawning: asyncio.Task[dict[str, Any]]) -> None:
+        """End the server that the mediator is about to start for a start that was given up."""
+        try:
+            answer = await spawning
+        except FamilyError:
+            return  # there is none
+        pid, start_time = int(answer["pid"]), int(answer["start_time"])
+        await self._kill(pid, start_time, signal.SIGKILL)
+        await self._end_scope(pid, start_time)
 
     def _take_up(self, answer: dict[str, Any]) -> None:
         """Remember the process that the mediator has started."""
@@ -265,10 +276,33 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _last_log_lines(self) -> list[str]:
         try:
-            answer = await doors.open_door(paths.MEDIATOR, {"action": "log", "name": self.name}, member=self.user.name)
+            answer = await self._ask_mediator({"action": "log", "name": self.name})
         except FamilyError as error:
             return [f"({error.message})"]
         return [str(line) for line in answer.get("lines", [])]
+
+    # -- the mediator -----------------------------------------------------------------------------
+
+    async def _ask_mediator(self, request: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """What the member's mediator answers. Raises DoorError.
+
+        A start that is given up meanwhile ends at once, the mediator behind its back: JupyterHub waits for one second
+        until a start that it has cancelled is over, and else stops nothing (apihandlers/users.py, 5.5 and 6.1).
+        """
+        asking = self._keep(doors.open_door(paths.MEDIATOR, request, member=self.user.name, **more))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+
+    @classmethod
+    def _keep(cls, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
+        """`work` as a task that also goes on when nobody waits for it any more."""
+        task = asyncio.ensure_future(work)
+        cls._kept.add(task)
+        task.add_done_callback(cls._kept.discard)
+        return task
 
     # -- while it runs ----------------------------------------------------------------------------
 
@@ -288,7 +322,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         self.log.warning("%s: %d programs ended by the kernel: out of memory", self._log_name, usage.killed)
         try:
             request = {"action": "killed", "name": self.name, "count": usage.killed}
-            await doors.open_door(paths.MEDIATOR, request, member=self.user.name)
+            await self._ask_mediator(request)
         except FamilyError as error:
             self.log.error("%s: not told in its log: %s", self._log_name, error.message)
 
@@ -306,15 +340,17 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     async def _signal(self, sig: int) -> bool:
         """Send a signal to the server; whether it is (still) alive. Signal 0 asks only, without sudo."""
         alive = processes.is_running(self.pid, self.start_time)
-        if sig == 0 or not alive:
-            return alive
-        request = {"action": "kill", "pid": self.pid, "signal": int(sig), "start_time": self.start_time}
+        return alive if sig == 0 or not alive else await self._kill(self.pid, self.start_time, sig)
+
+    async def _kill(self, pid: int, start_time: int, sig: int) -> bool:
+        """Have the mediator send a signal; whether the process is (still) alive."""
+        request = {"action": "kill", "pid": pid, "signal": int(sig), "start_time": start_time}
         try:
-            answer = await doors.open_door(paths.MEDIATOR, request, member=self.user.name)
+            answer = await self._ask_mediator(request)
         except FamilyError as error:
             # The account may be gone or no longer a member; what is left of its server is then root's to end.
             self.log.error("%s could not be signalled: %s", self._log_name, error.message)
-            return processes.is_running(self.pid, self.start_time)
+            return processes.is_running(pid, start_time)
         return bool(answer["alive"])
 
     async def run_post_stop_hook(self) -> None:
@@ -324,14 +360,16 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _end_rest(self) -> None:
         """End all processes that are still in the server's scope, also those that have made themselves daemons."""
-        if self._scope is None:
-            return
-        (pid, start_time), self._scope = self._scope, None
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            await self._end_scope(*scope)
+
+    async def _end_scope(self, pid: int, start_time: int) -> None:
         if not paths.SYSTEMD_RUNS.is_dir():
             return
         try:
             request = {"action": "end", "pid": pid, "start_time": start_time}
-            answer = await doors.open_door(paths.MEDIATOR, request, member=self.user.name)
+            answer = await self._ask_mediator(request)
         except FamilyError as error:
             # No longer a member: root ends what is left.
             self.log.error("%s: what it has started may still run: %s", self._log_name, error.message)

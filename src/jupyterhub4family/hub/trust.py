@@ -131,7 +131,7 @@ class CheckHandler(BaseHandler):  # type: ignore[misc]
         self.finish({"trusted": True})
 
 
-class CheckSocket(WebSocketHandler):  # type: ignore[misc]  # tornado has no types here
+class CheckSocket(WebSocketHandler):
     """The same for web sockets, which Safari refuses where a certificate was merely clicked through."""
 
     def check_origin(self, origin: str) -> bool:

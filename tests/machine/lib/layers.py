@@ -6,7 +6,8 @@
     installed  + the package of this very moment                  new with every change
 
 `built` takes minutes and may hold an older version of the package; `installed` corrects that in
-seconds. `unit` is `deps` with Debian's pytest, kept apart so that no other machine has it by luck.
+seconds. `unit` is `deps` with Debian's pytest, kept apart so that no other machine has it by luck, and with the hub's
+packages in a venv, as a release has them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from tests.machine.lib import health, roots, store
 from tests.machine.lib.deb import build_deb, field
 from tests.machine.lib.machine import Machine
-from tests.machine.lib.places import RUN, digest, host, remove_tree
+from tests.machine.lib.places import REPOSITORY, RUN, digest, host, remove_tree
 
 PACKAGE = "jupyterhub4family"
 HOME = f"/var/lib/{PACKAGE}"
@@ -37,6 +38,10 @@ _BUILDERS = ("service/releases/builds.py", "service/releases/contents.py")
 # Change it when something here changes what a layer holds.
 _RECIPE = "1"
 _FOR_UNIT_TESTS = "gettext python3-babel python3-pytest python3-websockets python3-yaml"
+#: On machines of the layer `unit`: Debian's Python with what locks/hub.txt names for it.
+HUB_PYTHON = "/opt/hub/bin/python"
+_HUB_LOCK = REPOSITORY / "locks" / "hub.txt"
+_HUB_PACKAGES = "install --quiet --no-cache-dir --no-deps --require-hashes --only-binary :all: -r /opt/hub.txt"
 _APT = "apt-get -qq -y -o Dpkg::Use-Pty=0"
 
 # A layer that could not be made fails at once for the other tests that want it, for so long.
@@ -84,8 +89,11 @@ def unit_layer(suite: str, init: str = "systemd", deb: Path | None = None) -> Pa
 
     def install(machine: Machine) -> None:
         machine.run(f"{_APT} install --no-install-recommends {_FOR_UNIT_TESTS}")
+        machine.put(_HUB_LOCK, "/opt/hub.txt")
+        machine.run("python3 -m venv --system-site-packages /opt/hub")
+        machine.run(f"{HUB_PYTHON} -m pip {_HUB_PACKAGES}", timeout=300)
 
-    key = digest(_RECIPE, below.parent.name, _FOR_UNIT_TESTS)
+    key = digest(_RECIPE, below.parent.name, _FOR_UNIT_TESTS, _HUB_LOCK.read_bytes(), _HUB_PACKAGES)
     return _layer("unit", suite, init, key, below=(below,), work=install)
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import gettext
 from typing import Any
 
+import jinja2
 import pytest
 
-jinja2 = pytest.importorskip("jinja2")
-
-# Without jinja2 there is nothing to test.
-from jupyterhub4family.common.i18n.messages import Message, accepted_languages  # noqa: E402
-from jupyterhub4family.hub import language  # noqa: E402
-from jupyterhub4family.hub.language import Sentences, viewer_language  # noqa: E402
-from tests.unit.helpers import DATA  # noqa: E402
+from jupyterhub4family.common.i18n.messages import Message, accepted_languages
+from jupyterhub4family.hub import language
+from jupyterhub4family.hub.language import Sentences, viewer_language
+from tests.unit.helpers import DATA
 
 TEMPLATES = DATA / "usr/share/jupyterhub4family/templates"
 

@@ -1,18 +1,12 @@
-"""hub.startup: what is done once the hub answers; nothing of it can stop the hub.
-
-The module asks for the spawner, and that for JupyterHub, which unit tests do not have: here it gets a stand-in.
-"""
+"""hub.startup: what is done once the hub answers; nothing of it can stop the hub."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
-import sys
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Callable, Optional
 
 import pytest
@@ -21,14 +15,12 @@ from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
-from jupyterhub4family.hub import doors
+from jupyterhub4family.hub import doors, spawner
+from jupyterhub4family.hub import startup as module
 from jupyterhub4family.hub.doors import DoorError
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.run import proxy
 from tests.unit.helpers import free_port
-
-SPAWNER = "jupyterhub4family.hub.spawner"
-STARTUP = "jupyterhub4family.hub.startup"
 
 
 class Keeper:
@@ -88,14 +80,12 @@ class Startup:
 
 
 @pytest.fixture
-def startup(monkeypatch: pytest.MonkeyPatch) -> Iterator[Startup]:
+def startup(monkeypatch: pytest.MonkeyPatch) -> Startup:
     keeper = Keeper()
-    stand_in = ModuleType(SPAWNER)
-    stand_in.template = keeper  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, SPAWNER, stand_in)
-    monkeypatch.delitem(sys.modules, STARTUP, raising=False)
-    yield Startup(importlib.import_module(STARTUP), keeper, monkeypatch)
-    sys.modules.pop(STARTUP, None)
+    # The one keeper that hub and spawner share, wherever it was imported.
+    monkeypatch.setattr(spawner.template, "ensure", keeper.ensure)
+    monkeypatch.setattr(module, "_tasks", [])
+    return Startup(module, keeper, monkeypatch)
 
 
 async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,311 @@
+"""hub.authenticator: whom the door lets in, whom it does not and why, and who is not a member any more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from jupyterhub import orm
+
+from jupyterhub4family.common.i18n import messages
+from jupyterhub4family.hub import authenticator, throttle
+from tests.unit.hub.doubles import Doors, MachineFolder
+from tests.unit.hub.portal import Browser, Portal, in_a_loop, text_of
+
+WRONG = "Invalid username or password"
+
+
+async def attempt(browser: Browser, name: str, password: str = "secret") -> tuple[int, str]:
+    """Fill the login form in; returns the status and what the page says."""
+    answer = await browser.log_in(name, password)
+    return int(answer.code), text_of(answer.body.decode("utf-8"))
+
+
+def groups_of(portal: Portal, name: str) -> set[str]:
+    row = orm.User.find(portal.app.db, name)
+    return {group.name for group in row.groups}
+
+
+def german_of(sentence: str) -> str:
+    return messages.translated(messages.Message(sentence, sentence, {}), "de")
+
+
+# -- the door's verdict -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "address", "told"),
+    [
+        ("anna", "192.0.2.7", "192.0.2.7"),
+        ("Anna ", "::ffff:192.0.2.8", "192.0.2.8"),
+        (" ANNA", "2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_the_right_password(machine: MachineFolder, doors: Doors, typed: str, address: str, told: str) -> None:
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            browser = portal.browser(address=address)
+            status, _page = await attempt(browser, typed)
+            assert status == 302 and (await browser.get("/hub/home")).code == 200
+            assert doors.asked("authenticate") == [{"name": "anna", "password": "secret", "address": told}]
+            assert ("root", "authenticate") in doors.opened
+            assert groups_of(portal, "anna") == {"jupyterhub"}
+            row = orm.User.find(portal.app.db, "anna")
+            assert not row.admin
+
+    in_a_loop(work)
+
+
+def test_the_wrong_password_and_wrong_names(machine: MachineFolder, doors: Doors, german: None) -> None:
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            for name in ("anna", "nobody-knows-them", "root", "../anna", "anna\0", "ä" * 500):
+                for language in ("en", "de"):
+                    browser = portal.browser(language)
+                    status, page = await attempt(browser, name, "wrong")
+                    assert status == 403, name
+                    assert (WRONG if language == "en" else german_of(WRONG)) in page, name
+                    assert (await browser.get("/hub/home")).code == 302, name
+            assert portal.app.db.query(orm.User).count() == 0
+
+    in_a_loop(work)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("reason", ["account-expired", "password-expired"])
+def test_who_knows_the_password_is_told_what_is_wrong_with_the_account(
+    machine: MachineFolder, doors: Doors, german: None, reason: str, language: str
+) -> None:
+    doors.plan("authenticate.", {"answer": {"allowed": False, "reason": reason}})
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            browser = portal.browser(language)
+            status, page = await attempt(browser, "anna")
+            sentence = authenticator._EXPLAINED[reason]
+            assert status == 403 and WRONG not in page
+            assert (sentence if language == "en" else german_of(sentence)) in page
+            assert german_of(sentence) != sentence
+            assert (await browser.get("/hub/home")).code == 302
+
+    in_a_loop(work)
+
+
+@pytest.mark.parametrize("name", ["bert", "root", "gone"])
+def test_a_door_that_lets_in_who_is_no_member_is_not_believed(machine: MachineFolder, doors: Doors, name: str) -> None:
+    machine.people.add("bert", 1002)
+    machine.people.add("root", 0, "jupyterhub")
+    doors.plan("authenticate.", {"answer": {"allowed": True, "name": name}})
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            browser = portal.browser()
+            status, page = await attempt(browser, name)
+            assert status == 403 and WRONG in page
+            assert portal.app.db.query(orm.User).count() == 0
+
+    in_a_loop(work)
+
+
+def test_a_broken_door_lets_nobody_in_and_counts_against_nobody(
+    machine: MachineFolder, doors: Doors, caplog: pytest.LogCaptureFixture
+) -> None:
+    plans: dict[str, dict[str, Any]] = {
+        "no sudo": {},
+        "a status": {"silent": True, "status": 1, "stderr": "sudo: a password is required"},
+        "no ok": {"answer": {"ok": 0, "allowed": True, "name": "anna"}},
+        "a refusal": {"answer": {"ok": False, "error": "only the hub may ask"}},
+    }
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            for what, plan in plans.items():
+                caplog.clear()
+                doors.plan("authenticate.", plan)
+                doors.broken = what == "no sudo"
+                status, page = await attempt(portal.browser(), "anna", "open-sesame")
+                assert status == 403 and WRONG in page, what
+                assert "The password of 'anna' could not be checked: " in caplog.text, what
+                assert "open-sesame" not in caplog.text and "Traceback" not in caplog.text, what
+                assert all(not visitor.wrong for visitor in authenticator.throttle._clients.values()), what
+
+    in_a_loop(work)
+
+
+def test_no_password_gets_into_the_log(machine: MachineFolder, doors: Doors, caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            await attempt(portal.browser(), "anna", "open-sesame")
+            await attempt(portal.browser(), "x" * 100, "open-sesame")
+            assert "Login of 'anna' from 192.0.2.7 refused: refused" in caplog.text
+            assert "open-sesame" not in caplog.text and f"Login of '{'x' * 32}' from" in caplog.text
+
+    in_a_loop(work)
+
+
+# -- wrong passwords are counted -----------------------------------------------------------------------------
+
+
+def test_too_many_wrong_passwords_from_one_address(
+    machine: MachineFolder, doors: Doors, german: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "MAXIMUM", 3)
+    sentence = authenticator._TOO_MANY
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            guesser = portal.browser(address="2001:db8:0:1::66")
+            assert [(await attempt(guesser, name, "wrong"))[0] for name in ("anna", "bert", "carl")] == [403] * 3
+            # Another address of the same device, another name, the right password.
+            neighbour = portal.browser("de", address="2001:db8:0:1::67")
+            status, page = await attempt(neighbour, "anna")
+            assert status == 403 and german_of(sentence) in page
+            status, page = await attempt(guesser, "anna")
+            assert status == 403 and sentence in page
+            assert len(doors.asked("authenticate")) == 3, "the door is not even asked"
+            somebody = portal.browser(address="2001:db8:0:2::66")
+            assert (await attempt(somebody, "anna"))[0] == 302
+
+    in_a_loop(work)
+
+
+def test_only_wrong_passwords_count(machine: MachineFolder, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "MAXIMUM", 1)
+    doors.plan("authenticate.", {"answer": {"reason": "account-expired"}}, {"password": "secret"})
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            assert (await attempt(portal.browser(), "anna"))[0] == 403
+            for _time in range(2):
+                assert (await attempt(portal.browser(), "anna"))[0] == 302
+            assert (await attempt(portal.browser(), "anna", "wrong"))[0] == 403
+            assert (await attempt(portal.browser(), "anna"))[0] == 403
+
+    in_a_loop(work)
+
+
+# -- members, helpers, and who was one --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_who_is_removed_is_out_at_the_next_click(
+    machine: MachineFolder, doors: Doors, german: None, language: str
+) -> None:
+    sentence = (
+        "Your account does not belong to this portal any more. Your files are still there. "
+        "Ask whoever looks after this computer."
+    )
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            browser = portal.browser(language)
+            await browser.log_in("anna")
+            token = portal.user("anna").new_api_token()
+            machine.people.groups["jupyterhub"][1].remove("anna")
+            # At once where something is started.
+            assert (await browser.api("POST", "users/anna/server")).code == 403
+            assert doors.actions() == []
+            await asyncio.sleep(2.1)
+            answer = await browser.get("/hub/home")
+            assert answer.code == 302 and "/hub/login" in answer.headers["Location"]
+            assert "HttpOnly" in next(
+                line for line in answer.headers.get_list("Set-Cookie") if line.startswith(authenticator.REMOVED_COOKIE)
+            )
+            page = text_of(await browser.page("/hub/login"))
+            assert (sentence if language == "en" else german_of(sentence)) in page
+            program = portal.browser()
+            assert (await program.get("/hub/api/user", Authorization=f"token {token}")).code == 403
+            # And back again.
+            machine.people.groups["jupyterhub"][1].append("anna")
+            assert (await attempt(browser, "anna"))[0] == 302
+
+    in_a_loop(work)
+
+
+def test_an_account_that_is_deleted_is_out_as_well(machine: MachineFolder, doors: Doors) -> None:
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            browser = portal.browser()
+            await browser.log_in("anna")
+            del machine.people.accounts["anna"]
+            user = portal.user("anna")
+            assert await portal.app.authenticator.refresh_user(user) is False
+            assert portal.app.authenticator.check_allowed("anna") is False
+            await asyncio.sleep(2.1)
+            assert (await browser.get("/hub/home")).code == 302
+
+    in_a_loop(work)
+
+
+def test_a_helper_sees_and_stops_servers_and_may_nothing_else(machine: MachineFolder, doors: Doors) -> None:
+    machine.member("paul", 1003, "jupyterhub_adm", "sudo")
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            anna, paul = portal.browser(), portal.browser()
+            await anna.log_in("anna")
+            await paul.log_in("paul")
+            assert groups_of(portal, "paul") == {"jupyterhub", "jupyterhub_adm"}, "and not sudo"
+            assert (await anna.get("/hub/admin")).code == 403
+            assert (await anna.api("GET", "users")).code == 403
+            assert "Anna Adler (anna)" in text_of(await paul.page("/hub/admin"))
+            assert (await paul.api("POST", "users/anna/server")).code in (201, 202)
+            while portal.user("anna").spawner.pending:
+                await asyncio.sleep(0.01)
+            assert doors.opened[-1] == ("anna", "mediator"), "it runs as Anna"
+            assert (await paul.get("/user/anna/lab")).code in (302, 404)
+            assert (await paul.get("/hub/user/anna/lab")).code == 404
+            assert (await paul.api("DELETE", "users/anna/server")).code == 204
+            assert (await paul.api("DELETE", "users/anna")).code == 403
+            assert (await paul.api("POST", "users/bert")).code == 403
+            assert (await paul.api("POST", "users/anna/tokens", {})).code in (403, 404)
+            assert (await anna.api("POST", "users/paul/server")).code in (403, 404)
+
+    in_a_loop(work)
+
+
+def test_who_is_no_helper_any_more_loses_the_rights_and_nothing_else(machine: MachineFolder, doors: Doors) -> None:
+    machine.member("paul", 1003, "jupyterhub_adm")
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            paul = portal.browser()
+            await paul.log_in("paul")
+            assert (await paul.get("/hub/admin")).code == 200
+            machine.people.groups["jupyterhub_adm"][1].remove("paul")
+            await asyncio.sleep(2.1)
+            assert (await paul.get("/hub/home")).code == 200 and groups_of(portal, "paul") == {"jupyterhub"}
+            assert (await paul.get("/hub/admin")).code == 403
+
+    in_a_loop(work)
+
+
+def test_no_account_is_ever_made(machine: MachineFolder, doors: Doors) -> None:
+    """LocalAuthenticator would call adduser; the watchman of unit tests sees to it that nobody does."""
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            user = portal.user("not-on-this-machine")
+            await portal.app.authenticator.add_user(user)
+            assert portal.app.authenticator.check_allowed("not-on-this-machine") is False
+            assert portal.app.authenticator.check_allowed("anna") is True
+
+    in_a_loop(work)
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::1"),
+        (None, ""),
+        ("", ""),
+        ("unix:", ""),
+        ("192.0.2.7, 10.0.0.1", ""),
+        ("<script>", ""),
+    ],
+)
+def test_addresses_as_people_know_them(given: str | None, plain: str) -> None:
+    assert authenticator.plain_address(given) == plain
