@@ -179,7 +179,7 @@ def _forget_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     # What hub/pages.py extends, with the settings of the first hub that it meets.
     for name in ("template_namespace", "content_security_policy", "_xsrf_safe_methods"):
         monkeypatch.setattr(BaseHandler, name, vars(BaseHandler)[name])
-    monkeypatch.setattr(authenticator.throttle, "_visitors", {})
+    monkeypatch.setattr(authenticator.throttle, "_clients", {})
     for name, value in vars(template.TemplateKeeper()).items():
         monkeypatch.setattr(spawner.template, name, value)
     monkeypatch.setattr(spawner.FamilySpawner, "_ports_of_starts", set())
