@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.machine.lib import store
-from tests.machine.lib.places import PLAIN_PATH, RUN, digest, host
+from tests.machine.lib.places import PLAIN_PATH, REPOSITORY, RUN, digest, host
 from tests.machine.lib.project import copy_project
 
 # What cannot change the package does not rebuild it.
@@ -30,6 +30,23 @@ def build_deb(version: str | None = None) -> Path:
         key = digest(*_contents(tree))
         entry = store.get("debs", "deb", key, lambda directory: _build(tree, directory), keep=12)
     return next(entry.glob("*.deb"))
+
+
+def deb_of_commit(commit: str) -> Path:
+    """Return the .deb of an older commit, for upgrades from there. Fails where git does not have that commit."""
+
+    def build(directory: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="source-", dir=RUN) as scratch:
+            tree = Path(scratch) / "source"
+            tree.mkdir()
+            archive = Path(scratch) / "source.tar"
+            git = ("git", "-C", REPOSITORY, "-c", f"safe.directory={REPOSITORY}")
+            host(*git, "archive", "--output", archive, commit)
+            host("tar", "-xf", archive, "-C", tree)
+            _build(tree, directory)
+
+    RUN.mkdir(parents=True, exist_ok=True)
+    return next(store.get("debs", "deb", digest(commit), build, keep=12).glob("*.deb"))
 
 
 def _contents(tree: Path) -> Iterator[str | bytes]:

@@ -103,11 +103,11 @@ def installed_layers(suite: str, init: str = "systemd", deb: Path | None = None)
     below = deps_layer(suite, init, deb)
     lasting = digest(_RECIPE, below.parent.name, _slow_part(deb))
 
-    def install(machine: Machine) -> None:
+    def build(machine: Machine) -> None:
         _install(machine, deb, f"{_APT} install", BUILD_SECONDS)
         (machine.directory / "deb").write_text(deb.parent.name)
 
-    built = _layer("built", suite, init, lasting, below=(below,), work=install, notes=("deb",))
+    built = _layer("built", suite, init, lasting, below=(below,), work=build, notes=("deb",))
     if (built.parent / "deb").read_text() == deb.parent.name:
         return (below, built)
 
@@ -117,6 +117,11 @@ def installed_layers(suite: str, init: str = "systemd", deb: Path | None = None)
     key = digest(_RECIPE, built.parent.name, deb.parent.name)
     installed = _layer("installed", suite, init, key, below=(below, built), work=bring_up_to_date)
     return (below, built, installed)
+
+
+def install(machine: Machine, deb: Path) -> None:
+    """Install a package on a machine that has what it depends on, and wait until its portal answers."""
+    _install(machine, deb, f"{_APT} install", BUILD_SECONDS)
 
 
 def _install(machine: Machine, deb: Path, installer: str, timeout: float) -> None:

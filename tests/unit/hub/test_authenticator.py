@@ -253,7 +253,8 @@ def test_a_helper_sees_and_stops_servers_and_may_nothing_else(machine: MachineFo
             assert (await paul.api("POST", "users/anna/server")).code in (201, 202)
             while portal.user("anna").spawner.pending:
                 await asyncio.sleep(0.01)
-            assert doors.opened[-1] == ("anna", "mediator"), "it runs as Anna"
+            mediators = {opened for opened in doors.opened if opened[1] == "mediator"}
+            assert mediators == {("anna", "mediator")}, "it runs as Anna"
             assert (await paul.get("/user/anna/lab")).code in (302, 404)
             assert (await paul.get("/hub/user/anna/lab")).code == 404
             assert (await paul.api("DELETE", "users/anna/server")).code == 204

@@ -160,6 +160,7 @@ def test_what_experts_want_before_and_after(machine: MachineFolder, doors: Doors
 def test_stopped_while_the_mediator_starts_the_server(machine: MachineFolder, doors: Doors, seconds: float) -> None:
     """Also if the mediator takes longer than the second that JupyterHub waits."""
     doors.plan("mediator.spawn", {"hold": "started"}, {})
+    machine.runs_systemd()
 
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
@@ -172,6 +173,8 @@ def test_stopped_while_the_mediator_starts_the_server(machine: MachineFolder, do
             doors.go_on("started")
             assert (await stopping).code == 204
             await until(lambda: not user.spawner.active and not running(doors), "the server's end")
+            await until(lambda: doors.asked("mediator", "end"), "the end of what it has started")
+            assert doors.asked("mediator", "end")[0]["pid"] == doors.servers()[0]
             assert events((await watching).body)[-1]["progress"] == 100, "nobody waits for ever"
             nothing_is_left(portal, doors)
             await start(browser, user)
@@ -278,8 +281,9 @@ def test_a_port_that_somebody_else_has_taken_is_given_up(
     in_a_loop(work)
 
 
-def test_ports_that_are_taken_twice_are_told(machine: MachineFolder, doors: Doors, german: None) -> None:
+def test_ports_that_are_taken_twice_are_told(machine: MachineFolder, doors: Doors) -> None:
     doors.plan("mediator.spawn", {"taken_by": 1002}, {"taken_by": 1002}, {})
+    machine.runs_systemd()
 
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
@@ -287,8 +291,8 @@ def test_ports_that_are_taken_twice_are_told(machine: MachineFolder, doors: Door
             page = text_of(await browser.page("/hub/spawn-pending/anna"))
             assert "Another account's program has taken the port of your server, twice." in page
             assert "its log tells" in page
-            assert len(doors.asked("mediator", "spawn")) == 2
-            assert len(doors.asked("mediator", "prepare")) == 1, "the environment is not to blame"
+            # The environment is not to blame, and each server's scope is ended once.
+            assert doors.actions() == ["prepare", "spawn", "kill", "end", "spawn", "kill", "end"]
             nothing_is_left(portal, doors)
             await start(browser, user)
             assert user.spawner.ready
@@ -408,9 +412,10 @@ def test_a_log_that_cannot_be_read_is_no_reason_to_say_nothing(machine: MachineF
 
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
-            await start(browser, user)
-            page = await browser.page("/hub/spawn-pending/anna")
+            await start(browser, user, "school")
+            page = await browser.page("/hub/spawn-pending/anna/school")
             assert "The server ended while it was starting." in page and "(the log is gone)" in page
+            assert doors.asked("mediator", "log") == [{"action": "log", "name": "school"}]
 
     in_a_loop(work)
 
@@ -440,6 +445,33 @@ def test_without_sudo_a_start_fails_with_a_sentence(machine: MachineFolder, door
             await start(browser, user)
             page = text_of(await browser.page("/hub/spawn-pending/anna"))
             assert "mediator could not be opened" in page and "Traceback" not in page
+
+    in_a_loop(work)
+
+
+def test_a_mediator_that_never_ends_is_given_up(
+    machine: MachineFolder, doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert spawner.PREPARE_TIMEOUT >= 1200, "a slow line, a slow disk"
+    monkeypatch.setattr(spawner, "PREPARE_TIMEOUT", 0.5)
+    doors.plan("mediator.prepare", {"hold": "never"})
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            await start(browser, user)
+            assert "mediator did not answer within 0.5 seconds" in await browser.page("/hub/spawn-pending/anna")
+
+    in_a_loop(work)
+
+
+def test_what_the_mediator_says_is_bounded_and_told_anew_each_time(machine: MachineFolder, doors: Doors) -> None:
+    doors.plan("mediator.prepare", {"answer": {"template": "x" * 1000}})
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, _browser):
+            for _time in range(2):
+                await user.spawner.run_pre_spawn_hook()
+                assert user.spawner.made_from == "x" * 100 and len(user.spawner._events) == 1
 
     in_a_loop(work)
 
@@ -564,6 +596,8 @@ def test_a_server_of_somebody_who_is_no_longer_a_member_cannot_be_signalled(
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
             await start(browser, user)
+            doors.plan("mediator.kill", {"answer": {"alive": False}})
+            assert await user.spawner._signal(signal.SIGTERM) is False, "the mediator knows best"
             doors.plan("mediator.kill", refusal)
             doors.plan("mediator.end", refusal)
             assert await user.spawner._signal(signal.SIGTERM) is True, "it still runs"
@@ -691,5 +725,9 @@ def test_the_state_of_an_older_version_is_understood(machine: MachineFolder, doo
             assert (user.spawner.start_time, user.spawner.made_from, user.spawner.killed) == (0, "", 0)
             assert await user.spawner.poll() is None, "any start time will do"
             assert user.spawner.get_state() == {"pid": os.getpid()}
+            user.spawner.load_state({"pid": 2, "start_time": 3, "made_from": "py3.11-abc", "killed": 4})
+            user.spawner.clear_state()
+            assert (user.spawner.pid, user.spawner.start_time, user.spawner.killed) == (0, 0, 0)
+            assert user.spawner.made_from == ""
 
     in_a_loop(work)

@@ -1,0 +1,52 @@
+"""An installed 0.1.0 becomes what is here, in place, and goes back again: the programs of both lay their files so.
+
+What runs while files are exchanged is the other one's code: the hub, the upgrade itself, doors that are just open. A
+module that has moved must not be missed by any of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.machine.lib.deb import altered_deb, deb_of_commit, field
+from tests.machine.lib.family import add_member, logged_in, ready
+from tests.machine.lib.layers import install
+from tests.machine.lib.plugin import NewMachine
+from tests.machine.test_upgrade import PATIENCE, assert_same, kernel_with_variable, status, version
+
+#: What was 0.1.0.
+FIRST_RELEASE = "1f33e490ca9ddf3f9fb01c70ffc9d7ffd8397c4f"
+
+
+@pytest.mark.any_debian
+def test_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Path, suite: str) -> None:
+    first = deb_of_commit(FIRST_RELEASE)
+    assert field(first, "Version") == "0.1.0"
+    machine = new_machine(suite, layer="deps")
+    install(machine, first)
+    add_member(machine, "alice", "bob")
+    machine.run("gpasswd -a bob jupyterhub_adm >/dev/null")
+    machine.run("jupyterhub4family config set family_name Miller")
+    members = machine.run("jupyterhub4family members list")
+    machine.put(altered_deb(deb, "0.1.1", tmp_path), "/root/ours.deb")
+    with logged_in(machine, "alice") as alice:
+        kernel = kernel_with_variable(alice)
+        machine.run("dpkg -i /root/ours.deb </dev/null >/dev/null 2>&1")
+        ready(machine, PATIENCE)
+        assert version(machine) == "0.1.1" and status(machine)["failed_upgrade"] == ""
+        assert_same(kernel)
+        assert alice.get("/hub/home").status == 200, "the login from before is still good"
+        assert machine.run("jupyterhub4family members list") == members
+
+        machine.run("jupyterhub4family rollback </dev/null >/dev/null 2>&1", timeout=PATIENCE)
+        ready(machine, PATIENCE)
+        assert version(machine) == "0.1.0"
+        assert_same(kernel)
+        assert alice.get("/hub/home").status == 200
+        assert machine.run("jupyterhub4family members list") == members
+    assert "Miller" in machine.run("jupyterhub4family config get family_name")
+    with logged_in(machine, "bob") as bob:
+        bob.start_server()
+        assert bob.kernel().execute("6 * 7") == "42"
