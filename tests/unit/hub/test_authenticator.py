@@ -11,7 +11,7 @@ from jupyterhub import orm
 from jupyterhub4family.common.i18n import messages
 from jupyterhub4family.hub import authenticator, throttle
 from tests.unit.hub.doubles import Doors, MachineFolder
-from tests.unit.hub.portal import Browser, Portal, in_a_loop, text_of
+from tests.unit.hub.portal import Browser, Portal, in_a_loop, text_of, until
 
 WRONG = "Invalid username or password"
 
@@ -251,10 +251,10 @@ def test_a_helper_sees_and_stops_servers_and_may_nothing_else(machine: MachineFo
             assert (await anna.api("GET", "users")).code == 403
             assert "Anna Adler (anna)" in text_of(await paul.page("/hub/admin"))
             assert (await paul.api("POST", "users/anna/server")).code in (201, 202)
-            while portal.user("anna").spawner.pending:
-                await asyncio.sleep(0.01)
-            mediators = {opened for opened in doors.opened if opened[1] == "mediator"}
-            assert mediators == {("anna", "mediator")}, "it runs as Anna"
+            await until(lambda: portal.user("anna").spawner.ready, "the server")
+            assert {account for account, program in doors.opened if program == "mediator"} == {"anna"}, (
+                "it runs as Anna"
+            )
             assert (await paul.get("/user/anna/lab")).code in (302, 404)
             assert (await paul.get("/hub/user/anna/lab")).code == 404
             assert (await paul.api("DELETE", "users/anna/server")).code == 204
