@@ -91,10 +91,10 @@ DEFECTS = [
         "rm -r /etc/jupyterhub4family",
     ),
     Defect(
-        f"cd {LIBRARY}/jupyterhub4family/common && cp -a files.py /root/ && echo '# x' >> files.py",
+        f"cd {LIBRARY}/jupyterhub4family/common/system && cp -a files.py /root/ && echo '# x' >> files.py",
         "package",
         "files.py",
-        f"cp -a /root/files.py {LIBRARY}/jupyterhub4family/common/",
+        f"cp -a /root/files.py {LIBRARY}/jupyterhub4family/common/system/",
     ),
 ]
 
