@@ -48,7 +48,9 @@ def test_the_first_day(new_machine: NewMachine, new_chromium: NewChromium, suite
     page.goto(f"{portal(machine)}/hub/home")
     named = page.locator('[data-server-name="schule-fuer-musik"]')
     expect(named).to_have_attribute("data-state", "running")
-    expect(named.get_by_role("heading")).to_have_text("Schule für Musik")
+    # JupyterHub 5, the newest for Debian 11's Python, keeps no titles beside the names in addresses.
+    title = "schule-fuer-musik" if suite == "bullseye" else "Schule für Musik"
+    expect(named.get_by_role("heading")).to_have_text(title)
     expect(named).to_contain_text(re.compile(r"\d+ MB"))
     expect(named.locator(".environment-state")).to_have_text("Environment up to date")
     picture(page, "home")

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Error, Playwright
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.service.certificates import ca
 from tests.browser.lib import ARGUMENTS, start_chromium
@@ -28,7 +29,7 @@ HOSTS = ("example.org", "printer.local")
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An authority as a machine makes it."""
     for name in ("TLS", "OWN_TLS", "AUTHORITY_CERTIFICATE", "CERTIFICATE_REPORT"):
-        monkeypatch.setattr(ca, name, tmp_path / name)
+        monkeypatch.setattr(paths, name, tmp_path / name)
     ca.ensure(Settings())
     return tmp_path / "TLS" / "ca.crt"
 
