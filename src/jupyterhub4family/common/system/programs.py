@@ -211,6 +211,7 @@ def _not_started(name: str, error: OSError) -> ProgramError:
 def _object(line: str) -> dict[str, Any]:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
+        # Nested more deeply than Python follows: what a member's program says must not end root's.
         return {}
     return event if isinstance(event, dict) else {}

@@ -170,7 +170,15 @@ def test_progress_is_told_at_once_and_the_answer_is_the_last_object(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "text", ["", "print('no JSON')", "print('[]')", """print('{"percent": 1}')""", "import sys; sys.exit(3)"]
+    "text",
+    [
+        "",
+        "print('no JSON')",
+        "print('[]')",
+        "print('[' * 200_000)",
+        """print('{"percent": 1}')""",
+        "import sys; sys.exit(3)",
+    ],
 )
 def test_no_answer_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ProgramError, match="door gave no answer"):
