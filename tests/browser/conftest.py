@@ -10,8 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.browser.lib import start_chromium
-from tests.machine.lib import health
-from tests.machine.lib.family import add_member, authority, installed, ready
+from tests.machine.lib.family import add_member, authority, ready, shared_machine
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import (  # noqa: F401 (pytest finds fixtures and hooks by these names)
     deb,
@@ -49,15 +48,13 @@ def new_chromium(playwright: Playwright, tmp_path: Path) -> Iterator[NewChromium
 @pytest.fixture(scope="module")
 def family(suite: str) -> Iterator[Machine]:
     """A machine for all tests that change nothing for others, with two members whose accounts bear their full names."""
-    with installed(suite) as machine:
-        ready(machine)
+    with shared_machine(suite) as machine:
         machine.write("/etc/jupyterhub4family/config.yaml", "family_name: The Millers\n")
         machine.run("chmod 644 /etc/jupyterhub4family/config.yaml; jupyterhub4family restart")
         ready(machine)
         add_member(machine, "alice", "bob")
         machine.run("usermod -c 'Alice Miller,,,' alice")
         yield machine
-        health.check(machine)
 
 
 @pytest.fixture(scope="module")

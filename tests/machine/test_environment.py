@@ -7,8 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health
-from tests.machine.lib.family import PASSWORD, TEMPLATE, add_member, digest_of_template, installed, logged_in, ready
+from tests.machine.lib.family import (
+    PASSWORD,
+    TEMPLATE,
+    add_member,
+    digest_of_template,
+    logged_in,
+    ready,
+    shared_machine,
+)
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -32,11 +39,8 @@ pytestmark = pytest.mark.any_debian
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
     """A machine with two members."""
-    with installed(suite) as machine:
-        ready(machine)
-        add_member(machine, "alice", "bob")
+    with shared_machine(suite, "alice", "bob") as machine:
         yield machine
-        health.check(machine)
 
 
 def test_members_add_prepares_a_hard_linked_environment(machine: Machine) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health
-from tests.machine.lib.family import PASSWORD, browser, installed, logged_in, ready
+from tests.machine.lib.family import PASSWORD, browser, logged_in, ready, shared_machine
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -31,12 +30,10 @@ def machine(new_machine: NewMachine, suite: str) -> Machine:
 @pytest.fixture(scope="module")
 def shared(suite: str) -> Iterator[Machine]:
     """One machine for all tests that leave it as it was."""
-    with installed(suite) as machine:
-        ready(machine)
+    with shared_machine(suite) as machine:
         machine.add_account("alice", PASSWORD)
         machine.add_account("mum", PASSWORD, groups=("jupyterhub_adm",))
         yield machine
-        health.check(machine)
 
 
 def test_a_delegate_adds_lists_and_removes(machine: Machine) -> None:

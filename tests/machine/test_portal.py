@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health
 from tests.machine.lib.client import SocketRefused
-from tests.machine.lib.family import PASSWORD, add_member, browser, installed, logged_in, ready
+from tests.machine.lib.family import PASSWORD, add_member, browser, logged_in, ready, shared_machine
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -19,11 +18,8 @@ pytestmark = pytest.mark.any_debian
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
     """With a member, for tests that leave it as it was."""
-    with installed(suite) as machine:
-        ready(machine)
-        add_member(machine, "alice")
+    with shared_machine(suite, "alice") as machine:
         yield machine
-        health.check(machine)
 
 
 @pytest.mark.any_debian

@@ -83,7 +83,8 @@ def test_the_test_command_knows_what_its_status_means(audit: types.ModuleType) -
 # -- minimum versions ----------------------------------------------------------------------------------
 
 SAMPLES = Path(__file__).parent / "samples"
-#: Records as osv.dev and node's security group publish them; only their prose is shortened.
+#: Records in the form in which osv.dev and node's security group publish them, with their prose shortened. The second
+#: of osv.dev is completed from the range that its advisory names; CVE-2026-58040 of node is made up, as a contrast.
 RECORDS = json.loads((SAMPLES / "osv-jupyterhub.json").read_text("utf-8"))["vulns"]
 NODE = json.loads((SAMPLES / "node-core.json").read_text("utf-8"))
 

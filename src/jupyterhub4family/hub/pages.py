@@ -127,8 +127,8 @@ def _xsrf_safe_methods(handler: Any) -> set[str]:
     JupyterHub lets scripts of the same origin, so of every member's server, read its pages, and with them the token
     that its API wants. Pages are for people; browsers say who asks.
     """
-    appearances = handler.request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
-    return {"GET", "HEAD", "OPTIONS"} if appearances else {"HEAD", "OPTIONS"}
+    navigates = handler.request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+    return {"GET", "HEAD", "OPTIONS"} if navigates else {"HEAD", "OPTIONS"}
 
 
 def news_for_delegates(language: str) -> list[str]:

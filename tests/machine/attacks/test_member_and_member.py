@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.machine.lib import health
 from tests.machine.lib.client import Browser, ClientError, Kernel
-from tests.machine.lib.family import add_member, installed, logged_in, ready
+from tests.machine.lib.family import logged_in, shared_machine
 from tests.machine.lib.machine import Machine
 
 #: Tries to look into a process, and to write into it, as a debugger does; prints what it could do.
@@ -101,9 +100,7 @@ pytestmark = pytest.mark.any_debian
 
 @pytest.fixture(scope="module")
 def house(suite: str) -> Iterator[House]:
-    with installed(suite) as machine:
-        ready(machine)
-        add_member(machine, "alice", "bob")
+    with shared_machine(suite, "alice", "bob") as machine:
         for name, text in (("debugger", DEBUGGER), ("squatter", SQUATTER), ("greedy", GREEDY)):
             machine.write(f"/usr/local/share/{name}.py", text)
         with logged_in(machine, "alice") as alice:
@@ -111,7 +108,6 @@ def house(suite: str) -> Iterator[House]:
             kernel = alice.kernel()
             kernel.execute("diary = 'dear diary'; import os; os.makedirs('private', 0o700, exist_ok=True)")
             yield House(machine, alice, kernel)
-        health.check(machine)
 
 
 def test_files(house: House) -> None:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health
 from tests.machine.lib.client import SpawnFailed
-from tests.machine.lib.family import TEMPLATE, add_member, digest_of_template, installed, logged_in, ready
+from tests.machine.lib.family import TEMPLATE, digest_of_template, logged_in, shared_machine
 from tests.machine.lib.machine import Machine
 
 DOOR = "/usr/lib/jupyterhub4family/environment"
@@ -90,11 +89,8 @@ pytestmark = pytest.mark.any_debian
 
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
-    with installed(suite) as machine:
-        ready(machine)
-        add_member(machine, "alice", "bob")
+    with shared_machine(suite, "alice", "bob") as machine:
         yield machine
-        health.check(machine)
 
 
 def test_the_door_environment_is_raced(machine: Machine) -> None:

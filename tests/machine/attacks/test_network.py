@@ -14,8 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.machine.lib import health
-from tests.machine.lib.family import CA, PASSWORD, add_member, browser, installed, logged_in, ready
+from tests.machine.lib.family import CA, PASSWORD, browser, logged_in, ready, shared_machine
 from tests.machine.lib.machine import Machine
 
 #: Logs in at the machine itself: another address than that of the tests.
@@ -36,11 +35,8 @@ pytestmark = pytest.mark.any_debian
 
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
-    with installed(suite) as machine:
-        ready(machine)
-        add_member(machine, "alice")
+    with shared_machine(suite, "alice") as machine:
         yield machine
-        health.check(machine)
 
 
 def test_only_the_portal_can_be_reached(machine: Machine) -> None:

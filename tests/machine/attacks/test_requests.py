@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.lib import health
-from tests.machine.lib.family import PASSWORD, STATE, TEMPLATE, add_member, installed, ready
+from tests.machine.lib.family import PASSWORD, STATE, TEMPLATE, shared_machine
 from tests.machine.lib.machine import Machine
 
 LIBRARY = "/usr/lib/jupyterhub4family"
@@ -53,15 +52,12 @@ pytestmark = pytest.mark.any_debian
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
     """A machine with a member, somebody who can become root, and a delegate."""
-    with installed(suite) as machine:
-        ready(machine)
-        add_member(machine, "bob")
+    with shared_machine(suite, "bob") as machine:
         machine.add_account("alice", PASSWORD)
         machine.add_account("mum", PASSWORD, groups=("jupyterhub_adm",))
         machine.put(HOSTILE, "/usr/local/share/hostile.py")
         machine.write("/usr/local/share/sender.py", SENDER)
         yield machine
-        health.check(machine)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib import health
-from tests.machine.lib.family import PASSWORD, STATE, add_member, installed, logged_in, ready
+from tests.machine.lib.family import PASSWORD, STATE, logged_in, shared_machine
 from tests.machine.lib.machine import Machine
 
 MEDIATOR = "/usr/lib/jupyterhub4family/mediator"
@@ -22,12 +21,9 @@ MEMBERS = "/usr/lib/jupyterhub4family/members"
 @pytest.fixture(scope="module")
 def machine(suite: str) -> Iterator[Machine]:
     """A machine with two members and somebody else; the tests leave it as it was."""
-    with installed(suite) as machine:
-        ready(machine)
-        add_member(machine, "alice", "bob")
+    with shared_machine(suite, "alice", "bob") as machine:
         machine.add_account("stranger", PASSWORD)
         yield machine
-        health.check(machine)
 
 
 def as_service(machine: Machine, command: str, request: object = None) -> tuple[int, str]:

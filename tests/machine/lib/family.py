@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from tests.machine.lib import health as machine_health
 from tests.machine.lib import layers
 from tests.machine.lib.client import Browser
 from tests.machine.lib.machine import Machine
@@ -38,11 +41,6 @@ def health(port: int = 8000) -> str:
 HEALTHY = health()
 
 
-def installed(suite: str) -> Machine:
-    """A machine, not started yet, for tests that share one: `with installed("trixie") as machine`."""
-    return Machine(suite, layers.stack("installed", suite, "systemd"), in_memory=True)
-
-
 def ready(machine: Machine, patience: float = 60) -> Machine:
     """Return the machine once its portal answers, members can be given environments, and no upgrade is under way."""
     layers.wait_until_ready(machine, patience)
@@ -54,6 +52,16 @@ def add_member(machine: Machine, *names: str) -> None:
     for name in names:
         machine.add_account(name, PASSWORD)
     machine.run(f"jupyterhub4family members add {' '.join(names)}")
+
+
+@contextlib.contextmanager
+def shared_machine(suite: str, *members: str) -> Iterator[Machine]:
+    """A machine for several tests, which leave it as it was: ready, with these members; looked at when all are done."""
+    with Machine(suite, layers.stack("installed", suite, "systemd"), in_memory=True) as machine:
+        ready(machine)
+        add_member(machine, *members)
+        yield machine
+        machine_health.check(machine)
 
 
 def browser(machine: Machine, cookies: httpx.Cookies | None = None) -> Browser:

@@ -131,7 +131,7 @@ def progress_bar(quiet: bool = False) -> Bar:
 def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
     """Run every check, or those named in `only`. One that cannot be done says why; it never ends the others."""
     # Of a bad settings file the check of the settings tells; the others look at what counts in its place.
-    settings, _crashed = effective.settings_in_use()
+    settings, _problem = effective.settings_in_use()
     context = CheckContext(settings=settings, supervisor=supervision.chosen_supervisor(settings), tell=bar.show)
     results = []
     names = list(only or registry.CHECKS)
@@ -219,13 +219,13 @@ def worst(results: list[Result]) -> str:
 def _print(results: list[Result], done: list[str], quiet: bool) -> None:
     for message in done:
         print(_("Mended: {sentence}", sentence=message))
-    args = {state: _(word) for state, word in WORDS.items()}
-    width = max(map(len, args.values()))
+    labels = {state: _(word) for state, word in WORDS.items()}
+    width = max(map(len, labels.values()))
     for result in results:
         finding = result.finding
         if quiet and finding.state != PROBLEM:
             continue
-        print(f"{terminal.coloured(f'{args[finding.state]:{width}}', COLOURS[finding.state])}  {finding.sentence}")
+        print(f"{terminal.coloured(f'{labels[finding.state]:{width}}', COLOURS[finding.state])}  {finding.sentence}")
         if finding.hint:
             print(f"{'':{width}}  {_('Try: {hint}', hint=finding.hint)}")
     if not quiet:

@@ -111,8 +111,8 @@ def skipped_files() -> list[SkippedFile]:
             return []
         name, line, problem = one["name"], one["line"], one["problem"]
         # It is shown in terminals, root's among them.
-        args = all(type(word) is str and re.fullmatch(r"[\w.+-]{1,200}", word) for word in (name, problem))
-        if not args or type(line) is not int:
+        shown_safely = all(type(word) is str and re.fullmatch(r"[\w.+-]{1,200}", word) for word in (name, problem))
+        if not shown_safely or type(line) is not int:
             return []
         result.append(SkippedFile(name, line, problem))
     return result

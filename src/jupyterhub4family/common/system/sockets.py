@@ -45,6 +45,6 @@ def listeners() -> Iterator[Listener]:
 
 def _address(word: str) -> Address:
     """An address as the tables write it: 32-bit words in the byte order of this machine, in hexadecimal."""
-    args = [int(word[start : start + 8], 16) for start in range(0, len(word), 8)]
-    address = ipaddress.ip_address(struct.pack(f"={len(args)}I", *args))
+    parts = [int(word[start : start + 8], 16) for start in range(0, len(word), 8)]
+    address = ipaddress.ip_address(struct.pack(f"={len(parts)}I", *parts))
     return getattr(address, "ipv4_mapped", None) or address

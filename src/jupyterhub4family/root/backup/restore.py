@@ -173,34 +173,34 @@ def restore_member(
     repository: Repository,
     contents: Contents,
     person: AccountRecord,
-    paths: list[Path],
+    chosen: list[Path],
     *,
     to: Optional[Path],
     tell: Tell,
 ) -> dict[str, Any]:
-    """Bring back a home, or `paths` in it, into the home or as the new folder `to`."""
+    """Bring back a home, or `chosen` paths in it, into the home or as the new folder `to`."""
     account = None if to else accounts.find_account(person.name)
     parent = to.parent if to else backup_accounts.home_of(person).parent
     with staging_directory(parent) as place:
         tell(10, _("Reading the home of {name} from the backup", name=person.name))
-        home = _read_home(repository, contents.snapshot, person, paths, place)
+        home = _read_home(repository, contents.snapshot, person, chosen, place)
         if to is not None:
             _rename_to(home, to)
             return {"place": str(to)}
         assert account is not None
         tell(70, _("Giving {name} what was theirs", name=person.name))
-        packages = {} if paths else contents.packages.get(person.name, {})
+        packages = {} if chosen else contents.packages.get(person.name, {})
         return transfer(person.name, home, place, packages)
 
 
 def _read_home(
-    repository: Repository, snapshot: Snapshot, person: AccountRecord, paths: list[Path], place: Path
+    repository: Repository, snapshot: Snapshot, person: AccountRecord, chosen: list[Path], place: Path
 ) -> Path:
     """Read a home, or paths in it, into `place`; returns where it is now. Raises FamilyError if one is missing."""
     home = backup_tree.TREE / "homes" / person.name
-    repository.restore(snapshot, [home / path for path in paths] or [home], _reading(place))
+    repository.restore(snapshot, [home / path for path in chosen] or [home], _reading(place))
     here = _reading(place) / home.relative_to("/")
-    for path in [here / path for path in paths] or [here]:
+    for path in [here / path for path in chosen] or [here]:
         if not os.path.lexists(path):
             raise _not_there(path.relative_to(here), snapshot)
     return here
