@@ -29,6 +29,7 @@ def test_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Path, suit
     add_member(machine, "alice", "bob")
     machine.run("gpasswd -a bob jupyterhub_adm >/dev/null")
     machine.run("jupyterhub4family config set family_name Miller")
+    ready(machine)  # that restarts the hub
     members = machine.run("jupyterhub4family members list")
     machine.put(altered_deb(deb, "0.1.1", tmp_path), "/root/ours.deb")
     with logged_in(machine, "alice") as alice:

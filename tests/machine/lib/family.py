@@ -59,7 +59,8 @@ def shared_machine(suite: str, *members: str) -> Iterator[Machine]:
     """A machine for several tests, which leave it as it was: ready, with these members; looked at when all are done."""
     with Machine(suite, layers.stack("installed", suite, "systemd"), in_memory=True) as machine:
         ready(machine)
-        add_member(machine, *members)
+        if members:
+            add_member(machine, *members)
         yield machine
         machine_health.check(machine)
 
