@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.helpers import People, leave_the_machine_alone, make_manual
+from tests.unit.helpers import MACHINE_ROOT, People, leave_the_machine_alone, make_manual
 from tests.unit.watchman import Watchman
 
 if "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ:
@@ -19,10 +19,12 @@ if "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ:
     _notes = tempfile.TemporaryDirectory()
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = _notes.name
 
-# Before any test module imports anything of ours.
-leave_the_machine_alone()
+# Before anything of ours is imported.
+leave_the_machine_alone(str(MACHINE_ROOT))
 
-watchman = Watchman()
+from tests.unit.fakes import FakePrograms, MachineRoot  # noqa: E402
+
+watchman = Watchman(MACHINE_ROOT)
 # There is no way to take an audit hook away again, so it is told when to look.
 sys.addaudithook(watchman.watch)
 
@@ -67,3 +69,19 @@ def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def people(monkeypatch: pytest.MonkeyPatch) -> People:
     """An account database that a test fills as it likes."""
     return People(monkeypatch)
+
+
+@pytest.fixture
+def programs_run(monkeypatch: pytest.MonkeyPatch) -> FakePrograms:
+    """In place of every program that common.system.programs starts, however that is imported."""
+    return FakePrograms(monkeypatch)
+
+
+@pytest.fixture
+def machine_root(_watched: None) -> Iterator[Path]:
+    """The folders that common.paths names are there, for this test alone. Below this they lie."""
+    root = MachineRoot(MACHINE_ROOT)
+    watchman.allow(MACHINE_ROOT)
+    root.make()
+    yield MACHINE_ROOT
+    root.remove()

@@ -9,6 +9,7 @@ import pwd
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -22,6 +23,10 @@ DATA = ROOT / "data"
 
 #: An interpreter with nothing but the standard library, which starts in a third of the time.
 PYTHON = (sys.executable, "-I", "-S")
+
+_outside = tempfile.TemporaryDirectory()
+#: Below this lie the folders of common.paths for all tests of this process. Only the fixture `machine_root` makes it.
+MACHINE_ROOT = Path(_outside.name) / "machine"
 
 #: Seconds that anything a test waits for may take on a slow and busy machine.
 PATIENCE = 15.0
@@ -124,14 +129,14 @@ def with_our_package(code: str) -> str:
             "sys.dont_write_bytecode = True",
             f"sys.path.insert(0, {str(SRC)!r})",
             inspect.getsource(leave_the_machine_alone),
-            "leave_the_machine_alone()",
+            f"leave_the_machine_alone({str(MACHINE_ROOT)!r})",
             textwrap.dedent(code),
         )
     )
 
 
-def leave_the_machine_alone() -> None:
-    """Point all folders of the service and of its settings to nowhere, before anything of ours has read them.
+def leave_the_machine_alone(root: str) -> None:
+    """Put all folders of the service and of its settings below `root`, before anything of ours has read them.
 
     The machine that runs the tests may have the package installed, and a test that forgets to replace one such
     folder would act on the real service, as one once did. Also sent to other interpreters, so it needs nothing.
@@ -140,9 +145,13 @@ def leave_the_machine_alone() -> None:
 
     from jupyterhub4family.common import paths
 
-    for name, path in list(vars(paths).items()):
-        if isinstance(path, pathlib.Path) and str(path).startswith(("/var/", "/etc/", "/run/")):
-            setattr(paths, name, pathlib.Path(f"/nonexistent{path}"))
+    def moved(path: pathlib.Path) -> pathlib.Path:
+        return pathlib.Path(f"{root}{path}") if str(path).startswith(("/var/", "/etc/", "/run/")) else path
+
+    for name, value in list(vars(paths).items()):
+        if isinstance(value, pathlib.Path):
+            setattr(paths, name, moved(value))
+    paths.SERVICE_DIRECTORIES = {moved(path): what for path, what in paths.SERVICE_DIRECTORIES.items()}
 
 
 def free_port() -> int:

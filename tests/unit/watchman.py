@@ -39,13 +39,18 @@ FORBIDDEN_FOLDERS = tuple(
 class Watchman:
     """Looks at audit events (PEP 578) while it is awake, and fails the test that causes a forbidden one."""
 
-    def __init__(self) -> None:
+    def __init__(self, machine_root: Path) -> None:
+        self._machine_root = f"{machine_root}/"
         self._allowed: Optional[tuple[str, ...]] = None
 
     def wake_up(self, tmp_path: Path) -> None:
         """A test begins, which may write below `tmp_path` and where others put their temporary files."""
         caches = [os.environ[name] for name in ("HYPOTHESIS_STORAGE_DIRECTORY",) if name in os.environ]
         self._allowed = (str(tmp_path), *caches)
+
+    def allow(self, folder: Path) -> None:
+        """This test may write below `folder` as well."""
+        self._allowed = (*(self._allowed or ()), str(folder))
 
     def fall_asleep(self) -> None:
         """The test has ended; pytest itself may do what it likes."""
@@ -79,7 +84,7 @@ class Watchman:
             return
         # The working tree itself may be a copy that lies among temporary files.
         forbidden = path.startswith(f"{ROOT}/") or not path.startswith(f"{tempfile.gettempdir()}/")
-        if forbidden and path.startswith(FORBIDDEN_FOLDERS):
+        if path.startswith(self._machine_root) or (forbidden and path.startswith(FORBIDDEN_FOLDERS)):
             pytest.fail(f"a unit test writes to {path}")
 
 

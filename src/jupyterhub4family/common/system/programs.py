@@ -50,8 +50,27 @@ def as_account(name: str) -> list[str]:
     return [SETSID, "--wait", "/usr/sbin/runuser", "-u", name, "--"]
 
 
+def _start(args: Sequence[Arg], **options: Any) -> subprocess.Popen[str]:
+    """Start a program: everything here goes through this, so the tests replace it. Raises ProgramError."""
+    try:
+        return subprocess.Popen([str(word) for word in args], encoding="utf-8", errors="replace", **options)
+    except OSError as error:
+        raise _not_started(Path(args[0]).name, error) from error
+
+
+def _run_to_end(process: subprocess.Popen[str], text_input: Optional[str], timeout: Optional[float]) -> Finished:
+    """Wait for a program, and end it if that is broken off. Raises subprocess.TimeoutExpired."""
+    with process:
+        try:
+            output, errors = process.communicate(text_input, timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return Finished(process.returncode, output, errors)
+
+
 @contextlib.contextmanager
-def _with_ctrl_c(args: Sequence[Arg], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+def _with_ctrl_c(args: Sequence[Arg], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Start a program that Ctrl-C ends as well, however early it is pressed. Raises ProgramError."""
     handler = signal.getsignal(signal.SIGINT)
     pressed: list[int] = []
@@ -61,11 +80,11 @@ def _with_ctrl_c(args: Sequence[Arg], **options: Any) -> Iterator[subprocess.Pop
     if puts_off:
         signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
     try:
-        process = subprocess.Popen([str(word) for word in args], **options)
-    except OSError as error:
+        process = _start(args, **options)
+    except ProgramError:
         if puts_off:
             signal.signal(signal.SIGINT, handler)
-        raise _not_started(Path(args[0]).name, error) from error
+        raise
     with process:
         try:
             if puts_off:
@@ -115,31 +134,27 @@ def run(
     exit status is not 0: with the last lines it said, and never with what it was given on stdin.
     """
     name = Path(args[0]).name
+    process = _start(
+        args,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=plain_environment(environment),
+        cwd=str(directory),
+        preexec_fn=processes.die_with_parent if dies_with_us else None,
+    )
     try:
-        done = subprocess.run(
-            [str(word) for word in args],
-            input=text_input,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout,
-            env=plain_environment(environment),
-            cwd=str(directory),
-            check=False,
-            preexec_fn=processes.die_with_parent if dies_with_us else None,
-        )
-    except OSError as error:
-        raise _not_started(name, error) from error
+        done = _run_to_end(process, text_input, timeout)
     except subprocess.TimeoutExpired as error:
         raise ProgramError(
             _("{program} did not end within {seconds} seconds", program=name, seconds=f"{timeout:g}")
         ) from error
-    if check and done.returncode != 0:
-        said = last_lines(done.stderr) or last_lines(done.stdout) or _("it said nothing")
+    if check and done.status != 0:
+        last = last_lines(done.errors) or last_lines(done.output) or _("it said nothing")
         raise ProgramError(
-            _("{program} ended with status {status}: {said}", program=name, status=done.returncode, said=said)
+            _("{program} ended with status {status}: {said}", program=name, status=done.status, said=last)
         )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    return done
 
 
 def run_in_terminal(args: Sequence[Arg]) -> int:
@@ -147,10 +162,7 @@ def run_in_terminal(args: Sequence[Arg]) -> int:
 
     It gets the caller's own environment. Raises ProgramError when it cannot be started.
     """
-    try:
-        return subprocess.run([str(word) for word in args], check=False).returncode
-    except OSError as error:
-        raise _not_started(Path(args[0]).name, error) from error
+    return _run_to_end(_start(args), None, None).status
 
 
 def run_attached(args: Sequence[Arg]) -> int:
@@ -177,8 +189,6 @@ def call_json(
         args,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
         env=plain_environment(),
         cwd="/",
     ) as process:
