@@ -11,14 +11,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
 import pytest
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system import processes, programs
 from jupyterhub4family.common.system.programs import Finished
 
 
@@ -32,6 +32,16 @@ class Call:
     #: What it got beside the plain environment.
     environment: dict[str, str]
     directory: str
+    #: For how many seconds it may run; None for ever.
+    timeout: Optional[float] = None
+    #: Whether it is ended when this process is killed.
+    dies_with_us: bool = False
+    #: What has been printed before the answer: percentages and messages.
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def progress(self, percent: int, message: str) -> None:
+        """Have it print this before its answer."""
+        self.events.append({"percent": percent, "message": message})
 
     @property
     def line(self) -> str:
@@ -73,23 +83,26 @@ class FakePrograms:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[Call] = []
         self._answers: dict[str, Union[Answer, Decides]] = {}
-        self._progress: list[tuple[int, str]] = []
+        self._let_run: set[str] = set()
+        self._real = programs._start
         monkeypatch.setattr(programs, "_start", self._start)
+
+    def let_run(self, name: str) -> None:
+        """Run the real `name`, which a test has written itself."""
+        self._let_run.add(name)
 
     def answer(self, name: str, answer: Union[Answer, Decides, str] = "") -> None:
         """Have the program `name`, or every other one for "*", answer so; text is what it prints."""
         self._answers[name] = Finished(0, answer, "") if isinstance(answer, str) else answer
-
-    def progress(self, percent: int, message: str) -> None:
-        """Have the program that runs print this before its answer."""
-        self._progress.append((percent, message))
 
     @property
     def lines(self) -> list[str]:
         """All calls, one line each."""
         return [call.line for call in self.calls]
 
-    def _start(self, args: list[Any], **options: Any) -> FakeProcess:
+    def _start(self, args: list[Any], **options: Any) -> Any:
+        if Path(args[0]).name in self._let_run:
+            return self._real(args, **options)
         return FakeProcess(self, [str(word) for word in args], options)
 
     def decide(self, call: Call) -> Finished:
@@ -98,14 +111,12 @@ class FakePrograms:
         answer = self._answers.get(call.name, self._answers.get("*"))
         if answer is None:
             pytest.fail(f"a program that nobody expected: {call.line}")
-        self._progress.clear()
         decided = answer(call) if callable(answer) else answer
         if isinstance(decided, BaseException):
             raise decided
         if isinstance(decided, Finished):
             return decided
-        events = [{"percent": percent, "message": message} for percent, message in self._progress]
-        return Finished(0, "".join(f"{json.dumps(event)}\n" for event in [*events, decided]), "")
+        return Finished(0, "".join(f"{json.dumps(event)}\n" for event in [*call.events, decided]), "")
 
 
 class FakeProcess:
@@ -115,6 +126,7 @@ class FakeProcess:
         self.args, self._owner, self._options = args, owner, options
         self.returncode: Optional[int] = None
         self._written = ""
+        self._timeout: Optional[float] = None
         self._finished: Optional[Finished] = None
         self.stdin = self if options.get("stdin") == subprocess.PIPE else None
         self.stdout = self._lines() if options.get("stdout") == subprocess.PIPE else None
@@ -130,9 +142,10 @@ class FakeProcess:
         """No process of the machine, so there is none to signal."""
         raise ProcessLookupError
 
-    def communicate(self, text: Optional[str] = None, _timeout: Optional[float] = None) -> tuple[str, str]:
+    def communicate(self, text: Optional[str] = None, timeout: Optional[float] = None) -> tuple[str, str]:
         """As Popen's."""
         self.write(text or "")
+        self._timeout = timeout
         finished = self._end()
         return finished.output, finished.errors
 
@@ -162,7 +175,14 @@ class FakeProcess:
             plain = programs.plain_environment()
             environment = dict(self._options.get("env") or {})
             more = {name: value for name, value in environment.items() if plain.get(name) != value}
-            call = Call(self.args, self._written if self.stdin else None, more, self._options.get("cwd", "."))
+            call = Call(
+                self.args,
+                self._written if self.stdin else None,
+                more,
+                self._options.get("cwd", "."),
+                self._timeout,
+                self._options.get("preexec_fn") is processes.die_with_parent,
+            )
             self._finished = self._owner.decide(call)
             self.returncode = self._finished.status
             if self.stdout is None:

@@ -18,10 +18,10 @@ from tests.unit.fakes import Call, FakePrograms
 def test_it_works_however_a_module_imports_run(programs_run: FakePrograms) -> None:
     programs_run.answer("useradd", "done\n")
     assert run(["/usr/sbin/useradd", Path("/x")], environment={"A": "1"}, text_input="secret").output == "done\n"
-    assert programs.run(["/usr/sbin/useradd"], directory="/tmp").status == 0
+    assert programs.run(["/usr/sbin/useradd"], directory="/tmp", timeout=5, dies_with_us=True).status == 0
     assert programs_run.calls == [
-        Call(["/usr/sbin/useradd", "/x"], "secret", {"A": "1"}, "/"),
-        Call(["/usr/sbin/useradd"], "", {}, "/tmp"),
+        Call(["/usr/sbin/useradd", "/x"], "secret", {"A": "1"}, "/", 60, False),
+        Call(["/usr/sbin/useradd"], "", {}, "/tmp", 5, True),
     ]
 
 
@@ -43,7 +43,7 @@ def test_a_status_is_an_error_as_with_a_real_program(programs_run: FakePrograms)
 
 def test_json_programs_are_asked_and_tell_their_progress(programs_run: FakePrograms) -> None:
     def decide(call: Call) -> dict[str, object]:
-        programs_run.progress(50, "half of it")
+        call.progress(50, "half of it")
         return {"ok": True, "asked": call.request}
 
     programs_run.answer("door", decide)

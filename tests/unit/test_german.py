@@ -18,8 +18,8 @@ from jupyterhub4family.common.errors import UsageError, run_program
 from jupyterhub4family.common.i18n import messages
 from jupyterhub4family.common.i18n.messages import _, translated
 from jupyterhub4family.common.protocol import json_lines
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished, ProgramError, run
+from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import SRC
 
 PROJECT = SRC.parent
@@ -139,7 +139,7 @@ def test_a_door_that_speaks_english_is_told_in_german(
         json_lines.write_line(json_lines.error_answer(UsageError(_("no name was given"), _("call it through sudo"))))
         answers += capsys.readouterr().out.splitlines()
     assert "the hub does not answer" in answers[0]
-    monkeypatch.setattr(programs, "run", lambda *_words, **_options: Finished(0, answers.pop(0), ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, answers.pop(0), ""))
     assert main(["members", "add", "anna"]) == 0
     said = capsys.readouterr().out
     assert said.startswith(
@@ -152,7 +152,7 @@ def test_a_door_that_speaks_english_is_told_in_german(
 @pytest.mark.usefixtures("german")
 def test_an_older_door_says_plain_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     answer = {"ok": False, "error": "something else", "hint": "", "status": 99}
-    monkeypatch.setattr(programs, "run", lambda *_words, **_options: Finished(0, json.dumps(answer), ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, json.dumps(answer), ""))
     assert run_program(lambda: main(["members", "list"])) == 1
     assert capsys.readouterr().err == "jupyterhub4family: something else\n"
 

@@ -20,8 +20,8 @@ from jupyterhub4family.common.errors import FamilyError, PermissionRefused, Usag
 from jupyterhub4family.common.i18n.messages import _, to_json
 from jupyterhub4family.common.state import backup as backup_state
 from jupyterhub4family.common.state.backup import DAY, HOUR, BackupState
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
+from tests.unit.fakes import Call, FakePrograms
 
 KEY = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"
 
@@ -33,7 +33,9 @@ class Program:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.answers: list[dict[str, Any]] = []
 
-    def converse(self, words: list[Any], request: dict[str, Any], **_more: Any) -> dict[str, Any]:
+    def converse(self, call: Call) -> dict[str, Any]:
+        words = call.args
+        request = call.request
         assert Path(words[0]).name == "backup"
         self.asked.append((words[1], request))
         return {"ok": True, "target": "/srv/x", **(self.answers.pop(0) if self.answers else {})}
@@ -42,7 +44,7 @@ class Program:
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Program:
     fake = Program()
-    monkeypatch.setattr(programs, "call_json", fake.converse)
+    FakePrograms(monkeypatch).answer("*", fake.converse)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return fake
 
@@ -139,7 +141,7 @@ def found(
 ) -> list[Finding]:
     monkeypatch.setattr(backup_state, "read_state", lambda: note)
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/bin/restic" if restic else None)
-    monkeypatch.setattr(programs, "run", lambda _words, **_more: Finished(0, f"{timer}\n", ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, f"{timer}\n", ""))
     return list(checks.check_backup(CheckContext()))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,19 +13,20 @@ from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
+from tests.unit.fakes import Call, FakePrograms
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     made: list[str] = []
 
-    def run(words: list[Any], **_more: Any) -> Finished:
+    def run(call: Call) -> Finished:
+        words = call.args
         made.append(" ".join(map(str, words)))
         return Finished(0, "", "")
 
-    monkeypatch.setattr(programs, "run", run)
+    FakePrograms(monkeypatch).answer("*", run)
     monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "systemd")
     monkeypatch.setattr(control, "CRON_PID", tmp_path / "crond.pid")
     monkeypatch.setattr(os, "geteuid", lambda: 0)

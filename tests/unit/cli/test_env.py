@@ -11,8 +11,8 @@ import pytest
 from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import as_account
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
 PROGRAM = "/usr/lib/jupyterhub4family/own-environment"
@@ -38,17 +38,18 @@ class Program:
         self._monkeypatch = monkeypatch
         people.add("anna", 1001, "jupyterhub")
         people.add("ben", 1002, "jupyterhub")
-        monkeypatch.setattr(programs, "call_json", self._converse)
+        FakePrograms(monkeypatch).answer("own-environment", self._converse)
         self.as_whom(1001)
 
     def as_whom(self, uid: int) -> None:
         self._monkeypatch.setattr(os, "geteuid", lambda: uid)
 
-    def _converse(self, words: list[str], request: dict[str, Any], on_progress: Any) -> dict[str, Any]:
+    def _converse(self, call: Call) -> dict[str, Any]:
+        words = call.args
+        request = call.request
         assert request == {}
         self.calls.append(words)
-        if on_progress:
-            on_progress(50, "Copying")
+        call.progress(50, "Copying")
         return self.answer
 
 

@@ -12,8 +12,8 @@ from jupyterhub4family.cli import members
 from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
+from tests.unit.fakes import Call, FakePrograms
 
 ANNA = {"name": "anna", "display_name": "Anna Müller", "uid": 1001, "delegate": False, "administrator": False}
 
@@ -25,14 +25,15 @@ class Door:
         self.asked: list[tuple[list[str], dict[str, Any]]] = []
         self.output = '{"ok": true, "members": []}\n'
         self.errors = ""
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def answers(self, **answer: Any) -> None:
         self.output = json.dumps({"ok": True, **answer}) + "\n"
 
-    def _run(self, words: list[str], **more: Any) -> Finished:
-        self.asked.append((words, json.loads(more["text_input"])))
+    def _run(self, call: Call) -> Finished:
+        words = call.args
+        self.asked.append((words, json.loads(call.stdin or "")))
         return Finished(0, self.output, self.errors)
 
 

@@ -23,8 +23,9 @@ from jupyterhub4family.common.errors import ConfigurationError, FamilyError
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import certificates, supervision
-from jupyterhub4family.common.system import network, programs
+from jupyterhub4family.common.system import network
 from jupyterhub4family.common.system.programs import Finished
+from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import account, free_port
 
 Answers = dict[str, tuple[int, bytes]]
@@ -74,7 +75,7 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
     monkeypatch.setattr(membership, "members", lambda: [account()])
     monkeypatch.setattr(certificates, "read_authority", lambda: None)
     monkeypatch.setattr(effective, "configuration_problems", lambda: [])
-    monkeypatch.setattr(programs, "run", lambda words: Finished(0, f"[code of {words[-1]}]\n", ""))
+    FakePrograms(monkeypatch).answer("qrencode", lambda call: Finished(0, f"[code of {call.args[-1]}]\n", ""))
     made = Web()
     yield made
     made.close()

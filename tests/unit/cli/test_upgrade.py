@@ -13,18 +13,16 @@ from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.state import upgrade as upgrade_state
 from jupyterhub4family.common.state.upgrade import Edition, Failure
-from jupyterhub4family.common.system import programs
+from tests.unit.fakes import Call, FakePrograms
 
 
 class Program:
     """Root's program, which answers as the test says."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, ...]] = []
         self.answer: dict[str, Any] = {"ok": True, "installed": "1.0", "newer": "", "source": True}
-        for name in ("FAILED", "PREVIOUS", "PREVIOUS_PACKAGE"):
-            monkeypatch.setattr(upgrade_state, name, folder / name)
-        monkeypatch.setattr(programs, "call_json", self._converse)
+        FakePrograms(monkeypatch).answer("upgrade", self._converse)
         monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def fail(self) -> None:
@@ -33,16 +31,17 @@ class Program:
             upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 serves again.")
         )
 
-    def _converse(self, words: list[Any], _request: Any, on_progress: Any) -> dict[str, Any]:
+    def _converse(self, call: Call) -> dict[str, Any]:
+        words = call.args
         assert Path(words[0]).name == "upgrade"
         self.asked.append(tuple(map(str, words[1:])))
-        on_progress(50, "half of it")
+        call.progress(50, "half of it")
         return self.answer
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    return Program(tmp_path, monkeypatch)
+def program(machine_root: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    return Program(monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ import pytest
 
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.python import venv
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished, ProgramError
 from jupyterhub4family.user import copying
-from tests.unit.helpers import must_not_be_called
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.user.template import TEMPLATE_ID, Home
 
 
@@ -111,11 +110,12 @@ class Door:
         self.place = home.service / "handover" / "1001.abc"
         self.answer: str | None = None
         self.place.mkdir(parents=True)
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
 
-    def _run(self, words: list[Any], **more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         assert [str(word) for word in words] == ["/usr/bin/sudo", "-n", "/usr/lib/jupyterhub4family/environment"]
-        assert more["text_input"] == "{}"
+        assert (call.stdin or "") == "{}"
         if self.answer is not None:
             return Finished(1, self.answer, "sudo: a password is required")
         (self.place / "env").mkdir()
@@ -143,10 +143,10 @@ def test_a_door_that_refuses_means_a_copy(door: Door, target: Path, answer: str)
 
 
 def test_a_door_that_does_not_open_means_a_copy(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(*_words: Any, **_more: Any) -> Finished:
+    def run(call: Call) -> Finished:
         raise ProgramError("sudo did not end within 300 seconds")
 
-    monkeypatch.setattr(programs, "run", run)
+    FakePrograms(monkeypatch).answer("*", run)
     assert copying.copy_template(target, nobody) == copying.COPY
 
 
@@ -163,7 +163,7 @@ def test_a_tree_that_cannot_be_moved_in_is_not_left_lying_about(
 
 def test_on_another_disk_the_door_is_not_even_asked(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "_same_disk", lambda _folder: False)
-    monkeypatch.setattr(programs, "run", must_not_be_called)
+    FakePrograms(monkeypatch)
     assert copying.copy_template(target, nobody) == copying.COPY
 
 

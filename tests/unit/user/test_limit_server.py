@@ -17,9 +17,9 @@ import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import cgroups as scopes
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished, ProgramError
 from jupyterhub4family.user import limit_server
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import PATIENCE, must_not_be_called
 
 
@@ -32,11 +32,12 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def answer(monkeypatch: pytest.MonkeyPatch, status: int, output: str, errors: str = "") -> list[Any]:
     asked: list[Any] = []
 
-    def run(words: list[Any], **more: Any) -> Finished:
-        asked.append(([str(word) for word in words], more["text_input"]))
+    def run(call: Call) -> Finished:
+        words = call.args
+        asked.append(([str(word) for word in words], (call.stdin or "")))
         return Finished(status, output, errors)
 
-    monkeypatch.setattr(programs, "run", run)
+    FakePrograms(monkeypatch).answer("*", run)
     return asked
 
 
@@ -67,16 +68,16 @@ def test_why_there_are_no_limits(
 @pytest.mark.usefixtures("systemd")
 @pytest.mark.parametrize("error", [ProgramError("sudo did not end"), PermissionError(1, "not so")])
 def test_no_error_keeps_a_server_from_starting(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def run(*_words: Any, **_more: Any) -> Finished:
+    def run(call: Call) -> Finished:
         raise error
 
-    monkeypatch.setattr(programs, "run", run)
+    FakePrograms(monkeypatch).answer("*", run)
     assert limit_server.confine_this_process() == str(error)
 
 
 def test_without_systemd_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "SYSTEMD_RUNS", tmp_path / "none")
-    monkeypatch.setattr(programs, "run", must_not_be_called)
+    FakePrograms(monkeypatch)
     monkeypatch.setattr(os, "setpgid", must_not_be_called)
     assert limit_server.confine_this_process() == ""
 

@@ -21,9 +21,9 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionR
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state.certificates import fingerprint, read_authority, read_report
-from jupyterhub4family.common.system import network, programs
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system import network
 from jupyterhub4family.service.certificates import ca
+from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import account
 
 DAY = datetime.timedelta(days=1)
@@ -106,21 +106,14 @@ def test_renew(home: Path, asked: list[tuple[str, ...]], capsys: pytest.CaptureF
 
 
 def test_trust_and_not(home: Path, asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    updates: list[Any] = []
-    really_run = programs.run
-
-    def run(words: Any, **more: Any) -> Finished:
-        if words[0] != cert.UPDATE:
-            return really_run(words, **more)
-        updates.append(words[1:])
-        return Finished(0, "", "")
-
-    monkeypatch.setattr(programs, "run", run)
+    fake = FakePrograms(monkeypatch)
+    fake.let_run("openssl")
+    fake.answer(Path(cert.UPDATE).name)
     assert main(["cert", "trust"]) == 0
     trusted = home / "trusted" / "j.crt"
     assert trusted.read_bytes() == (home / "tls" / "ca.crt").read_bytes()
     assert main(["cert", "trust", "--remove"]) == 0
-    assert not trusted.exists() and updates == [[], ["--fresh"]]
+    assert not trusted.exists() and [call.args for call in fake.calls] == [[cert.UPDATE], [cert.UPDATE, "--fresh"]]
 
 
 def openssl(*words: str | Path, text: str = "") -> str:

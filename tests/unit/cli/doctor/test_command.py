@@ -24,8 +24,8 @@ from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import as_account
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import DATA
 
 
@@ -112,12 +112,13 @@ def test_mending_and_looking_again(
 ) -> None:
     asked: list[list[str]] = []
 
-    def converse(words: list[Any], _request: Any, **_more: Any) -> dict[str, Any]:
+    def converse(call: Call) -> dict[str, Any]:
+        words = call.args
         asked.append([str(word) for word in words])
         checks["roof"] = saying(FINE)
         return {"ok": True}
 
-    monkeypatch.setattr(programs, "call_json", converse)
+    FakePrograms(monkeypatch).answer("*", converse)
     start = Finding(PROBLEM, "It is off", "switch it on", "start")
     anna = Finding(PROBLEM, "Anna's is broken", "mend it", "environment:anna")
     checks["roof"] = saying(anna, start, BROKEN, BROKEN)
@@ -131,14 +132,14 @@ def test_mending_and_looking_again(
 def test_what_cannot_be_mended_is_told(
     checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: {"ok": False, "error": "no network"})
+    FakePrograms(monkeypatch).answer("*", lambda _call: {"ok": False, "error": "no network"})
     checks["roof"] = saying(BROKEN)
     assert main(["doctor", "--fix"]) == 1
     assert "no network" in capsys.readouterr().out
 
 
 def test_nothing_is_mended_unasked_or_for_nothing(checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: pytest.fail("nothing is to be mended"))
+    FakePrograms(monkeypatch).answer("*", lambda _call: pytest.fail("nothing is to be mended"))
     assert main(["doctor", "--fix"]) == 0
     checks["roof"] = saying(BROKEN)
     assert main(["doctor"]) == 1
@@ -161,7 +162,7 @@ def test_a_round_trip(
     answer: dict[str, Any],
     status: int,
 ) -> None:
-    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: answer)
+    FakePrograms(monkeypatch).answer("*", lambda _call: answer)
     assert main(["doctor", "--deep"]) == status
     assert ("7 seconds" if status == 0 else "the portal is away") in capsys.readouterr().out
 
@@ -203,7 +204,7 @@ def test_release(monkeypatch: pytest.MonkeyPatch, different: dict[str, Any], sta
     monkeypatch.setattr(
         minimum_versions, "MINIMUM_VERSIONS", DATA / "usr/share/jupyterhub4family/minimum-versions.json"
     )
-    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: {**GOOD, **different})
+    FakePrograms(monkeypatch).answer("*", lambda _call: {**GOOD, **different})
     found = list(release_integrity.check_release(CheckContext(by_root=True)))
     assert (found[0].state, found[0].repair) == (state, repair)
 

@@ -19,8 +19,9 @@ from jupyterhub4family.common.errors import ConfigurationError, FamilyError, Per
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import KEYS, Settings
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system import files, programs
+from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system.programs import Finished
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import write_program
 
 #: Made by `make install`.
@@ -30,15 +31,15 @@ SAMPLE = "usr/share/jupyterhub4family/config.sample.yaml"
 class Box:
     """A settings file, and a service that only notes how it is restarted."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.file = folder / "etc" / "config.yaml"
-        self.note = folder / "last-good.json"
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file, self.note = paths.SETTINGS_FILE, paths.LAST_GOOD_SETTINGS
         self.states = "active\nactive\n"
         self.restarts: list[str] = []
-        monkeypatch.setattr(paths, "SETTINGS_FILE", self.file)
-        monkeypatch.setattr(paths, "LAST_GOOD_SETTINGS", self.note)
-        monkeypatch.setattr(programs, "run", self._run)
-        monkeypatch.setattr(programs, "call_json", self._converse)
+        fake = FakePrograms(monkeypatch)
+        fake.let_run("editor")
+        for name in ("systemctl", "control"):
+            fake.answer(name, self._run)
+        fake.answer("upgrade", self._converse)
         #: What root's program for apt's files answers, and how often it was asked.
         self.apt: dict[str, Any] = {"ok": True}
         self.asked = 0
@@ -56,12 +57,14 @@ class Box:
     def text(self) -> str:
         return self.file.read_text("utf-8")
 
-    def _converse(self, words: list[Any], _request: dict[str, Any]) -> dict[str, Any]:
+    def _converse(self, call: Call) -> dict[str, Any]:
+        words = call.args
         assert [Path(words[0]).name, *words[1:]] == ["upgrade", "settings"]
         self.asked += 1
         return self.apt
 
-    def _run(self, words: list[Any], **_more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         if words[0] == "systemctl":
             return Finished(0, self.states, "")
         self.restarts.append(" ".join(map(str, words[1:])))
@@ -69,10 +72,10 @@ class Box:
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manual: Path) -> Iterator[Box]:
+def box(machine_root: Path, monkeypatch: pytest.MonkeyPatch, manual: Path) -> Iterator[Box]:
     monkeypatch.setattr(editor, "SAMPLE", manual / SAMPLE)
-    yield Box(tmp_path, monkeypatch)
-    assert not list(tmp_path.rglob(".*")), "nothing is left over"
+    yield Box(monkeypatch)
+    assert not list(machine_root.rglob(".*")), "nothing is left over"
 
 
 # -- reading -----------------------------------------------------------------------------------------
@@ -288,13 +291,10 @@ def test_a_disk_that_is_full_leaves_the_old_file(box: Box, monkeypatch: pytest.M
     assert box.text() == "port: 9000\n" and box.restarts == []
 
 
-def test_without_systemd_it_runs_unless_it_was_stopped(
-    box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_systemd_it_runs_unless_it_was_stopped(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "chosen_supervisor", lambda _settings: "cron")
-    monkeypatch.setattr(paths, "STATE", tmp_path)
     assert main(["config", "set", "port", "9001"]) == 0
-    (tmp_path / "stopped").touch()
+    (paths.STATE / "stopped").touch()
     assert main(["config", "set", "port", "9002"]) == 0
     assert box.restarts == ["restart --all"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,8 +15,8 @@ from jupyterhub4family.cli.main import main
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished, ProgramError
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -25,7 +24,8 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture
 def folder(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def run(words: list[Any], **_more: Any) -> Finished:
+    def run(call: Call) -> Finished:
+        words = call.args
         if words[-1].endswith("hub.log"):
             return Finished(0, Path(words[-1]).read_text(), "")
         if words[0] == "ss":
@@ -33,7 +33,7 @@ def folder(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         return Finished(0, f"anna did {words[0]} with {SECRET}\n", "")
 
     people.add("anna", 1001, "jupyterhub", gecos="Anna Example")
-    monkeypatch.setattr(programs, "run", run)
+    FakePrograms(monkeypatch).answer("*", run)
     monkeypatch.setattr(supervision, "SYSTEMD_RUNS", tmp_path)
     finding = Finding(PROBLEM, "The home of anna is missing", "find it")
     monkeypatch.setattr(doctor, "examine", lambda _bar: [Result("homes", finding)])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jupyterhub4family.common.python import offline
 from jupyterhub4family.common.python.offline import run_with_sources, wheel_sources
 from jupyterhub4family.common.python.venv import make_environment
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished, ProgramError
+from tests.unit.fakes import Call, FakePrograms
 
 
 class Client:
@@ -22,11 +21,11 @@ class Client:
         self.failures: dict[str, str] = {}
         self.wheels = wheels
         monkeypatch.setattr(offline, "WHEELS", wheels)
-        monkeypatch.setattr(programs, "run", self._run)
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
 
-    def _run(self, words: list[Any], **more: Any) -> Finished:
-        assert more["dies_with_us"] is True and more["timeout"] > 0
+    def _run(self, call: Call) -> Finished:
+        words = call.args
+        assert call.dies_with_us and call.timeout is not None and call.timeout > 0
         line = [str(word) for word in words]
         self.calls.append(line)
         for part, said in self.failures.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
@@ -11,12 +10,7 @@ from jupyterhub4family.common.i18n.messages import Message, _, translated
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("IN_PROGRESS", "FAILED", "PREVIOUS", "PREVIOUS_PACKAGE", "PENDING"):
-        monkeypatch.setattr(upgrade, name, tmp_path / name)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("machine_root")
 
 
 def test_nothing_is_known_without_files() -> None:
@@ -32,7 +26,7 @@ def test_an_upgrade_is_read_as_it_was_noted() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"origin": 3}', '{"origin": {}}', "{", '{"target": "1"}'])
-def test_nonsense_is_no_upgrade(folder: Path, text: str) -> None:
+def test_nonsense_is_no_upgrade(text: str) -> None:
     upgrade.IN_PROGRESS.write_text(text, "utf-8")
     upgrade.FAILED.write_text(text, "utf-8")
     assert upgrade.upgrade_in_progress() is None

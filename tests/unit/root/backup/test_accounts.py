@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup.accounts import (
@@ -22,6 +21,7 @@ from jupyterhub4family.root.backup.accounts import (
     to_json,
 )
 from jupyterhub4family.root.base import safe_paths
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
 ANNA = AccountRecord("anna", 1001, "Anna Müller", "/home/anna", "/bin/zsh", True, False, "$y$j9T$salt$hash")
@@ -33,16 +33,17 @@ class Machine:
     def __init__(self, database: People, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.database, self.lines, self.inputs = database, list[str](), list[str]()
         self.shadow = {"anna": "$y$j9T$salt$hash", "ben": "!", "mum": "*"}
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(backup_accounts, "SHELLS", folder / "shells")
         monkeypatch.setattr(backup_accounts, "HOMES", folder / "home")
         monkeypatch.setattr(safe_paths, "safe_directory", lambda place: place)
         monkeypatch.setattr(os, "chown", lambda *_words, **_more: None)
         (folder / "home").mkdir()
 
-    def _run(self, words: list[Any], **more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         self.lines.append(" ".join(map(str, words)))
-        self.inputs.append(more.get("text_input", ""))
+        self.inputs.append(call.stdin or "")
         if words[0] == "getent":
             return Finished(0, f"{words[2]}:{self.shadow[words[2]]}:1:0:99999:7:::\n", "")
         if words[0].endswith("useradd"):

@@ -8,16 +8,15 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import restic as backup_restic
 from jupyterhub4family.root.backup.restic import Locked, NoRepository, Repository, escape_glob, seconds
 from jupyterhub4family.root.backup.target import parse_target
+from tests.unit.fakes import Call, FakePrograms
 
 ID = "191fae9731919b1ba97d059f694cd9e3f4ca7840240b37c5237a390ba6e334f4"
 OTHER = "191fae98" + ID[8:]
@@ -30,7 +29,8 @@ class Restic:
         self.asked: list[list[str]] = []
         self.answers: Iterator[Finished] = iter(())
 
-    def run(self, words: list[Any], **_more: Any) -> Finished:
+    def run(self, call: Call) -> Finished:
+        words = call.args
         self.asked.append([str(word) for word in words])
         return next(self.answers, Finished(0, "", ""))
 
@@ -41,7 +41,7 @@ class Restic:
 @pytest.fixture
 def restic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Restic:
     fake = Restic()
-    monkeypatch.setattr(programs, "run", fake.run)
+    FakePrograms(monkeypatch).answer("*", fake.run)
     monkeypatch.setattr(backup_restic, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/bin/restic")
     return fake

@@ -10,7 +10,6 @@ import pytest
 
 from jupyterhub4family.common import paths as common_paths
 from jupyterhub4family.common.errors import FamilyError, RefusedError, UsageError
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restore
@@ -19,6 +18,7 @@ from jupyterhub4family.root.backup.accounts import AccountRecord
 from jupyterhub4family.root.backup.restic import Snapshot
 from jupyterhub4family.root.backup.restore import Contents, below_home, owner_of, staging_directory
 from jupyterhub4family.root.base import safe_paths
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
 ANNA = AccountRecord("anna", 1001, "", "/home/anna", "/bin/bash", True, False)
@@ -40,7 +40,7 @@ class Machine:
         self.problem_text: Callable[[], None] = lambda: None
         monkeypatch.setattr(safe_paths, "safe_directory", lambda place: place)
         monkeypatch.setattr(backup_tree, "TREE", Path("/tree"))
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(backup_accounts, "HOMES", self.homes)
         monkeypatch.setattr(os, "chown", lambda path, uid, _gid, **_more: self.owners.append((str(path), uid)))
 
@@ -51,8 +51,9 @@ class Machine:
             path.write_text(text)
         self.problem_text()
 
-    def _run(self, words: list[Any], **more: Any) -> Finished:
-        self.requests.append((" ".join(map(str, words)), more["text_input"]))
+    def _run(self, call: Call) -> Finished:
+        words = call.args
+        self.requests.append((" ".join(map(str, words)), (call.stdin or "")))
         return Finished(0, '{"ok": true, "taken": 2, "kept": 1}\n', "")
 
     def left(self) -> list[str]:

@@ -16,9 +16,9 @@ import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import processes as system_processes
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.processes import SERVER_MARKER, environment_value, is_running
 from jupyterhub4family.root.base import servers
+from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import PATIENCE, wait_until
 
 
@@ -107,8 +107,8 @@ def test_where_systemd_runs_whole_scopes_end(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what has taken the mark out of its environment."""
-    asked: list[list[str]] = []
+    fake = FakePrograms(monkeypatch)
+    fake.answer("systemctl")
     monkeypatch.setattr(paths, "SYSTEMD_RUNS", tmp_path)
-    monkeypatch.setattr(programs, "run", lambda words, **_more: asked.append(words))
     assert servers.end_servers(1001) == 0
-    assert asked == [["systemctl", "stop", "jupyterhub4family-1001.slice"]]
+    assert [call.args for call in fake.calls] == [["systemctl", "stop", "jupyterhub4family-1001.slice"]]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.base import supervisor
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
 UNITS = "jupyterhub4family-proxy.service jupyterhub4family-hub.service"
@@ -31,21 +30,20 @@ class Machine:
         people.add("jupyterhub", 998)
         monkeypatch.setattr(supervision, "SYSTEMD_RUNS", self.systemd)
         monkeypatch.setattr(supervisor, "CRONTAB", self.crontab)
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(supervision, "chosen_supervisor", lambda: self.supervisor)
 
     def has_systemd(self) -> None:
         self.systemd.mkdir()
         self.supervisor = "systemd"
 
-    def _run(self, words: list[Any], check: bool = True, **more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         line = " ".join(map(str, words))
         self.lines.append(line)
-        if "text_input" in more:
-            self.inputs.append(more["text_input"])
-        status = self.statuses.get(line, 0)
-        assert not check or status == 0
-        return Finished(status, "", "")
+        if call.stdin:
+            self.inputs.append(call.stdin)
+        return Finished(self.statuses.get(line, 0), "", "")
 
     def ensured(self) -> list[str]:
         """The words that `ensure` got, in order."""

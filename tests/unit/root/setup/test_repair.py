@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.base import supervisor
 from jupyterhub4family.root.setup import repair
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import DATA, People
 
 
@@ -23,12 +23,12 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The programs that would have been run."""
     found: list[str] = []
 
-    def run(words: list[Any], **_more: Any) -> Finished:
+    def run(call: Call) -> Finished:
+        words = call.args
         found.append(" ".join(map(str, words)))
         return Finished(0, "", "")
 
-    monkeypatch.setattr(programs, "run", run)
-    monkeypatch.setattr(programs, "run", run)
+    FakePrograms(monkeypatch).answer("*", run)
     monkeypatch.setattr(os, "chown", lambda *_words, **_more: None)
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,11 +12,11 @@ from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.paths import SERVICE_HOME
 from jupyterhub4family.common.state import supervision, upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Upgrade
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.base import servers, supervisor
 from jupyterhub4family.root.setup import setup
 from jupyterhub4family.root.upgrade import transaction
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People, must_not_be_called, write_program
 
 
@@ -28,9 +27,10 @@ class Machine:
         self.people = people
         self.lines: list[str] = []
         people.group("nogroup", 65534)
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
 
-    def _run(self, words: list[Any], **_more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         program, *rest = map(str, words)
         name = rest[-1]
         self.lines.append(" ".join([program, *rest]))
@@ -85,6 +85,7 @@ def test_policy_rc_d_decides_whether_anything_is_started(
     assert setup.may_start() is may
 
 
+@pytest.mark.usefixtures("machine_root")
 @pytest.mark.parametrize("may", [True, False])
 def test_configure_does_everything_and_starts_where_it_may(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, may: bool, capsys: pytest.CaptureFixture[str]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.state import upgrade
-from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Finished, ProgramError, run
+from jupyterhub4family.common.system.programs import Finished, ProgramError
 from jupyterhub4family.root.upgrade import apt
+from tests.unit.fakes import Call, FakePrograms
 
 STATUS = """\
 Package: jupyterhub4family
@@ -39,6 +38,11 @@ jupyterhub4family:
  *** 1.0 100
         100 /var/lib/dpkg/status
 """
+
+
+def _real(call: Call) -> Finished:
+    done = subprocess.run(call.args, capture_output=True, encoding="utf-8", check=False)
+    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 class Machine:
@@ -67,13 +71,14 @@ class Machine:
         monkeypatch.setattr(paths, "UPGRADES", self.upgrades)
         monkeypatch.setattr(apt, "INFO", self.info)
         monkeypatch.setattr(upgrade, "PREVIOUS_PACKAGE", self.upgrades / "previous.deb")
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
 
-    def _run(self, words: list[Any], **more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         line = " ".join(map(str, words))
         self.lines.append(line)
         if words[0] == "dpkg-deb":
-            return run(words, **more)
+            return _real(call)
         if "--listfiles" in words:
             names = ["/.", "/usr", "/usr/lib", "/usr/lib/ours", "/usr/lib/ours/program", "/usr/lib/ours/link"]
             # As dpkg 1.20 to 1.22 tell of files that somebody has put others in the place of.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.settings.model import Settings
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.upgrade import apt_sources
+from tests.unit.fakes import Call, FakePrograms
 
 KEY = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ==\n-----END PGP PUBLIC KEY BLOCK-----\n"
 
@@ -30,13 +29,14 @@ class Apt:
         monkeypatch.setattr(paths, "SOURCE_KEYS", self.keys)
         monkeypatch.setattr(paths, "AUTO_UPGRADE", self.drop_in)
         monkeypatch.setattr(apt_sources, "UNATTENDED", folder / "unattended-upgrade")
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
         (folder / "unattended-upgrade").touch()
 
     def settings(self, auto: bool = True) -> Settings:
         return Settings(upgrade_source="https://example.org/x/", upgrade_key=str(self.key), auto_upgrade=auto)
 
-    def _run(self, words: list[Any], **_more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         ours = self.drop_in.read_text("utf-8") if self.drop_in.exists() else ""
         return Finished(0, "1\n" if f'{words[-1]} "1"' in ours else self.periodic, "")
 

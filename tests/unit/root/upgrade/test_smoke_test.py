@@ -9,29 +9,31 @@ from typing import Any, Optional
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished, as_account
 from jupyterhub4family.root.base import servers
 from jupyterhub4family.root.doors import members
 from jupyterhub4family.root.upgrade import smoke_test
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
 
 class Machine:
     """Makes and removes accounts in the test's own database."""
 
-    def __init__(self, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, people: People, fake: FakePrograms, monkeypatch: pytest.MonkeyPatch) -> None:
         self.people, self.lines, self.inputs, self.actions = people, [""][:0], [""][:0], [""][:0]
-        self.removes, self.failing = True, ""
-        monkeypatch.setattr(programs, "run", self._run)
+        self.fake, self.removes, self.failing = fake, True, ""
+        for name in ("useradd", "userdel", "chpasswd"):
+            fake.answer(name, self._run)
         monkeypatch.setattr(servers, "end_servers", lambda uid: self.lines.append(f"end {uid}"))
         monkeypatch.setattr(members, "handle", self._handle)
         monkeypatch.setattr(signal, "signal", lambda *_words: None)
 
-    def _run(self, words: list[Any], *, text_input: str = "", **_more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         line = " ".join(map(str, words))
         self.lines.append(line)
-        self.inputs.append(text_input)
+        self.inputs.append(call.stdin or "")
         if self.failing and self.failing in line:
             raise FamilyError("the disk is full")
         if "useradd" in line:
@@ -47,27 +49,27 @@ class Machine:
 
 
 @pytest.fixture
-def machine(people: People, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(people, monkeypatch)
+def machine(people: People, programs_run: FakePrograms, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(people, programs_run, monkeypatch)
 
 
-def conversation(
-    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], error: Optional[Exception] = None
-) -> list[Any]:
+def conversation(machine: Machine, answer: dict[str, Any], error: Optional[Exception] = None) -> list[Any]:
     asked: list[Any] = []
 
-    def converse(words: list[str], request: dict[str, Any], **_more: Any) -> dict[str, Any]:
+    def converse(call: Call) -> dict[str, Any]:
+        words = call.args
+        request = call.request
         asked.append((words, request))
         if error:
             raise error
         return answer
 
-    monkeypatch.setattr(programs, "call_json", converse)
+    machine.fake.answer("probe-portal", converse)
     return asked
 
 
 def test_a_round(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = conversation(monkeypatch, {"ok": True})
+    asked = conversation(machine, {"ok": True})
     assert smoke_test.run_smoke_test()["seconds"] >= 0
     ((words, request),) = asked
     assert words[:6] == as_account("jupyterhub")
@@ -90,7 +92,7 @@ def test_a_round(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_removed_however_it_ends(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], error: Optional[Exception]
 ) -> None:
-    conversation(monkeypatch, answer, error)
+    conversation(machine, answer, error)
     with pytest.raises((FamilyError, KeyboardInterrupt)):
         smoke_test.run_smoke_test()
     assert smoke_test.NAME not in machine.people.accounts and "end 1009" in machine.lines
@@ -100,7 +102,7 @@ def test_it_is_removed_however_it_ends(
 def test_it_is_removed_when_it_could_not_even_be_made(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    conversation(monkeypatch, {"ok": True})
+    conversation(machine, {"ok": True})
     machine.failing = failing
     with pytest.raises(FamilyError, match="disk is full"):
         smoke_test.run_smoke_test()
@@ -108,7 +110,7 @@ def test_it_is_removed_when_it_could_not_even_be_made(
 
 
 def test_what_an_interrupted_one_left_is_removed_first(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    conversation(monkeypatch, {"ok": True})
+    conversation(machine, {"ok": True})
     machine.people.add(smoke_test.NAME, 1009, "jupyterhub", home=smoke_test.HOME, gecos=smoke_test.COMMENT)
     smoke_test.run_smoke_test()
     assert machine.actions == ["remove", "add", "remove"]
@@ -123,7 +125,7 @@ def test_a_stranger_of_that_name_is_left_alone(machine: Machine, home: Path, com
 
 
 def test_an_account_that_stays_is_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    conversation(monkeypatch, {"ok": True})
+    conversation(machine, {"ok": True})
     machine.removes = False
     with pytest.raises(FamilyError, match="could not be removed"):
         smoke_test.run_smoke_test()

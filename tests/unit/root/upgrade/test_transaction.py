@@ -19,10 +19,10 @@ from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Upgrade
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import as_account
 from jupyterhub4family.root.base import run_dir, servers, supervisor
 from jupyterhub4family.root.upgrade import apt, transaction
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
 OLD, NEW = "py3.11-000000000000", "py3.11-111111111111"
@@ -44,11 +44,9 @@ class Machine:
         self.troubles: dict[str, list[Optional[FamilyError]]] = {}
         self.settings = Settings()
         self.pauses: list[float] = []
-        for name in ("IN_PROGRESS", "FAILED", "PREVIOUS", "PREVIOUS_PACKAGE", "PENDING"):
-            monkeypatch.setattr(upgrade, name, folder / name)
         monkeypatch.setattr(run_dir, "RUN_DIR", folder)
         monkeypatch.setattr(run_dir, "ensure_run_dir", lambda: None)
-        monkeypatch.setattr(programs, "call_json", self._converse)
+        FakePrograms(monkeypatch).answer("*", self._converse)
         monkeypatch.setattr(effective, "settings_in_use", lambda: (self.settings, None))
         monkeypatch.setattr(transaction, "_wait_for_portal", lambda: self._step("portal"))
         monkeypatch.setattr(transaction, "_current_release", lambda: OLD)
@@ -76,20 +74,21 @@ class Machine:
         if trouble is not None:
             raise trouble
 
-    def _converse(self, words: list[str], request: dict[str, Any], on_progress: Any = None) -> dict[str, Any]:
+    def _converse(self, call: Call) -> dict[str, Any]:
+        words = call.args
+        request = call.request
         program = Path(words[-1]).name
         name = " ".join(str(value) for value in request.values()) or program
         try:
             self._step(name)
         except FamilyError as error:
             return {"ok": False, "error": error.message, "status": int(error.status)}
-        if on_progress:
-            on_progress(50, "half of it")
+        call.progress(50, "half of it")
         return {"ok": True, **self.answers.get(request.get("action", program), {})}
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(tmp_path: Path, machine_root: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tmp_path, monkeypatch)
 
 
@@ -256,25 +255,23 @@ def test_without_a_kept_package_only_the_release_has_a_way_back(machine: Machine
     assert now is not None and not now.kept and now.origin.release == OLD
 
 
+@pytest.mark.usefixtures("machine_root")
 @pytest.mark.parametrize(
     ("name", "complete", "can"), [(OLD, True, True), (OLD, False, False), ("py3.9-000000000000", True, False)]
 )
 def test_an_upgrade_needs_something_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, complete: bool, can: bool
 ) -> None:
-    current = tmp_path / "current"
-    monkeypatch.setattr(paths, "CURRENT_RELEASE", current)
     monkeypatch.setattr(paths, "SYSTEM_PYTHON", tmp_path / "python3.11")
     monkeypatch.setattr(apt, "installed_version", lambda: "1.1")
-    monkeypatch.setattr(upgrade, "PENDING", tmp_path / "just-kept.json")
-    upgrade.write_state(tmp_path / "just-kept.json", Edition("1.0", name))
+    upgrade.write_state(upgrade.PENDING, Edition("1.0", name))
     assert not transaction.can_begin()
-    (tmp_path / name).mkdir()
-    current.symlink_to(name)
+    (paths.RELEASES / name).mkdir()
+    paths.CURRENT_RELEASE.symlink_to(name)
     if complete:
-        (tmp_path / name / ".complete").touch()
+        (paths.RELEASES / name / ".complete").touch()
     assert transaction.can_begin() is can
-    (tmp_path / "just-kept.json").unlink()
+    upgrade.PENDING.unlink()
     assert not transaction.can_begin(), "what was removed and comes back takes nobody's place"
     monkeypatch.setattr(apt, "installed_version", lambda: "")
     assert transaction.can_begin() is can, "without the .deb nobody knows what was there"
@@ -289,13 +286,14 @@ def test_it_waits_for_busy_kernels_only_if_so_configured(
     busy = iter([2, 1, 0])
     original = machine._converse
 
-    def converse(words: list[str], request: dict[str, Any], on_progress: Any = None) -> dict[str, Any]:
+    def converse(call: Call) -> dict[str, Any]:
+        words = call.args
         if words[-1].endswith("busy-kernels"):
             assert words[:6] == as_account("anna")
             return {"ok": True, "busy": next(busy)}
-        return original(words, request, on_progress)
+        return original(call)
 
-    monkeypatch.setattr(programs, "call_json", converse)
+    FakePrograms(monkeypatch).answer("*", converse)
     machine.begun()
     transaction.run_to_completion()
     assert machine.pauses == []

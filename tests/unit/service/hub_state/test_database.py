@@ -20,17 +20,10 @@ OLD, NEW = "111111111111", "222222222222"
 class Hub:
     """A state folder with a database, and a clock that never shows the same second twice."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.state = folder
-        self.database = folder / "jupyterhub.sqlite"
-        self.copies = folder / "database-copies"
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state = paths.STATE
+        self.database, self.copies = hub_state_database.DATABASE, hub_state_database.COPIES
         self.seconds = 0
-        monkeypatch.setattr(paths, "STATE", folder)
-        for name, path in (("DATABASE", self.database), ("COPIES", self.copies)):
-            monkeypatch.setattr(hub_state_database, name, path)
-        monkeypatch.setattr(hub_state_database, "CHOSEN", folder / "wanted")
-        monkeypatch.setattr(hub_state_database, "BROKEN", folder / "broken")
-        monkeypatch.setattr(database, "STATE_FILE", folder / "note.json")
         monkeypatch.setattr(hub_state_database, "_now", self._now)
 
     def _now(self) -> str:
@@ -55,8 +48,8 @@ class Hub:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    return Hub(tmp_path, monkeypatch)
+def hub(machine_root: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    return Hub(monkeypatch)
 
 
 def release(folder: Path, *revisions: str) -> Path:
@@ -182,7 +175,7 @@ def test_a_damaged_database_is_the_newest_whole_copy_again(hub: Hub, how: str) -
     (hub.state / "jupyterhub.sqlite-journal").write_bytes(b"of another database")
     hub_state_database.repair_database()
     assert hub.members() == ["anna", "ben"]
-    assert (hub.state / "broken").read_bytes() == before, "nothing is thrown away"
+    assert (hub_state_database.BROKEN).read_bytes() == before, "nothing is thrown away"
     assert not (hub.state / "jupyterhub.sqlite-journal").exists()
     found = database.repaired_database()
     assert found is not None and found.copy == newest
@@ -192,7 +185,7 @@ def test_without_a_copy_the_hub_begins_anew(hub: Hub) -> None:
     hub.write("anna")
     damage(hub.database, "no database at all")
     hub_state_database.repair_database()
-    assert not hub.database.exists() and (hub.state / "broken").exists()
+    assert not hub.database.exists() and (hub_state_database.BROKEN).exists()
     found = database.repaired_database()
     assert found is not None and found.copy == ""
 

@@ -8,19 +8,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.files import take_lock
 from jupyterhub4family.common.system.processes import start_time
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.service.run import ensure
 from jupyterhub4family.service.run.ensure import is_supervised
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import PATIENCE, PYTHON, run_python, wait_until, with_our_package
 
 
@@ -36,7 +35,7 @@ class Account:
         monkeypatch.setattr(ensure, "STOPPED", self.state / "stopped")
         monkeypatch.setattr(ensure, "SCREEN_SOCKETS", folder / "no-sockets")
         monkeypatch.setattr(paths, "STATE", self.state)
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(supervision, "chosen_supervisor", lambda: self.supervisor)
 
     def call(self, *words: str) -> list[str]:
@@ -50,9 +49,10 @@ class Account:
             os.umask(mask)
         return list(self.started)
 
-    def _run(self, words: list[Any], **more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         assert Path(words[0]).name == "screen"
-        folder = Path(more["environment"]["SCREENDIR"])
+        folder = Path(call.environment["SCREENDIR"])
         assert folder.stat().st_mode & 0o777 == 0o700, "screen refuses a folder that others may read"
         if words[1] == "-dmS":
             assert str(words[3]).endswith("/supervise") and words[4] == words[2]

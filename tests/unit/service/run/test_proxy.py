@@ -17,12 +17,12 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.common.settings.model import Settings
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.processes import start_time
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.service.hub_state import tokens
 from jupyterhub4family.service.releases import setup_page
 from jupyterhub4family.service.run import proxy
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import DATA, PATIENCE, free_port, wait_until
 
 
@@ -148,13 +148,14 @@ def test_a_certificate_is_made_only_where_none_is(folder: Path, monkeypatch: pyt
     called: list[Any] = []
     monkeypatch.setattr(paths, "TLS", folder)
 
-    def run(words: Any, **_more: Any) -> Finished:
+    def run(call: Call) -> Finished:
+        words = call.args
         called.append(words)
         return Finished(0, "", "")
 
-    monkeypatch.setattr(programs, "run", run)
+    FakePrograms(monkeypatch).answer("*", run)
     proxy.ensure_certificate()
-    assert called == [proxy.CHECK_CERTIFICATES]
+    assert called == [list(proxy.CHECK_CERTIFICATES)]
     for name in ("portal.crt", "portal.key", "ca.crt"):
         (folder / name).touch()
     proxy.ensure_certificate()

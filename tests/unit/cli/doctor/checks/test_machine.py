@@ -20,8 +20,9 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
-from jupyterhub4family.common.system import network, processes, programs
+from jupyterhub4family.common.system import network, processes
 from jupyterhub4family.common.system.programs import Finished
+from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import DATA, People, free_port
 
 Usage = namedtuple("Usage", "total used free")
@@ -105,7 +106,7 @@ def test_ports_with_real_sockets(people: People) -> None:
 def test_names(  # noqa: PLR0917
     monkeypatch: pytest.MonkeyPatch, resolves: bool, announced: str, listen: str, states: list[str], told: str
 ) -> None:
-    monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0 if resolves else 2, "", ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0 if resolves else 2, "", ""))
     monkeypatch.setattr(socket, "gethostname", lambda: "box.lan")
     monkeypatch.setattr(network, "announced_name", lambda: announced)
     found = list(names.check_names(CheckContext(settings=Settings(listen=listen))))
@@ -114,7 +115,7 @@ def test_names(  # noqa: PLR0917
 
 
 def test_a_machine_without_a_proper_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0, "", ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, "", ""))
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
     found = list(names.check_names(CheckContext(settings=Settings())))
     assert [one.state for one in found] == [OK, WARNING]

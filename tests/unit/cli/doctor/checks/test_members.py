@@ -12,8 +12,8 @@ from jupyterhub4family.cli.doctor.checks import members
 from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
 from jupyterhub4family.common.system import accounts as system_accounts
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import ProgramError, as_account
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
 OWN = os.getuid()
@@ -67,11 +67,12 @@ def environment(
 ) -> tuple[list[Finding], list[list[str]]]:
     asked: list[list[str]] = []
 
-    def converse(words: list[Any], _request: Any) -> dict[str, Any]:
+    def converse(call: Call) -> dict[str, Any]:
+        words = call.args
         asked.append([str(word) for word in words])
         return answer
 
-    monkeypatch.setattr(programs, "call_json", converse)
+    FakePrograms(monkeypatch).answer("*", converse)
     people.add("anna", 1001, "jupyterhub")
     return list(members.check_environments(CheckContext(by_root=by_root))), asked
 
@@ -108,10 +109,10 @@ def test_others_environments_are_roots_to_look_at(people: People, monkeypatch: p
 
 
 def test_a_program_that_cannot_be_asked_ends_nothing(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-    def converse(*_words: Any) -> dict[str, Any]:
+    def converse(call: Call) -> dict[str, Any]:
         raise ProgramError("runuser could not be started")
 
-    monkeypatch.setattr(programs, "call_json", converse)
+    FakePrograms(monkeypatch).answer("*", converse)
     people.add("anna", 1001, "jupyterhub")
     assert states(members.check_environments(CheckContext(by_root=True))) == [UNKNOWN]
 

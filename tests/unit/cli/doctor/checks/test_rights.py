@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jupyterhub4family.cli.doctor.checks import rights
 from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
+from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import DATA, People
 
 LISTING = """User jupyterhub may run the following commands on box:
@@ -39,12 +38,13 @@ class Etc:
         monkeypatch.setattr(paths, "SUDOERS", self.sudoers)
         monkeypatch.setattr(paths, "PAM_FILE", self.pam)
         monkeypatch.setattr(paths, "ORIGINALS", originals)
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(rights, "_has_module", lambda name: name != "pam_gone.so")
         real = os.lstat
         monkeypatch.setattr(os, "lstat", lambda path: _roots(real(path)))
 
-    def _run(self, words: list[Any], **_more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
+        words = call.args
         return Finished(self.visudo, "", "") if "visudo" in str(words[0]) else Finished(0, self.listing, "")
 
     def replace(self, file: Path, text: str) -> None:

@@ -14,8 +14,9 @@ from jupyterhub4family.cli.doctor.checks import supervision
 from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.state import supervision as supervision_state
-from jupyterhub4family.common.system import processes, programs
+from jupyterhub4family.common.system import processes
 from jupyterhub4family.common.system.programs import Finished
+from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import DATA, People
 
 GOOD = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled", "NRestarts": "0"}
@@ -23,7 +24,7 @@ GOOD = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enable
 
 def units(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **different: str) -> list[Finding]:
     said = "".join(f"{key}={value}\n" for key, value in {**GOOD, **different}.items())
-    monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0, said, ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, said, ""))
     monkeypatch.setattr(supervision_state, "SYSTEMD_RUNS", tmp_path)
     return list(supervision.check_supervisor(CheckContext(supervisor="systemd")))
 
@@ -78,7 +79,7 @@ class Cron:
         monkeypatch.setattr(supervision, "CRONTAB", folder / "crontab")
         monkeypatch.setattr(supervision, "CRON_PID", folder / "crond.pid")
         monkeypatch.setattr(supervision, "STOPPED", self.stopped)
-        monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0, self.crontab, ""))
+        FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, self.crontab, ""))
 
     def look(self, by_root: bool = True) -> list[tuple[str, str]]:
         situation = CheckContext(supervisor="cron", by_root=by_root)
@@ -134,7 +135,7 @@ def test_a_crontab_beside_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def look(text: str) -> list[Any]:
-        monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(0, text, ""))
+        FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, text, ""))
         return [one.repair for one in supervision.check_other_supervisor(CheckContext(supervisor="systemd"))]
 
     assert look("* * * * * /usr/lib/jupyterhub4family/ensure\n") == ["supervision"]

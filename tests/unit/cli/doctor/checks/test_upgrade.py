@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,8 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade as upgrade_state
 from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
+from tests.unit.fakes import Call, FakePrograms
 
 AUTO = Settings(upgrade_source="https://example.org/x/", upgrade_key="/k.asc", auto_upgrade=True)
 
@@ -30,7 +29,7 @@ class Machine:
         for name in ("SOURCE_LIST", "AUTO_UPGRADE"):
             monkeypatch.setattr(paths, name, folder / name)
         monkeypatch.setattr(checks, "UNATTENDED", folder / "UNATTENDED")
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
 
     def lay(self, *names: str) -> None:
         for name in names:
@@ -39,7 +38,7 @@ class Machine:
     def look(self, settings: Settings | None = None) -> list[Finding]:
         return list(checks.check_upgrade(CheckContext(settings=settings or Settings())))
 
-    def _run(self, _words: list[Any], **_more: Any) -> Finished:
+    def _run(self, call: Call) -> Finished:
         return Finished(0, self.periodic, "")
 
 
