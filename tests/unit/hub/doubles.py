@@ -26,7 +26,7 @@ import pytest
 import jupyterhub4family.hub
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import sockets
-from tests.unit.helpers import DATA, ROOT, People, write_program
+from tests.unit.helpers import DATA, MACHINE_ROOT, ROOT, People, write_program
 
 PROGRAM = Path(__file__).with_name("door_program.py")
 #: What doors and service programs are called; all lie in the folder of the package's programs.
@@ -190,7 +190,7 @@ def _forget_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 def _relocate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Move every path of the machine that any module of ours holds, however it was imported, into `folder`."""
     places = {
-        "/nonexistent/": folder,
+        f"{MACHINE_ROOT}/": folder,
         "/usr/share/jupyterhub4family/locks": ROOT / "locks",
         "/usr/share/jupyterhub4family": DATA / "usr/share/jupyterhub4family",
     }

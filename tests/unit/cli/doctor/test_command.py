@@ -212,7 +212,7 @@ def test_release(monkeypatch: pytest.MonkeyPatch, different: dict[str, Any], sta
 def test_without_the_list_of_known_problems_the_rest_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", tmp_path / "missing")
     answer = {**GOOD, "missing": ["a.py"], "versions": {"jupyterhub": "5.0.0", "tornado": "6"}}
-    monkeypatch.setattr(programs, "call_json", lambda *_words, **_more: answer)
+    FakePrograms(monkeypatch).answer("*", answer)
     assert [one.state for one in release_integrity.check_release(CheckContext(by_root=True))] == [PROBLEM, UNKNOWN]
 
 
