@@ -84,8 +84,9 @@ async def _upgrade_release() -> None:
     Servers and open notebooks go on meanwhile. Raises DoorError when it cannot be built.
 
     During an upgrade root does that, with a trial login and a way back; a release that failed in one is left alone.
+    It begins when files are unpacked: a hub that changed over then would meet a database that nobody has compared.
     """
-    while upgrade.upgrade_in_progress() is not None:
+    while upgrade.root_sees_to_it():
         await asyncio.sleep(UPGRADE_PAUSE)
     failed = upgrade.failed_upgrade()
     if failed is not None and failed.release == contents.release_tree(lambda _percent, _message: None).wanted_id():

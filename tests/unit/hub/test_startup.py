@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import pytest
 
@@ -148,19 +148,27 @@ def test_reading_the_configuration_alone_does_nothing(startup: Startup) -> None:
     assert startup.module._tasks == [] and startup.asked == []
 
 
+@pytest.mark.parametrize(
+    ("file", "state"),
+    [
+        ("IN_PROGRESS", Upgrade(Edition("1.0", "r"), "1.1")),
+        # From the moment that its files are unpacked, minutes before it begins.
+        ("PENDING", Edition("1.0", "r")),
+    ],
+)
 def test_during_an_upgrade_root_sees_to_the_release(
-    startup: Startup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    startup: Startup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, state: Union[Upgrade, Edition]
 ) -> None:
-    monkeypatch.setattr(upgrade, "IN_PROGRESS", tmp_path / "under-way.json")
+    monkeypatch.setattr(upgrade, file, tmp_path / "state.json")
     monkeypatch.setattr(startup.module, "UPGRADE_PAUSE", 0.05)
-    upgrade.write_state(tmp_path / "under-way.json", Upgrade(Edition("1.0", "r"), "1.1"))
+    upgrade.write_state(tmp_path / "state.json", state)
     port = free_port()
 
     async def meanwhile() -> None:
         await asyncio.start_server(answer, "127.0.0.1", port)
         await asyncio.sleep(0.6)
         assert ("build-release", {}) not in startup.asked
-        (tmp_path / "under-way.json").unlink()
+        (tmp_path / "state.json").unlink()
 
     startup.run(port, meanwhile)
     assert ("build-release", {}) in startup.asked

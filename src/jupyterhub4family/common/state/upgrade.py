@@ -23,6 +23,8 @@ PREVIOUS_PACKAGE = paths.UPGRADES / "previous.deb"
 PREVIOUS = paths.UPGRADES / "previous.json"
 #: There from the moment an upgrade's files are about to be unpacked until its programs take over.
 PENDING = paths.UPGRADES / "just-kept.json"
+#: Seconds that lie between the two at most: dpkg has other packages to configure.
+PENDING_TIMEOUT = 3600
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,20 @@ def pending_edition() -> Optional[Edition]:
     """What ran before the upgrade whose files have just been unpacked."""
     found = _read(PENDING)
     return None if found is None else _edition(found)
+
+
+def root_sees_to_it() -> bool:
+    """Whether an upgrade is under way, or about to be: its files are being unpacked.
+
+    Files that were unpacked longer ago than `PENDING_TIMEOUT` are followed by no upgrade: dpkg was broken off, or a
+    policy-rc.d forbids starting anything.
+    """
+    if upgrade_in_progress() is not None:
+        return True
+    try:
+        return time.time() - PENDING.stat().st_mtime < PENDING_TIMEOUT
+    except OSError:
+        return False
 
 
 def write_state(path: Path, note: Any) -> None:

@@ -1,8 +1,10 @@
-"""common.upgrades: what root notes is read again as it was, and nonsense is no upgrade."""
+"""common.state.upgrade: what root notes is read again as it was, and nonsense is no upgrade."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import time
 
 import pytest
 
@@ -23,6 +25,17 @@ def test_an_upgrade_is_read_as_it_was_noted() -> None:
     upgrade.write_state(upgrade.IN_PROGRESS, one)
     assert upgrade.upgrade_in_progress() == one
     assert Upgrade(Edition(), "").began != Upgrade(Edition(), "").began
+
+
+def test_root_sees_to_an_upgrade_from_the_unpacking_on_but_waits_not_for_ever() -> None:
+    assert not upgrade.root_sees_to_it()
+    upgrade.write_state(upgrade.PENDING, Edition("1.0", "py3.11-0"))
+    assert upgrade.root_sees_to_it()
+    long_ago = time.time() - upgrade.PENDING_TIMEOUT - 1
+    os.utime(upgrade.PENDING, (long_ago, long_ago))
+    assert not upgrade.root_sees_to_it()
+    upgrade.write_state(upgrade.IN_PROGRESS, Upgrade(Edition("1.0", "py3.11-0"), "1.1"))
+    assert upgrade.root_sees_to_it(), "that one may take days"
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"origin": 3}', '{"origin": {}}', "{", '{"target": "1"}'])
