@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.common.settings import model
 from jupyterhub4family.common.settings.model import Settings
 from tests.unit.helpers import DATA, PATIENCE, write_program
 
@@ -35,7 +36,7 @@ class Box:
 
     def settings(self, **different: object) -> None:
         """What the service notes."""
-        note = json.dumps(dataclasses.asdict(dataclasses.replace(Settings(), **different)), indent=1)  # type: ignore[arg-type]
+        note = json.dumps(model.as_plain(dataclasses.replace(Settings(), **different)), indent=1)  # type: ignore[arg-type]
         (self.home / "public/settings.last-good.json").write_text(note + "\n")
 
     def greeting(self) -> str:

@@ -88,7 +88,7 @@ def settings_page() -> str:
     ]
     for key in KEYS.values():
         text = roff(_(key.meaning)) + (" " + roff(_(key.more)) if key.more else "")
-        facts = _("Value: {allowed}. Default: {default}.", allowed=key.allowed, default=written(key.default))
+        facts = _("Value: {allowed}. Default: {default}.", allowed=key.allowed, default=written(key.plain_default))
         parts.append(f".TP\n\\fB{roff(key.name)}\\fR\n{_lines(text)}\n.br\n{_lines(roff(facts))}\n")
     example = "port: 8010\nfamily_name: The Millers\nlogin_help: Forgotten your password? Ask Mum.\nlanguage: de"
     parts += [

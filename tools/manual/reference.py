@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 from jupyterhub4family.cli.settings.document import written
 from jupyterhub4family.common.i18n.messages import _
@@ -19,12 +20,13 @@ HEAD = """\
 def settings() -> str:
     """What docs/reference/configuration.md has of each setting."""
     rows = "".join(
-        f"| [`{key.name}`](#{key.name}) | `{written(key.default)}` | {_(key.meaning)} |\n" for key in KEYS.values()
+        f"| [`{key.name}`](#{key.name}) | `{written(key.plain_default)}` | {_(key.meaning)} |\n"
+        for key in KEYS.values()
     )
     return HEAD + rows + "".join(_section(key) for key in KEYS.values())
 
 
-def _section(key: Key) -> str:
+def _section(key: Key[Any]) -> str:
     more = f" {_(key.more)}" if key.more else ""
     restarts = {
         HUB_AND_PROXY: "hub and proxy (open notebooks lose their connection for a moment)",
@@ -33,7 +35,7 @@ def _section(key: Key) -> str:
     }[key.restarts]
     return (
         f"\n({key.name})=\n## `{key.name}`\n\n{_(key.meaning)}{more}\n\n"
-        f"- Value: {key.allowed}\n- Default: `{written(key.default)}`\n"
+        f"- Value: {key.allowed}\n- Default: `{written(key.plain_default)}`\n"
         f"- A change restarts: {restarts}\n- Since: {key.since}\n"
     )
 
@@ -50,5 +52,5 @@ def sample() -> str:
     for key in KEYS.values():
         about = f"{_(key.meaning)}{' ' + _(key.more) if key.more else ''} ({key.allowed})"
         lines = textwrap.wrap(about.replace("`", ""), 100, break_on_hyphens=False)
-        text += "\n" + "".join(f"# {line}\n" for line in lines) + f"#{key.name}: {written(key.default)}\n"
+        text += "\n" + "".join(f"# {line}\n" for line in lines) + f"#{key.name}: {written(key.plain_default)}\n"
     return text

@@ -12,7 +12,7 @@ def portal_urls(settings: Settings) -> list[str]:
     if settings.listen == "lan":
         if network.local_name() and network.announced_name() == network.local_name():
             hosts.append(network.local_name())
-        hosts += [*network.lan_addresses(), *(name.lower() for name in settings.extra_names)]
+        hosts += [*network.lan_addresses(), *(one.host for one in settings.extra_names)]
     scheme = "https" if settings.https else "http"
     return [f"{scheme}://{network.in_url(host)}:{settings.port}/" for host in dict.fromkeys([*hosts, "127.0.0.1"])]
 

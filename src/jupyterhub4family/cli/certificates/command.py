@@ -150,7 +150,7 @@ def check_constraints(pem: str) -> None:
     args = ["openssl", "x509", "-noout", "-ext", "nameConstraints,basicConstraints"]
     lines = [line.strip() for line in programs.run(args, text_input=pem).output.splitlines()]
     settings, _problem = effective.settings_in_use()
-    known = {*network.HOME_DOMAINS, *network.host_names(), *(name.lower() for name in settings.extra_names)}
+    known = {*network.HOME_DOMAINS, *network.host_names(), *(one.host for one in settings.extra_names)}
     hosts = {line[4:] for line in lines if line.startswith("DNS:")}
     bounded = "X509v3 Name Constraints: critical" in lines and any(line.startswith("IP:") for line in lines)
     everything = any(line.startswith(("IP:0.0.0.0/0.0.0.0", "IP:0:0:0:0:0:0:0:0/0:")) for line in lines)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import difflib
 import errno
 import fcntl
@@ -72,7 +71,7 @@ def add_to(commands: Any) -> None:
 def _show(arguments: argparse.Namespace) -> int:
     settings, problem = effective.settings_in_use()
     origins = _origins(problem)
-    values = dataclasses.asdict(settings)
+    values = model.as_plain(settings)
     if arguments.json:
         document = (
             {key: {"value": values[key], "origin": origins[key]} for key in model.KEYS} if arguments.origin else values
@@ -106,7 +105,7 @@ def _get(arguments: argparse.Namespace) -> int:
     key = model.known_key(arguments.key)
     settings, problem = effective.settings_in_use()
     value = getattr(settings, key.name)
-    print(json.dumps(value, ensure_ascii=False) if arguments.json else key.to_text(value))
+    print(json.dumps(key.to_plain(value), ensure_ascii=False) if arguments.json else key.to_text(value))
     if problem is not None:
         print(f"jupyterhub4family: {effective.explain(problem)}", file=sys.stderr)
     return ExitStatus.OK

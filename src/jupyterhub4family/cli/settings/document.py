@@ -26,16 +26,16 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*( [A-Za-z0-9_.-]+)*")
 EDIT_HINT = "sudo jupyterhub4family config edit"
 
 
-def changed(text: str, key: Key, value: Any, source: str) -> str:
+def changed(text: str, key: Key[Any], value: Any, source: str) -> str:
     """`text` with `key` set to `value`, checked as a whole; `source` is its name in errors.
 
     Raises ConfigurationError if the result would not be a good settings file, and then nothing is lost.
     """
     entries = [entry for entry in _entries(text, source) if entry[0].value == key.name]
     if entries:
-        result = _with_value(text, *entries[0], written(value))
+        result = _with_value(text, *entries[0], written(key.to_plain(value)))
     else:
-        line = f"{key.name}: {written(value)}{_line_break(text)}"
+        line = f"{key.name}: {written(key.to_plain(value))}{_line_break(text)}"
         result = f"{_ended(text) if text else HEADER}{line}"
     return _checked(text, result, source, key.name, value)
 
@@ -59,7 +59,7 @@ def has(text: str, name: str, source: str) -> bool:
 
 
 def written(value: Any) -> str:
-    """A value as it is written into the file; JSON, which YAML understands, where plain words will not do."""
+    """A plain value as it is written into the file; JSON, which YAML understands, where plain words will not do."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):

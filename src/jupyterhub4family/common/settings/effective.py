@@ -59,7 +59,7 @@ def settings_of_service(what: str) -> Settings:
     settings, problem = settings_in_use()
     if problem is None:
         if last_good_settings() != settings:
-            _write_state(paths.LAST_GOOD_SETTINGS, dataclasses.asdict(settings))
+            _write_state(paths.LAST_GOOD_SETTINGS, model.as_plain(settings))
     else:
         print(f"{what}: {explain(problem)}", flush=True)
     return settings

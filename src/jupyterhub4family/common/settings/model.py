@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -20,17 +20,24 @@ from jupyterhub4family.common.errors import ConfigurationError
 from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.settings import types
 from jupyterhub4family.common.settings.types import (
+    Amount,
     BadValue,
     Choice,
     Key,
+    ListOf,
     Matching,
+    MemberLimit,
     MemberLimits,
     Memory,
     Names,
+    NetworkName,
     Number,
+    ServerLimits,
     Switch,
     Text,
 )
+
+Value = TypeVar("Value")
 
 #: Tags of what stands in a file without a tag of its own.
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{word}" for word in ("str", "int", "bool", "float", "null", "timestamp", "value")}
@@ -38,11 +45,10 @@ _PLAIN_TAGS = {f"tag:yaml.org,2002:{word}" for word in ("str", "int", "bool", "f
 MAXIMUM_SIZE = 256 * 1024
 
 
-def _is(key: Key) -> Any:
-    """A field of Settings, described by `key`."""
-    if isinstance(key.default, list):
-        return dataclasses.field(default_factory=lambda: list(key.default), metadata={"key": key})
-    return dataclasses.field(default=key.default, metadata={"key": key})
+def _is(key: Key[Value]) -> Value:
+    """A field of Settings, described by `key` and of its type."""
+    found: Value = dataclasses.field(default=key.default, metadata={"key": key})
+    return found
 
 
 @dataclass(frozen=True)
@@ -115,9 +121,9 @@ class Settings:
             N_("Only for a portal behind a proxy of your own that speaks HTTPS: passwords travel readable for all."),
         )
     )
-    extra_names: list[str] = _is(  # noqa: RUF009 (it is a field, made anew each time)
+    extra_names: tuple[NetworkName, ...] = _is(
         Names(
-            [],
+            (),
             N_("More names and addresses of this computer that its certificate shall be good for."),
             types.HUB_AND_PROXY,
             N_("This computer's own names and addresses are in it anyway."),
@@ -176,17 +182,17 @@ class Settings:
         )
     )
 
-    memory_limit: str = _is(
+    memory_limit: Amount = _is(  # noqa: RUF009 (it is a field)
         Memory(
-            "50%",
+            Amount(50, "%"),
             N_("How much memory one member's servers may use, with everything that runs in them."),
             types.NOTHING,
             N_("It holds from the next start of a server on. A notebook that wants more is ended, and only that."),
         )
     )
-    memory_limit_total: str = _is(
+    memory_limit_total: Amount = _is(  # noqa: RUF009 (it is a field)
         Memory(
-            "75%",
+            Amount(75, "%"),
             N_("How much memory the servers of all members may use together, so that the computer stays usable."),
             types.NOTHING,
             N_("It holds from the next start of a server on."),
@@ -212,14 +218,14 @@ class Settings:
             maximum=100000,
         )
     )
-    member_limits: list[str] = _is(  # noqa: RUF009 (it is a field, made anew each time)
+    member_limits: tuple[MemberLimit, ...] = _is(
         MemberLimits(
-            [],
+            (),
             N_("Other limits for single members: `NAME.memory`, `NAME.cpu` and `NAME.processes`."),
             types.NOTHING,
             N_("They take the place of `memory_limit`, `cpu_weight` and `process_limit`, from the next start on."),
             whats={
-                "memory": Memory("50%", ""),
+                "memory": Memory(Amount(50, "%"), ""),
                 "cpu": Number(100, "", minimum=1, maximum=10000),
                 "processes": Number(1000, "", minimum=100, maximum=100000),
             },
@@ -231,16 +237,15 @@ class Settings:
         """The address the portal listens on; empty means every address, IPv4 and IPv6."""
         return "127.0.0.1" if self.listen == "local" else ""
 
-    def limits_of(self, name: str) -> dict[str, Any]:
-        """What is limited otherwise for the member `name`: any of `memory`, `cpu` and `processes`."""
-        key = KEYS["member_limits"]
-        assert isinstance(key, MemberLimits)
-        parsed = [key.parsed(one) for one in self.member_limits]
-        return {what: value for who, what, value in parsed if who == name}
+    def limits_of(self, name: str) -> ServerLimits:
+        """What the servers of the member `name` may use: what holds for all, or instead of it for this member."""
+        everybodys = ServerLimits(self.memory_limit, self.cpu_weight, self.process_limit)
+        own = {one.what: one.value for one in self.member_limits if one.member == name}
+        return dataclasses.replace(everybodys, **own)
 
 
 #: All keys, described, in the order of the reference.
-KEYS: dict[str, Key] = {
+KEYS: dict[str, Key[Any]] = {
     field.name: dataclasses.replace(field.metadata["key"], name=field.name) for field in dataclasses.fields(Settings)
 }
 
@@ -260,7 +265,7 @@ def load_settings(path: Path = paths.SETTINGS_FILE) -> Settings:
 
 def settings_of(origins: Mapping[str, Origin], source: str) -> Settings:
     """The settings that these lines make. Raises ConfigurationError for values that do not go together."""
-    return parse_settings({name: origin.value for name, origin in origins.items()}, source)
+    return _together({name: origin.value for name, origin in origins.items()}, source)
 
 
 def read_origins(path: Path = paths.SETTINGS_FILE) -> dict[str, Origin]:
@@ -310,7 +315,7 @@ def parse_text(text: str, source: str) -> dict[str, Origin]:
     return found
 
 
-def known_key(untrusted: str, where: str = "") -> Key:
+def known_key(untrusted: str, where: str = "") -> Key[Any]:
     """The description of a key. Raises ConfigurationError that names the nearest one; `where` begins the sentence."""
     try:
         return KEYS[untrusted]
@@ -329,22 +334,32 @@ def nearest(word: str, known: Mapping[str, Any]) -> str:
 
 
 def parse_settings(untrusted: Mapping[Any, Any], source: str) -> Settings:
-    """Turn a raw mapping of values into Settings; `source` is named in errors. Raises ConfigurationError.
+    """The settings that `as_plain` made this of; `source` is named in errors. Raises ConfigurationError.
 
     Unlike in the file, each value has to be of the right type.
     """
+    values = {}
     for name, value in untrusted.items():
         key = known_key(str(name), source)
         try:
-            key.check(value)
+            values[key.name] = key.from_plain(value)
         except BadValue as error:
             raise _refusal(source, error) from error
-    settings = Settings(**untrusted)
+    return _together(values, source)
+
+
+def as_plain(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON holds them, in the order of the reference."""
+    return {name: key.to_plain(getattr(settings, name)) for name, key in KEYS.items()}
+
+
+def _together(values: Mapping[str, Any], source: str) -> Settings:
+    settings = Settings(**values)
     _check_together(settings, source)
     return settings
 
 
-def value_of(key: Key, node: Any) -> Any:
+def value_of(key: Key[Any], node: Any) -> Any:
     """What a node of YAML means as the value of this key. Raises BadValue."""
     if isinstance(node, yaml.SequenceNode) and all(_is_plain(one) for one in node.value):
         return key.from_list([one.value for one in node.value])
@@ -355,7 +370,7 @@ def value_of(key: Key, node: Any) -> Any:
             _("{key} has no value; it must be {what}", key=key.name, what=key.allowed),
             _("write a value behind it, or take the line away"),
         )
-    if isinstance(key, (Names, MemberLimits)):
+    if isinstance(key, ListOf):
         raise BadValue(
             _("{key} must be {what}", key=key.name, what=key.allowed),
             _("write it in brackets: {line}", line=f"{key.name}: [{node.value[:80]}]"),

@@ -22,6 +22,7 @@ from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.settings import model, types
 from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.settings.types import Amount
 from jupyterhub4family.common.system import accounts, cgroups, processes, programs
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.root.base import sudo_caller
@@ -115,7 +116,7 @@ def confine(member: pwd.struct_passwd, pid: int) -> str:
         raise PermissionRefused(_("only a member's own server can be confined"))
     settings = _settings()
     limits = limits_of(member.pw_name, settings)
-    total = _memory(settings.memory_limit_total)
+    total = _in_bytes(settings.memory_limit_total)
     _set_limits(cgroups.SLICE, {"MemoryMax": total, "MemorySwapMax": total // 4})
     _set_limits(cgroups.member_slice(member.pw_uid), limits.properties())
     scope = cgroups.scope_name(member.pw_uid, pid, began)
@@ -139,16 +140,12 @@ def _settings() -> Settings:
 def limits_of(name: str, settings: Settings) -> Limits:
     """What the settings allow the servers of the member `name`."""
     own = settings.limits_of(name)
-    return Limits(
-        _memory(own.get("memory", settings.memory_limit)),
-        own.get("cpu", settings.cpu_weight),
-        own.get("processes", settings.process_limit),
-    )
+    return Limits(_in_bytes(own.memory), own.cpu, own.processes)
 
 
-def _memory(amount: str) -> int:
-    """Bytes; on a very small computer as many as a server needs to start."""
-    return max(types.memory_bytes(amount, cgroups.total_memory()), types.LEAST_MEMORY)
+def _in_bytes(amount: Amount) -> int:
+    """Of this computer; on a very small one as many as a server needs to start."""
+    return max(amount.in_bytes(cgroups.total_memory()), types.LEAST_MEMORY)
 
 
 def _set_limits(unit: str, properties: Mapping[str, Property]) -> None:

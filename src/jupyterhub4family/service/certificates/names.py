@@ -6,7 +6,6 @@ is of no use for anybody's bank.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import Union
 
 from cryptography import x509
 
+from jupyterhub4family.common.settings.types import NetworkName
 from jupyterhub4family.common.system import network
+from jupyterhub4family.common.system.network import Address
 
-Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 #: Networks that exist behind a router only: loopback, private, shared (also VPNs of a family), link-local.
@@ -64,19 +64,15 @@ class Names:
         return bool(self.hosts) and bool(self.addresses)
 
 
-def wanted_names(extra_names: Sequence[str]) -> Names:
+def wanted_names(extra_names: Sequence[NetworkName]) -> Names:
     """Everything under which this machine is called, the most telling name first."""
     hosts = [name for name in network.host_names() if not _is_public_domain(name)]
     hosts.append("localhost")
-    found = ["127.0.0.1", "::1", *network.lan_addresses()]
-    for name in extra_names:
-        (hosts if network.is_host_name(name.lower().rstrip(".")) else found).append(name.lower().rstrip("."))
-    parsed: list[Address] = []
-    for text in found:
-        # What is neither name nor address has been refused with the settings.
-        with contextlib.suppress(ValueError):
-            parsed.append(ipaddress.ip_address(text))
-    return Names(list(dict.fromkeys(hosts)), list(dict.fromkeys(parsed)))
+    # A settings file may hold a name that no certificate can have, such as a.5.
+    hosts += [one.host for one in extra_names if one.address is None and network.is_host_name(one.host)]
+    addresses = [ipaddress.ip_address(text) for text in ("127.0.0.1", "::1", *network.lan_addresses())]
+    addresses += [one.address for one in extra_names if one.address is not None]
+    return Names(list(dict.fromkeys(hosts)), list(dict.fromkeys(addresses)))
 
 
 def _is_public_domain(name: str) -> bool:

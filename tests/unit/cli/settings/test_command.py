@@ -17,7 +17,7 @@ from jupyterhub4family.cli.settings import editor
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError, PermissionRefused
 from jupyterhub4family.common.settings import effective
-from jupyterhub4family.common.settings.model import KEYS, Settings
+from jupyterhub4family.common.settings.model import KEYS, parse_settings
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system.programs import Finished
@@ -100,7 +100,9 @@ def test_what_is_shown_is_a_settings_file(box: Box, capsys: pytest.CaptureFixtur
     box.write(capsys.readouterr().out)
     settings, trouble = effective.settings_in_use()
     assert trouble is None
-    assert settings == Settings(port=9000, extra_names=["nas", "fd00::1"], login_help="Ask Mum.\nOr Dad.")
+    assert settings == parse_settings(
+        {"port": 9000, "extra_names": ["nas", "fd00::1"], "login_help": "Ask Mum.\nOr Dad."}, "test"
+    )
 
 
 def test_show_as_json(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,11 +35,11 @@ login_help: |
 
 
 def values(text: str) -> dict[str, Any]:
-    return {name: origin.value for name, origin in parse_text(text, FILE).items()}
+    return {name: KEYS[name].to_plain(origin.value) for name, origin in parse_text(text, FILE).items()}
 
 
 def set_to(text: str, name: str, value: Any) -> str:
-    return changed(text, KEYS[name], value, FILE)
+    return changed(text, KEYS[name], KEYS[name].from_plain(value), FILE)
 
 
 def test_a_new_file_says_where_the_keys_are_explained() -> None:

@@ -96,7 +96,8 @@ def test_what_was_unset_is_gone_and_nothing_else(text: str, name: str) -> None:
 def test_the_command_line_says_what_the_file_says(change: tuple[str, Any]) -> None:
     name, value = change
     key = KEYS[name]
-    assert key.from_text(key.to_text(value)) == value
+    parsed = key.from_plain(value)
+    assert key.from_text(key.to_text(parsed)) == parsed and key.to_plain(parsed) == value
     assert values(f"{name}: {written(value)}\n") == {name: value}
     # Other programs understand it likewise.
     assert yaml.safe_load(f"{name}: {written(value)}\n") == {name: value}
@@ -106,6 +107,6 @@ def test_the_command_line_says_what_the_file_says(change: tuple[str, Any]) -> No
 @given(text=st.text(max_size=80), name=st.sampled_from(sorted(KEYS)))
 def test_no_text_makes_a_traceback(text: str, name: str) -> None:
     with contextlib.suppress(ConfigurationError):
-        assert is_good(set_to(text, name, KEYS[name].default))
+        assert is_good(set_to(text, name, KEYS[name].plain_default))
     with contextlib.suppress(ConfigurationError):
         assert is_good(without(text, name, FILE))

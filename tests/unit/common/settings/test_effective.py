@@ -17,6 +17,7 @@ from jupyterhub4family.common.settings.effective import (
     skipped_files,
 )
 from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.settings.types import NetworkName
 
 
 class Place:
@@ -38,10 +39,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def test_a_good_file_counts_and_is_noted_by_the_service_only(place: Place) -> None:
     place.file.write_text("port: 9000\nextra_names: [nas]\n", "utf-8")
-    assert settings_in_use() == (Settings(port=9000, extra_names=["nas"]), None)
+    assert settings_in_use() == (Settings(port=9000, extra_names=(NetworkName("nas"),)), None)
     assert not place.note.exists()
-    assert settings_of_service("hub") == Settings(port=9000, extra_names=["nas"])
-    assert last_good_settings() == Settings(port=9000, extra_names=["nas"])
+    assert settings_of_service("hub") == Settings(port=9000, extra_names=(NetworkName("nas"),))
+    assert last_good_settings() == Settings(port=9000, extra_names=(NetworkName("nas"),))
     assert place.note.stat().st_mode & 0o777 == 0o644
     before = place.note.stat()
     settings_of_service("proxy")

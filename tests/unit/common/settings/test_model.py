@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
+import json
 import os
 import re
 from pathlib import Path
@@ -10,9 +12,23 @@ from typing import Any
 
 import pytest
 
+from jupyterhub4family.cli.settings.document import written
 from jupyterhub4family.common.errors import ConfigurationError
-from jupyterhub4family.common.settings.model import KEYS, Settings, load_settings, parse_settings
-from jupyterhub4family.common.settings.types import memory_bytes
+from jupyterhub4family.common.settings.model import KEYS, Settings, as_plain, load_settings, parse_settings
+from jupyterhub4family.common.settings.types import (
+    HUB,
+    Amount,
+    Choice,
+    Key,
+    Matching,
+    MemberLimits,
+    Memory,
+    Names,
+    Number,
+    ServerLimits,
+    Switch,
+    Text,
+)
 
 
 def load(tmp_path: Path, text: str) -> Settings:
@@ -31,25 +47,31 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
 
 
 def test_the_defaults_are_valid() -> None:
-    assert parse_settings(dataclasses.asdict(Settings()), "defaults") == Settings()
+    assert parse_settings(as_plain(Settings()), "defaults") == Settings()
 
 
-def test_every_key_can_be_set(tmp_path: Path) -> None:
-    text = (
-        "port: 9000\nlisten: local\nsupervisor: cron\nhub_port: 9001\nproxy_api_port: 9002\nstart_timeout: 300\n"
-        "https: false\nallow_plain_http: true\nextra_names: [nas, 192.168.1.5]\nfamily_name: The Millers\n"
-        "login_help: Ask Mum.\nlanguage: de\n"
-        "upgrade_source: https://packages.example.org/ours/\nupgrade_key: /root/ours.asc\nauto_upgrade: on\n"
-        "upgrade_waits_for_kernels: yes\n"
-        "memory_limit: 2G\nmemory_limit_total: 80%\ncpu_weight: 50\nprocess_limit: 300\n"
-        "member_limits: [anna.memory=700M]\n"
-    )
-    settings = load(tmp_path, text)
-    names = ["nas", "192.168.1.5"]
-    first = (9000, "local", "cron", 9001, 9002, 300, False, True, names, "The Millers", "Ask Mum.", "de")
-    upgrades = ("https://packages.example.org/ours/", "/root/ours.asc", True, True)
-    assert settings == Settings(*first, *upgrades, "2G", "80%", 50, 300, ["anna.memory=700M"])
-    assert len(text.splitlines()) == len(dataclasses.fields(Settings)), "a new key is missing in this test"
+def other_than_default(key: Key[Any], place: int) -> Any:
+    """A plain value that `key` takes, and that no other key has; `place` is its place among the keys."""
+    if isinstance(key, Switch):
+        return not key.default
+    if isinstance(key, Number):
+        return key.minimum + place
+    if isinstance(key, Choice):
+        return next(word for word in key.choices if word != key.default)
+    if isinstance(key, Matching):
+        return key.what.rpartition(" such as ")[2]  # what people read as an example is one
+    if isinstance(key, MemberLimits):
+        return [f"anna.{what}={one.to_text(one.default)}" for what, one in key.whats.items()]
+    others = {Text: f"No {place}", Names: ["nas", "192.168.1.5"], Memory: f"{place + 5}%"}
+    return others[type(key)]
+
+
+def test_every_key_can_be_set_and_goes_through_json(tmp_path: Path) -> None:
+    plain = {name: other_than_default(key, place) for place, (name, key) in enumerate(KEYS.items())}
+    settings = load(tmp_path, "".join(f"{name}: {written(value)}\n" for name, value in plain.items()))
+    assert as_plain(settings) == plain and list(as_plain(settings)) == list(KEYS)
+    assert [name for name in KEYS if getattr(settings, name) == getattr(Settings(), name)] == []
+    assert parse_settings(json.loads(json.dumps(as_plain(settings))), "JSON") == settings
 
 
 def test_settings_are_frozen() -> None:
@@ -205,7 +227,7 @@ def test_words_are_chosen_from_a_list(key: str, word: str) -> None:
     ],
 )
 def test_what_is_meant_is_understood(tmp_path: Path, line: str, value: Any) -> None:
-    assert getattr(load(tmp_path, line), line.partition(":")[0]) == value
+    assert as_plain(load(tmp_path, line))[line.partition(":")[0]] == value
 
 
 def test_a_key_that_stands_twice_is_told_with_its_line(tmp_path: Path) -> None:
@@ -244,8 +266,17 @@ def test_a_mapping_is_strict_about_types(mapping: dict[str, Any]) -> None:
         parse_settings(mapping, "x")
 
 
-def test_no_two_settings_share_a_list() -> None:
-    assert Settings().extra_names is not Settings().extra_names
+def test_names_and_addresses_are_told_apart_once(tmp_path: Path) -> None:
+    names = load(tmp_path, "extra_names: [NAS.home, 10.0.0.1, 'FD00::1']").extra_names
+    assert [(one.host, one.address) for one in names] == [
+        ("nas.home", None),
+        ("10.0.0.1", ipaddress.ip_address("10.0.0.1")),
+        ("fd00::1", ipaddress.ip_address("fd00::1")),
+    ]
+
+
+def test_nobody_can_change_a_list_of_the_settings() -> None:
+    assert isinstance(hash(Settings()), int)
 
 
 def test_every_key_is_described() -> None:
@@ -325,7 +356,8 @@ def test_addresses_of_sources(tmp_path: Path, source: str) -> None:
     [("50%", "50%"), ("'2 g'", "2G"), ("700m", "700M"), ("5%", "5%"), ("100 %", "100%"), ("256M", "256M")],
 )
 def test_amounts_of_memory(tmp_path: Path, text: str, value: str) -> None:
-    assert load(tmp_path, f"memory_limit: {text}\n").memory_limit == value
+    amount = load(tmp_path, f"memory_limit: {text}\n").memory_limit
+    assert str(amount) == value and amount == Amount(int(value[:-1]), value[-1])
 
 
 @pytest.mark.parametrize(
@@ -337,10 +369,22 @@ def test_no_amounts_of_memory(tmp_path: Path, text: str) -> None:
 
 
 def test_limits_of_single_members(tmp_path: Path) -> None:
-    settings = load(tmp_path, "member_limits:\n- anna.memory=4g\n- anna.cpu=50\n- ben.processes=300\n")
-    assert settings.limits_of("anna") == {"memory": "4G", "cpu": 50}
-    assert settings.limits_of("ben") == {"processes": 300}
-    assert settings.limits_of("cleo") == {}
+    text = "cpu_weight: 70\nmember_limits:\n- anna.memory=4g\n- anna.cpu=50\n- ben.processes=300\n"
+    settings = load(tmp_path, text)
+    assert settings.limits_of("anna") == ServerLimits(memory=Amount(4, "G"), cpu=50, processes=1000)
+    assert settings.limits_of("ben") == ServerLimits(memory=Amount(50, "%"), cpu=70, processes=300)
+    assert settings.limits_of("cleo") == ServerLimits(memory=Amount(50, "%"), cpu=70, processes=1000)
+    # As somebody has written it.
+    assert as_plain(settings)["member_limits"] == ["anna.memory=4g", "anna.cpu=50", "ben.processes=300"]
+
+
+def test_every_limit_of_a_server_can_be_one_of_a_member_and_is_checked_alike() -> None:
+    key = KEYS["member_limits"]
+    assert isinstance(key, MemberLimits)
+    assert list(key.whats) == [field.name for field in dataclasses.fields(ServerLimits)]
+    for what, name in {"memory": "memory_limit", "cpu": "cpu_weight", "processes": "process_limit"}.items():
+        alike = dataclasses.replace(KEYS[name], name="", meaning="", more="", restarts=HUB)
+        assert key.whats[what] == alike
 
 
 @pytest.mark.parametrize(
@@ -369,5 +413,5 @@ def test_no_limits_of_members(tmp_path: Path, text: str) -> None:
 
 
 def test_bytes_of_an_amount() -> None:
-    assert memory_bytes("50%", 8 * 2**30) == 4 * 2**30
-    assert memory_bytes("2G", 1) == 2 * 2**30 and memory_bytes("700M", 1) == 700 * 2**20
+    assert Amount(50, "%").in_bytes(8 * 2**30) == 4 * 2**30
+    assert Amount(2, "G").in_bytes(1) == 2 * 2**30 and Amount(700, "M").in_bytes(1) == 700 * 2**20

@@ -10,6 +10,7 @@ import pytest
 
 from jupyterhub4family.common import portal
 from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.settings.types import NetworkName
 from jupyterhub4family.common.system import network, processes
 
 
@@ -159,7 +160,7 @@ def test_only_lasting_ipv6_addresses(home: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_best_address_of_the_portal_comes_first(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_ipv4(monkeypatch, ("eth0", "10.0.0.2"))
     (home / "IPV6_FILE").write_text(IPV6)
-    settings = Settings(port=8443, extra_names=["Family.example.net"])
+    settings = Settings(port=8443, extra_names=(NetworkName("Family.example.net"),))
     known = ["https://10.0.0.2:8443/", "https://[fd00::1]:8443/", "https://family.example.net:8443/"]
     assert portal.portal_urls(settings) == [*known, "https://127.0.0.1:8443/"]
     announces(home, "Portal.local")

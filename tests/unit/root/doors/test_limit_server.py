@@ -20,6 +20,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.settings import model as settings_module
 from jupyterhub4family.common.settings.model import Settings, load_settings, parse_settings
+from jupyterhub4family.common.settings.types import Amount
 from jupyterhub4family.common.system import cgroups, programs
 from jupyterhub4family.common.system.programs import Finished, ProgramError
 from jupyterhub4family.root.doors import limit_server as door
@@ -185,7 +186,7 @@ def test_what_the_settings_say(machine: Machine, anna: pwd.struct_passwd) -> Non
 
 def test_a_server_can_start_on_the_smallest_computer(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "total_memory", lambda: 300 * 2**20)
-    assert door.limits_of("anna", Settings(memory_limit="5%")).memory == 256 * 2**20
+    assert door.limits_of("anna", Settings(memory_limit=Amount(5, "%"))).memory == 256 * 2**20
 
 
 def test_with_a_bad_file_the_defaults_hold(machine: Machine, anna: pwd.struct_passwd) -> None:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.settings.model import Settings, parse_settings
 from jupyterhub4family.common.state.certificates import (
     fingerprint,
     first_certificate,
@@ -221,7 +221,8 @@ def test_a_renamed_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_further_names(home: Path) -> None:
-    settings = Settings(extra_names=["Jupyter.example.net", "203.0.113.7", "printer.local", "2001:db8::7"])
+    names = ["Jupyter.example.net", "203.0.113.7", "printer.local", "2001:db8::7"]
+    settings = parse_settings({"extra_names": names}, "test")
     ensure(settings, NOW)
     assert {"jupyter.example.net", "203.0.113.7", "printer.local", "2001:db8::7"} <= set(names_in(portal(home)))
     assert verify(home, home / "tls" / "portal.crt", "-verify_hostname", "jupyter.example.net").returncode == 0

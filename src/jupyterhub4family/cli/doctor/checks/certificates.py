@@ -44,9 +44,9 @@ def check_certificate(situation: CheckContext) -> Iterator[Finding]:
         context.load_default_certs()
     wanted = ["localhost", *(network.host_names() + network.lan_addresses() if settings.listen == "lan" else [])]
     # One that the family brought along is for the names that they chose: one of ours will do.
-    yield from _of_names(
-        context, settings.port, [*wanted, *settings.extra_names] if own else wanted, all_of_them=not own
-    )
+    if own:
+        wanted += [one.text for one in settings.extra_names]
+    yield from _of_names(context, settings.port, wanted, all_of_them=not own)
 
 
 def _of_names(context: ssl.SSLContext, port: int, names: list[str], all_of_them: bool) -> Iterator[Finding]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jupyterhub4family.cli.base import servers as base_servers
 from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _, ngettext
+from jupyterhub4family.common.settings.types import MemberLimit
 from jupyterhub4family.common.system import cgroups
 
 BUSCTL = Path("/usr/bin/busctl")
@@ -48,7 +49,7 @@ def _means() -> Iterator[Finding]:
         )
 
 
-def _servers(member_limits: list[str]) -> Iterator[Finding]:
+def _servers(member_limits: Sequence[MemberLimit]) -> Iterator[Finding]:
     servers = base_servers.running_servers()
     free = [one for one in servers if not one.confined]
     if free:
@@ -62,8 +63,9 @@ def _servers(member_limits: list[str]) -> Iterator[Finding]:
     for one in servers:
         if one.killed:
             # The list is set as a whole: what is in it for others stays.
-            others = [limit for limit in member_limits if not limit.startswith(f"{one.member}.memory=")]
-            wanted = " ".join([*others, f"{one.member}.memory=75%"])
+            subject = f"{one.member}.memory"
+            others = [limit.text for limit in member_limits if limit.subject != subject]
+            wanted = " ".join([*others, f"{subject}=75%"])
             yield warning(
                 _("A program in the server of {name} wanted too much memory and was ended", name=one.member),
                 _(

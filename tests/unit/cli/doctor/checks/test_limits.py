@@ -12,6 +12,7 @@ from jupyterhub4family.cli.base.servers import Server
 from jupyterhub4family.cli.doctor.checks import limits
 from jupyterhub4family.cli.doctor.finding import OK, WARNING, CheckContext
 from jupyterhub4family.common import paths
+from jupyterhub4family.common.settings.model import parse_settings
 from jupyterhub4family.common.system import cgroups
 
 
@@ -63,3 +64,10 @@ def test_what_is_not_enforced_is_said(monkeypatch: pytest.MonkeyPatch, change: C
     change(monkeypatch)
     found = sentences()
     assert found.startswith(f"{WARNING}: ") and words in found and f"{OK}: " not in found
+
+
+def test_what_is_set_for_others_stays_in_the_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "running_servers", lambda: [Server("anna", 50, confined=True, killed=1)])
+    own = ["anna.memory=1g", "anna.cpu=5", "annabel.memory=2G"]
+    (found,) = limits.check_limits(CheckContext(settings=parse_settings({"member_limits": own}, "test")))
+    assert found.hint.endswith(" config set member_limits anna.cpu=5 annabel.memory=2G anna.memory=75%")
