@@ -75,6 +75,11 @@ def completed(words: str, share: Path, folder: Path) -> list[str]:
     return done.stdout.split()
 
 
+def keys(beginning: str) -> str:
+    """The keys that begin so, in the order of the reference."""
+    return " ".join(key for key in KEYS if key.startswith(beginning))
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -90,9 +95,9 @@ def completed(words: str, share: Path, folder: Path) -> list[str]:
         ("jupyterhub-members re", "remove"),
         ("jupyterhub-members remove b", "ben"),
         ("jh4f config ", "show get set unset edit"),
-        ("jh4f config get ho", ""),
-        ("jh4f config get proxy", "proxy_api_port"),
-        ("jh4f config set l", "listen login_help language"),
+        ("jh4f config get x", keys("x")),
+        ("jh4f config get proxy", keys("proxy")),
+        ("jh4f config set l", keys("l")),
         ("jh4f config set listen ", "lan local"),
         ("jh4f config set --no-restart supervisor ", "auto systemd cron"),
         ("jh4f config set https ", "true false"),

@@ -29,6 +29,7 @@ from jupyterhub4family.common.settings.types import (
     Switch,
     Text,
 )
+from tests.unit.helpers import SRC
 
 
 def load(tmp_path: Path, text: str) -> Settings:
@@ -285,6 +286,12 @@ def test_every_key_is_described() -> None:
         assert key.name == name and key.allowed and key.since
         assert key.meaning.endswith(".") and (not key.more or key.more.endswith("."))
         assert key.from_text(key.to_text(key.default)) == key.default
+
+
+def test_every_setting_is_used() -> None:
+    """Somewhere in the code, be it only by what several settings are together."""
+    code = "".join(path.read_text("utf-8") for path in (SRC / "jupyterhub4family").rglob("*.py"))
+    assert [name for name in KEYS if not re.search(rf"\.{name}\b", code)] == []
 
 
 BAD_FILES = {
