@@ -202,10 +202,43 @@ def test_an_arrow_that_leads_up_is_seen() -> None:
     assert wrong_arrows(beside, f"{PACKAGE}.cli.status") == ["backup"]
 
 
+def place_of(name: str) -> str:
+    """The folder in which a module lies, at any depth; the module itself where it has a floor of its own."""
+    folder = name.rpartition(".")[0]
+    return name if folder.count(".") < 2 else folder
+
+
+def arrows_of(module: Path) -> Iterator[tuple[str, str]]:
+    """From where a module lies to all other places from which it takes something."""
+    ours = {name_of(one) for one in MODULES if one.name != "__init__.py"}
+    found = imports(module.read_text("utf-8"), name_of(module))
+    here = place_of(name_of(module))
+    for name in {part for one in found for part in (one, one.rpartition(".")[0])} & ours:
+        if place_of(name) != here:
+            yield here, place_of(name)
+
+
+def circles(arrows: set[tuple[str, str]]) -> list[str]:
+    """The places that lead back to themselves."""
+    places = {place for arrow in arrows for place in arrow}
+    reached = arrows
+    for _length in places:
+        reached = reached | {(start, end) for start, middle in reached for here, end in arrows if middle == here}
+    return sorted(place for place in places if (place, place) in reached)
+
+
+def test_no_place_leads_back_to_itself() -> None:
+    """Nor do folders inside of a feature, such as those of doctor, of which the floors say nothing."""
+    arrows = {arrow for module in MODULES if module.name != "__init__.py" for arrow in arrows_of(module)}
+    assert (f"{PACKAGE}.cli.doctor", f"{PACKAGE}.cli.doctor.checks") in arrows
+    assert circles(arrows) == []
+    assert circles({("a", "b"), ("b", "c"), ("c", "d"), ("d", "b"), ("d", "e")}) == ["b", "c", "d"]
+
+
 # -- how ours is imported --------------------------------------------------------------------------------
 
 #: Modules that are words of the language we write in: used by name.
-VOCABULARIES = {f"{PACKAGE}.common.i18n.messages", f"{PACKAGE}.common.errors", f"{PACKAGE}.cli.doctor.finding"}
+VOCABULARIES = {f"{PACKAGE}.common.i18n.messages", f"{PACKAGE}.common.errors", f"{PACKAGE}.cli.doctor.base.finding"}
 
 
 def names_not_through_a_module(source: str) -> list[str]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from jupyterhub4family.cli.doctor.base.finding import CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import backup as checks
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.i18n.messages import _, to_json

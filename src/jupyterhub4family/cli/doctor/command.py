@@ -20,7 +20,7 @@ from jupyterhub4family import __version__
 from jupyterhub4family.cli.base import snapshot, terminal
 from jupyterhub4family.cli.base.terminal import Bar
 from jupyterhub4family.cli.doctor import registry
-from jupyterhub4family.cli.doctor.finding import (
+from jupyterhub4family.cli.doctor.base.finding import (
     OK,
     PROBLEM,
     UNKNOWN,
@@ -39,17 +39,6 @@ from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import programs
 
-#: What `--fix` says about each of root's steps, once done.
-DONE = {
-    "accounts": N_("Groups and service account are as at installation: no password, no foreign groups"),
-    "folders": N_("The service's folders have their owners and modes again"),
-    "files": N_("The programs are root's again, and nobody else can write to them"),
-    "rights": N_("The rules for sudo and PAM are the packaged ones; changed ones are kept as *.dpkg-old"),
-    "supervision": N_("Hub and proxy are started with the machine again"),
-    "release": N_("JupyterHub's own programs were fetched again"),
-    "template": N_("The template of the members' environments was made again"),
-    "start": N_("Hub and proxy were started"),
-}
 #: Seconds that hub and proxy get to answer after they were mended.
 TIMEOUT = 30
 WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unseen")}
@@ -136,9 +125,9 @@ def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
     results = []
     names = list(only or registry.CHECKS)
     for number, name in enumerate(names):
-        bar.show(100 * number // len(names), _("Looking: {check}", check=name))
+        bar.show(100 * number // len(names), _("Looking: {check}", check=_(registry.CHECKS[name].title)))
         try:
-            results += [Result(name, finding) for finding in registry.CHECKS[name](context)]
+            results += [Result(name, finding) for finding in registry.CHECKS[name].look(context)]
         except FamilyError as error:
             results.append(Result(name, unknown(error.message, error.hint)))
         except OSError as error:
@@ -177,8 +166,8 @@ def _wait_for_portal(bar: Bar) -> None:
 
 def _order(step: str) -> int:
     """The place of a step: starting comes after what it needs, members' environments last."""
-    names = list(DONE)
-    return names.index(step) if step in DONE else len(names)
+    names = list(registry.REPAIRS)
+    return names.index(step) if step in names else len(names)
 
 
 def _fix_one(step: str, bar: Bar) -> str:
@@ -187,7 +176,7 @@ def _fix_one(step: str, bar: Bar) -> str:
         args = [*programs.as_account(name), str(paths.LIBRARY / "own-environment"), "repair"]
         message = _("The environment of {name} was mended", name=name)
     else:
-        args, message = [str(paths.LIBRARY / "repair"), step], _(DONE[step])
+        args, message = [str(paths.LIBRARY / "repair"), step], _(registry.REPAIRS[step].done)
     json_lines.unwrap(programs.call_json(args, {}, on_progress=bar.show))
     return message
 

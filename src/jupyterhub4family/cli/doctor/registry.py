@@ -1,7 +1,8 @@
-"""Runs as the caller: the list of all checks, in the order in which they help best."""
+"""Runs as the caller: all checks and repairs that the modules of `checks` have, in the order that helps best."""
 
 from __future__ import annotations
 
+from jupyterhub4family.cli.doctor.base.finding import Check, Repair
 from jupyterhub4family.cli.doctor.checks import (
     accounts,
     backup,
@@ -18,34 +19,30 @@ from jupyterhub4family.cli.doctor.checks import (
     supervision,
     upgrade,
 )
-from jupyterhub4family.cli.doctor.finding import Check
 
-#: Name of each check (in the JSON; never changed), and what looks.
-CHECKS: dict[str, Check] = {
-    "settings": settings.check_settings,
-    "groups": accounts.check_groups,
-    "account": accounts.check_service_account,
-    "sudoers": rights.check_sudoers,
-    "pam": rights.check_pam,
-    "doors": rights.check_doors,
-    "package": rights.check_package,
-    "folders": rights.check_directories,
-    "disk": machine.check_disk,
-    "memory": machine.check_memory,
-    "limits": limits.check_limits,
-    "clock": machine.check_clock,
-    "names": names.check_names,
-    "release": release_integrity.check_release,
-    "template": release_integrity.check_template,
-    "upgrade": upgrade.check_upgrade,
-    "database": database.check_database,
-    "supervisor": supervision.check_supervisor,
-    "other-supervisor": supervision.check_other_supervisor,
-    "ports": ports.check_ports,
-    "portal": supervision.check_portal,
-    "certificate": certificates.check_certificate,
-    "backup": backup.check_backup,
-    "members": members.check_who,
-    "homes": members.check_homes,
-    "environments": members.check_environments,
+#: What rests on something comes after it.
+MODULES = (
+    settings,
+    accounts,
+    rights,
+    machine,
+    limits,
+    names,
+    release_integrity,
+    upgrade,
+    database,
+    ports,
+    supervision,
+    certificates,
+    backup,
+    members,
+)
+#: By the names that the JSON has.
+CHECKS: dict[str, Check] = {name: check for module in MODULES for name, check in module.CHECKS.items()}
+#: By the names of root's steps, in the order in which they are done.
+REPAIRS: dict[str, Repair] = {
+    repair.step: repair
+    for repair in sorted(
+        (repair for module in MODULES for repair in getattr(module, "REPAIRS", ())), key=lambda repair: repair.place
+    )
 }

@@ -21,7 +21,7 @@ from jupyterhub4family import __version__
 from jupyterhub4family.cli.base import accounts as membership
 from jupyterhub4family.cli.base.terminal import Bar
 from jupyterhub4family.cli.doctor import command as doctor
-from jupyterhub4family.cli.doctor.finding import CheckContext
+from jupyterhub4family.cli.doctor.base.finding import CheckContext
 from jupyterhub4family.cli.support.redaction import Redaction
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError

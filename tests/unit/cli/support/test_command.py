@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.cli.doctor import command as doctor
+from jupyterhub4family.cli.doctor.base.finding import PROBLEM, Finding
 from jupyterhub4family.cli.doctor.command import Result
-from jupyterhub4family.cli.doctor.finding import PROBLEM, Finding
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError

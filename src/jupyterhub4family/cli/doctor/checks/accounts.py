@@ -8,9 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, service_account, unknown
+from jupyterhub4family.cli.doctor.base.finding import (
+    Check,
+    CheckContext,
+    Finding,
+    Repair,
+    fine,
+    problem,
+    service_account,
+    unknown,
+)
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.system import accounts
 
 SHADOW = Path("/etc/shadow")
@@ -116,3 +125,11 @@ def _group_exists(name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "groups": Check(N_("the groups"), check_groups),
+    "account": Check(N_("the service account"), check_service_account),
+}
+REPAIRS = (Repair("accounts", 10, N_("Groups and the service account are as installed: no password, no extra groups")),)

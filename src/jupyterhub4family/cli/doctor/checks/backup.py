@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, warning
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, problem, warning
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.state import backup, supervision
 from jupyterhub4family.common.state.backup import BackupState
 from jupyterhub4family.common.system import programs
@@ -78,3 +78,9 @@ def _left_out(note: BackupState) -> Iterator[Finding]:
 
 def _problem_in_brackets(note: BackupState) -> str:
     return f" ({note.problem_text()})" if note.problem else ""
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "backup": Check(N_("backups"), check_backup),
+}

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, unknown, warning
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, problem, unknown, warning
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.state import certificates
 from jupyterhub4family.common.system import network
 
@@ -79,3 +79,9 @@ def _certificate(context: ssl.SSLContext, port: int, name: str) -> dict[str, Any
     # It closes the plain one, too, also when it cannot be made.
     with context.wrap_socket(plain, server_hostname=name) as secure:
         return dict(secure.getpeercert() or {})
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "certificate": Check(N_("the certificate"), check_certificate),
+}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, warning
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, warning
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.state import database
 
 
@@ -19,3 +19,9 @@ def check_database(_context: CheckContext) -> Iterator[Finding]:
             mended.sentence(),
             _("look after the disk: power cuts do not damage it, failing disks do: sudo apt-get install smartmontools"),
         )
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "database": Check(N_("the hub's database"), check_database),
+}

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jupyterhub4family.cli.base import servers as base_servers
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, warning
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, warning
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.i18n.messages import _, ngettext
+from jupyterhub4family.common.i18n.messages import N_, _, ngettext
 from jupyterhub4family.common.settings.types import MemberLimit
 from jupyterhub4family.common.system import cgroups
 
@@ -74,3 +74,9 @@ def _servers(member_limits: Sequence[MemberLimit]) -> Iterator[Finding]:
                     command=f"sudo jupyterhub4family config set member_limits {wanted}",
                 ),
             )
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "limits": Check(N_("limits of servers"), check_limits),
+}

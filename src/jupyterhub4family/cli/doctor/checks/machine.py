@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, warning
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, problem, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import disk_space, processes, programs
 from jupyterhub4family.common.system.disk_space import DiskSpace
@@ -100,3 +100,11 @@ def _synchronized() -> str:
         return programs.run(["timedatectl", "show", "-p", "NTPSynchronized", "--value"], timeout=10).output.strip()
     except FamilyError:
         return ""
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "disk": Check(N_("space on the disk"), check_disk),
+    "memory": Check(N_("memory"), check_memory),
+    "clock": Check(N_("the clock"), check_clock),
+}

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jupyterhub4family.cli.base import accounts as membership
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, unknown, warning
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, problem, unknown, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.i18n.messages import _, ngettext
+from jupyterhub4family.common.i18n.messages import N_, _, ngettext
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.system import accounts, programs
 
@@ -160,3 +160,11 @@ def _owner(place: Path) -> int | None:
         return os.lstat(place).st_uid
     except OSError:
         return None
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "members": Check(N_("the members"), check_who),
+    "homes": Check(N_("the members' homes"), check_homes),
+    "environments": Check(N_("the members' environments"), check_environments),
+}

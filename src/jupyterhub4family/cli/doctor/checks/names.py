@@ -6,8 +6,8 @@ import re
 import socket
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, warning
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, warning
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.system import network, programs
 
 
@@ -53,3 +53,9 @@ def _announced(wanted: str, announced: str) -> Finding:
         _("avahi announces another name, {announced}, so {name} does not lead here", announced=announced, name=wanted),
         _("sudo service avahi-daemon restart"),
     )
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "names": Check(N_("names of this computer"), check_names),
+}

@@ -6,8 +6,8 @@ import os
 import pwd
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, service_account
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, problem, service_account
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.system import processes, sockets
 from jupyterhub4family.common.system.sockets import Listener
 
@@ -60,3 +60,9 @@ def _program(socket_link: str) -> str:
         except OSError:
             continue
     return ""
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "ports": Check(N_("ports"), check_ports),
+}

@@ -8,11 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jupyterhub4family.cli.doctor import minimum_versions
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, unknown, warning
+from jupyterhub4family.cli.doctor.base import minimum_versions
+from jupyterhub4family.cli.doctor.base.finding import (
+    Check,
+    CheckContext,
+    Finding,
+    Repair,
+    fine,
+    problem,
+    unknown,
+    warning,
+)
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.system import programs
 
@@ -95,3 +104,14 @@ def _versions(name: str, answer: dict[str, Any]) -> Iterator[Finding]:
                 ),
                 _("update jupyterhub4family as soon as there is a newer version of it"),
             )
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "release": Check(N_("JupyterHub and the proxy"), check_release),
+    "template": Check(N_("the template of environments"), check_template),
+}
+REPAIRS = (
+    Repair("release", 60, N_("JupyterHub's own programs were fetched again")),
+    Repair("template", 70, N_("The template of the members' environments was made again")),
+)

@@ -9,9 +9,19 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, service_account, unknown, warning
+from jupyterhub4family.cli.doctor.base.finding import (
+    Check,
+    CheckContext,
+    Finding,
+    Repair,
+    fine,
+    problem,
+    service_account,
+    unknown,
+    warning,
+)
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.system import accounts, programs
 
 #: Where Debian's libpam looks for modules.
@@ -201,3 +211,18 @@ def _is(path: Path, digest: str) -> bool:
         return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == digest
     except OSError:
         return False
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "sudoers": Check(N_("the rules for sudo"), check_sudoers),
+    "pam": Check(N_("how passwords are checked"), check_pam),
+    "doors": Check(N_("the doors"), check_doors),
+    "package": Check(N_("the files of the package"), check_package),
+    "folders": Check(N_("the folders of the service"), check_directories),
+}
+REPAIRS = (
+    Repair("folders", 20, N_("The service's folders have the right owners and modes again")),
+    Repair("files", 30, N_("The programs belong to root again, and nobody else can write to them")),
+    Repair("rights", 40, N_("The rules for sudo and PAM are the packaged ones; changed ones are kept as *.dpkg-old")),
+)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, warning
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, problem, warning
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.settings import effective
 
 
@@ -41,3 +41,9 @@ def check_settings(_context: CheckContext) -> Iterator[Finding]:
         )
     if not loose:
         yield fine(_("The settings can be used"))
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "settings": Check(N_("the settings"), check_settings),
+}

@@ -7,9 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jupyterhub4family.cli.base import snapshot
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, service_account, unknown, warning
+from jupyterhub4family.cli.doctor.base.finding import (
+    Check,
+    CheckContext,
+    Finding,
+    Repair,
+    fine,
+    problem,
+    service_account,
+    unknown,
+    warning,
+)
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import accounts, processes, programs
 
@@ -167,3 +177,15 @@ def check_other_supervisor(context: CheckContext) -> Iterator[Finding]:
             _("sudo jupyterhub4family doctor --fix"),
             "supervision",
         )
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "supervisor": Check(N_("the supervisor"), check_supervisor),
+    "other-supervisor": Check(N_("a second supervisor"), check_other_supervisor),
+    "portal": Check(N_("the portal"), check_portal),
+}
+REPAIRS = (
+    Repair("supervision", 50, N_("Hub and proxy start at boot again")),
+    Repair("start", 80, N_("Hub and proxy were started")),
+)

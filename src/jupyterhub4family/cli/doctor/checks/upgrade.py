@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, warning
+from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, problem, warning
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.system import programs
 
@@ -59,3 +59,9 @@ def _by_itself(context: CheckContext) -> Iterator[Finding]:
                 _("Nothing is upgraded by itself: unattended-upgrades is switched off on this machine"),
                 _("sudo dpkg-reconfigure unattended-upgrades"),
             )
+
+
+#: By the names that the JSON has, which are never changed.
+CHECKS = {
+    "upgrade": Check(N_("upgrades"), check_upgrade),
+}

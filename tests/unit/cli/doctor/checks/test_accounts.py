@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, UNKNOWN, CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import accounts
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, CheckContext, Finding
 from jupyterhub4family.common.paths import SERVICE_HOME
 from tests.unit.helpers import People
 

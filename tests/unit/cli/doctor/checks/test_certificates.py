@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("cryptography")
 
+from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import certificates as check
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import certificates as certificates_state

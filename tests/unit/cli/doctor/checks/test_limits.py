@@ -9,8 +9,8 @@ import pytest
 
 from jupyterhub4family.cli.base import servers
 from jupyterhub4family.cli.base.servers import Server
+from jupyterhub4family.cli.doctor.base.finding import OK, WARNING, CheckContext
 from jupyterhub4family.cli.doctor.checks import limits
-from jupyterhub4family.cli.doctor.finding import OK, WARNING, CheckContext
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings.model import parse_settings
 from jupyterhub4family.common.system import cgroups

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.cli.doctor import minimum_versions
+from jupyterhub4family.cli.doctor.base import minimum_versions
+from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, WARNING, CheckContext
 from jupyterhub4family.cli.doctor.checks import machine, names, ports, settings
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, WARNING, CheckContext
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError
 from jupyterhub4family.common.settings import effective

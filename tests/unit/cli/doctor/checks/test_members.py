@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import members
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
 from jupyterhub4family.common.system import accounts as system_accounts
 from jupyterhub4family.common.system.programs import ProgramError, as_account

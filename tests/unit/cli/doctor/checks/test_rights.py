@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import rights
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.system.programs import Finished
 from tests.unit.fakes import Call, FakePrograms

@@ -10,8 +10,8 @@ import pytest
 
 from jupyterhub4family.cli.base import snapshot
 from jupyterhub4family.cli.base.snapshot import Status
+from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import supervision
-from jupyterhub4family.cli.doctor.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.state import supervision as supervision_state
 from jupyterhub4family.common.system import processes

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.cli.doctor.base.finding import CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import upgrade as checks
-from jupyterhub4family.cli.doctor.finding import CheckContext, Finding
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade as upgrade_state

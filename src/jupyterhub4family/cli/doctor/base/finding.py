@@ -72,5 +72,19 @@ def service_account() -> Optional[pwd.struct_passwd]:
         return None
 
 
-#: A check: looks at one thing and says what it found.
-Check = Callable[[CheckContext], Iterator[Finding]]
+@dataclass(frozen=True)
+class Check:
+    """Looks at one thing and says what it found; `title` is what progress calls it, marked for translation."""
+
+    title: str
+    look: Callable[[CheckContext], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A step of root's program `repair`, which findings name, and what `doctor --fix` says once it is done."""
+
+    step: str
+    #: Steps are done in the order of these numbers, which is root's own (STEPS in root/setup/repair.py).
+    place: int
+    done: str

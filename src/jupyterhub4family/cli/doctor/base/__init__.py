@@ -1,0 +1,1 @@
+"""Runs as the caller: what all checks of `doctor` start from."""
