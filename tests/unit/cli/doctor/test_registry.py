@@ -36,7 +36,7 @@ def test_no_two_checks_or_repairs_share_a_name() -> None:
 
 
 def test_a_repair_is_a_step_of_roots_and_done_in_its_turn() -> None:
-    assert list(registry.REPAIRS) == list(repair.STEPS)
+    assert list(registry.REPAIRS) == list(repair.STEPS), "REPAIRS of the checks, by place, and root's STEPS differ"
 
 
 def repairs_named(source: str) -> Iterator[str]:
