@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
 import pytest
+from jupyterhub4family.hub.doors import DoorError
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.settings.model import Settings
@@ -17,7 +18,6 @@ from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
 from jupyterhub4family.hub import doors, spawner
 from jupyterhub4family.hub import startup as module
-from jupyterhub4family.hub.doors import DoorError
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.run import proxy
 from tests.unit.helpers import free_port

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
+from jupyterhub4family.hub.doors import DoorError
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.hub import doors
-from jupyterhub4family.hub.doors import DoorError
 from jupyterhub4family.hub.template import TemplateKeeper
 from jupyterhub4family.service.releases import contents
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from jupyterhub4family.cli.doctor.finding import CheckContext, Finding, fine, problem, service_account, unknown, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system import accounts, programs
 
 #: Where Debian's libpam looks for modules.
@@ -62,8 +63,8 @@ def _sudoers_content(fix: str) -> Iterator[Finding]:
         return
     listed = programs.run(["/usr/bin/sudo", "-n", "-l", "-U", accounts.SERVICE_ACCOUNT], check=False).output
     allowed = allowed_commands(listed)
-    doors = [str(paths.MEDIATOR), str(paths.AUTHENTICATE)]
-    if not all(any(command.startswith(door) for command in allowed) for door in doors):
+    hubs = [str(door.path) for door in doors.DOORS if door.opened_by == accounts.SERVICE_ACCOUNT]
+    if not all(any(command.startswith(door) for command in allowed) for door in hubs):
         yield problem(
             _("sudo does not follow {file}", file=paths.SUDOERS),
             _("look into /etc/sudoers (sudo visudo): it must hold the line @includedir /etc/sudoers.d"),
@@ -131,7 +132,7 @@ def check_doors(_context: CheckContext) -> Iterator[Finding]:
             loose.append(path)
     for path in loose[:5]:
         yield problem(_("Others than root can change {path}", path=path), fix, "files")
-    for door in (paths.MEDIATOR, paths.AUTHENTICATE, paths.ENVIRONMENT_DOOR, paths.CONFINE, paths.MEMBERS):
+    for door in (door.path for door in doors.DOORS):
         if not os.access(door, os.X_OK):
             loose.append(door)
             yield problem(

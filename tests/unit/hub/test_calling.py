@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub4family.hub.doors import DoorError, call_program, open_door
 
 from jupyterhub4family.common.system.processes import is_running
 from jupyterhub4family.hub import doors
-from jupyterhub4family.hub.doors import DoorError, call_program, open_door
 from tests.unit.helpers import wait_until, write_program
 
 
