@@ -1,7 +1,8 @@
 """For tests of what runs inside JupyterHub: a machine in a temporary folder, and doors that are small real programs.
 
-There is one seam: where hub/calling.py starts sudo, a program of door_program.py's is started instead. JupyterHub, its database, pages and API are real, as are the processes of "servers"; they are
-real processes that belong to whoever runs the tests, so the kernel's table of sockets is one that they write.
+There is one seam: where hub/calling.py starts sudo, a program of door_program.py's is started instead. JupyterHub, its
+database, pages and API are real, as are the processes of "servers"; they are real processes that belong to whoever runs
+the tests, so the kernel's table of sockets is one that they write.
 """
 
 from __future__ import annotations

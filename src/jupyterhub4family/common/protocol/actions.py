@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Generic, Optional, TypeVar
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.protocol import shapes
-from jupyterhub4family.common.protocol.responses import DEFAULT, Bounds
+from jupyterhub4family.common.protocol import responses, shapes
+from jupyterhub4family.common.protocol.responses import Bounds
 
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
@@ -48,7 +48,7 @@ class Action(Generic[RequestT, AnswerT]):
     args: tuple[str, ...] = ()
     #: Seconds until it has to answer; None where only a person or another timeout ends it.
     timeout: Optional[float] = 60
-    bounds: Bounds = DEFAULT
+    bounds: Bounds = responses.DEFAULT
 
     def with_args(self, *args: str) -> Action[RequestT, AnswerT]:
         """The same action of a program that gets these words."""
