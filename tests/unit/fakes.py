@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
@@ -84,8 +84,9 @@ class FakePrograms:
         self.calls: list[Call] = []
         self._answers: dict[str, Union[Answer, Decides]] = {}
         self._let_run: set[str] = set()
-        self._real = programs._start
+        self._real, self._real_exchange = programs._start, programs._exchange
         monkeypatch.setattr(programs, "_start", self._start)
+        monkeypatch.setattr(programs, "_exchange", self._exchange)
 
     def let_run(self, name: str) -> None:
         """Run the real `name`, which a test has written itself."""
@@ -104,6 +105,18 @@ class FakePrograms:
         if Path(args[0]).name in self._let_run:
             return self._real(args, **options)
         return FakeProcess(self, [str(word) for word in args], options)
+
+    def _exchange(self, process: Any, data: bytes, timeout: Any, on_stdout: Any, on_stderr: Any) -> None:
+        """Have what a program reads and writes go through its pipes, or at once if it is none."""
+        if not isinstance(process, FakeProcess):
+            self._real_exchange(process, data, timeout, on_stdout, on_stderr)
+            return
+        try:
+            output, errors = process.communicate(data.decode(), timeout)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        on_stdout(output.encode())
+        on_stderr(errors.encode())
 
     def decide(self, call: Call) -> Finished:
         """How a program ends that has been called so."""
@@ -129,7 +142,8 @@ class FakeProcess:
         self._timeout: Optional[float] = None
         self._finished: Optional[Finished] = None
         self.stdin = self if options.get("stdin") == subprocess.PIPE else None
-        self.stdout = self._lines() if options.get("stdout") == subprocess.PIPE else None
+        self.stdout = self if options.get("stdout") == subprocess.PIPE else None
+        self.stderr = self if options.get("stderr") == subprocess.PIPE else None
 
     def __enter__(self) -> FakeProcess:
         return self
@@ -149,6 +163,9 @@ class FakeProcess:
         finished = self._end()
         return finished.output, finished.errors
 
+    def terminate(self) -> None:
+        """As Popen's."""
+
     def wait(self, _timeout: Optional[float] = None) -> int:
         """As Popen's."""
         return self._end().status
@@ -166,9 +183,6 @@ class FakeProcess:
 
     def close(self) -> None:
         """Of its stdin."""
-
-    def _lines(self) -> Iterator[str]:
-        yield from self._end().output.splitlines(keepends=True)
 
     def _end(self) -> Finished:
         if self._finished is None:

@@ -1,6 +1,6 @@
 """Requests as an attacker would send them to a door: endless, and the same ones each time for the same seed.
 
-Standard library only: machine tests carry this file into a machine and send what it makes through a real sudo.
+Machine tests carry this file into a machine, and send what it makes through a real sudo.
 """
 
 from __future__ import annotations
@@ -8,24 +8,32 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable
 
-#: Words of the doors themselves, so that many requests get past the first look at them.
-SHAPES = [
-    line.split()
-    for line in (
-        "name password",
-        "name password address",
-        "action names",
-        "action names allow_administrator",
-        "action args env",
-        "action pid signal start_time",
-        "action name",
-        "action thorough",
-        "",
-    )
-]
-ACTIONS = "prepare spawn kill log list add remove know forget synchronize exec confine".split()
+#: Where a machine test has laid what `door_shapes` gives: the package's modules are not beside this file there.
+SHAPES_FILE = Path(__file__).with_name("door_shapes.json")
+
+
+def door_shapes() -> list[dict[str, str]]:
+    """The keys of every request that a door knows, with their types; `action` holds the action's name."""
+    if SHAPES_FILE.exists():
+        found: list[dict[str, str]] = json.loads(SHAPES_FILE.read_text("utf-8"))
+        return found
+    from jupyterhub4family.common.protocol import doors, shapes
+
+    return [
+        {
+            **({"action": action.name} if action.name else {}),
+            **{key: shapes.name_of(shapes.types_of(action.request)[field.name]) for key, field in keys.items()},
+        }
+        for action in doors.ACTIONS
+        for keys in [shapes.fields(action.request)]
+    ]
+
+
+#: Derived from the registry of doors, so that many requests get past the first look at them.
+SHAPES = door_shapes()
 #: What names, paths, options, variables and texts could do harm with.
 TEXTS = [
     *(
@@ -132,28 +140,35 @@ def value(dice: random.Random, depth: int = 0) -> Any:
     return {dice.choice(TEXTS): value(dice, depth + 1) for _ in range(many)}
 
 
+#: Values that are often right, for keys that need that to get anywhere.
+FITTING: dict[str, Callable[[random.Random], Any]] = {
+    "signal": lambda dice: dice.choice((0, 2, 9, 15, 1, 19)),
+    "args": lambda dice: [] if dice.random() < 0.7 else [dice.choice(TEXTS)],
+}
+#: And for all others, by their type.
+OF_TYPE: dict[str, Callable[[random.Random], Any]] = {
+    "bool": lambda dice: dice.random() < 0.5,
+    "int": lambda dice: dice.choice(NUMBERS),
+    "str": lambda dice: dice.choice(TEXTS),
+    "list of str": lambda dice: [dice.choice(TEXTS) for _ in range(dice.randrange(4))],
+    "dict of str": lambda dice: {dice.choice(TEXTS): dice.choice(TEXTS) for _ in range(dice.randrange(5))},
+}
+
+
 def request(dice: random.Random) -> dict[str, Any]:
     """An object with the keys of one of the doors, most of them as they should be."""
-    fitting: dict[str, Callable[[], Any]] = {
-        "action": lambda: dice.choice(ACTIONS),
-        "name": lambda: dice.choice(TEXTS),
-        "names": lambda: [dice.choice(TEXTS) for _ in range(dice.randrange(4))],
-        "password": lambda: dice.choice(TEXTS),
-        "address": lambda: dice.choice(TEXTS),
-        "pid": lambda: dice.choice(NUMBERS),
-        "signal": lambda: dice.choice((0, 2, 9, 15, 1, 19)),
-        "start_time": lambda: dice.choice(NUMBERS),
-        "args": lambda: [] if dice.random() < 0.7 else [dice.choice(TEXTS)],
-        "env": lambda: {dice.choice(TEXTS): dice.choice(TEXTS) for _ in range(dice.randrange(5))},
-        "thorough": lambda: dice.random() < 0.5,
-        "allow_administrator": lambda: dice.random() < 0.5,
-    }
-    made = {key: fitting[key]() for key in dice.choice(SHAPES)}
+    shape = dice.choice(SHAPES)
+    made: dict[str, Any] = {}
+    for key, kind in shape.items():
+        if key == "action":
+            made[key] = kind if dice.random() < 0.9 else dice.choice(SHAPES).get("action", "exec")
+        elif dice.random() < 0.9:
+            made[key] = (FITTING.get(key) or OF_TYPE[kind])(dice)
     for key in list(made):
         if dice.random() < 0.15:
             made[key] = value(dice)
     if dice.random() < 0.1:
-        made[dice.choice([*fitting, *TEXTS])] = value(dice)
+        made[dice.choice([*dice.choice(SHAPES), *TEXTS])] = value(dice)
     if made and dice.random() < 0.1:
         del made[dice.choice(list(made))]
     return made

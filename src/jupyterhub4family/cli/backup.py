@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
 
 from jupyterhub4family.cli.base import terminal
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
-from jupyterhub4family.common.i18n.messages import _, from_json, ngettext
-from jupyterhub4family.common.protocol import json_lines
-from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.i18n.messages import _, ngettext
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Action, AnswerT, Nothing, RequestT
+from jupyterhub4family.common.protocol.service_programs import RestoreReport, SetUpBackup
 
 #: What people put where; also what the shells' completion knows.
 _NOW = "sudo jupyterhub4family backup now"
@@ -85,24 +85,20 @@ def _for_root(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Na
     return checked
 
 
-def _call(arguments: argparse.Namespace, action: str, request: dict[str, Any]) -> dict[str, Any]:
+def _call(arguments: argparse.Namespace, action: Action[RequestT, AnswerT], request: RequestT) -> AnswerT:
     """What root's program answers; its progress is shown meanwhile. Raises FamilyError."""
     with terminal.Bar(quiet=arguments.json or terminal.is_quiet(arguments)) as bar:
-        answer = json_lines.unwrap(
-            programs.call_json([paths.LIBRARY / "backup", action], request, on_progress=bar.show)
-        )
-    answer["notes"] = [from_json(note) for note in answer.get("notes", [])]
-    return answer
+        return calling.call(action, request, on_progress=bar.show)
 
 
-def _finish(arguments: argparse.Namespace, answer: dict[str, Any], *messages: str) -> int:
+def _finish(arguments: argparse.Namespace, answer: Any, *messages: str, notes: Sequence[str] = ()) -> int:
     """Print the answer as JSON, or what it means and what was left out. Warnings are told to the quiet, too."""
     if arguments.json:
-        print(json.dumps(answer, indent=1))
+        terminal.print_answer(answer, notes=list(notes))
         return 0
     for message in messages:
         terminal.report(arguments, message)
-    for note in answer["notes"]:
+    for note in notes:
         print("  " + _("note: {note}", note=note))
     return 0
 
@@ -112,21 +108,20 @@ def _finish(arguments: argparse.Namespace, answer: dict[str, Any], *messages: st
 
 def _setup(arguments: argparse.Namespace) -> int:
     target = os.path.abspath(arguments.target) if ":" not in arguments.target else arguments.target
-    request = {"target": target}
-    if arguments.key_file:
-        request["key"] = _key_in(Path(arguments.key_file))
-    answer = _call(arguments, "setup", request)
-    if answer.get("needs_key"):
-        answer = _call(arguments, "setup", {**request, "key": _ask_for_key(answer["target"])})
+    key = _key_in(Path(arguments.key_file)) if arguments.key_file else None
+    done = _call(arguments, service_programs.SET_UP_BACKUP, SetUpBackup(target, key))
+    if done.needs_key:
+        request = SetUpBackup(target, _ask_for_key(done.target))
+        done = _call(arguments, service_programs.SET_UP_BACKUP, request)
     if arguments.json:
-        return _finish(arguments, answer)
-    print(_("Backups go to {target}, every night by themselves.", target=answer["target"]))
-    if answer["key"]:
-        _show_key(answer["key"])
-    if answer["same_disk"]:
+        return _finish(arguments, done)
+    print(_("Backups go to {target}, every night by themselves.", target=done.target))
+    if done.key:
+        _show_key(done.key)
+    if done.same_disk:
         print(_("Note: that is on the same disk as the homes. It helps against mistakes, not against a broken disk."))
-    if answer["backups"]:
-        count = answer["backups"]
+    if done.backups:
+        count = done.backups
         print(ngettext("There is {count} backup in it.", "There are {count} backups in it.", count))
         print(_("To make this machine what the backed-up one was: {command}", command=_RESTORE))
         print(_("Or go on from here as it is: {command}", command=_NOW))
@@ -167,7 +162,7 @@ def _off(arguments: argparse.Namespace) -> int:
         arguments, _("Make no more backups, and forget the key on this computer? The backups stay where they are.")
     )
     arguments.json = False
-    done = _call(arguments, "off", {})["done"]
+    done = _call(arguments, service_programs.SWITCH_OFF_BACKUPS, Nothing()).done
     terminal.report(arguments, _("Backups are off.") if done == "off" else _("No backup was set up."))
     return 0
 
@@ -176,21 +171,21 @@ def _off(arguments: argparse.Namespace) -> int:
 
 
 def _now(arguments: argparse.Namespace) -> int:
-    answer = _call(arguments, "now", {})
-    return _finish(arguments, answer, _("Backed up to {target}.", target=answer["target"]))
+    done = _call(arguments, service_programs.BACK_UP_NOW, Nothing())
+    return _finish(arguments, done, _("Backed up to {target}.", target=done.target), notes=done.notes)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    answer = _call(arguments, "list", {})
-    if not arguments.json and not answer["backups"]:
-        return _finish(arguments, answer, _("There is no backup in {target} yet.", target=answer["target"]))
-    lines = [f"{one['id']}  {_time(one['time'])}  {one['host']}" for one in answer["backups"]]
-    return _finish(arguments, answer, *lines)
+    found = _call(arguments, service_programs.LIST_BACKUPS, Nothing())
+    if not arguments.json and not found.backups:
+        return _finish(arguments, found, _("There is no backup in {target} yet.", target=found.target))
+    lines = [f"{one.id}  {_time(one.time)}  {one.host}" for one in found.backups]
+    return _finish(arguments, found, *lines)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    answer = _call(arguments, "verify", {})
-    count = answer["backups"]
+    answer = _call(arguments, service_programs.VERIFY_BACKUPS, Nothing())
+    count = answer.backups
     return _finish(
         arguments,
         answer,
@@ -206,18 +201,20 @@ def _time(seconds: int) -> str:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    request: dict[str, Any] = {"paths": arguments.path or []}
-    for key, value in (("member", arguments.member), ("from", arguments.id)):
-        if value:
-            request[key] = value
-    if arguments.to:
-        request["to"] = os.path.abspath(arguments.to)
+    request = service_programs.Restore(
+        member=arguments.member or "",
+        paths=arguments.path or [],
+        to=os.path.abspath(arguments.to) if arguments.to else "",
+        id=arguments.id or "",
+        dry_run=arguments.dry_run,
+    )
     if arguments.dry_run:
-        return _print_what_restore_would_do(arguments, _call(arguments, "restore", {**request, "dry_run": True}))
+        found = _call(arguments, service_programs.RESTORE_BACKUP, request)
+        return _finish(arguments, found, *_what_restore_would_do(request, found))
     if not arguments.to:
         terminal.confirmed(arguments, _question(arguments))
-    answer = _call(arguments, "restore", request)
-    return _finish(arguments, answer, *_what_was_done(answer))
+    report = _call(arguments, service_programs.RESTORE_BACKUP, request)
+    return _finish(arguments, report, *_what_was_done(report), notes=report.notes or ())
 
 
 def _question(arguments: argparse.Namespace) -> str:
@@ -229,38 +226,36 @@ def _question(arguments: argparse.Namespace) -> str:
     )
 
 
-def _what_was_done(answer: dict[str, Any]) -> list[str]:
-    said: list[str] = [_("From the backup of {time} ({host}):", time=_time(answer["time"]), host=answer["host"])]
-    if answer.get("place"):
-        said.append(_("It is in {place} now, for root alone.", place=answer["place"]))
-    for name in answer.get("made", []):
-        said.append(_("The account {name} was made, with the password it had.", name=name))
-    for home in answer.get("homes", []):
-        said.append(_("{name} has it back.", name=home["name"]))
-        if home["kept"]:
-            said.append("  " + _("What was there and differed is in {place}.", place=home["aside"]))
-    if "made" in answer:
-        said.append(_("Hub and proxy are starting; see: {command}", command="jupyterhub4family status"))
-    return said
+def _what_was_done(report: RestoreReport) -> list[str]:
+    messages: list[str] = [_("From the backup of {time} ({host}):", time=_time(report.time), host=report.host)]
+    if report.place:
+        messages.append(_("It is in {place} now, for root alone.", place=report.place))
+    for name in report.made or ():
+        messages.append(_("The account {name} was made, with the password it had.", name=name))
+    for home in report.homes or ():
+        messages.append(_("{name} has it back.", name=home.name))
+        if home.kept:
+            messages.append("  " + _("What was there and differed is in {place}.", place=home.aside))
+    if report.made is not None:
+        messages.append(_("Hub and proxy are starting; see: {command}", command="jupyterhub4family status"))
+    return messages
 
 
-def _print_what_restore_would_do(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
-    said: list[str] = [_("From the backup of {time} ({host}):", time=_time(answer["time"]), host=answer["host"])]
-    names = ", ".join(answer["members"])
-    where = os.path.abspath(arguments.to) if arguments.to else ""
-    if "files" in answer:
-        size = f"{answer['bytes'] / 1e6:.0f}"
-        said.append(
-            _(
-                "{count} files, {size} MB: settings, the hub's state, and the homes of:",
-                count=answer["files"],
-                size=size,
-            )
+def _what_restore_would_do(request: service_programs.Restore, found: RestoreReport) -> list[str]:
+    messages: list[str] = [_("From the backup of {time} ({host}):", time=_time(found.time), host=found.host)]
+    names = ", ".join(found.members or ())
+    if found.files is not None:
+        size = f"{(found.bytes or 0) / 1e6:.0f}"
+        messages.append(
+            _("{count} files, {size} MB: settings, the hub's state, and the homes of:", count=found.files, size=size)
         )
-        said.append(f"  {names}")
+        messages.append(f"  {names}")
+    elif found.paths:
+        messages += [f"  {path}" for path in found.paths]
     else:
-        said += (
-            [_("the home of {name}", name=names)] if not answer["paths"] else [f"  {path}" for path in answer["paths"]]
-        )
-    said.append(_("It would be in {place}.", place=where) if where else _("It would be put in its place."))
-    return _finish(arguments, answer, *said)
+        messages.append(_("the home of {name}", name=names))
+    if request.to:
+        messages.append(_("It would be in {place}.", place=request.to))
+    else:
+        messages.append(_("It would be put in its place."))
+    return messages

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from typing import Any, Optional
 
 from jupyterhub4family.cli.base import terminal
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import PermissionRefused, UsageError
 from jupyterhub4family.common.i18n.messages import N_, _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Action, AnswerT, Nothing
+from jupyterhub4family.common.protocol.service_programs import EnvironmentStatus
 from jupyterhub4family.common.system import accounts, programs
 
 _HELP = {
@@ -25,6 +25,11 @@ _SENTENCES = {
     "upgraded": N_("Upgraded."),
     "mended": N_("Mended."),
     "reset": N_("Made anew."),
+}
+_CHANGES = {
+    "upgrade": service_programs.UPGRADE_ENVIRONMENT,
+    "repair": service_programs.REPAIR_ENVIRONMENT,
+    "reset": service_programs.RESET_ENVIRONMENT,
 }
 #: How an environment was made (user/copying.py), as people are told.
 _WAYS = {"hard links": N_("made by hard links"), "copy": N_("made by copying"), "fetched": N_("made by fetching")}
@@ -48,40 +53,49 @@ def add_to(commands: Any) -> None:
 
 def env(arguments: argparse.Namespace) -> int:
     """Do what the words ask for, as the member whose environment it is."""
-    args = [*_as_member(arguments.name), str(paths.LIBRARY / "own-environment")]
+    become = _as_member(arguments.name)
+    if arguments.action == "status":
+        return _status(arguments, become)
     if arguments.action == "reset":
         if arguments.dry_run:
-            return _print_what_reset_would_do(_answer([*args, "status"], arguments))
+            return _print_what_reset_would_do(_ask(service_programs.ENVIRONMENT_STATUS, become, arguments))
         terminal.confirmed(
             arguments, _("Make the environment anew without the own packages? The old one is kept beside it.")
         )
-    answer = _answer([*args, arguments.action], arguments)
+    change = _ask(_CHANGES[arguments.action], become, arguments)
     if arguments.json:
-        print(json.dumps(answer, indent=1))
-    elif arguments.action == "status":
-        _print_status(answer)
-    else:
-        terminal.report(arguments, _(_SENTENCES[answer["done"]]))
-        if answer["lost"]:
-            print(_("Could not be kept: {packages}", packages=", ".join(answer["lost"])))
-        if answer["done"] != "nothing":
-            terminal.report(arguments, _("Servers that run now use the old one: stop and start them."))
+        terminal.print_answer(change)
+        return 0
+    terminal.report(arguments, _(_SENTENCES[change.done]))
+    if change.lost:
+        print(_("Could not be kept: {packages}", packages=", ".join(change.lost)))
+    if change.done != "nothing":
+        terminal.report(arguments, _("Servers that run now use the old one: stop and start them."))
     return 0
 
 
-def _answer(args: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+def _status(arguments: argparse.Namespace, become: list[str]) -> int:
+    status = _ask(service_programs.ENVIRONMENT_STATUS, become, arguments)
+    if arguments.json:
+        terminal.print_answer(status)
+    else:
+        _print_status(status)
+    return 0
+
+
+def _ask(action: Action[Nothing, AnswerT], become: list[str], arguments: argparse.Namespace) -> AnswerT:
     """What the member's program answers; its progress is shown meanwhile. Raises FamilyError."""
     with terminal.Bar(quiet=arguments.json or terminal.is_quiet(arguments)) as bar:
-        return json_lines.unwrap(programs.call_json(args, {}, on_progress=bar.show))
+        return calling.call(action, Nothing(), become=become, on_progress=bar.show)
 
 
-def _print_what_reset_would_do(status: dict[str, Any]) -> int:
-    if not status["exists"]:
+def _print_what_reset_would_do(status: EnvironmentStatus) -> int:
+    if not status.exists:
         print(_("There is no environment yet; it is made when the first server starts."))
         return 0
-    print(_("{place} would be made anew; the old one would be kept beside it.", place=status["place"]))
-    if status["extras"]:
-        print(_("These packages would be gone: {packages}", packages=", ".join(sorted(status["extras"]))))
+    print(_("{place} would be made anew; the old one would be kept beside it.", place=status.place))
+    if status.extras:
+        print(_("These packages would be gone: {packages}", packages=", ".join(sorted(status.extras))))
     return 0
 
 
@@ -103,25 +117,25 @@ def _as_member(name: Optional[str]) -> list[str]:
     return programs.as_account(account.pw_name)
 
 
-def _print_status(answer: dict[str, Any]) -> None:
-    if not answer["exists"]:
+def _print_status(status: EnvironmentStatus) -> None:
+    if not status.exists:
         print(_("There is no environment yet; it is made when the first server starts."))
         return
-    way = _WAYS.get(answer["made_by"])
-    print(answer["place"] + (f" ({_(way)})" if way else ""))
-    print("  " + ", ".join(f"{name} {version}" for name, version in answer["versions"].items()))
-    if answer["extras"]:
-        extras = ", ".join(f"{name} {version}" for name, version in sorted(answer["extras"].items()))
+    way = _WAYS.get(status.made_by)
+    print(status.place + (f" ({_(way)})" if way else ""))
+    print("  " + ", ".join(f"{name} {version}" for name, version in status.versions.items()))
+    if status.extras:
+        extras = ", ".join(f"{name} {version}" for name, version in sorted(status.extras.items()))
         print("  " + _("own packages: {packages}", packages=extras))
-    if answer["missing"]:
-        broken = ", ".join(answer["missing"])
+    if status.missing:
+        broken = ", ".join(status.missing)
         print("  " + _("broken: {packages}. It is mended at the next start of a server.", packages=broken))
-    elif answer["outdated"]:
-        if answer["changed"]:
+    elif status.outdated:
+        if status.changed:
             print("  " + _("A newer one is offered. Try: {command}", command="jupyterhub4family env upgrade"))
         else:
             print("  " + _("A newer one is offered. It follows at the next start of a server."))
-    elif answer["changed"]:
+    elif status.changed:
         print("  " + _("up to date, with changes of your own"))
     else:
         print("  " + _("up to date"))

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
 import pwd
 from typing import Any
 
 from jupyterhub4family.cli.base import terminal
-from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import FamilyError, PermissionRefused
-from jupyterhub4family.common.i18n.messages import N_, _, from_json
-from jupyterhub4family.common.protocol import json_lines
-from jupyterhub4family.common.system import accounts, programs
-
-#: Seconds; stopping servers may take a while each.
-TIMEOUT = 600
+from jupyterhub4family.common.errors import PermissionRefused
+from jupyterhub4family.common.i18n.messages import N_, _
+from jupyterhub4family.common.protocol import calling, doors
+from jupyterhub4family.common.protocol.actions import Action, AnswerT, Nothing, RequestT
+from jupyterhub4family.common.protocol.responses import NoAnswer
+from jupyterhub4family.common.system import accounts
 
 #: Keys of a member in the door's answer that are told behind the name.
 _MARKS = (N_("delegate"), N_("administrator"))
@@ -54,44 +50,42 @@ def add_to(commands: Any) -> None:
 
 def members(arguments: argparse.Namespace) -> int:
     """Do what the words ask for."""
-    action = "list" if arguments.action == "show" else arguments.action
-    request: dict[str, Any] = {"action": action}
-    if action != "list":
-        request["names"] = arguments.names
-    if getattr(arguments, "allow_administrator", False):
-        request["allow_administrator"] = True
-    if action == "remove":
+    if arguments.action in ("list", "show"):
+        return _list(arguments)
+    if arguments.action == "remove":
         if arguments.dry_run:
             return _print_what_remove_would_do(arguments.names)
         names = ", ".join(arguments.names)
         terminal.confirmed(
             arguments, _("Remove {names}? Their servers are stopped; what is not saved there is lost.", names=names)
         )
-    with _waiting(arguments, action):
-        answer = call_door(request)
-    for result in answer.get("results", []):
-        result["note"] = from_json(result.get("note"))
-    if arguments.json:
-        print(json.dumps(answer, indent=1))
-    elif action == "list":
-        _print_table(answer["members"])
+        with terminal.waiting(arguments, _("Stopping their servers")):
+            done = call_door(doors.REMOVE_MEMBERS, doors.RemoveMembers(arguments.names))
     else:
-        for result in answer["results"]:
-            terminal.report(arguments, _(_SENTENCES[result["done"]], name=result["name"]))
-            # Told to the quiet, too: it is a warning.
-            if result["note"]:
-                print("  " + _("note: {note}", note=result["note"]))
+        with terminal.waiting(arguments, _("Letting them in")):
+            done = call_door(doors.ADD_MEMBERS, doors.AddMembers(arguments.names, arguments.allow_administrator))
+    if arguments.json:
+        terminal.print_answer(done)
+        return 0
+    for result in done.results:
+        terminal.report(arguments, _(_SENTENCES[result.done], name=result.name))
+        # Told to the quiet, too: it is a warning.
+        if result.note:
+            print("  " + _("note: {note}", note=result.note))
     return 0
 
 
-def _waiting(arguments: argparse.Namespace, action: str) -> contextlib.AbstractContextManager[None]:
-    if action == "list":
-        return contextlib.nullcontext()
-    return terminal.waiting(arguments, _("Stopping their servers") if action == "remove" else _("Letting them in"))
+def _list(arguments: argparse.Namespace) -> int:
+    found = call_door(doors.LIST_MEMBERS, Nothing())
+    if arguments.json:
+        terminal.print_answer(found)
+    else:
+        _print_table(found.members)
+    return 0
 
 
 def _print_what_remove_would_do(names: list[str]) -> int:
-    present = {member["name"] for member in call_door({"action": "list"})["members"]}
+    present = {member.name for member in call_door(doors.LIST_MEMBERS, Nothing()).members}
     for name in names:
         if name in present:
             print(_("{name} would be no member any more; their servers would be stopped, their files stay", name=name))
@@ -100,23 +94,21 @@ def _print_what_remove_would_do(names: list[str]) -> int:
     return 0
 
 
-def call_door(request: dict[str, Any]) -> dict[str, Any]:
-    """Send `request` through the door, through sudo unless root calls. Raises FamilyError."""
-    args = [str(paths.MEMBERS)] if os.geteuid() == 0 else ["/usr/bin/sudo", "-n", str(paths.MEMBERS)]
-    done = programs.run(args, text_input=json.dumps(request), check=False, timeout=TIMEOUT)
+def call_door(action: Action[RequestT, AnswerT], request: RequestT) -> AnswerT:
+    """Ask the door, through sudo unless root calls. Raises FamilyError."""
+    become = [] if os.geteuid() == 0 else ["/usr/bin/sudo", "-n"]
     try:
-        answer = json_lines.last_answer(done.output)
-    except ValueError:
-        if os.geteuid() != 0:
-            raise PermissionRefused(
-                _("you may not manage members"),
-                _(
-                    "call it as root (sudo), or have root make you a delegate: {command}",
-                    command=f"adduser {_own_name()} {accounts.DELEGATE_GROUP}",
-                ),
-            ) from None
-        raise FamilyError(_("the door gave no answer: {said}", said=programs.last_lines(done.errors, 3))) from None
-    return json_lines.unwrap(answer)
+        return calling.call(action, request, become=become)
+    except NoAnswer as error:
+        if os.geteuid() == 0:
+            raise
+        raise PermissionRefused(
+            _("you may not manage members"),
+            _(
+                "call it as root (sudo), or have root make you a delegate: {command}",
+                command=f"adduser {_own_name()} {accounts.DELEGATE_GROUP}",
+            ),
+        ) from error
 
 
 def _own_name() -> str:
@@ -126,12 +118,12 @@ def _own_name() -> str:
         return str(os.getuid())
 
 
-def _print_table(members: list[dict[str, Any]]) -> None:
+def _print_table(members: list[doors.Member]) -> None:
     if not members:
         print(_("There are no members yet. Add one: {command}", command="jupyterhub4family members add NAME"))
         return
-    width = max(len(member["name"]) for member in members)
+    width = max(len(member.name) for member in members)
     for member in members:
-        marks = [_(word) for word in _MARKS if member[word]]
+        marks = [_(word) for word in _MARKS if getattr(member, word)]
         extra = f"  ({', '.join(marks)})" if marks else ""
-        print(f"{member['name']:{width}}  {member['display_name']}{extra}".rstrip())
+        print(f"{member.name:{width}}  {member.display_name}{extra}".rstrip())

@@ -8,12 +8,12 @@ import os
 from typing import Any
 
 from jupyterhub4family.cli.base import terminal
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import PermissionRefused, UsageError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, service_programs, shapes
+from jupyterhub4family.common.protocol.actions import Action, AnswerT, Nothing
+from jupyterhub4family.common.protocol.service_programs import Available
 from jupyterhub4family.common.state import upgrade
-from jupyterhub4family.common.system import programs
 
 
 def add_to(commands: Any) -> None:
@@ -38,26 +38,25 @@ def _upgrade(arguments: argparse.Namespace) -> int:
         raise UsageError(_("--json goes with --check"))
     if arguments.check:
         return _check(arguments)
-    before = _call(arguments, "now", *(["--again"] if arguments.again else []))
-    if before["newer"]:
-        terminal.report(arguments, _("Version {version} has taken over", version=before["installed"]))
+    found = _call(arguments, service_programs.UPGRADE_AGAIN if arguments.again else service_programs.UPGRADE_NOW)
+    if found.newer:
+        terminal.report(arguments, _("Version {version} has taken over", version=found.installed))
     else:
-        _report_no_upgrade(arguments, before)
+        _report_no_upgrade(arguments, found)
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    found = _call(arguments, "check")
+    found = _call(arguments, service_programs.CHECK_UPGRADE)
     failed = upgrade.failed_upgrade()
     if arguments.json:
-        told = {key: found[key] for key in ("installed", "newer", "source")}
-        print(json.dumps({**told, "failed": failed.target if failed else ""}, indent=1))
+        print(json.dumps({**shapes.encode(found), "failed": failed.target if failed else ""}, indent=1))
         return 0
-    if found["newer"]:
+    if found.newer:
         print(
             _(
                 "Version {version} can be installed: {command}",
-                version=found["newer"],
+                version=found.newer,
                 command="jupyterhub4family upgrade",
             )
         )
@@ -66,15 +65,15 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _report_no_upgrade(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
+def _report_no_upgrade(arguments: argparse.Namespace, found: Available) -> None:
     failed = upgrade.failed_upgrade()
     if failed is not None:
         terminal.report(arguments, failed.sentence())
         terminal.report(
             arguments, _("To try it once more: {command}", command="sudo jupyterhub4family upgrade --again")
         )
-    elif found["source"]:
-        terminal.report(arguments, _("There is no newer version than {version}", version=found["installed"]))
+    elif found.source:
+        terminal.report(arguments, _("There is no newer version than {version}", version=found.installed))
     else:
         terminal.report(arguments, _("apt knows no source of newer versions of this package"))
         terminal.report(arguments, _("Set one (upgrade_source), or get a newer copy of the project and call ./install"))
@@ -90,26 +89,26 @@ def _rollback(arguments: argparse.Namespace) -> int:
         return 0
     if previous is not None and os.geteuid() == 0:
         terminal.confirmed(arguments, _("Go back to version {version}?", version=previous.version))
-    done = _call(arguments, "rollback")
-    terminal.report(arguments, _("Version {version} serves again", version=done["installed"]))
-    if done["database"]:
+    done = _call(arguments, service_programs.ROLL_BACK)
+    terminal.report(arguments, _("Version {version} serves again", version=done.installed))
+    if done.database:
         terminal.report(
             arguments,
-            _("With it came the database of that version ({copy}): everybody logs in anew", copy=done["database"]),
+            _("With it came the database of that version ({copy}): everybody logs in anew", copy=done.database),
         )
     terminal.report(
         arguments,
         _(
             "Version {version} does not come back by itself; to install it: {command}",
-            version=done["left"],
+            version=done.left,
             command="sudo jupyterhub4family upgrade --again",
         ),
     )
     return 0
 
 
-def _call(arguments: argparse.Namespace, *args: str) -> dict[str, Any]:
+def _call(arguments: argparse.Namespace, action: Action[Nothing, AnswerT]) -> AnswerT:
     if os.geteuid() != 0:
         raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family {arguments.command}")
     with terminal.Bar(quiet=terminal.is_quiet(arguments) or bool(getattr(arguments, "json", False))) as bar:
-        return json_lines.unwrap(programs.call_json([paths.LIBRARY / "upgrade", *args], {}, on_progress=bar.show))
+        return calling.call(action, Nothing(), on_progress=bar.show)

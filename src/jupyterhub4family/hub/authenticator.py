@@ -13,11 +13,11 @@ from jupyterhub.auth import LocalAuthenticator
 from jupyterhub.handlers.base import BaseHandler
 from tornado import web
 
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import N_, _
+from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system import accounts
-from jupyterhub4family.hub import doors
-from jupyterhub4family.hub.doors import DoorError
+from jupyterhub4family.hub import calling
+from jupyterhub4family.hub.calling import DoorError
 from jupyterhub4family.hub.throttle import Throttle
 
 #: Unix groups that the hub knows as groups of its own.
@@ -68,20 +68,20 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
             if not may_try:
                 self.log.warning("Login of %r from %s refused: too many wrong passwords from there", name[:32], address)
                 raise LoginExplained(_(_TOO_MANY))
-            request = {"name": name, "password": data["password"], "address": address}
+            login = doors.Login(name, data["password"], address)
             try:
-                answer = await doors.open_door(paths.AUTHENTICATE, request)
+                verdict = await calling.open_door(doors.CHECK_PASSWORD, login)
             except DoorError as error:
                 self.log.error("The password of %r could not be checked: %s", name[:32], error.message)
                 return None
-            if answer.get("reason") == "refused":
+            if verdict.reason == "refused":
                 throttle.wrong(address)
-        if not answer.get("allowed"):
-            self.log.warning("Login of %r from %s refused: %s", name[:32], address, answer.get("reason"))
-            if answer.get("reason") in _EXPLAINED:
-                raise LoginExplained(_(_EXPLAINED[str(answer["reason"])]))
+        if not verdict.allowed:
+            self.log.warning("Login of %r from %s refused: %s", name[:32], address, verdict.reason)
+            if verdict.reason in _EXPLAINED:
+                raise LoginExplained(_(_EXPLAINED[verdict.reason]))
             return None
-        return self._model(str(answer["name"]))
+        return self._model(verdict.name)
 
     async def refresh_user(self, user: Any, handler: Any = None, **_more: Any) -> Any:
         """Look again whether `user` is still a member, and in which groups."""

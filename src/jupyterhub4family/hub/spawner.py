@@ -7,6 +7,7 @@ is kept as events and told again to every page that asks, on every device.
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import pwd
 import signal
@@ -21,12 +22,15 @@ from traitlets import Integer, Unicode
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import LANGUAGES, _, translated
+from jupyterhub4family.common.protocol import doors
+from jupyterhub4family.common.protocol.actions import Action, AnswerT, RequestT
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.system import cgroups, processes
-from jupyterhub4family.hub import doors, ports
+from jupyterhub4family.hub import calling, ports
 from jupyterhub4family.hub.template import TemplateKeeper
 
-#: Seconds; copying onto a very slow disk, or mending with packages from a slow line.
-PREPARE_TIMEOUT = 1800
+#: So many events of a start are kept for pages that come later, and so many characters of each.
+EVENTS_KEPT, EVENT_LENGTH = 100, 500
 #: Seconds between two looks at a server that is starting.
 POLL_INTERVAL = 0.1
 
@@ -85,7 +89,9 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._events: list[dict[str, Any]] = []
+        #: The last events of this start, and the number of the first of them: older ones are dropped.
+        self._events: collections.deque[dict[str, Any]] = collections.deque(maxlen=EVENTS_KEPT)
+        self._first_event = 0
         self._news = asyncio.Event()
         #: Pid and start time of the server whose scope was not ended yet; JupyterHub forgets the pid of a dead one.
         self._scope: Optional[tuple[int, int]] = None
@@ -118,21 +124,25 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     # -- progress ---------------------------------------------------------------------------------
 
-    def tell(self, percent: int, message: str) -> None:
-        """Keep an event, in all languages, and wake everybody who watches."""
-        messages = {language: translated(message, language) for language in LANGUAGES}
-        self._events.append({"progress": percent, "message": str(message), "messages": messages})
+    def report(self, percent: int, message: str) -> None:
+        """Keep an event, in all languages, and wake everybody who watches. What a member's program says is cut."""
+        messages = {language: translated(message, language)[:EVENT_LENGTH] for language in LANGUAGES}
+        if len(self._events) == EVENTS_KEPT:
+            self._first_event += 1
+        self._events.append({"progress": percent, "message": str(message)[:EVENT_LENGTH], "messages": messages})
         self._news.set()
         self._news = asyncio.Event()
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """All events of this start, from the first one; JupyterHub stops asking when the start has ended."""
-        told = 0
+        """The events of this start, from the first that is kept; JupyterHub stops asking when the start has ended."""
+        next_event = self._first_event
         while True:
             news = self._news
-            while told < len(self._events):
-                yield self._events[told]
-                told += 1
+            # A new start begins with new numbers; meanwhile some may have been dropped.
+            next_event = max(next_event, self._first_event)
+            while next_event < self._first_event + len(self._events):
+                yield self._events[next_event - self._first_event]
+                next_event = max(next_event + 1, self._first_event)
             await news.wait()
 
     # -- start ------------------------------------------------------------------------------------
@@ -143,10 +153,11 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         await maybe_future(super().run_pre_spawn_hook())
 
     async def _prepare(self) -> None:
+        self._first_event += len(self._events)
         self._events.clear()
-        self.tell(0, _("Looking at your environment"))
+        self.report(0, _("Looking at your environment"))
         try:
-            await template.ensure(lambda percent, message: self.tell(percent * 40 // 100, message))
+            await template.ensure(lambda percent, message: self.report(percent * 40 // 100, message))
         except FamilyError as error:
             if not template.exists():
                 raise StartFailed(error.message, error.hint) from error
@@ -154,18 +165,18 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         await self._prepare_environment(thorough=False)
 
     async def _prepare_environment(self, thorough: bool) -> str:
-        """Have the environment made or mended; returns what was done. Raises StartFailed."""
+        """Have the environment made or repaired; returns what was done. Raises StartFailed."""
         try:
-            answer = await self._ask_mediator(
-                {"action": "prepare", "thorough": thorough},
-                timeout=PREPARE_TIMEOUT,
-                on_progress=lambda percent, message: self.tell(40 + percent * 45 // 100, message),
+            prepared = await self._ask_mediator(
+                doors.PREPARE,
+                doors.Prepare(thorough),
+                on_progress=lambda percent, message: self.report(40 + percent * 45 // 100, message),
             )
         except FamilyError as error:
             raise StartFailed(error.message, error.hint) from error
         # Only ever compared; whatever a member's note says is at worst not the template in use.
-        self.made_from = str(answer.get("template", ""))[:100]
-        return str(answer.get("done"))
+        self.made_from = prepared.template[:100]
+        return prepared.done
 
     async def start(self) -> tuple[str, int]:
         """Start the server and return where it listens, as soon as it does. Raises StartFailed.
@@ -173,18 +184,18 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         A server that ends while it starts may have a broken environment: that is then looked at thoroughly, and
         if it had to be mended the server is started once more.
         """
-        self.tell(88, _("Starting your server"))
+        self.report(88, _("Starting your server"))
         try:
             await self._start_once()
         except NoPort:
             raise
         except StartFailed:
-            self.tell(88, _("Your server ended at once; looking for what is wrong with your environment"))
+            self.report(88, _("Your server ended at once; looking for what is wrong with your environment"))
             if await self._prepare_environment(thorough=True) != "mended":
                 raise
-            self.tell(90, _("Starting your server again"))
+            self.report(90, _("Starting your server again"))
             await self._start_once()
-        self.tell(97, _("Your server answers"))
+        self.report(97, _("Your server answers"))
         return ("127.0.0.1", self.port)
 
     async def _start_once(self) -> None:
@@ -224,32 +235,31 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         return int(port)
 
     async def _start_on_port(self) -> None:
-        request = {"action": "spawn", "args": [], "env": self.get_env()}
-        spawning = self._keep(doors.open_door(paths.MEDIATOR, request, member=self.user.name))
+        request = doors.Spawn([], self.get_env())
+        spawning = self._keep(calling.open_door(doors.SPAWN, request, member=self.user.name))
         try:
-            answer = await asyncio.shield(spawning)
+            server = await asyncio.shield(spawning)
         except FamilyError as error:
             raise StartFailed(error.message, error.hint) from error
         except asyncio.CancelledError:
             self._keep(self._end_unwanted(spawning))
             raise
-        self._take_up(answer)
+        self._take_up(server)
         await self._listening()
 
-    async def _end_unwanted(self, spawning: asyncio.Task[dict[str, Any]]) -> None:
+    async def _end_unwanted(self, spawning: asyncio.Task[doors.Spawned]) -> None:
         """End the server that the mediator is about to start for a start that was given up."""
         try:
-            answer = await spawning
+            server = await spawning
         except FamilyError:
             return  # there is none
-        pid, start_time = int(answer["pid"]), int(answer["start_time"])
-        await self._kill(pid, start_time, signal.SIGKILL)
-        await self._end_scope(pid, start_time)
+        await self._kill(server.pid, server.start_time, signal.SIGKILL)
+        await self._end_scope(server.pid, server.start_time)
 
-    def _take_up(self, answer: dict[str, Any]) -> None:
+    def _take_up(self, server: doors.Spawned) -> None:
         """Remember the process that the mediator has started."""
-        self.pid = int(answer["pid"])
-        self.start_time = int(answer["start_time"])
+        self.pid = server.pid
+        self.start_time = server.start_time
         self._remember_scope()
 
     def _remember_scope(self) -> None:
@@ -276,20 +286,25 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _last_log_lines(self) -> list[str]:
         try:
-            answer = await self._ask_mediator({"action": "log", "name": self.name})
+            log = await self._ask_mediator(doors.LOG, doors.ReadLog(self.name))
         except FamilyError as error:
             return [f"({error.message})"]
-        return [str(line) for line in answer.get("lines", [])]
+        return log.lines
 
     # -- the mediator -----------------------------------------------------------------------------
 
-    async def _ask_mediator(self, request: dict[str, Any], **more: Any) -> dict[str, Any]:
+    async def _ask_mediator(
+        self,
+        action: Action[RequestT, AnswerT],
+        request: RequestT,
+        on_progress: Optional[ProgressCallback] = None,
+    ) -> AnswerT:
         """What the member's mediator answers. Raises DoorError.
 
         A start that is given up meanwhile ends at once, the mediator behind its back: JupyterHub waits for one second
         until a start that it has cancelled is over, and else stops nothing (apihandlers/users.py, 5.5 and 6.1).
         """
-        asking = self._keep(doors.open_door(paths.MEDIATOR, request, member=self.user.name, **more))
+        asking = self._keep(calling.open_door(action, request, member=self.user.name, on_progress=on_progress))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -321,8 +336,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         self.killed = usage.killed
         self.log.warning("%s: %d programs ended by the kernel: out of memory", self._log_name, usage.killed)
         try:
-            request = {"action": "killed", "name": self.name, "count": usage.killed}
-            await self._ask_mediator(request)
+            await self._ask_mediator(doors.KILLED, doors.RecordKilled(self.name, usage.killed))
         except FamilyError as error:
             self.log.error("%s: not told in its log: %s", self._log_name, error.message)
 
@@ -344,14 +358,13 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _kill(self, pid: int, start_time: int, sig: int) -> bool:
         """Have the mediator send a signal; whether the process is (still) alive."""
-        request = {"action": "kill", "pid": pid, "signal": int(sig), "start_time": start_time}
         try:
-            answer = await self._ask_mediator(request)
+            signalled = await self._ask_mediator(doors.KILL, doors.Kill(pid, int(sig), start_time))
         except FamilyError as error:
             # The account may be gone or no longer a member; what is left of its server is then root's to end.
             self.log.error("%s could not be signalled: %s", self._log_name, error.message)
             return processes.is_running(pid, start_time)
-        return bool(answer["alive"])
+        return signalled.alive
 
     async def run_post_stop_hook(self) -> None:
         """The server has ended: so does what it has left behind. Then what an expert's hook wants."""
@@ -368,11 +381,10 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         if not paths.SYSTEMD_RUNS.is_dir():
             return
         try:
-            request = {"action": "end", "pid": pid, "start_time": start_time}
-            answer = await self._ask_mediator(request)
+            rest = await self._ask_mediator(doors.END, doors.End(pid, start_time))
         except FamilyError as error:
             # No longer a member: root ends what is left.
             self.log.error("%s: what it has started may still run: %s", self._log_name, error.message)
             return
-        if answer.get("ended"):
-            self.log.info("%s: %s processes that it had left behind were ended", self._log_name, answer["ended"])
+        if rest.ended:
+            self.log.info("%s: %s processes that it had left behind were ended", self._log_name, rest.ended)

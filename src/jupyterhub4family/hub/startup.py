@@ -12,11 +12,12 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.protocol import service_programs
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade
-from jupyterhub4family.hub import doors, spawner, template
+from jupyterhub4family.hub import calling, spawner
 from jupyterhub4family.service.hub_state import database
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.run import proxy
@@ -48,7 +49,7 @@ def after_start(settings: Settings) -> None:
 async def _work(port: int) -> None:
     await _listening(port)
     try:
-        await doors.call_program([str(paths.LIBRARY / "tell-hub")], {"action": "synchronize"}, timeout=120)
+        await calling.call(service_programs.SYNC_USERS, Nothing())
     except FamilyError as error:
         log.error("The hub's users could not be compared with the members: %s", error)
     await _until_it_works(_upgrade_release, "A newer release could not be built, so the one in use stays in use")
@@ -91,8 +92,8 @@ async def _upgrade_release() -> None:
     failed = upgrade.failed_upgrade()
     if failed is not None and failed.release == contents.release_tree(lambda _percent, _message: None).wanted_id():
         return
-    answer = await doors.call_program([str(paths.LIBRARY / "build-release")], {}, timeout=template.BUILD_TIMEOUT)
-    if answer.get("changed"):
+    built = await calling.call(service_programs.BUILD_RELEASE, Nothing())
+    if built.changed:
         log.warning("A newer release is ready; restarting")
         proxy.end_proxy()
         os.kill(os.getpid(), signal.SIGTERM)

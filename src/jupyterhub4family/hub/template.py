@@ -10,11 +10,10 @@ from typing import Callable, Optional
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.hub import doors
+from jupyterhub4family.common.protocol import service_programs
+from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.hub import calling
 from jupyterhub4family.service.releases import builds, contents
-
-#: Seconds; a slow line needs twenty minutes for the template.
-BUILD_TIMEOUT = 3600
 
 Progress = Callable[[int, str], None]
 
@@ -48,8 +47,7 @@ class TemplateKeeper:
             self._listeners.remove(progress)
 
     async def _run(self) -> None:
-        program = str(paths.LIBRARY / "build-template")
-        await doors.call_program([program], {}, timeout=BUILD_TIMEOUT, on_progress=self._tell)
+        await calling.call(service_programs.BUILD_TEMPLATE, Nothing(), on_progress=self._tell)
 
     def _tell(self, percent: int, message: str) -> None:
         self._last = (percent, message)

@@ -6,99 +6,75 @@ Root decides and starts; it writes nothing here itself, because these folders be
 from __future__ import annotations
 
 import os
-import sys
-from typing import Any, Callable
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.errors import UsageError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import service_programs, serving
+from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.service_programs import Built, DatabaseCopy, Fit, Ready, Release, Switch
 from jupyterhub4family.service.hub_state import database
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.run import proxy
 
 
 def main() -> int:
-    """Answer one request; progress comes as lines of JSON before the answer."""
+    """Answer one request; progress comes before the answer."""
     os.umask(0o077)
-    try:
-        untrusted = json_lines.read_request(sys.stdin.buffer)
-        json_lines.only_keys(untrusted, {"action": str, "release": str, "copy": str, "keep_old": bool}, ("action",))
-        if untrusted["action"] not in ACTIONS:
-            raise UsageError(_("the action must be one of {actions}", actions=", ".join(ACTIONS)))
-        json_lines.write_line({"ok": True, **ACTIONS[untrusted["action"]](untrusted)})
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    except OSError as error:
-        full = ExitStatus.DISK_FULL if error.errno == 28 else ExitStatus.FAILURE
-        json_lines.write_line(
-            json_lines.error_answer(FamilyError(_("the service: {reason}", reason=error.strerror), status=full))
-        )
-        return int(full)
-    return 0
+    return serving.serve(service_programs.CHANGE_OVER, lambda: None, HANDLERS)
 
 
-def _ready(_untrusted: dict[str, Any]) -> dict[str, Any]:
-    """Whether the release that the package asks for is there already."""
-    tree = contents.release_tree(_tell)
-    return {"ready": builds.is_complete(tree.parent / tree.wanted_id())}
+def _ready(_caller: None, _request: Nothing) -> Ready:
+    tree = contents.release_tree(serving.report)
+    return Ready(builds.is_complete(tree.parent / tree.wanted_id()))
 
 
-def _build(_untrusted: dict[str, Any]) -> dict[str, Any]:
+def _build(_caller: None, _request: Nothing) -> Release:
     """Make sure that the release which the package asks for is there, beside the one in use."""
-    return {"release": builds.build(contents.release_tree(_tell))}
+    return Release(builds.build(contents.release_tree(serving.report)))
 
 
-def _copy(_untrusted: dict[str, Any]) -> dict[str, Any]:
-    return {"copy": database.copy_database()}
+def _copy(_caller: None, _request: Nothing) -> DatabaseCopy:
+    return DatabaseCopy(database.copy_database())
 
 
-def _fit(untrusted: dict[str, Any]) -> dict[str, Any]:
+def _fit(_caller: None, request: Release) -> Fit:
     """Whether the release knows the database's form; if not, the newest copy whose form it knows.
 
     Of one that is not there any more nobody can tell: the hub then goes on with another one, or builds it anew.
     """
-    release = paths.RELEASES / _release(untrusted)
+    release = paths.RELEASES / _checked(request.release)
     if not builds.is_complete(release):
-        return {"fits": True, "copy": "", "missing": True}
-    return (
-        {"fits": True, "copy": ""}
-        if database.fits(release)
-        else {"fits": False, "copy": database.newest_fitting_copy(release)}
-    )
+        return Fit(fits=True, missing=True)
+    if database.fits(release):
+        return Fit(fits=True)
+    return Fit(fits=False, copy=database.newest_fitting_copy(release))
 
 
-def _switch(untrusted: dict[str, Any]) -> dict[str, Any]:
-    """Use this release from the next start of hub and proxy on."""
-    changed = builds.switch(contents.release_tree(_tell), _release(untrusted), keep_old=untrusted.get("keep_old", True))
+def _switch(_caller: None, request: Switch) -> Built:
+    changed = builds.switch(contents.release_tree(serving.report), _checked(request.release), keep_old=request.keep_old)
     if changed:
         proxy.end_proxy()
-    return {"changed": changed}
+    return Built(changed)
 
 
-def _restore(untrusted: dict[str, Any]) -> dict[str, Any]:
+def _restore(_caller: None, request: DatabaseCopy) -> Nothing:
     """Have the next start of the hub put a copy in the database's place."""
-    database.choose_copy(str(untrusted.get("copy", "")))
-    return {}
+    database.choose_copy(request.copy)
+    return Nothing()
 
 
-def _release(untrusted: dict[str, Any]) -> str:
-    name = str(untrusted.get("release", ""))
-    if not name or not builds.is_id(name):
-        raise UsageError(_("key {key} is missing in the request", key=repr("release")))
-    return name
+def _checked(release: str) -> str:
+    if not builds.is_id(release):
+        raise UsageError(_("{name} is no release", name=repr(release[:40])))
+    return release
 
 
-def _tell(percent: int, message: str) -> None:
-    json_lines.write_line({"percent": percent, "message": message})
-
-
-ACTIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "ready": _ready,
-    "build": _build,
-    "copy": _copy,
-    "fit": _fit,
-    "switch": _switch,
-    "restore": _restore,
-}
+HANDLERS = (
+    serving.on(service_programs.RELEASE_READY, _ready),
+    serving.on(service_programs.WANTED_RELEASE, _build),
+    serving.on(service_programs.COPY_DATABASE, _copy),
+    serving.on(service_programs.DATABASE_FITS, _fit),
+    serving.on(service_programs.SWITCH_RELEASE, _switch),
+    serving.on(service_programs.RESTORE_DATABASE, _restore),
+)

@@ -15,7 +15,8 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import serving
+from jupyterhub4family.common.protocol.service_programs import BusyKernels
 from jupyterhub4family.common.system import processes
 
 #: Where a server listens, as the hub told it.
@@ -26,8 +27,7 @@ PATIENCE, LONGEST_ANSWER = 10, 1024 * 1024
 
 def main() -> int:
     """Program `busy-kernels`: one line of JSON."""
-    json_lines.write_line({"ok": True, "busy": sum(busy(address, token) for address, token in servers())})
-    return 0
+    return serving.answer(lambda: BusyKernels(sum(busy(address, token) for address, token in servers())))
 
 
 def servers() -> set[tuple[str, str]]:

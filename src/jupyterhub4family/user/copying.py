@@ -16,9 +16,9 @@ from typing import Callable
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, doors
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.python import venv
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import ProgramError
 
 #: Told the percentage done and a sentence.
@@ -64,12 +64,7 @@ def _same_disk(directory: Path) -> bool:
 
 def _by_door(target: Path) -> None:
     """Ask for a tree in the handover folder and move it here. Raises FamilyError or OSError."""
-    done = programs.run(["/usr/bin/sudo", "-n", paths.ENVIRONMENT_DOOR], text_input="{}", check=False, timeout=300)
-    try:
-        answer = json_lines.unwrap(json_lines.last_answer(done.output))
-    except ValueError:
-        raise FamilyError(_("the door gave no answer")) from None
-    place = Path(str(answer["place"]))
+    place = Path(calling.call(doors.COPY_TEMPLATE, Nothing(), become=["/usr/bin/sudo", "-n"]).place)
     try:
         os.rename(place / "env", target)
     except OSError:

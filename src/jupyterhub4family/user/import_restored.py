@@ -14,45 +14,37 @@ import pwd
 import re
 import shutil
 import stat
-import sys
 from pathlib import Path
-from typing import Any
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.errors import PermissionRefused, UsageError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import service_programs, serving
+from jupyterhub4family.common.protocol.service_programs import Imported, Restored
 from jupyterhub4family.common.system import files
 
 
 def main() -> int:
-    """Answer one request: {"place": folder, "aside": name, "packages": {name: version}}."""
+    """Answer one request."""
     os.umask(0o077)
-    try:
-        if os.geteuid() == 0:
-            raise PermissionRefused(_("root must not do this: it would follow the member's links"))
-        untrusted = json_lines.read_request(sys.stdin.buffer)
-        json_lines.only_keys(untrusted, {"place": str, "aside": str, "packages": dict}, ("place", "aside"))
-        if not re.fullmatch(r"before-restore-[0-9-]{1,20}", untrusted["aside"]):
-            raise UsageError(_("the request is no JSON object"))
-        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-        taking = Import(home / untrusted["aside"])
-        taking.merge(Path(untrusted["place"]), home)
-        if untrusted.get("packages"):
-            write_pending_packages(home, untrusted["packages"])
-    except OSError as error:
-        error_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        told = FamilyError(
-            _("{file} cannot be written: {why}", file=str(error.filename or "?"), why=str(error.strerror)),
-            status=ExitStatus.DISK_FULL if error_full else ExitStatus.FAILURE,
-        )
-        json_lines.write_line(json_lines.error_answer(told))
-        return int(told.status)
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True, "taken": taking.taken, "kept": taking.kept})
-    return 0
+    return serving.serve(service_programs.IMPORT_RESTORED.program, _never_root, HANDLERS)
+
+
+def _never_root() -> None:
+    if os.geteuid() == 0:
+        raise PermissionRefused(_("root must not do this: it would follow the member's links"))
+
+
+def import_restored(_caller: None, request: Restored) -> Imported:
+    """Move what is in `request.place` into the home of whoever runs this. Raises UsageError or OSError."""
+    if not re.fullmatch(r"before-restore-[0-9-]{1,20}", request.aside):
+        raise UsageError(_("the request is no JSON object"))
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    taking = Import(home / request.aside)
+    taking.merge(Path(request.place), home)
+    if request.packages:
+        write_pending_packages(home, request.packages)
+    return Imported(taking.taken, taking.kept)
 
 
 class Import:
@@ -82,11 +74,10 @@ class Import:
                 self.taken += 1
 
 
-def write_pending_packages(home: Path, untrusted_packages: dict[str, Any]) -> None:
+def write_pending_packages(home: Path, packages: dict[str, str]) -> None:
     """Have these packages installed when the next server starts (user/environment.py)."""
     pending_packages = home / paths.MEMBER_PENDING_PACKAGES
     pending_packages.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    packages = {str(name): str(version) for name, version in untrusted_packages.items()}
     files.write_atomically(pending_packages, json.dumps({"packages": packages, "tries": 0}) + "\n", 0o644)
 
 
@@ -136,3 +127,6 @@ def _copy(source: Path, target: Path) -> None:
         shutil.rmtree(source)
     else:
         source.unlink()
+
+
+HANDLERS = (serving.on(service_programs.IMPORT_RESTORED, import_restored),)

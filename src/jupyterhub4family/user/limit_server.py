@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import time
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.protocol import json_lines
-from jupyterhub4family.common.system import cgroups, programs
+from jupyterhub4family.common.protocol import calling, doors
+from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.system import cgroups
 
-#: Seconds that the door gets; a server that waits longer is better off without limits.
-DOOR_TIMEOUT = 10.0
 #: Seconds between asking and forcing, and then for the kernel to clear away.
 PATIENCE = 5.0
 
@@ -30,13 +28,10 @@ def confine_this_process() -> str:
     try:
         # The door knows us by that: we are the leader of the group in which it runs.
         os.setpgid(0, 0)
-        done = programs.run(["/usr/bin/sudo", "-nH", paths.CONFINE], text_input="{}", check=False, timeout=DOOR_TIMEOUT)
-        if not done.output:
-            return programs.last_lines(done.errors, 2) or f"the door ended with status {done.status}"
-        json_lines.unwrap(json.loads(done.output.splitlines()[-1]))
+        calling.call(doors.LIMIT_SERVER, Nothing(), become=["/usr/bin/sudo", "-nH"])
     except FamilyError as error:
         return error.message
-    except (OSError, ValueError) as error:
+    except OSError as error:
         return str(error)
     return ""
 

@@ -14,30 +14,18 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from collections.abc import Mapping
-from typing import Any, Callable
 
-from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.errors import PermissionRefused
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import doors, serving
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.system import accounts
 from jupyterhub4family.user import environment, limit_server, server
 
 
 def main() -> int:
-    """Answer one request. The last line of stdout is the answer; lines before it are progress."""
-    try:
-        member = _member()
-        untrusted = json_lines.read_request(sys.stdin.buffer)
-        action = _ACTIONS.get(str(untrusted.pop("action", "")))
-        if action is None:
-            raise UsageError(_("the action must be one of {actions}", actions=", ".join(sorted(_ACTIONS))))
-        json_lines.write_line({"ok": True, **action(member, untrusted)})
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        # SudoSpawner of the package sudospawner takes any other status for a broken mediator and drops the reason.
-        return 0
-    return 0
+    """Answer one request; the exit status is always 0."""
+    return serving.serve(doors.MEDIATOR, _member, HANDLERS, always_end_with_0=doors.MEDIATOR.always_ends_with_0)
 
 
 def _member() -> pwd.struct_passwd:
@@ -55,52 +43,41 @@ def _member() -> pwd.struct_passwd:
     return account
 
 
-def _prepare(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
-    json_lines.only_keys(untrusted, {"thorough": bool}, ())
-
-    def tell(percent: int, message: str) -> None:
-        json_lines.write_line({"percent": percent, "message": message})
-
-    done = environment.prepare(member, tell, untrusted.get("thorough", False))
-    return {"done": done, "template": environment.made_from(member)}
+def _prepare(member: pwd.struct_passwd, request: doors.Prepare) -> doors.Prepared:
+    done = environment.prepare(member, serving.report, request.thorough)
+    return doors.Prepared(done, environment.made_from(member))
 
 
-def _spawn(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
-    json_lines.only_keys(untrusted, {"args": list, "env": dict}, ("args", "env"))
-    started = server.spawn(member, untrusted["args"], untrusted["env"])
-    return {"pid": started.pid, "start_time": started.start_time}
+def _spawn(member: pwd.struct_passwd, request: doors.Spawn) -> doors.Spawned:
+    started = server.spawn(member, request.args, request.env)
+    return doors.Spawned(started.pid, started.start_time)
 
 
-def _kill(_member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
-    json_lines.only_keys(untrusted, {"pid": int, "signal": int, "start_time": int}, ("pid", "signal"))
-    alive = server.kill(untrusted["pid"], untrusted["signal"], untrusted.get("start_time", 0))
-    return {"alive": alive}
+def _kill(_member: pwd.struct_passwd, request: doors.Kill) -> doors.Killed:
+    return doors.Killed(server.kill(request.pid, request.signal, request.start_time))
 
 
-def _end(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
-    json_lines.only_keys(untrusted, {"pid": int, "start_time": int}, ("pid", "start_time"))
-    return {"ended": limit_server.end_all(member.pw_uid, untrusted["pid"], untrusted["start_time"])}
+def _end(member: pwd.struct_passwd, request: doors.End) -> doors.Ended:
+    return doors.Ended(limit_server.end_all(member.pw_uid, request.pid, request.start_time))
 
 
-def _killed(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
-    json_lines.only_keys(untrusted, {"name": str, "count": int}, ("name", "count"))
-    server.record_killed(member, untrusted["name"], untrusted["count"])
-    return {}
+def _killed(member: pwd.struct_passwd, request: doors.RecordKilled) -> Nothing:
+    server.record_killed(member, request.name, request.count)
+    return Nothing()
 
 
-def _log(member: pwd.struct_passwd, untrusted: Mapping[str, Any]) -> dict[str, Any]:
-    json_lines.only_keys(untrusted, {"name": str}, ())
-    return {"lines": server.last_log_lines(member, untrusted.get("name", ""))}
+def _log(member: pwd.struct_passwd, request: doors.ReadLog) -> doors.LogLines:
+    return doors.LogLines(server.last_log_lines(member, request.name))
 
 
-_ACTIONS: dict[str, Callable[[pwd.struct_passwd, Mapping[str, Any]], dict[str, Any]]] = {
-    "prepare": _prepare,
-    "spawn": _spawn,
-    "kill": _kill,
-    "end": _end,
-    "killed": _killed,
-    "log": _log,
-}
+HANDLERS = (
+    serving.on(doors.PREPARE, _prepare),
+    serving.on(doors.SPAWN, _spawn),
+    serving.on(doors.KILL, _kill),
+    serving.on(doors.END, _end),
+    serving.on(doors.KILLED, _killed),
+    serving.on(doors.LOG, _log),
+)
 
 
 if __name__ == "__main__":

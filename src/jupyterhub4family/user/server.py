@@ -38,6 +38,8 @@ HUB_VARIABLES = frozenset(
 SIGNALS = (0, signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 #: Bytes. A log that has grown beyond this is put aside at the next start; one old log is kept.
 LOG_LIMIT = 1024 * 1024
+#: Characters of a line of a log that is shown: twenty of them fit in an answer, whatever is in them.
+LONGEST_LINE = 500
 LOCALE_FILE = Path("/etc/default/locale")
 #: Where in a home Jupyter keeps the sockets of kernels, and a place with a shorter name.
 RUNTIME, SHORT_RUNTIME = ".local/share/jupyter/runtime", ".jupyter/run"
@@ -182,7 +184,8 @@ def last_log_lines(member: pwd.struct_passwd, untrusted_server_name: str, count:
     try:
         with open(log_path(member, untrusted_server_name), "rb") as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - 16384))
-            return log.read().decode("utf-8", "replace").splitlines()[-count:]
+            lines = log.read().decode("utf-8", "replace").splitlines()[-count:]
+            return [line[:LONGEST_LINE] for line in lines]
     except OSError:
         return []
 

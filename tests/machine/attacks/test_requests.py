@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.common.protocol import doors
 from tests.machine.lib.family import PASSWORD, STATE, TEMPLATE, shared_machine
 from tests.machine.lib.machine import Machine
+from tests.unit import hostile
 
 LIBRARY = "/usr/lib/jupyterhub4family"
-HOSTILE = Path(__file__).resolve().parents[2] / "unit" / "hostile.py"
+HOSTILE = Path(hostile.__file__)
 #: Sends requests to a door, two at a time, and prints what came of them as JSON.
 SENDER = """
 import collections, concurrent.futures, itertools, json, subprocess, sys, resource
@@ -56,21 +58,19 @@ def machine(suite: str) -> Iterator[Machine]:
         machine.add_account("alice", PASSWORD)
         machine.add_account("mum", PASSWORD, groups=("jupyterhub_adm",))
         machine.put(HOSTILE, "/usr/local/share/hostile.py")
+        machine.write("/usr/local/share/door_shapes.json", json.dumps(hostile.SHAPES))
         machine.write("/usr/local/share/sender.py", SENDER)
         yield machine
 
 
-@pytest.mark.parametrize(
-    ("user", "words", "count"),
-    [
-        ("jupyterhub", f"-u bob {LIBRARY}/mediator", 70),
-        ("jupyterhub", f"{LIBRARY}/authenticate", 70),
-        ("mum", f"{LIBRARY}/members", 70),
-        ("bob", f"{LIBRARY}/environment", 40),
-    ],
-    ids=["mediator", "authenticate", "members", "environment"],
-)
-def test_every_request_gets_an_answer_and_changes_nothing(machine: Machine, user: str, words: str, count: int) -> None:
+#: Who may open what: somebody on this machine for every account and group of the registry.
+OPENERS = {"jupyterhub": "jupyterhub", "%jupyterhub": "bob", "%jupyterhub_adm": "mum"}
+
+
+@pytest.mark.parametrize("door", doors.DOORS, ids=lambda door: door.name)
+def test_every_request_gets_an_answer_and_changes_nothing(machine: Machine, door: doors.Door) -> None:
+    user, count = OPENERS[door.opened_by], max(70, 12 * len(doors.actions_of(door)))
+    words = f"{door.path}" if door.runs_as == doors.ROOT else f"-u bob {door.path}"
     before = machine.run(KEPT)
     said = machine.run(f"python3 -B /usr/local/share/sender.py {len(user)} {count} {words}", user=user)
     found = json.loads(said.splitlines()[-1])

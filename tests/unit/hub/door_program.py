@@ -47,6 +47,8 @@ DEFAULTS: dict[str, Any] = {
     "mediator.log": lambda: {"lines": []},
     "mediator.end": lambda: {"ended": 0},
     "authenticate.": lambda: {"allowed": False, "reason": "refused"},
+    "build-release.": lambda: {"changed": False},
+    "build-template.": lambda: {"changed": True},
 }
 
 

@@ -1,8 +1,8 @@
 """For tests of what runs inside JupyterHub: a machine in a temporary folder, and doors that are small real programs.
 
-There is one seam: where hub/doors.py starts sudo (`asyncio.create_subprocess_exec`), a program of door_program.py's
-is started instead. JupyterHub, its database, pages and API are real, as are the processes of "servers"; they are
-real processes that belong to whoever runs the tests, so the kernel's table of sockets is one that they write.
+There is one seam: where hub/calling.py starts sudo, a program of door_program.py's is started instead. JupyterHub, its
+database, pages and API are real, as are the processes of "servers"; they are real processes that belong to whoever runs
+the tests, so the kernel's table of sockets is one that they write.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import pytest
 import jupyterhub4family.hub
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import sockets
+from jupyterhub4family.hub import calling
 from tests.unit.helpers import DATA, MACHINE_ROOT, ROOT, People, write_program
 
 PROGRAM = Path(__file__).with_name("door_program.py")
@@ -48,19 +49,23 @@ class Doors:
         self.replaced: dict[str, Path] = {}
         #: Does not start at all, as if sudo were gone.
         self.broken = False
-        self._start = asyncio.create_subprocess_exec
-        monkeypatch.setattr(asyncio, "create_subprocess_exec", self._start_instead)
+        self._start_other = asyncio.create_subprocess_exec
+        self._start = calling._start
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", self._start_other_instead)
+        monkeypatch.setattr(calling, "_start", self._start_instead)
         monkeypatch.setattr(sockets, "TABLES", (folder / "sockets",))
 
-    async def _start_instead(self, *args: Any, **more: Any) -> asyncio.subprocess.Process:
+    async def _start_other_instead(self, *args: Any, **more: Any) -> asyncio.subprocess.Process:
+        """Programs that are no doors."""
+        self.others.append(str(args[0]))
+        return await self._start_other(str(self.replaced.get(args[0], args[0])), *args[1:], **more)
+
+    async def _start_instead(self, args: Sequence[str], exchange: Any) -> Any:
         account, program = _wanted(args)
-        if program is None:
-            self.others.append(str(args[0]))
-            return await self._start(str(self.replaced.get(args[0], args[0])), *args[1:], **more)
         if self.broken:
             raise OSError(2, "No such file or directory")
         self.opened.append((account, program))
-        return await self._start(str(self.folder / program), **more)
+        return await self._start([str(self.folder / program)], exchange)
 
     def plan(self, key: str, *steps: dict[str, Any]) -> None:
         """What the door and action `key` ("mediator.spawn") does from now on, call by call; the last is repeated."""
@@ -93,19 +98,17 @@ class Doors:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _wanted(args: tuple[Any, ...]) -> tuple[str, str | None]:
-    """Whom a command line of ours runs as, and which of our programs; None for somebody else's program."""
-    words = [str(word) for word in args]
+def _wanted(args: Sequence[str]) -> tuple[str, str]:
+    """Whom a command line of ours runs as, and which of our programs; root's without a name."""
+    words = list(args)
     account = ""
     if words[:2] == ["/usr/bin/sudo", "-nH"]:
         words = words[2:]
         account = "root"
         if words[0] == "-u":
             account, words = words[1], words[2:]
-    if len(words) == 1 and words[0] in [str(paths.LIBRARY / name) for name in PROGRAMS]:
-        return account, Path(words[0]).name
-    assert Path(words[0]).name != "sudo", f"unforeseen: {args}"
-    return account, None
+    assert len(words) == 1 and words[0] in [str(paths.LIBRARY / name) for name in PROGRAMS], f"unforeseen: {args}"
+    return account, Path(words[0]).name
 
 
 class MachineFolder:

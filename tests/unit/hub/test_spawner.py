@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import jupyterhub.utils
 import pytest
 
 from jupyterhub4family.common.i18n import messages
+from jupyterhub4family.common.protocol import doors as registry
 from jupyterhub4family.common.system import cgroups, processes
 from jupyterhub4family.hub import spawner
 from tests.unit.hub.doubles import Doors, MachineFolder
@@ -452,14 +454,59 @@ def test_without_sudo_a_start_fails_with_a_sentence(machine: MachineFolder, door
 def test_a_mediator_that_never_ends_is_given_up(
     machine: MachineFolder, doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert spawner.PREPARE_TIMEOUT >= 1200, "a slow line, a slow disk"
-    monkeypatch.setattr(spawner, "PREPARE_TIMEOUT", 0.5)
+    assert (registry.PREPARE.timeout or 0) >= 1200, "a slow line, a slow disk"
+    monkeypatch.setattr(registry, "PREPARE", dataclasses.replace(registry.PREPARE, timeout=0.5))
     doors.plan("mediator.prepare", {"hold": "never"})
 
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
             await start(browser, user)
             assert "mediator did not answer within 0.5 seconds" in await browser.page("/hub/spawn-pending/anna")
+
+    in_a_loop(work)
+
+
+def test_a_mediator_that_floods_the_hub_is_ended_and_what_is_kept_of_it_is_little(
+    machine: MachineFolder, doors: Doors
+) -> None:
+    """Whoever runs as the member can write into its pipes: the hub's memory must not be theirs (walls.md W2)."""
+    doors.plan("mediator.prepare", {"progress": [[number % 100, "x" * 5000] for number in range(2000)]})
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            await start(browser, user)
+            assert "mediator gave an answer that is too long" in await browser.page("/hub/spawn-pending/anna")
+            assert len(user.spawner._events) == spawner.EVENTS_KEPT
+            assert all(len(one["message"]) <= spawner.EVENT_LENGTH for one in user.spawner._events)
+            assert all(len(text) <= spawner.EVENT_LENGTH for text in user.spawner._events[-1]["messages"].values())
+            nothing_is_left(portal, doors)
+
+    in_a_loop(work)
+
+
+def test_pages_are_told_every_event_that_is_kept_once_and_in_order(machine: MachineFolder, doors: Doors) -> None:
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, _browser):
+            seen: list[int] = []
+
+            async def watch() -> None:
+                async for event in user.spawner.progress():
+                    seen.append(event["progress"])
+
+            watching = asyncio.ensure_future(watch())
+            for number in range(30):
+                user.spawner.report(number, "first")
+                await asyncio.sleep(0)
+            await until(lambda: seen == list(range(30)), "the events")
+            # Faster than the page reads: it is told those that are kept.
+            for number in range(30, 30 + 3 * spawner.EVENTS_KEPT):
+                user.spawner.report(number, "many")
+            await until(lambda: seen[-1] == 29 + 3 * spawner.EVENTS_KEPT, "the last event")
+            assert seen[30:] == list(range(30 + 2 * spawner.EVENTS_KEPT, 30 + 3 * spawner.EVENTS_KEPT))
+            # A new start begins from its first event.
+            await user.spawner.run_pre_spawn_hook()
+            await until(lambda: 0 in seen[30:], "the new start's first event")
+            watching.cancel()
 
     in_a_loop(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import Awaitable
@@ -12,12 +13,15 @@ from typing import Any, Callable, Optional, Union
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.protocol import service_programs
+from jupyterhub4family.common.protocol.actions import Action, Nothing
+from jupyterhub4family.common.protocol.service_programs import Built
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
-from jupyterhub4family.hub import doors, spawner
+from jupyterhub4family.hub import calling, spawner
 from jupyterhub4family.hub import startup as module
-from jupyterhub4family.hub.doors import DoorError
+from jupyterhub4family.hub.calling import DoorError
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.run import proxy
 from tests.unit.helpers import free_port
@@ -48,21 +52,22 @@ class Startup:
         self.build_failures = 0
         self.changed = False
         self.done: list[str] = []
-        monkeypatch.setattr(doors, "call_program", self._ask)
+        monkeypatch.setattr(calling, "call", self._ask)
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
         monkeypatch.setattr(builds, "discard_cache", lambda: self.done.append("cache discarded"))
         monkeypatch.setattr(proxy, "end_proxy", lambda: self.done.append("proxy renewed"))
         monkeypatch.setattr(module.os, "kill", lambda pid, number: self.done.append(f"{pid} {int(number)}"))
 
-    async def _ask(self, words: list[str], request: dict[str, Any], **_more: Any) -> dict[str, Any]:
-        (program,) = words
-        self.asked.append((program.rpartition("/")[2], request))
-        if program.endswith("/tell-hub") and self.refusal is not None:
-            raise self.refusal
-        if program.endswith("/build-release") and self.build_failures:
+    async def _ask(self, action: Action[Any, Any], request: Any) -> Any:
+        self.asked.append((action.program.name, json.loads(action.write_request(request))))
+        if action is service_programs.SYNC_USERS:
+            if self.refusal is not None:
+                raise self.refusal
+            return Nothing()
+        if self.build_failures:
             self.build_failures -= 1
             raise DoorError("no network")
-        return {"ok": True, "changed": self.changed}
+        return Built(self.changed)
 
     def run(self, port: int, meanwhile: Optional[Callable[[], Awaitable[None]]] = None) -> None:
         """Start as the hub does, and wait until everything is done."""

@@ -11,8 +11,10 @@ import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.paths import COMPLETE_MARKER
-from jupyterhub4family.hub import doors
-from jupyterhub4family.hub.doors import DoorError
+from jupyterhub4family.common.protocol import service_programs
+from jupyterhub4family.common.protocol.service_programs import Built
+from jupyterhub4family.hub import calling
+from jupyterhub4family.hub.calling import DoorError
 from jupyterhub4family.hub.template import TemplateKeeper
 from jupyterhub4family.service.releases import contents
 
@@ -26,15 +28,15 @@ class Builder:
         self.calls = 0
         self.current = False
         self.failure: Optional[DoorError] = None
-        monkeypatch.setattr(doors, "call_program", self._ask)
+        monkeypatch.setattr(calling, "call", self._ask)
         monkeypatch.setattr(contents, "template_tree", lambda _tell: self)
         self.go_on = asyncio.Event()
 
     def is_current(self) -> bool:
         return self.current
 
-    async def _ask(self, words: list[str], request: Any, timeout: float, on_progress: Any) -> dict[str, Any]:
-        assert words == ["/usr/lib/jupyterhub4family/build-template"] and request == {} and timeout >= 1200
+    async def _ask(self, action: Any, _request: Any, on_progress: Any) -> Built:
+        assert action is service_programs.BUILD_TEMPLATE and action.timeout >= 1200
         self.calls += 1
         on_progress(10, "Fetching")
         await self.go_on.wait()
@@ -42,7 +44,7 @@ class Builder:
         if self.failure is not None:
             raise self.failure
         self.current = True
-        return {"ok": True}
+        return Built(changed=True)
 
 
 def in_a_loop(monkeypatch: pytest.MonkeyPatch, work: Callable[[Builder, TemplateKeeper], Awaitable[None]]) -> Builder:

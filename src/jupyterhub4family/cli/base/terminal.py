@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ from typing import IO, Any
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import shapes
 
 #: SGR codes of terminals.
 GREEN, YELLOW, RED, BOLD, DIM = "32", "33", "31", "1", "2"
@@ -62,6 +64,11 @@ def report(arguments: argparse.Namespace, message: str) -> None:
     """Print a sentence that an error-only caller does not want."""
     if not is_quiet(arguments):
         print(message)
+
+
+def print_answer(answer: Any, **more: Any) -> None:
+    """Print as JSON what a door or program of ours has answered, for `--json`."""
+    print(json.dumps({"ok": True, **shapes.encode(answer), **more}, indent=1))
 
 
 def coloured(text: str, colour: str, stream: IO[str] | None = None) -> str:

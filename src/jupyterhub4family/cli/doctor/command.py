@@ -31,13 +31,15 @@ from jupyterhub4family.cli.doctor.base.finding import (
     problem,
     unknown,
 )
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.i18n.messages import N_, _, ngettext
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.responses import ResponseError
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.system.programs import ProgramError
 
 #: Seconds that hub and proxy get to answer after they were mended.
 TIMEOUT = 30
@@ -173,28 +175,26 @@ def _order(step: str) -> int:
 def _fix_one(step: str, bar: Bar) -> str:
     kind, _colon, name = step.partition(":")
     if kind == "environment":
-        args = [*programs.as_account(name), str(paths.LIBRARY / "own-environment"), "repair"]
-        message = _("The environment of {name} was mended", name=name)
-    else:
-        args, message = [str(paths.LIBRARY / "repair"), step], _(registry.REPAIRS[step].done)
-    json_lines.unwrap(programs.call_json(args, {}, on_progress=bar.show))
-    return message
+        become = programs.as_account(name)
+        calling.call(service_programs.REPAIR_ENVIRONMENT, Nothing(), become=become, on_progress=bar.show)
+        return _("The environment of {name} was mended", name=name)
+    calling.call(service_programs.REPAIR.with_args(step), Nothing(), on_progress=bar.show)
+    return _(registry.REPAIRS[step].done)
 
 
 def round_trip(bar: Bar) -> list[Result]:
     """Log in as a throw-away member, start a server, calculate, and take everything away again."""
     logs = _("sudo jupyterhub4family logs hub")
     try:
-        answer = programs.call_json([paths.LIBRARY / "probe"], {}, on_progress=bar.show)
-    except FamilyError as error:
+        trip = calling.call(service_programs.SMOKE_TEST, Nothing(), on_progress=bar.show)
+    except (ProgramError, ResponseError) as error:
         return [Result("round-trip", problem(error.message, logs))]
-    if not answer.get("ok"):
-        told = json_lines.error_of(answer)
-        message = _("A trial login failed: {reason}", reason=told.message)
-        return [Result("round-trip", problem(message, told.hint or logs))]
+    except FamilyError as error:
+        message = _("A trial login failed: {reason}", reason=error.message)
+        return [Result("round-trip", problem(message, error.hint or logs))]
     message = _(
         "A trial member logged in, started a server and calculated, in {seconds} seconds",
-        seconds=answer["seconds"],
+        seconds=trip.seconds,
     )
     return [Result("round-trip", fine(message))]
 

@@ -23,7 +23,8 @@ from jupyterhub4family.cli.settings import editor
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, PermissionRefused
 from jupyterhub4family.common.i18n.messages import N_, _, language_variables
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.settings import effective, model, types
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.settings.types import BadValue
@@ -253,7 +254,7 @@ def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None
     after = model.load_settings(paths.SETTINGS_FILE)
     if any(getattr(before or Settings(), name) != getattr(after, name) for name in FOR_APT):
         # Its refusal says that the file is written, and what is missing for it to work.
-        json_lines.unwrap(programs.call_json([paths.LIBRARY / "upgrade", "settings"], {}))
+        calling.call(service_programs.APPLY_SETTINGS, Nothing())
     needed = needed_restart(before, after)
     args = ["restart", *(["--all"] if needed == types.HUB_AND_PROXY else [])]
     if not needed:

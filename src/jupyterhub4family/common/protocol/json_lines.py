@@ -1,4 +1,4 @@
-"""Any identity: the JSON that crosses doors. Reads one bounded object, takes only known keys of known types."""
+"""Any identity: the JSON that crosses doors. Reads one bounded object."""
 
 from __future__ import annotations
 
@@ -46,21 +46,6 @@ def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is no JSON")
 
 
-def only_keys(untrusted: Mapping[str, Any], allowed: Mapping[str, type], required: tuple[str, ...]) -> None:
-    """Check that `untrusted` has exactly known keys of the right types.
-
-    A bool is no int here, although Python thinks so. Raises UsageError.
-    """
-    for key, value in untrusted.items():
-        if key not in allowed:
-            raise UsageError(_("unknown key {key} in the request", key=repr(key[:40])))
-        if type(value) is not allowed[key]:
-            raise UsageError(_("key {key} must be of type {type}", key=repr(key), type=allowed[key].__name__))
-    for key in required:
-        if key not in untrusted:
-            raise UsageError(_("key {key} is missing in the request", key=repr(key)))
-
-
 def clean_text(untrusted: str, what: str, maximum: int) -> str:
     """Return `untrusted` if it is at most `maximum` characters of printable text; raise UsageError if not."""
     if len(untrusted) > maximum or not untrusted.isprintable():
@@ -87,21 +72,6 @@ def error_of(untrusted: Mapping[str, Any]) -> FamilyError:
         status = ExitStatus.FAILURE
     message = from_json(untrusted.get("error")) or _("no reason was given")
     return FamilyError(message, from_json(untrusted.get("hint")), status)
-
-
-def last_answer(untrusted_output: str) -> dict[str, Any]:
-    """The answer of a door or program of ours: the object in the last line of what it printed.
-
-    Raises ValueError if there is none; who calls knows what that means.
-    """
-    lines = untrusted_output.splitlines()
-    try:
-        untrusted = json.loads(lines[-1]) if lines else None
-    except RecursionError as error:
-        raise ValueError("the answer is nested too deeply") from error
-    if not isinstance(untrusted, dict):
-        raise ValueError("no object in the last line")
-    return untrusted
 
 
 def unwrap(untrusted: Mapping[str, Any]) -> dict[str, Any]:

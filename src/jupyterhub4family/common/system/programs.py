@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import selectors
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.i18n.messages import _, from_json
+from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import processes
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SETSID = "/usr/bin/setsid"
+#: Bytes that are read or written at a time.
+PIECE = 64 * 1024
+#: Seconds that a program which was told to end gets for it.
+GRACE_PERIOD = 2.0
 Arg = Union[str, Path]
 
 
@@ -174,54 +178,107 @@ def run_attached(args: Sequence[Arg]) -> int:
         return process.wait()
 
 
-def call_json(
+def stream(
     args: Sequence[Arg],
-    request: Mapping[str, Any],
     *,
-    on_progress: Optional[Callable[[int, str], None]] = None,
-) -> dict[str, Any]:
-    """Run a program that reads one JSON object and writes JSON lines: progress at once, the answer last.
+    text_input: str,
+    timeout: Optional[float],
+    on_stdout: Callable[[bytes], None],
+    on_stderr: Callable[[bytes], None],
+) -> int:
+    """Run a program and pass on what it writes, as it comes; returns its exit status.
 
-    Raises ProgramError when it cannot be started or gives no answer.
+    It is ended, with what it has started in its session, when it takes longer than `timeout` seconds, when one of
+    the two functions raises, and with Ctrl-C. Raises ProgramError when it cannot be started or takes too long.
     """
-    name = Path(args[-1]).name
+    name = Path(args[0]).name
     with _with_ctrl_c(
         args,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=plain_environment(),
         cwd="/",
     ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(request))
-            process.stdin.close()
-        answer = _listen(process.stdout, on_progress)
-    if not answer:
-        raise ProgramError(_("{program} gave no answer (status {status})", program=name, status=process.returncode))
-    return answer
+        try:
+            _exchange(process, text_input.encode("utf-8"), timeout, on_stdout, on_stderr)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            _kill(process, args)
+            if isinstance(error, TimeoutError):
+                raise ProgramError(
+                    _("{program} did not end within {seconds} seconds", program=name, seconds=f"{timeout:g}")
+                ) from None
+            raise
+    return process.returncode
 
 
-def _listen(untrusted_lines: Iterable[str], on_progress: Optional[Callable[[int, str], None]]) -> dict[str, Any]:
-    """Pass progress on; returns the last object that is none."""
-    answer: dict[str, Any] = {}
-    for line in untrusted_lines:
-        event = _object(line)
-        if "percent" not in event:
-            answer = event or answer
-        elif on_progress and isinstance(event["percent"], int):
-            on_progress(event["percent"], from_json(event.get("message")))
-    return answer
+def _exchange(
+    process: subprocess.Popen[str],
+    data: bytes,
+    timeout: Optional[float],
+    on_stdout: Callable[[bytes], None],
+    on_stderr: Callable[[bytes], None],
+) -> None:
+    """Write and read side by side until the program has ended; tests replace it. Raises TimeoutError."""
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    deadline = None if timeout is None else time.monotonic() + timeout
+    readers = {process.stdout.fileno(): on_stdout, process.stderr.fileno(): on_stderr}
+    with selectors.DefaultSelector() as selector:
+        for descriptor in readers:
+            selector.register(descriptor, selectors.EVENT_READ)
+        os.set_blocking(process.stdin.fileno(), False)
+        selector.register(process.stdin.fileno(), selectors.EVENT_WRITE)
+        while selector.get_map():
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            for key, _events in selector.select(left):
+                if key.fd not in readers:
+                    data = _write(key.fd, data)
+                    done = not data
+                else:
+                    piece = os.read(key.fd, PIECE)
+                    readers[key.fd](piece)
+                    done = not piece
+                if done:
+                    selector.unregister(key.fd)
+                    if key.fd not in readers:
+                        process.stdin.close()
+    try:
+        process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+
+
+def _write(descriptor: int, data: bytes) -> bytes:
+    """Write what fits; returns the rest, nothing if nobody reads any more."""
+    try:
+        return data[os.write(descriptor, data[:PIECE]) :]
+    except BlockingIOError:
+        return data
+    except BrokenPipeError:
+        return b""
+
+
+def _kill(process: subprocess.Popen[Any], args: Sequence[Arg]) -> None:
+    """End a program that has written too much or takes too long; through sudo only sudo can be asked to do that."""
+    with contextlib.suppress(OSError):
+        if args[0] == SETSID and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.terminate()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        # Whoever still writes there gets SIGPIPE.
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_PERIOD)
+        return
+    with contextlib.suppress(OSError):
+        process.kill()
 
 
 def _not_started(name: str, error: OSError) -> ProgramError:
     return ProgramError(_("{program} could not be started: {reason}", program=name, reason=error.strerror))
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        # Nested more deeply than Python follows: what a member's program says must not end root's.
-        return {}
-    return event if isinstance(event, dict) else {}

@@ -11,18 +11,29 @@ import dataclasses
 import json
 import os
 import signal
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import Message, _, to_json
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import service_programs, serving
+from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.service_programs import (
+    BackedUp,
+    BackupEntry,
+    BackupList,
+    BackupOff,
+    BackupSetUp,
+    BackupsVerified,
+    Restore,
+    RestoreReport,
+    SetUpBackup,
+)
 from jupyterhub4family.common.state import backup, supervision
 from jupyterhub4family.common.state.backup import BackupState
 from jupyterhub4family.common.system import files, programs
@@ -47,21 +58,18 @@ def main() -> int:
     `nightly` reads nothing, and does nothing unless it is time.
     """
     parser = argparse.ArgumentParser(prog="backup", description="Backups of the hub and its members.")
-    parser.add_argument("action", choices=[*_ACTIONS, "nightly"])
+    parser.add_argument("action", choices=[*HANDLERS, "nightly"])
     action = parser.parse_args().action
     os.umask(0o022)
     if action == "nightly":
         return nightly()
-    try:
-        sudo_caller.require_root()
-        untrusted = json_lines.read_request(sys.stdin.buffer)
-        with _exclusive():
-            answer = _ACTIONS[action](untrusted)
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True, **answer})
-    return 0
+    with ExitStack() as stack:
+
+        def admit() -> None:
+            sudo_caller.require_root()
+            stack.enter_context(_exclusive())
+
+        return serving.serve(service_programs.BACKUP, admit, [HANDLERS[action]])
 
 
 def nightly() -> int:
@@ -70,7 +78,7 @@ def nightly() -> int:
     if not backup.is_due(backup.read_state(), time.time(), time.localtime().tm_hour):
         return 0
     with _exclusive():
-        for note in now({}, tell=_silently)["notes"]:
+        for note in make_backup(_silently).notes:
             print(note, flush=True)
     return 0
 
@@ -98,12 +106,6 @@ def _not_now(_number: int, _frame: Optional[FrameType]) -> None:
     """Nothing: what is half done is worse than what takes a moment longer."""
 
 
-def _tell(percent: int, message: str) -> None:
-    # Whoever listened may have gone; what has begun goes on.
-    with suppress(BrokenPipeError):
-        json_lines.write_line({"percent": percent, "message": message})
-
-
 def _silently(_percent: int, _message: str) -> None:
     pass
 
@@ -129,19 +131,18 @@ def _repository() -> Repository:
 # -- setup -------------------------------------------------------------------------------------------
 
 
-def set_up(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+def set_up(_caller: None, request: SetUpBackup) -> BackupSetUp:
     """Begin a backup in a target, or go on with the one that is there, if the key fits.
 
     The answer has `key` if a new one was made, or `needs_key` if one is needed that was not given.
     """
-    json_lines.only_keys(untrusted, {"target": str, "key": str}, ("target",))
-    target = backup_target.parse_target(untrusted["target"])
+    target = backup_target.parse_target(request.target)
     restic.ensure_restic()
     backup_target.make_directory(target)
-    given = backup_target.check_key(untrusted["key"]) if untrusted.get("key") else ""
+    given = backup_target.check_key(request.key) if request.key else ""
     key, made = _open(target, given)
     if not key:
-        return {"needs_key": True, "target": target.shown}
+        return BackupSetUp(target.shown, needs_key=True)
     backup_target.write_target(target, key)
     count = 0 if made else len(Repository(target).snapshots())
     change_state(
@@ -150,7 +151,7 @@ def set_up(untrusted: Mapping[str, Any]) -> dict[str, Any]:
     if supervision.SYSTEMD_RUNS.is_dir():
         programs.run(["systemctl", "enable", "--quiet", "--now", supervision.BACKUP_TIMER])
     same_disk = backup_target.on_the_same_disk(target, (Path("/home"), paths.SERVICE_HOME))
-    return {"target": target.shown, "key": key if made else "", "backups": count, "same_disk": same_disk}
+    return BackupSetUp(target.shown, key=key if made else "", backups=count, same_disk=same_disk)
 
 
 def _open(target: Target, given: str) -> tuple[str, bool]:
@@ -193,24 +194,27 @@ def _known_key() -> list[str]:
         return []
 
 
-def switch_off(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+def switch_off(_caller: None, _request: Nothing) -> BackupOff:
     """Make no backups any more; those that there are stay where they are."""
-    json_lines.only_keys(untrusted, {}, ())
     if backup_target.configured_target() is None:
-        return {"done": "nothing"}
+        return BackupOff("nothing")
     if supervision.SYSTEMD_RUNS.is_dir():
         programs.run(["systemctl", "disable", "--quiet", "--now", supervision.BACKUP_TIMER])
     backup_target.remove_target()
     paths.BACKUP_STATE.unlink(missing_ok=True)
-    return {"done": "off"}
+    return BackupOff("off")
 
 
 # -- backups -----------------------------------------------------------------------------------------
 
 
-def now(untrusted: Mapping[str, Any], tell: backup_tree.Tell = _tell) -> dict[str, Any]:
-    """Make a backup. The note says how it went. Raises FamilyError."""
-    json_lines.only_keys(untrusted, {}, ())
+def now(_caller: None, _request: Nothing) -> BackedUp:
+    """Make a backup, and report how far it is."""
+    return make_backup(serving.report)
+
+
+def make_backup(tell: backup_tree.Tell) -> BackedUp:
+    """Make a backup. The state file says how it went. Raises FamilyError."""
     begun = int(time.time())
     try:
         repository = _repository()
@@ -228,7 +232,7 @@ def now(untrusted: Mapping[str, Any], tell: backup_tree.Tell = _tell) -> dict[st
             change_state(last_try=begun, problem=to_json(error.message))
         raise
     notes += [_("could not be read: {detail}", detail=line[:300]) for line in unread[:20]]
-    return {"target": repository.target.shown, "notes": notes}
+    return BackedUp(repository.target.shown, list(notes))
 
 
 def _first(notes: list[Message]) -> Any:
@@ -236,62 +240,64 @@ def _first(notes: list[Message]) -> Any:
     return to_json(notes[0]) if notes else ""
 
 
-def list_backups(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+def list_backups(_caller: None, _request: Nothing) -> BackupList:
     """All backups in the target, the oldest first."""
-    json_lines.only_keys(untrusted, {}, ())
     repository = _repository()
-    backups = [{"id": one.id[:8], "time": one.time, "host": one.host} for one in repository.snapshots()]
-    return {"target": repository.target.shown, "backups": backups}
+    backups = [BackupEntry(one.id[:8], one.time, one.host) for one in repository.snapshots()]
+    return BackupList(repository.target.shown, backups)
 
 
-def verify(untrusted: Mapping[str, Any]) -> dict[str, Any]:
+def verify(_caller: None, _request: Nothing) -> BackupsVerified:
     """Read everything in the target and compare its checksums. Raises FamilyError if something is damaged."""
-    json_lines.only_keys(untrusted, {}, ())
     repository = _repository()
-    _tell(5, _("Reading and checking every backup"))
+    serving.report(5, _("Reading and checking every backup"))
     repository.verify()
-    return {"target": repository.target.shown, "backups": len(repository.snapshots())}
+    return BackupsVerified(repository.target.shown, len(repository.snapshots()))
 
 
 # -- bringing back -----------------------------------------------------------------------------------
 
 
-def restore_request(untrusted: Mapping[str, Any]) -> dict[str, Any]:
-    """Restore everything, a member's home, or paths in it; in place, or as a new folder."""
-    kinds = {"member": str, "paths": list, "to": str, "from": str, "dry_run": bool}
-    json_lines.only_keys(untrusted, kinds, ())
-    untrusted_paths = untrusted.get("paths", [])
-    if len(untrusted_paths) > MAXIMUM_PATHS or not all(type(path) is str for path in untrusted_paths):
+def restore_request(_caller: None, request: Restore) -> RestoreReport:
+    """Restore everything, a member's home, or paths in it; in place, or as a new directory."""
+    if len(request.paths) > MAXIMUM_PATHS:
         raise UsageError(_("paths must be a list of at most {count} texts", count=MAXIMUM_PATHS))
-    to = restore.check_to(Path(untrusted["to"])) if untrusted.get("to") else None
+    to = restore.check_to(Path(request.to)) if request.to else None
     repository = _repository()
-    _tell(2, _("Looking into the backup"))
-    contents = restore.read_manifest(repository, untrusted.get("from", ""))
-    name = untrusted.get("member", "") or (restore.owner_of(contents, untrusted_paths) if untrusted_paths else "")
-    about = {"id": contents.snapshot.id[:8], "time": contents.snapshot.time, "host": contents.snapshot.host}
+    serving.report(2, _("Looking into the backup"))
+    contents = restore.read_manifest(repository, request.id)
+    name = request.member or (restore.owner_of(contents, request.paths) if request.paths else "")
+    report = RestoreReport(contents.snapshot.id[:8], contents.snapshot.time, contents.snapshot.host)
     if not name:
-        if untrusted.get("dry_run"):
-            return {**about, **_what_everything_is(repository, contents)}
-        return {**about, **_everything(repository, contents, to)}
+        if request.dry_run:
+            return _what_everything_is(report, repository, contents)
+        return _everything(report, repository, contents, to)
     person = contents.person(name)
-    paths = [restore.below_home(person, path) for path in untrusted_paths]
-    if untrusted.get("dry_run"):
+    paths = [restore.below_home(person, path) for path in request.paths]
+    if request.dry_run:
         for path in paths or [Path()]:
             restore.require(repository, contents, person, path)
-        return {**about, "members": [person.name], "paths": [str(path) for path in paths]}
-    done = restore.restore_member(repository, contents, person, paths, to=to, tell=_tell)
-    return {**about, "homes": [done] if "name" in done else [], "place": done.get("place", ""), "notes": []}
+        return dataclasses.replace(report, members=[person.name], paths=[str(path) for path in paths])
+    done = restore.restore_member(repository, contents, person, paths, to=to, tell=serving.report)
+    if isinstance(done, Path):
+        return dataclasses.replace(report, homes=[], place=str(done), notes=[])
+    return dataclasses.replace(report, homes=[done], place="", notes=[])
 
 
-def _what_everything_is(repository: Repository, contents: restore.Contents) -> dict[str, Any]:
+def _what_everything_is(report: RestoreReport, repository: Repository, contents: restore.Contents) -> RestoreReport:
     files, size = repository.size(contents.snapshot)
     names = [person.name for person in contents.people if person.member]
     delegates = [person.name for person in contents.people if person.delegate]
-    return {"members": names, "delegates": delegates, "files": files, "bytes": size}
+    return dataclasses.replace(report, members=names, delegates=delegates, files=files, bytes=size)
 
 
-def _everything(repository: Repository, contents: restore.Contents, to: Optional[Path]) -> dict[str, Any]:
+def _everything(
+    report: RestoreReport, repository: Repository, contents: restore.Contents, to: Optional[Path]
+) -> RestoreReport:
     """Restore everything; while it is not complete, `doctor` says so."""
+    if to is not None:
+        restore.lay_out_everything(repository, contents, to, serving.report)
+        return dataclasses.replace(report, place=str(to), homes=[], notes=[])
 
     def begin() -> None:
         change_state(restoring=int(time.time()))
@@ -299,19 +305,17 @@ def _everything(repository: Repository, contents: restore.Contents, to: Optional
         for number in ENDS:
             signal.signal(number, _not_now)
 
-    done = restore.restore_everything(repository, contents, to, _tell, begin)
-    if to is not None:
-        return {**done, "homes": [], "notes": []}
+    done = restore.restore_everything(repository, contents, serving.report, begin)
     # From now on the backups of this machine go on where those of the old one ended.
     change_state(restoring=0, waiting=False)
-    return {**done, "place": ""}
+    return dataclasses.replace(report, made=done.made, homes=done.homes, place="", notes=list(done.notes))
 
 
-_ACTIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "setup": set_up,
-    "now": now,
-    "list": list_backups,
-    "verify": verify,
-    "restore": restore_request,
-    "off": switch_off,
+HANDLERS = {
+    "setup": serving.on(service_programs.SET_UP_BACKUP, set_up),
+    "now": serving.on(service_programs.BACK_UP_NOW, now),
+    "list": serving.on(service_programs.LIST_BACKUPS, list_backups),
+    "verify": serving.on(service_programs.VERIFY_BACKUPS, verify),
+    "restore": serving.on(service_programs.RESTORE_BACKUP, restore_request),
+    "off": serving.on(service_programs.SWITCH_OFF_BACKUPS, switch_off),
 }

@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Callable, Optional, Union
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import Message, _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, doors, service_programs
+from jupyterhub4family.common.protocol.service_programs import RestoredHome
 from jupyterhub4family.common.system import accounts, programs
-from jupyterhub4family.common.system.programs import Arg
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restic
 from jupyterhub4family.root.backup import tree as backup_tree
@@ -177,8 +177,8 @@ def restore_member(
     *,
     to: Optional[Path],
     tell: Tell,
-) -> dict[str, Any]:
-    """Bring back a home, or `chosen` paths in it, into the home or as the new folder `to`."""
+) -> Union[RestoredHome, Path]:
+    """Bring back a home, or `chosen` paths in it, into the home, or as the new directory `to`, which is returned."""
     account = None if to else accounts.find_account(person.name)
     parent = to.parent if to else backup_accounts.home_of(person).parent
     with staging_directory(parent) as place:
@@ -186,7 +186,7 @@ def restore_member(
         home = _read_home(repository, contents.snapshot, person, chosen, place)
         if to is not None:
             _rename_to(home, to)
-            return {"place": str(to)}
+            return to
         assert account is not None
         tell(70, _("Giving {name} what was theirs", name=person.name))
         packages = {} if chosen else contents.packages.get(person.name, {})
@@ -235,7 +235,7 @@ def _rename_to(tree: Path, to: Path) -> None:
     os.rename(tree, to)
 
 
-def transfer(name: str, home: Path, place: Path, packages: dict[str, str]) -> dict[str, Any]:
+def transfer(name: str, home: Path, place: Path, packages: dict[str, str]) -> RestoredHome:
     """Have the member move `home`, somewhere in the fresh folder `place`, into their home, with their own rights."""
     account = accounts.find_account(name)
     if not accounts.is_ordinary_uid(account.pw_uid):
@@ -250,44 +250,38 @@ def transfer(name: str, home: Path, place: Path, packages: dict[str, str]) -> di
     chown_tree(top, account.pw_uid, account.pw_gid)
     # Others may pass through, on the way to what is theirs, and see nothing of it.
     os.chmod(place, 0o711)  # noqa: S103
-    request: dict[str, Any] = {
-        "place": str(top),
-        "aside": time.strftime("before-restore-%Y%m%d-%H%M%S"),
-        "packages": packages,
-    }
-    answer = _call_member([*programs.as_account(name), paths.LIBRARY / "take-restored"], request)
-    taken, kept = answer.get("taken"), answer.get("kept")
-    counts = {"taken": taken if type(taken) is int else 0, "kept": kept if type(kept) is int else 0}
-    return {**counts, "name": name, "aside": str(Path(account.pw_dir) / request["aside"]) if counts["kept"] else ""}
-
-
-def _call_member(args: list[Arg], request: dict[str, Any]) -> dict[str, Any]:
-    """The answer of a program of another identity. Raises the error it tells."""
-    done = programs.run(args, text_input=json.dumps(request), check=False, timeout=None)
-    try:
-        answer = json.loads(done.output.splitlines()[-1])
-    except (IndexError, ValueError, RecursionError):
-        answer = {}
-    return json_lines.unwrap(answer if isinstance(answer, dict) else {})
+    request = service_programs.Restored(str(top), time.strftime("before-restore-%Y%m%d-%H%M%S"), packages)
+    done = calling.call(service_programs.IMPORT_RESTORED, request, become=programs.as_account(name))
+    aside = str(Path(account.pw_dir) / request.aside) if done.kept else ""
+    return RestoredHome(name, done.taken, done.kept, aside)
 
 
 # -- everything --------------------------------------------------------------------------------------
 
 
-def restore_everything(
-    repository: Repository, contents: Contents, to: Optional[Path], tell: Tell, begin: Callable[[], None]
-) -> dict[str, Any]:
-    """Make this machine what the backup's was; or, with `to`, lay everything into that new folder.
+@dataclass(frozen=True)
+class Everything:
+    """What came back: accounts that were made, what came into whose home, and what did not work."""
+
+    made: list[str]
+    homes: list[RestoredHome]
+    notes: list[Message]
+
+
+def lay_out_everything(repository: Repository, contents: Contents, to: Path, tell: Tell) -> None:
+    """Lay all that is in the backup into the new directory `to`. Raises FamilyError."""
+    with staging_directory(to.parent) as place:
+        tell(10, _("Reading the backup"))
+        repository.restore(contents.snapshot, [backup_tree.TREE], _reading(place))
+        _rename_to(_reading(place) / backup_tree.TREE.relative_to("/"), to)
+
+
+def restore_everything(repository: Repository, contents: Contents, tell: Tell, begin: Callable[[], None]) -> Everything:
+    """Make this machine what the backup's was.
 
     `begin` is called once all has been read and before anything is changed. Raises FamilyError.
     """
     with ExitStack() as stack:
-        if to is not None:
-            place = stack.enter_context(staging_directory(to.parent))
-            tell(10, _("Reading the backup"))
-            repository.restore(contents.snapshot, [backup_tree.TREE], _reading(place))
-            _rename_to(_reading(place) / backup_tree.TREE.relative_to("/"), to)
-            return {"place": str(to)}
         _check_space(repository, contents)
         tell(10, _("Reading settings and the hub's state from the backup"))
         base = stack.enter_context(staging_directory(paths.BACKUP))
@@ -338,7 +332,7 @@ def _read_homes(repository: Repository, contents: Contents, stack: ExitStack, te
     return found
 
 
-def _change(contents: Contents, base: Path, homes: Homes, tell: Tell) -> dict[str, Any]:
+def _change(contents: Contents, base: Path, homes: Homes, tell: Tell) -> Everything:
     """Put everything in its place. Every step can be done twice."""
     tell(60, _("Stopping hub, proxy and servers"))
     supervisor.stop()
@@ -347,39 +341,44 @@ def _change(contents: Contents, base: Path, homes: Homes, tell: Tell) -> dict[st
         tell(65, _("Putting settings and the hub's state in their place"))
         # First what is looked at before it is taken.
         if (base / "hub.json").is_file():
-            state = json.loads((base / "hub.json").read_text("utf-8"))
-            _call_member([*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "hub-state", "import"], state)
+            _import_hub_state(base / "hub.json")
         _exchange_settings(base / "settings")
-        made, told, notes = _restore_accounts(contents, homes, tell)
+        done = _restore_accounts(contents, homes, tell)
     finally:
         tell(97, _("Starting hub and proxy"))
         setup.ensure_supervision(enable=False)
         supervisor.start()
-    return {"made": made, "homes": told, "notes": notes}
+    return done
 
 
-def _restore_accounts(
-    contents: Contents, homes: Homes, tell: Tell
-) -> tuple[list[str], list[dict[str, Any]], list[Message]]:
-    """Accounts, groups and homes. Returns who was made, what came into whose home, and what did not work."""
-    made: list[str] = []
-    told: list[dict[str, Any]] = []
-    notes: list[Message] = []
+def _import_hub_state(file: Path) -> None:
+    """Have the service take its state. Raises FamilyError."""
+    try:
+        state = service_programs.HubState(dict(json.loads(file.read_text("utf-8"))["files"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise FamilyError(_("the hub's state in the backup is damaged")) from error
+    become = programs.as_account(accounts.SERVICE_ACCOUNT)
+    calling.call(service_programs.IMPORT_STATE, state, become=become)
+
+
+def _restore_accounts(contents: Contents, homes: Homes, tell: Tell) -> Everything:
+    """Accounts, groups and homes."""
+    done = Everything([], [], [])
     for number, person in enumerate(contents.people):
         tell(70 + 25 * number // len(contents.people), _("Bringing {name} back", name=person.name))
         try:
             if backup_accounts.ensure_account(person):
-                made.append(person.name)
+                done.made.append(person.name)
             backup_accounts.ensure_delegate(person)
             if person.name in homes:
-                told.append(transfer(person.name, *homes[person.name], contents.packages.get(person.name, {})))
+                done.homes.append(transfer(person.name, *homes[person.name], contents.packages.get(person.name, {})))
             if person.member:
                 # As root at the command line: with all its questions about who must not be a member.
-                members.handle({"action": "add", "names": [person.name]}, by_root=True)
+                members.add_members(True, doors.AddMembers([person.name]))
         except FamilyError as error:
             # One who cannot come back must not keep the others out.
-            notes.append(_("{name}: {reason}", name=person.name, reason=error.message))
-    return made, told, notes
+            done.notes.append(_("{name}: {reason}", name=person.name, reason=error.message))
+    return done
 
 
 def _exchange_settings(fresh: Path) -> None:

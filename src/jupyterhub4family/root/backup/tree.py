@@ -24,9 +24,9 @@ from jupyterhub4family import __version__
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, RefusedError
 from jupyterhub4family.common.i18n.messages import Message, _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.system import accounts, files, programs
-from jupyterhub4family.common.system.programs import Arg
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import mounts
 from jupyterhub4family.root.backup.accounts import AccountRecord
@@ -101,18 +101,17 @@ def _write(name: str, content: Any) -> None:
 
 def _export_hub_state() -> dict[str, Any]:
     """The service's answer: {"files": {name: base64}}. Root does not look into it."""
-    args: list[Arg] = [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "hub-state", "export"]
-    answer = json_lines.unwrap(_last_line(programs.run(args, check=False, timeout=300).output))
-    return {"files": answer.get("files", {})}
+    become = programs.as_account(accounts.SERVICE_ACCOUNT)
+    return {"files": calling.call(service_programs.EXPORT_STATE, Nothing(), become=become).files}
 
 
 def packages_of(person: AccountRecord) -> dict[str, str]:
     """What the member has installed in their environment beyond the template; empty if that cannot be told."""
     # In a session of its own: the member's program shall have no hold of root's terminal.
-    args: list[Arg] = [*programs.as_account(person.name), paths.LIBRARY / "own-environment", "status"]
+    become = programs.as_account(person.name)
     with contextlib.suppress(FamilyError):
-        untrusted = _last_line(programs.run(args, check=False, timeout=120).output).get("extras")
-        if isinstance(untrusted, dict) and len(untrusted) <= MAXIMUM_PACKAGES:
+        untrusted = calling.call(service_programs.ENVIRONMENT_STATUS, Nothing(), become=become).extras
+        if len(untrusted) <= MAXIMUM_PACKAGES:
             return checked_packages(untrusted)
     return {}
 
@@ -124,14 +123,6 @@ def checked_packages(untrusted: dict[str, Any]) -> dict[str, str]:
         for name, version in untrusted.items()
         if isinstance(version, str) and _NAME.fullmatch(name) and _VERSION.fullmatch(version)
     }
-
-
-def _last_line(output: str) -> dict[str, Any]:
-    try:
-        answer = json.loads(output.splitlines()[-1])
-    except (IndexError, ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
 
 
 def _mount_home(account: pwd.struct_passwd) -> None:

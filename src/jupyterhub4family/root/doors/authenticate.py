@@ -12,13 +12,11 @@ import random
 import sys
 import syslog
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.errors import PermissionRefused, UsageError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import doors, json_lines, serving
 from jupyterhub4family.common.system import accounts
 from jupyterhub4family.root.base import sudo_caller
 from jupyterhub4family.root.doors import pam
@@ -34,39 +32,35 @@ TALLY_DIRECTORY = Path("/run/jupyterhub4family/faillock")
 
 def main() -> int:
     """Answer one request; exit status 0 whether the password is right or wrong."""
-    try:
-        sudo_caller.require_root()
-        caller = sudo_caller.calling_account()
-        if caller is not None and caller.pw_name != accounts.SERVICE_ACCOUNT:
-            raise PermissionRefused(_("only the hub may ask for passwords to be checked"))
-        answer = authenticate(json_lines.read_request(sys.stdin.buffer))
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line(answer)
-    return 0
+    return serving.serve(doors.AUTHENTICATE, _check_caller, HANDLERS)
 
 
-def authenticate(untrusted: Mapping[str, Any]) -> dict[str, Any]:
-    """Check name and password of `untrusted` and return the answer for the hub."""
-    json_lines.only_keys(untrusted, {"name": str, "password": str, "address": str}, ("name", "password"))
-    untrusted_name = untrusted["name"]
-    password = untrusted["password"]
-    address = json_lines.clean_text(untrusted.get("address", ""), _("the address"), 64)
+def _check_caller() -> None:
+    """Raise PermissionRefused unless the hub's account or root calls."""
+    sudo_caller.require_root()
+    caller = sudo_caller.calling_account()
+    if caller is not None and caller.pw_name != accounts.SERVICE_ACCOUNT:
+        raise PermissionRefused(_("only the hub may ask for passwords to be checked"))
+
+
+def authenticate(_caller: None, request: doors.Login) -> doors.Verdict:
+    """Check the name and the password of `request`. Raises UsageError for what no login page sends."""
+    untrusted_name, password = request.name, request.password
+    address = json_lines.clean_text(request.address, _("the address"), 64)
     if len(password) > 1024 or "\0" in password or not _is_text(password):
         raise UsageError(_("the password is too long, holds a NUL or is no text"))
     account = _member(untrusted_name)
     if account is None:
         _record(f"refused {untrusted_name[:32]!r} from {address or 'an unknown address'}: no member")
         time.sleep(random.SystemRandom().uniform(SHORTEST_DELAY, LONGEST_DELAY))
-        return {"ok": True, "allowed": False, "reason": "refused"}
+        return doors.Verdict(allowed=False, reason="refused")
     TALLY_DIRECTORY.mkdir(mode=0o700, parents=True, exist_ok=True)
     verdict = Libpam().check(PAM_SERVICE, account.pw_name, password, address)
     if verdict.allowed:
-        return {"ok": True, "allowed": True, "reason": "", "name": account.pw_name}
+        return doors.Verdict(allowed=True, name=account.pw_name)
     reason = _reason(verdict)
     _record(f"refused {account.pw_name!r} from {address or 'an unknown address'}: {reason}")
-    return {"ok": True, "allowed": False, "reason": reason}
+    return doors.Verdict(allowed=False, reason=reason)
 
 
 def _is_text(untrusted: str) -> bool:
@@ -100,6 +94,9 @@ def _record(message: str) -> None:
     """Into the system's log for logins (auth.log, or the journal)."""
     syslog.openlog("jupyterhub4family", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
     syslog.syslog(syslog.LOG_NOTICE, message)
+
+
+HANDLERS = (serving.on(doors.CHECK_PASSWORD, authenticate),)
 
 
 if __name__ == "__main__":

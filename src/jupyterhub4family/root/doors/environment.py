@@ -22,7 +22,8 @@ from typing import Callable
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import doors, serving
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.system import accounts
 from jupyterhub4family.root.base import sudo_caller
 
@@ -34,24 +35,21 @@ _LINKED, _NOT_LINKED, _DISK_FULL = 0, 1, 2
 
 
 def main() -> int:
-    """Answer one request: {} gives {"ok": true, "place": …}, a folder of the member's that holds `env`."""
-    try:
-        sudo_caller.require_root()
-        member = _calling_member()
-        json_lines.only_keys(json_lines.read_request(sys.stdin.buffer), {}, ())
-        place = give(member)
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True, "place": str(place)})
-    return 0
+    """Answer one request with a directory of the member's that holds `env`."""
+    return serving.serve(doors.ENVIRONMENT, _calling_member, HANDLERS)
 
 
 def _calling_member() -> pwd.struct_passwd:
+    """The member who calls. Raises PermissionRefused for everybody else."""
+    sudo_caller.require_root()
     caller = sudo_caller.calling_account()
     if caller is None or not accounts.is_member(caller):
         raise PermissionRefused(_("only a member may ask for an environment"))
     return caller
+
+
+def _copy_template(member: pwd.struct_passwd, _request: Nothing) -> doors.Copy:
+    return doors.Copy(str(give(member)))
 
 
 def give(member: pwd.struct_passwd) -> Path:
@@ -160,6 +158,9 @@ def _remove_leftovers(owner: pwd.struct_passwd, member: pwd.struct_passwd) -> No
                 continue
         if status.st_mtime < time.time() - STALE and status.st_uid in (owner.pw_uid, member.pw_uid):
             _remove(owner if status.st_uid == owner.pw_uid else member, place)
+
+
+HANDLERS = (serving.on(doors.COPY_TEMPLATE, _copy_template),)
 
 
 if __name__ == "__main__":

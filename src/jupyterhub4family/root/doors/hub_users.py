@@ -5,24 +5,33 @@ Root itself reads no secret of the service and speaks no HTTP.
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.i18n.messages import _, from_json
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Action
+from jupyterhub4family.common.protocol.responses import ResponseError
 from jupyterhub4family.common.system import accounts, programs
-from jupyterhub4family.common.system.programs import Arg
+from jupyterhub4family.common.system.programs import ProgramError
 
 
-def update_hub(action: str, name: str) -> str:
-    """Ask the hub to know or forget `name`; returns a note for people when that was not possible, else ''."""
-    args: list[Arg] = [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "tell-hub"]
+def add(name: str) -> str:
+    """Have the hub list `name`; returns a note for people when that was not possible, else ''."""
+    return _ask(service_programs.ADD_USERS, name)
+
+
+def remove(name: str) -> str:
+    """Have the hub stop the servers of `name` and forget them; returns a note as `add` does."""
+    return _ask(service_programs.REMOVE_USERS, name)
+
+
+def _ask(action: Action[service_programs.Names, Any], name: str) -> str:
+    become = programs.as_account(accounts.SERVICE_ACCOUNT)
     try:
-        done = programs.run(args, text_input=json.dumps({"action": action, "names": [name]}), check=False, timeout=120)
-        answer = json_lines.last_answer(done.output)
-    except (FamilyError, ValueError):
+        calling.call(action, service_programs.Names([name]), become=become)
+    except (ProgramError, ResponseError):
         return _("the hub could not be told; it finds out at its next start")
-    if answer.get("ok"):
-        return ""
-    return _("{reason}; the hub finds out at its next start", reason=from_json(answer.get("error")))
+    except FamilyError as error:
+        return _("{reason}; the hub finds out at its next start", reason=error.message)
+    return ""

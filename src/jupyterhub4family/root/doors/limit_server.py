@@ -19,7 +19,8 @@ from typing import Union
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError, PermissionRefused
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import doors, serving
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.settings import model, types
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.settings.types import Amount
@@ -60,25 +61,22 @@ class Limits:
 
 
 def main() -> int:
-    """Answer one request: {} gives {"ok": true, "scope": …}, the name of the scope that holds the caller now."""
+    """Answer one request with the name of the scope that holds the caller now."""
     os.umask(0o022)
-    try:
-        sudo_caller.require_root()
-        member = _calling_member()
-        json_lines.only_keys(json_lines.read_request(sys.stdin.buffer), {}, ())
-        scope = confine(member, callers_process(member))
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True, "scope": scope})
-    return 0
+    return serving.serve(doors.CONFINE, _calling_member, HANDLERS)
 
 
 def _calling_member() -> pwd.struct_passwd:
+    """The member who calls. Raises PermissionRefused for everybody else."""
+    sudo_caller.require_root()
     caller = sudo_caller.calling_account()
     if caller is None or not accounts.is_member(caller):
         raise PermissionRefused(_("only a member may have a server confined"))
     return caller
+
+
+def _confine_caller(member: pwd.struct_passwd, _request: Nothing) -> doors.Confined:
+    return doors.Confined(confine(member, callers_process(member)))
 
 
 def callers_process(member: pwd.struct_passwd) -> int:
@@ -189,6 +187,9 @@ def _words(properties: Mapping[str, Property]) -> list[str]:
         else:
             args += [name, "au", str(len(value)), *map(str, value)]
     return args
+
+
+HANDLERS = (serving.on(doors.LIMIT_SERVER, _confine_caller),)
 
 
 if __name__ == "__main__":

@@ -7,82 +7,86 @@ or removes an account or a home.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import grp
-import json
 import os
 import pwd
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _, joined
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, doors, serving
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.system import accounts, files, programs
-from jupyterhub4family.common.system.programs import Arg
 from jupyterhub4family.root.base import run_dir, servers, sudo_caller
 from jupyterhub4family.root.doors import hub_users, sudo_rights
 
 #: More names than any family has.
 MAXIMUM_NAMES = 100
+#: Seconds that making an environment in advance may take; if it takes longer, the first start goes on with it.
+PREPARE_TIMEOUT = 120
 
 
 def main() -> int:
-    """Answer one request; the last line of stdout is the answer."""
+    """Answer one request."""
     os.umask(0o022)
-    try:
-        sudo_caller.require_root()
-        by_root = _check_caller()
-        answer = handle(json_lines.read_request(sys.stdin.buffer), by_root)
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True, **answer})
-    return 0
+    return serving.serve(doors.MEMBERS, _check_caller, HANDLERS)
 
 
-def handle(untrusted: Mapping[str, Any], by_root: bool) -> dict[str, Any]:
-    """Do what the request asks for. Nothing is changed unless every name in it is acceptable."""
-    json_lines.only_keys(untrusted, {"action": str, "names": list, "allow_administrator": bool}, ("action",))
-    untrusted_names = untrusted.get("names", [])
-    if len(untrusted_names) > MAXIMUM_NAMES or not all(type(name) is str for name in untrusted_names):
-        raise UsageError(_("names must be a list of at most {count} texts", count=MAXIMUM_NAMES))
-    if untrusted["action"] == "list":
-        return {"members": list_members()}
-    if untrusted["action"] not in ("add", "remove"):
-        raise UsageError(_("the action must be one of {actions}", actions="add, remove, list"))
-    if not untrusted_names:
-        raise UsageError(_("no name was given"), f"jupyterhub4family members {untrusted['action']} NAME")
-    allow_administrator = untrusted.get("allow_administrator", False)
-    if allow_administrator and not by_root:
+def add_members(by_root: bool, request: doors.AddMembers) -> doors.MemberResults:
+    """Let these accounts in. Nothing is changed unless every name is acceptable."""
+    _check_names(request.names, "add")
+    if request.allow_administrator and not by_root:
         raise PermissionRefused(
             _("only root may add an administrator"), _("ask the person who looks after this machine")
         )
-    run_dir.ensure_run_dir()
-    with files.locked(run_dir.RUN_DIR / "members.lock"):
-        if untrusted["action"] == "add":
-            accounts = [_addable(name, allow_administrator) for name in untrusted_names]
-            return {"results": [_add(account) for account in accounts]}
-        accounts = [_removable(name) for name in untrusted_names]
-        return {"results": [_remove(account) for account in accounts]}
+    with _exclusive():
+        addable = [_addable(name, request.allow_administrator) for name in request.names]
+        return doors.MemberResults([_add(account) for account in addable])
 
 
-def list_members() -> list[dict[str, Any]]:
+def remove_members(_by_root: bool, request: doors.RemoveMembers) -> doors.MemberResults:
+    """Take these accounts out. Nothing is changed unless every name is acceptable."""
+    _check_names(request.names, "remove")
+    with _exclusive():
+        removable = [_removable(name) for name in request.names]
+        return doors.MemberResults([_remove(account) for account in removable])
+
+
+def list_members(_by_root: bool, _request: Nothing) -> doors.MemberList:
     """All members, sorted by name, with what people want to see of them."""
+    return doors.MemberList(current_members())
+
+
+def _check_names(untrusted_names: list[str], action: str) -> None:
+    if len(untrusted_names) > MAXIMUM_NAMES:
+        raise UsageError(_("names must be a list of at most {count} texts", count=MAXIMUM_NAMES))
+    if not untrusted_names:
+        raise UsageError(_("no name was given"), f"jupyterhub4family members {action} NAME")
+
+
+def _exclusive() -> contextlib.AbstractContextManager[None]:
+    """Hold the lock of all changes of the members."""
+    run_dir.ensure_run_dir()
+    return files.locked(run_dir.RUN_DIR / "members.lock")
+
+
+def current_members() -> list[doors.Member]:
+    """All members, sorted by name."""
     group = grp.getgrnam(accounts.MEMBER_GROUP)
     found = {}
     for account in pwd.getpwall():
         if account.pw_name in group.gr_mem or account.pw_gid == group.gr_gid:
             found[account.pw_name] = account
     return [
-        {
-            "name": account.pw_name,
-            "display_name": account.pw_gecos.split(",")[0],
-            "uid": account.pw_uid,
-            "delegate": accounts.DELEGATE_GROUP in accounts.group_names(account),
-            "administrator": bool(accounts.administrator_groups(account)),
-        }
+        doors.Member(
+            account.pw_name,
+            account.pw_gecos.split(",")[0],
+            account.pw_uid,
+            delegate=accounts.DELEGATE_GROUP in accounts.group_names(account),
+            administrator=bool(accounts.administrator_groups(account)),
+        )
         for _name, account in sorted(found.items())
         if accounts.is_member(account)
     ]
@@ -90,6 +94,7 @@ def list_members() -> list[dict[str, Any]]:
 
 def _check_caller() -> bool:
     """Whether root itself calls. Raises PermissionRefused unless it is root or a delegate, now."""
+    sudo_caller.require_root()
     caller = sudo_caller.calling_account()
     if caller is None:
         return True
@@ -143,13 +148,13 @@ def _removable(untrusted_name: str) -> pwd.struct_passwd:
     return account
 
 
-def _add(account: pwd.struct_passwd) -> dict[str, Any]:
+def _add(account: pwd.struct_passwd) -> doors.MemberResult:
     if accounts.is_member(account):
-        return {"name": account.pw_name, "done": "already a member"}
+        return doors.MemberResult(account.pw_name, "already a member")
     programs.run(["/usr/bin/gpasswd", "--add", account.pw_name, accounts.MEMBER_GROUP])
-    note = hub_users.update_hub("know", account.pw_name)
+    note = hub_users.add(account.pw_name)
     _prepare_in_advance(account)
-    return {"name": account.pw_name, "done": "added", "note": note}
+    return doors.MemberResult(account.pw_name, "added", note)
 
 
 def _prepare_in_advance(account: pwd.struct_passwd) -> None:
@@ -159,24 +164,31 @@ def _prepare_in_advance(account: pwd.struct_passwd) -> None:
     """
     if not (paths.CURRENT_TEMPLATE / paths.COMPLETE_MARKER).is_file():
         return
-    args: list[Arg] = [*programs.as_account(account.pw_name), paths.MEDIATOR]
+    prepare = dataclasses.replace(doors.PREPARE, timeout=PREPARE_TIMEOUT)
     with contextlib.suppress(FamilyError):
-        programs.run(args, text_input=json.dumps({"action": "prepare"}), check=False, timeout=120)
+        calling.call(prepare, doors.Prepare(), become=programs.as_account(account.pw_name))
 
 
-def _remove(account: pwd.struct_passwd) -> dict[str, Any]:
+def _remove(account: pwd.struct_passwd) -> doors.MemberResult:
     """Stop the member's servers, take them out of the group, end their sessions, in this order.
 
     Once out of the group the hub can no longer signal their servers; and what they started in between
     is ended here, as root.
     """
     if accounts.MEMBER_GROUP not in accounts.group_names(account):
-        return {"name": account.pw_name, "done": "no member"}
-    hub_users.update_hub("forget", account.pw_name)
+        return doors.MemberResult(account.pw_name, "no member")
+    hub_users.remove(account.pw_name)
     programs.run(["/usr/bin/gpasswd", "--delete", account.pw_name, accounts.MEMBER_GROUP])
-    note = hub_users.update_hub("forget", account.pw_name)
+    note = hub_users.remove(account.pw_name)
     servers.end_servers(account.pw_uid)
-    return {"name": account.pw_name, "done": "removed", "note": note}
+    return doors.MemberResult(account.pw_name, "removed", note)
+
+
+HANDLERS = (
+    serving.on(doors.ADD_MEMBERS, add_members),
+    serving.on(doors.REMOVE_MEMBERS, remove_members),
+    serving.on(doors.LIST_MEMBERS, list_members),
+)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import FamilyError, UsageError
+from jupyterhub4family.common.errors import UsageError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, service_programs, serving
+from jupyterhub4family.common.protocol.actions import Action, Nothing
 from jupyterhub4family.common.system import accounts, files, programs
 from jupyterhub4family.root.base import sudo_caller, supervisor
 from jupyterhub4family.root.setup import setup
@@ -101,24 +102,18 @@ def repair_supervision() -> None:
 
 def fetch_release() -> None:
     """Have the service fetch its own programs again; hub and proxy then run from those."""
-    _fetch("build-release")
+    _fetch(service_programs.BUILD_RELEASE)
     supervisor.restart(with_proxy=True)
 
 
 def fetch_template() -> None:
     """Have the service make the members' template again."""
-    _fetch("build-template")
+    _fetch(service_programs.BUILD_TEMPLATE)
 
 
-def _fetch(program: str) -> None:
-    args = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / program), "--anew"]
-    json_lines.unwrap(
-        programs.call_json(
-            args,
-            {},
-            on_progress=lambda percent, message: json_lines.write_line({"percent": percent, "message": message}),
-        )
-    )
+def _fetch(action: Action[Nothing, service_programs.Built]) -> None:
+    become = programs.as_account(accounts.SERVICE_ACCOUNT)
+    calling.call(action.with_args("--anew"), Nothing(), become=become, on_progress=serving.report)
 
 
 #: Names of all steps, in the order in which they are done.
@@ -137,11 +132,10 @@ STEPS = {
 def main() -> int:
     """Program `repair STEP...`: lines of JSON on stdout, the answer last."""
     os.umask(0o022)
-    try:
-        sudo_caller.require_root()
-        repair(sys.argv[1:])
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True})
-    return 0
+    return serving.answer(_repair)
+
+
+def _repair() -> Nothing:
+    sudo_caller.require_root()
+    repair(sys.argv[1:])
+    return Nothing()

@@ -16,12 +16,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Optional
+from typing import Optional
 
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, RefusedError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, doors, service_programs, serving
+from jupyterhub4family.common.protocol.service_programs import RoundTrip
 from jupyterhub4family.common.system import accounts, files, programs
 from jupyterhub4family.root.base import run_dir, servers, sudo_caller
 from jupyterhub4family.root.doors import environment, members
@@ -35,29 +35,32 @@ HOME = Path("/home") / NAME
 def main() -> int:
     """Program `probe`: lines of JSON on stdout, the answer last."""
     os.umask(0o022)
-    try:
-        sudo_caller.require_root()
-        run_dir.ensure_run_dir()
-        lock = files.take_lock(run_dir.RUN_DIR / "probe.lock", wait=False)
-        if lock is None:
-            raise RefusedError(_("another trial login is under way"), _("try again in a minute"))
-        json_lines.write_line({"ok": True, **run_smoke_test()})
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    return 0
+    return serving.answer(_alone)
 
 
-def run_smoke_test() -> dict[str, Any]:
-    """The whole round; returns how many seconds it took. Raises FamilyError."""
+def _alone() -> RoundTrip:
+    sudo_caller.require_root()
+    run_dir.ensure_run_dir()
+    lock = files.take_lock(run_dir.RUN_DIR / "probe.lock", wait=False)
+    if lock is None:
+        raise RefusedError(_("another trial login is under way"), _("try again in a minute"))
+    return run_smoke_test()
+
+
+def run_smoke_test() -> RoundTrip:
+    """The whole round. Raises FamilyError."""
     remove_trial_member()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _interrupted)
     begun = time.monotonic()
     with _member() as password:
-        args = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / "probe-portal")]
-        json_lines.unwrap(programs.call_json(args, {"name": NAME, "password": password}, on_progress=_tell))
-    return {"seconds": round(time.monotonic() - begun)}
+        calling.call(
+            service_programs.USE_PORTAL,
+            service_programs.TrialLogin(NAME, password),
+            become=programs.as_account(accounts.SERVICE_ACCOUNT),
+            on_progress=serving.report,
+        )
+    return RoundTrip(round(time.monotonic() - begun))
 
 
 @contextlib.contextmanager
@@ -65,14 +68,14 @@ def _member() -> Iterator[str]:
     """A new member and its password, until the end of the block."""
     password = secrets.token_urlsafe(24)
     try:
-        _tell(2, _("Making a trial member"))
+        serving.report(2, _("Making a trial member"))
         home = ["--create-home", "--home-dir", str(HOME), "--shell", "/bin/bash"]
         programs.run(["/usr/sbin/useradd", *home, "--comment", COMMENT, NAME])
         programs.run(["/usr/sbin/chpasswd"], text_input=f"{NAME}:{password}\n")
-        members.handle({"action": "add", "names": [NAME]}, by_root=True)
+        members.add_members(True, doors.AddMembers([NAME]))
         yield password
     finally:
-        _tell(92, _("Removing the trial member"))
+        serving.report(92, _("Removing the trial member"))
         remove_trial_member()
 
 
@@ -89,7 +92,7 @@ def remove_trial_member() -> None:
         )
     # What could not be told to the hub it finds out at its next start; the account goes in any case.
     with contextlib.suppress(FamilyError):
-        members.handle({"action": "remove", "names": [NAME]}, by_root=True)
+        members.remove_members(True, doors.RemoveMembers([NAME]))
     servers.end_servers(account.pw_uid)
     environment.forget(account)
     programs.run(["/usr/sbin/userdel", "--force", "--remove", NAME], check=False, timeout=120)
@@ -98,11 +101,6 @@ def remove_trial_member() -> None:
         raise FamilyError(
             _("the trial member {name} could not be removed", name=NAME), _("sudo userdel --remove {name}", name=NAME)
         )
-
-
-def _tell(percent: int, message: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        json_lines.write_line({"percent": percent, "message": message})
 
 
 def _interrupted(_number: int, _frame: Optional[FrameType]) -> None:

@@ -23,7 +23,8 @@ from typing import Any
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import N_, _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Action, AnswerT, Nothing, RequestT
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.state import supervision, upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
@@ -152,12 +153,12 @@ def _end_detached() -> None:
 def _upgrade(now: Upgrade) -> None:
     try:
         _wait_for_kernels(now)
-        if not _call_cutover("ready").get("ready"):
+        if not cutover(service_programs.RELEASE_READY, Nothing()).ready:
             # Fetching takes minutes, or days without internet: meanwhile the new version runs on the old release.
             supervisor.restart(with_proxy=False)
         now = _copied(dataclasses.replace(now, release=_built(now)))
         _tell(now, 40, _("Changing over"))
-        _call_cutover("switch", release=now.release)
+        cutover(service_programs.SWITCH_RELEASE, service_programs.Switch(now.release))
         # The hub is ended and started; the service has ended a proxy of another release by itself.
         supervisor.restart(with_proxy=False)
         _run_smoke_test(now)
@@ -179,7 +180,7 @@ def _built(now: Upgrade) -> str:
     while True:
         _tell(now, 5, _("Fetching what the new version needs"))
         try:
-            return checked_name(_call_cutover("build", now).get("release"))
+            return checked_name(cutover(service_programs.WANTED_RELEASE, Nothing(), now).release)
         except FamilyError as error:
             if error.status not in PASSING:
                 raise
@@ -194,16 +195,16 @@ def _copied(now: Upgrade) -> Upgrade:
         # Interrupted after this step: the database may be the new release's by now.
         return now
     _tell(now, 30, _("Copying the database"))
-    now = dataclasses.replace(now, copy=checked_name(_call_cutover("copy").get("copy")))
+    now = dataclasses.replace(now, copy=checked_name(cutover(service_programs.COPY_DATABASE, Nothing()).copy))
     _write_progress(now)
-    fit = _call_cutover("fit", release=now.release)
-    if fit.get("fits"):
+    fit = cutover(service_programs.DATABASE_FITS, service_programs.Release(now.release))
+    if fit.fits:
         return now
-    if not fit.get("copy"):
+    if not fit.copy:
         raise FamilyError(
             _("the database was written by a newer JupyterHub than the one of version {version}", version=now.target)
         )
-    _call_cutover("restore", copy=checked_name(fit["copy"]))
+    cutover(service_programs.RESTORE_DATABASE, service_programs.DatabaseCopy(checked_name(fit.copy)))
     return now
 
 
@@ -214,9 +215,10 @@ def _run_smoke_test(now: Upgrade) -> None:
     left = {ExitStatus.REFUSED: REFUSALS}
     while True:
         try:
-            args = [str(paths.LIBRARY / "probe")]
-            json_lines.unwrap(
-                programs.call_json(args, {}, on_progress=lambda percent, said: _tell(now, 60 + percent // 3, said))
+            calling.call(
+                service_programs.SMOKE_TEST,
+                Nothing(),
+                on_progress=lambda percent, message: _tell(now, 60 + percent // 3, message),
             )
             return
         except FamilyError as error:
@@ -266,9 +268,11 @@ def _rollback(now: Upgrade) -> None:
         problems += _tried(apt.install_saved)
     _tell(now, 50, _("Changing back"))
     if now.origin.release:
-        problems += _tried(lambda: _call_cutover("switch", release=now.origin.release, keep_old=now.by_hand))
+        back = service_programs.Switch(now.origin.release, keep_old=now.by_hand)
+        problems += _tried(lambda: cutover(service_programs.SWITCH_RELEASE, back))
     if now.copy:
-        problems += _tried(lambda: _call_cutover("restore", copy=now.copy))
+        copy = service_programs.DatabaseCopy(now.copy)
+        problems += _tried(lambda: cutover(service_programs.RESTORE_DATABASE, copy))
     problems += _tried(lambda: supervisor.restart(with_proxy=False))
     works = _tried(lambda: _run_smoke_test(now))
     if now.target and now.target != now.origin.version:
@@ -333,32 +337,30 @@ def _is_busy(account: pwd.struct_passwd) -> bool:
     ):
         return False
     try:
-        answer = json_lines.unwrap(
-            programs.call_json([*programs.as_account(account.pw_name), str(paths.LIBRARY / "busy-kernels")], {})
-        )
+        become = programs.as_account(account.pw_name)
+        kernels = calling.call(service_programs.COUNT_BUSY_KERNELS, Nothing(), become=become)
     except FamilyError as error:
         _log(f"kernels of {account.pw_name}: {error}")
         return False
-    return answer.get("busy") not in (0, None)
+    return kernels.busy != 0
 
 
 # -- what is done by others --------------------------------------------------------------------------
 
 
-def _call_cutover(action: str, now: Upgrade | None = None, **more: Any) -> dict[str, Any]:
+def cutover(action: Action[RequestT, AnswerT], request: RequestT, now: Upgrade | None = None) -> AnswerT:
     """Have the service do something in its own folders. Raises FamilyError."""
-    args = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(paths.LIBRARY / "change-over")]
 
-    def tell(percent: int, said: str) -> None:
+    def report(percent: int, message: str) -> None:
         if now is not None:
-            _tell(now, 5 + percent // 5, said)
+            _tell(now, 5 + percent // 5, message)
 
-    return json_lines.unwrap(programs.call_json(args, {"action": action, **more}, on_progress=tell))
+    return calling.call(action, request, become=programs.as_account(accounts.SERVICE_ACCOUNT), on_progress=report)
 
 
-def checked_name(untrusted: Any) -> str:
+def checked_name(untrusted: str) -> str:
     """The name of a release or of a copy, as the service gave it: a word, so that it can be noted."""
-    if not isinstance(untrusted, str) or not _NAME.fullmatch(untrusted):
+    if not _NAME.fullmatch(untrusted):
         raise FamilyError(_("the service gave an answer that makes no sense"))
     return untrusted
 

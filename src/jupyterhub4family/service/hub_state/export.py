@@ -21,7 +21,8 @@ from typing import Any
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import serving
+from jupyterhub4family.common.protocol.service_programs import HubState, Kept
 from jupyterhub4family.common.system import files as system_files
 
 DATABASE = "jupyterhub.sqlite"
@@ -49,18 +50,15 @@ def main() -> int:
     parser.add_argument("action", choices=("export", "import"))
     action = parser.parse_args().action
     os.umask(0o077)
-    try:
-        if action == "export":
-            answer: dict[str, Any] = {
-                "files": {name: base64.b64encode(data).decode("ascii") for name, data in exported().items()}
-            }
-        else:
-            answer = {"kept": str(import_state(_request()))}
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True, **answer})
-    return 0
+    return serving.answer(_export if action == "export" else _import)
+
+
+def _export() -> HubState:
+    return HubState({name: base64.b64encode(data).decode("ascii") for name, data in exported().items()})
+
+
+def _import() -> Kept:
+    return Kept(str(import_state(_request())))
 
 
 def exported() -> dict[str, bytes]:

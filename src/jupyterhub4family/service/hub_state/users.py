@@ -17,9 +17,11 @@ import urllib.parse
 import urllib.request
 from typing import Any, Optional
 
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import service_programs, serving
+from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.service_programs import Names
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.system import accounts
 from jupyterhub4family.service.hub_state import tokens
@@ -36,29 +38,13 @@ class HubNotRunning(FamilyError):
 
 
 def main() -> int:
-    """Answer one request: {"action": "know"|"forget"|"synchronize", "names": [...]}."""
-    try:
-        untrusted = json_lines.read_request(sys.stdin.buffer)
-        json_lines.only_keys(untrusted, {"action": str, "names": list}, ("action",))
-        hub = Hub(
-            f"http://127.0.0.1:{effective.settings_in_use()[0].hub_port}/hub/api",
-            tokens.ensure_token(tokens.MEMBERSHIP_TOKEN),
-        )
-        names = [str(name) for name in untrusted.get("names", [])]
-        if untrusted["action"] == "know":
-            hub.know(names)
-        elif untrusted["action"] == "forget":
-            for name in names:
-                hub.forget(name)
-        elif untrusted["action"] == "synchronize":
-            hub.synchronize(current_members())
-        else:
-            raise UsageError(_("the action must be one of {actions}", actions="know, forget, synchronize"))
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True})
-    return 0
+    """Answer one request."""
+    return serving.serve(service_programs.TELL_HUB, _hub, HANDLERS)
+
+
+def _hub() -> Hub:
+    port = effective.settings_in_use()[0].hub_port
+    return Hub(f"http://127.0.0.1:{port}/hub/api", tokens.ensure_token(tokens.MEMBERSHIP_TOKEN))
 
 
 def current_members() -> set[str]:
@@ -84,13 +70,13 @@ class Hub:
         # Whatever proxy the machine uses for the internet, the hub is on this machine.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def know(self, names: list[str]) -> None:
+    def add(self, names: list[str]) -> None:
         """Make the hub list `names` before their first login."""
         if names:
             # 409: it knows them all.
             self._call("POST", "/users", {"usernames": names}, accepted=(201, 409))
 
-    def forget(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         """Stop the member's servers, then delete the hub's user with all tokens and sessions."""
         deadline = time.monotonic() + STOP_TIMEOUT
         path = f"/users/{urllib.parse.quote(name, safe='')}"
@@ -117,12 +103,12 @@ class Hub:
             time.sleep(0.2)
         self._call("DELETE", path, accepted=(204, 404))
 
-    def synchronize(self, members: set[str]) -> None:
-        """Forget every user that is no member, know every member that is no user."""
+    def sync(self, members: set[str]) -> None:
+        """Remove every user that is no member, add every member that is no user."""
         users = {str(user["name"]) for user in self._all_users()}
         for name in sorted(users - members):
-            self.forget(name)
-        self.know(sorted(members - users))
+            self.remove(name)
+        self.add(sorted(members - users))
 
     def _all_users(self) -> list[dict[str, Any]]:
         users: list[dict[str, Any]] = []
@@ -153,6 +139,29 @@ class Hub:
             return json.loads(text) if text else None
         except ValueError as error:
             raise HubNotRunning(_("another program answers in place of the hub"), "jupyterhub4family status") from error
+
+
+def _add(hub: Hub, request: Names) -> Nothing:
+    hub.add(request.names)
+    return Nothing()
+
+
+def _remove(hub: Hub, request: Names) -> Nothing:
+    for name in request.names:
+        hub.remove(name)
+    return Nothing()
+
+
+def _sync(hub: Hub, _request: Nothing) -> Nothing:
+    hub.sync(current_members())
+    return Nothing()
+
+
+HANDLERS = (
+    serving.on(service_programs.ADD_USERS, _add),
+    serving.on(service_programs.REMOVE_USERS, _remove),
+    serving.on(service_programs.SYNC_USERS, _sync),
+)
 
 
 if __name__ == "__main__":

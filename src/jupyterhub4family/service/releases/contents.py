@@ -13,7 +13,8 @@ from typing import Callable
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import json_lines, serving
+from jupyterhub4family.common.protocol.service_programs import Built
 from jupyterhub4family.common.python import offline, uv, venv
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Arg
@@ -205,16 +206,18 @@ def build_release() -> int:
 def _build(progress_file: str, tree: Callable[[Tell], Tree]) -> int:
     """Build; the answer says whether anything was changed. Files of their own: the setup page shows its own build."""
     reporter = Reporter(paths.STATE / progress_file, json_lines.write_line)
-    try:
-        wanted = tree(reporter.tell)
-        if tree is release_tree and not wanted.is_current():
-            # The JupyterHub in another release may bring the database into another form.
-            database.copy_database()
-        changed = builds.ensure(wanted, anew="--anew" in sys.argv[1:])
-    except FamilyError as error:
-        reporter.fail(error.message, error.hint)
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    reporter.done()
-    json_lines.write_line({"ok": True, "changed": changed})
-    return 0
+
+    def work() -> Built:
+        try:
+            wanted = tree(reporter.tell)
+            if tree is release_tree and not wanted.is_current():
+                # The JupyterHub in another release may bring the database into another form.
+                database.copy_database()
+            changed = builds.ensure(wanted, anew="--anew" in sys.argv[1:])
+        except FamilyError as error:
+            reporter.fail(error.message, error.hint)
+            raise
+        reporter.done()
+        return Built(changed)
+
+    return serving.answer(work)

@@ -15,11 +15,11 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import serving
+from jupyterhub4family.common.protocol.service_programs import TreeReport
 from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system import programs as system_programs
 from jupyterhub4family.common.system.programs import Arg
@@ -38,13 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="verify-tree", description="Compare files with the sums they came with.")
     parser.add_argument("tree", choices=("release", "template"))
     which = parser.parse_args().tree
-    try:
-        answer = verify(_tree(which), which)
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True, **answer})
-    return 0
+    return serving.answer(lambda: verify(_tree(which), which))
 
 
 def _tree(which: str) -> Tree:
@@ -54,22 +48,20 @@ def _tree(which: str) -> Tree:
     return contents.release_tree(silent) if which == "release" else contents.template_tree(silent)
 
 
-def verify(tree: Tree, which: str) -> dict[str, Any]:
+def verify(tree: Tree, which: str) -> TreeReport:
     """What is wrong with the build in use: `missing` and `changed` files, programs that do not run (`broken`)."""
     directory = tree.current
-    answer: dict[str, Any] = {"complete": builds.is_complete(directory), "wanted": False, "files": 0}
-    answer.update(missing=[], changed=[], broken=[], versions={})
-    if not answer["complete"]:
-        answer["being_built"] = _is_being_built()
-        return answer
+    if not builds.is_complete(directory):
+        return TreeReport(complete=False, being_built=_is_being_built())
     directory = directory.resolve()
-    answer["wanted"] = tree.is_current()
     environment = directory / ("venv" if which == "release" else "env")
-    _compare(environment, answer)
-    answer["versions"] = dict(_versions(environment))
+    missing: list[str] = []
+    changed: list[str] = []
+    files = _compare(environment, missing, changed)
+    versions, broken = dict(_versions(environment)), list[str]()
     if which == "release":
-        _try_programs(directory, answer)
-    return answer
+        broken = _try_programs(directory, versions)
+    return TreeReport(True, tree.is_current(), files, missing, changed, broken, versions)
 
 
 def _is_being_built() -> bool:
@@ -83,20 +75,23 @@ def _is_being_built() -> bool:
     return lock is None
 
 
-def _compare(environment: Path, answer: dict[str, Any]) -> None:
+def _compare(environment: Path, missing: list[str], changed: list[str]) -> int:
+    """Note the names of files that are not as they came; returns how many there are to be."""
     records = sorted(environment.glob("lib/python3*/site-packages/*.dist-info/RECORD"))
     if not records:
-        answer["missing"].append("RECORD")
+        missing.append("RECORD")
+    count = 0
     for number, record in enumerate(records):
-        json_lines.write_line({"percent": 100 * number // len(records), "message": record.parent.name})
+        serving.report(100 * number // len(records), record.parent.name)
         for name, digest in _entries(record):
-            answer["files"] += 1
+            count += 1
             path = Path(os.path.normpath(record.parent.parent / name))
             found = _digest(path)
             if found != digest:
-                names = answer["missing" if not found else "changed"]
+                names = changed if found else missing
                 if len(names) < MOST_NAMES:
                     names.append(os.path.relpath(path, environment))
+    return count
 
 
 def _entries(record: Path) -> Iterator[tuple[str, str]]:
@@ -134,8 +129,9 @@ def _versions(environment: Path) -> Iterator[tuple[str, str]]:
         yield re.sub(r"[-_.]+", "-", name).lower(), version
 
 
-def _try_programs(directory: Path, answer: dict[str, Any]) -> None:
-    """Node, the proxy and uv have no RECORD: whether they start has to do."""
+def _try_programs(directory: Path, versions: dict[str, str]) -> list[str]:
+    """Node, the proxy and uv have no RECORD: whether they start has to do. Returns those that do not."""
+    broken = []
     node = directory / "node" / "bin" / "node"
     programs: dict[str, list[Arg]] = {
         "node": [node, "--version"],
@@ -147,8 +143,9 @@ def _try_programs(directory: Path, answer: dict[str, Any]) -> None:
         try:
             said = system_programs.run(args, timeout=60).output
         except FamilyError:
-            answer["broken"].append(name)
+            broken.append(name)
             continue
         version = re.search(r"\d+\.\d[\d.]*", said)
         if version and name != "python":
-            answer["versions"][name] = version[0]
+            versions[name] = version[0]
+    return broken

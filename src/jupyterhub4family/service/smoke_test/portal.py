@@ -10,7 +10,6 @@ import http.cookiejar
 import json
 import secrets
 import ssl
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -22,7 +21,9 @@ from typing import Any, Optional
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import service_programs, serving
+from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.service_programs import TrialLogin
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.service.smoke_test.websocket import WebSocket
@@ -32,16 +33,14 @@ PATIENCE, START, STOP = 30, 300, 60
 
 
 def main() -> int:
-    """Answer one request: {"name": …, "password": …}; progress comes as lines of JSON before the answer."""
-    try:
-        untrusted = json_lines.read_request(sys.stdin.buffer)
-        json_lines.only_keys(untrusted, {"name": str, "password": str}, ("name", "password"))
-        run_smoke_test(PortalClient(portal(effective.settings_in_use()[0])), untrusted["name"], untrusted["password"])
-    except FamilyError as error:
-        json_lines.write_line(json_lines.error_answer(error))
-        return int(error.status)
-    json_lines.write_line({"ok": True})
-    return 0
+    """Answer one request; progress comes before the answer."""
+    return serving.serve(service_programs.USE_PORTAL.program, lambda: None, HANDLERS)
+
+
+def use_portal(_caller: None, request: TrialLogin) -> Nothing:
+    """Go through this machine's portal as that member. Raises FamilyError that names the step."""
+    run_smoke_test(PortalClient(portal(effective.settings_in_use()[0])), request.name, request.password)
+    return Nothing()
 
 
 def portal(settings: Settings) -> str:
@@ -51,20 +50,16 @@ def portal(settings: Settings) -> str:
 
 def run_smoke_test(client: PortalClient, name: str, password: str) -> None:
     """Log in, start a server, calculate, stop it. Raises FamilyError that names the step."""
-    _tell(10, _("Logging in"))
+    serving.report(10, _("Logging in"))
     client.log_in(name, password)
-    _tell(25, _("Starting a server"))
+    serving.report(25, _("Starting a server"))
     client.start_server(name)
     try:
-        _tell(60, _("Calculating in a notebook"))
+        serving.report(60, _("Calculating in a notebook"))
         client.calculate(name)
     finally:
-        _tell(85, _("Stopping the server"))
+        serving.report(85, _("Stopping the server"))
         client.stop_server(name)
-
-
-def _tell(percent: int, message: str) -> None:
-    json_lines.write_line({"percent": percent, "message": message})
 
 
 class _Form(HTMLParser):
@@ -233,3 +228,6 @@ def _result(socket: WebSocket) -> str:
         if kind == "error":
             return str(content.get("evalue", ""))
     raise FamilyError(_("the notebook gave no result"))
+
+
+HANDLERS = (serving.on(service_programs.USE_PORTAL, use_portal),)

@@ -14,7 +14,8 @@ from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Findi
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import N_, _, ngettext
-from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.system import accounts, programs
 
 
@@ -133,21 +134,21 @@ def _environment(context: CheckContext, account: pwd.struct_passwd) -> Iterator[
         return
     become = programs.as_account(name) if context.by_root else []
     try:
-        answer = json_lines.unwrap(programs.call_json([*become, paths.LIBRARY / "own-environment", "examine"], {}))
+        status = calling.call(service_programs.EXAMINE_ENVIRONMENT, Nothing(), become=become)
     except FamilyError as error:
         yield unknown(_("The environment of {name} could not be looked at: {reason}", name=name, reason=error.message))
         return
-    if answer.get("missing"):
+    if status.missing:
         yield problem(
             _(
                 "The environment of {name} is broken; what is missing or does not work: {missing}",
                 name=name,
-                missing=", ".join(answer["missing"]),
+                missing=", ".join(status.missing),
             ),
             _("sudo jupyterhub4family env repair {name}", name=name),
             f"environment:{name}",
         )
-    elif answer.get("exists") and not answer.get("made_by"):
+    elif status.exists and not status.made_by:
         yield warning(
             _("The environment of {name} was not made by jupyterhub4family, so it does not follow updates", name=name),
             _("sudo jupyterhub4family env upgrade {name}", name=name),

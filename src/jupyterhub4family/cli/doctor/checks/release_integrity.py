@@ -6,7 +6,6 @@ The files are the service's, so a program that runs as the service account reads
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from jupyterhub4family.cli.doctor.base import minimum_versions
 from jupyterhub4family.cli.doctor.base.finding import (
@@ -19,11 +18,11 @@ from jupyterhub4family.cli.doctor.base.finding import (
     unknown,
     warning,
 )
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import N_, _
-from jupyterhub4family.common.protocol import json_lines
-from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.service_programs import TreeReport
 
 
 def check_release(context: CheckContext) -> Iterator[Finding]:
@@ -38,33 +37,33 @@ def check_template(context: CheckContext) -> Iterator[Finding]:
 
 def _tree(context: CheckContext, which: str, name: str) -> Iterator[Finding]:
     try:
-        args = [*context.as_service(), str(paths.LIBRARY / "verify-tree"), which]
-        answer = json_lines.unwrap(programs.call_json(args, {}, on_progress=context.tell))
+        verify = service_programs.VERIFY_TREE.with_args(which)
+        report = calling.call(verify, Nothing(), become=context.as_service(), on_progress=context.tell)
     except FamilyError as error:
         yield unknown(_("{name}: could not be looked at: {reason}", name=name, reason=error.message))
         return
-    if answer.get("being_built"):
+    if report.being_built:
         yield warning(
             _("{name}: being fetched at this moment", name=name),
             _("wait a few minutes; whoever starts a server meanwhile waits for it, too"),
         )
         return
-    findings = [*_condition(which, name, answer), *_versions(name, answer)]
+    findings = [*_condition(which, name, report), *_versions(name, report)]
     yield from findings
     if all(finding.state != "problem" for finding in findings):
-        yield fine(_("{name}: all {count} files are as they were fetched", name=name, count=answer["files"]))
+        yield fine(_("{name}: all {count} files are as they were fetched", name=name, count=report.files))
 
 
-def _condition(which: str, name: str, answer: dict[str, Any]) -> Iterator[Finding]:
+def _condition(which: str, name: str, report: TreeReport) -> Iterator[Finding]:
     fix = _("sudo jupyterhub4family doctor --fix   (fetches it again, which takes a few minutes)")
-    if not answer["complete"]:
+    if not report.complete:
         yield problem(
             _("{name}: not there yet, or not complete", name=name),
             _("wait a few minutes, then: jupyterhub4family status; it says what is in the way"),
             which,
         )
         return
-    spoilt = [*answer["missing"], *answer["changed"]]
+    spoilt = [*report.missing, *report.changed]
     if spoilt:
         yield problem(
             _(
@@ -76,17 +75,17 @@ def _condition(which: str, name: str, answer: dict[str, Any]) -> Iterator[Findin
             fix,
             which,
         )
-    for program in answer["broken"]:
+    for program in report.broken:
         yield problem(_("{name}: {program} does not run", name=name, program=program), fix, which)
-    if not answer["wanted"]:
+    if not report.wanted:
         yield warning(
             _("{name}: a newer one is wanted and not there yet", name=name),
             _("sudo jupyterhub4family restart; then see: sudo jupyterhub4family logs hub"),
         )
 
 
-def _versions(name: str, answer: dict[str, Any]) -> Iterator[Finding]:
-    for package, version in sorted(answer["versions"].items()):
+def _versions(name: str, report: TreeReport) -> Iterator[Finding]:
+    for package, version in sorted(report.versions.items()):
         try:
             floor = minimum_versions.below_floor(package, version)
         except FamilyError as error:

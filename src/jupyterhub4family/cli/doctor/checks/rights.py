@@ -22,6 +22,7 @@ from jupyterhub4family.cli.doctor.base.finding import (
 )
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import N_, _
+from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system import accounts, programs
 
 #: Where Debian's libpam looks for modules.
@@ -72,8 +73,8 @@ def _sudoers_content(fix: str) -> Iterator[Finding]:
         return
     listed = programs.run(["/usr/bin/sudo", "-n", "-l", "-U", accounts.SERVICE_ACCOUNT], check=False).output
     allowed = allowed_commands(listed)
-    doors = [str(paths.MEDIATOR), str(paths.AUTHENTICATE)]
-    if not all(any(command.startswith(door) for command in allowed) for door in doors):
+    hubs = [str(door.path) for door in doors.DOORS if door.opened_by == accounts.SERVICE_ACCOUNT]
+    if not all(any(command.startswith(door) for command in allowed) for door in hubs):
         yield problem(
             _("sudo does not follow {file}", file=paths.SUDOERS),
             _("look into /etc/sudoers (sudo visudo): it must hold the line @includedir /etc/sudoers.d"),
@@ -141,7 +142,7 @@ def check_doors(_context: CheckContext) -> Iterator[Finding]:
             loose.append(path)
     for path in loose[:5]:
         yield problem(_("Others than root can change {path}", path=path), fix, "files")
-    for door in (paths.MEDIATOR, paths.AUTHENTICATE, paths.ENVIRONMENT_DOOR, paths.CONFINE, paths.MEMBERS):
+    for door in (door.path for door in doors.DOORS):
         if not os.access(door, os.X_OK):
             loose.append(door)
             yield problem(

@@ -1,0 +1,263 @@
+"""Any identity: the registry of doors: who opens each, as whom it runs, what it can be asked for and answers.
+
+The rules for sudo, the checks of requests, the fuzzing of doors, doctor's look at rights, docs/reference/doors.md and
+SECURITY.md are derived from this table or compared with it (tests/unit/common/protocol/test_registry.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
+from jupyterhub4family.common.protocol.shapes import Sentence
+from jupyterhub4family.common.system import accounts
+
+ROOT = "root"
+#: As whom the mediator runs: whichever member is meant, never root.
+MEMBERS_NOT_ROOT = f"%{accounts.MEMBER_GROUP}, !root"
+
+
+@dataclass(frozen=True)
+class Door(Program):
+    """A program that sudo lets somebody start as somebody else, without arguments."""
+
+    #: As sudoers names them: an account, or a group with % in front.
+    opened_by: str = ""
+    runs_as: str = ROOT
+    #: Whether it ends with 0 whatever it answers; else with the answer's status.
+    always_ends_with_0: bool = False
+    #: Whether it must run in its caller's own session, not in one with a terminal that sudo makes.
+    in_callers_session: bool = False
+
+
+# -- mediator ----------------------------------------------------------------------------------------
+
+# SudoSpawner (sudospawner) takes any status but 0 for a broken mediator, and drops the reason.
+MEDIATOR = Door(
+    "mediator", "user.mediator", accounts.SERVICE_ACCOUNT, runs_as=MEMBERS_NOT_ROOT, always_ends_with_0=True
+)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Make sure that the member's environment is there and works."""
+
+    #: Import what a server needs instead of only looking for it.
+    thorough: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was done: `nothing`, `made`, `followed` or `mended`; and from which template it is made."""
+
+    done: str
+    template: str = ""
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Start a single-user server: no arguments, and the variables that JupyterHub has for it."""
+
+    args: list[str]
+    env: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """The server's pid, and its start time in clock ticks since the machine started."""
+
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Send a signal to a server, if it is the one that started then (0: whenever)."""
+
+    pid: int
+    signal: int
+    start_time: int = 0
+
+
+@dataclass(frozen=True)
+class Killed:
+    """Whether the server is (still) alive."""
+
+    alive: bool
+
+
+@dataclass(frozen=True)
+class End:
+    """End everything that is left of the server that started then."""
+
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How many processes were left."""
+
+    ended: int = 0
+
+
+@dataclass(frozen=True)
+class RecordKilled:
+    """Note in a server's log that the kernel has ended so many of its programs."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True)
+class ReadLog:
+    """The end of a server's log; the default server's without a name."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class LogLines:
+    """The last lines."""
+
+    lines: list[str] = field(default_factory=list)
+
+
+# An environment may have to be fetched over a slow line.
+PREPARE = Action(MEDIATOR, "prepare", Prepare, Prepared, timeout=1800)
+SPAWN = Action(MEDIATOR, "spawn", Spawn, Spawned)
+KILL = Action(MEDIATOR, "kill", Kill, Killed)
+END = Action(MEDIATOR, "end", End, Ended)
+KILLED = Action(MEDIATOR, "killed", RecordKilled, Nothing)
+LOG = Action(MEDIATOR, "log", ReadLog, LogLines)
+
+# -- authenticate ------------------------------------------------------------------------------------
+
+AUTHENTICATE = Door("authenticate", "root.doors.authenticate", accounts.SERVICE_ACCOUNT)
+
+
+@dataclass(frozen=True)
+class Login:
+    """Name and password as somebody has typed them; the address of their browser."""
+
+    name: str
+    # No repr: what is printed of a request must not hold it.
+    password: str = field(repr=False)
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether they may log in. `reason`: empty, `refused`, `account-expired`, `password-expired`; `name`: exactly."""
+
+    allowed: bool
+    reason: str = ""
+    name: str = ""
+
+
+CHECK_PASSWORD = Action(AUTHENTICATE, "", Login, Verdict)
+
+# -- environment -------------------------------------------------------------------------------------
+
+ENVIRONMENT = Door("environment", "root.doors.environment", f"%{accounts.MEMBER_GROUP}")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The directory of the caller's that holds the finished copy, called `env`."""
+
+    place: str
+
+
+COPY_TEMPLATE = Action(ENVIRONMENT, "", Nothing, Copy, timeout=300)
+
+# -- confine -----------------------------------------------------------------------------------------
+
+CONFINE = Door("confine", "root.doors.limit_server", f"%{accounts.MEMBER_GROUP}", in_callers_session=True)
+
+
+@dataclass(frozen=True)
+class Confined:
+    """The name of the scope that holds the caller now."""
+
+    scope: str
+
+
+# A server that waits longer is better off without limits.
+LIMIT_SERVER = Action(CONFINE, "", Nothing, Confined, timeout=10)
+
+# -- members -----------------------------------------------------------------------------------------
+
+MEMBERS = Door("members", "root.doors.members", f"%{accounts.DELEGATE_GROUP}")
+
+
+@dataclass(frozen=True)
+class AddMembers:
+    """Let these accounts in; one that can become root only if root itself says so."""
+
+    names: list[str]
+    allow_administrator: bool = False
+
+
+@dataclass(frozen=True)
+class RemoveMembers:
+    """Stop these members' servers and take them out of the group."""
+
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """What was done: `added`, `already a member`, `removed`, `no member`; `note`: what people should know."""
+
+    name: str
+    done: str
+    note: Sentence = ""
+
+
+@dataclass(frozen=True)
+class MemberResults:
+    """One result for each name."""
+
+    results: list[MemberResult]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member, with what people want to see of them."""
+
+    name: str
+    display_name: str
+    uid: int
+    delegate: bool
+    administrator: bool
+
+
+@dataclass(frozen=True)
+class MemberList:
+    """All members, sorted by name."""
+
+    members: list[Member]
+
+
+# Stopping the servers of many members, one after the other.
+ADD_MEMBERS = Action(MEMBERS, "add", AddMembers, MemberResults, timeout=600)
+REMOVE_MEMBERS = Action(MEMBERS, "remove", RemoveMembers, MemberResults, timeout=600)
+LIST_MEMBERS = Action(MEMBERS, "list", Nothing, MemberList)
+
+# -- the table ---------------------------------------------------------------------------------------
+
+DOORS = (MEDIATOR, AUTHENTICATE, ENVIRONMENT, CONFINE, MEMBERS)
+ACTIONS: tuple[Action[Any, Any], ...] = (
+    *(PREPARE, SPAWN, KILL, END, KILLED, LOG),
+    CHECK_PASSWORD,
+    COPY_TEMPLATE,
+    LIMIT_SERVER,
+    *(ADD_MEMBERS, REMOVE_MEMBERS, LIST_MEMBERS),
+)
+
+
+def actions_of(program: Program) -> list[Action[Any, Any]]:
+    """What this door can be asked for."""
+    return [action for action in ACTIONS if action.program == program]
