@@ -152,7 +152,7 @@ def test_upgrade_and_repair_keep_own_packages(new_machine: NewMachine, suite: st
     ):
         machine.run(damage, user="alice")
         said = machine.run(f"jupyterhub4family env {cure}", user="alice")
-        assert "Mended" in said or "anew" in said, said
+        assert "Repaired" in said or "Rebuilt" in said, said
         extras = env_status(machine, "alice")["extras"]
         assert extras == ({"iniconfig": "2.0.0"} if cure != "reset" else {}), (damage, extras)
         assert machine.read("/home/alice/notes.ipynb") == "precious\n"
@@ -179,8 +179,8 @@ def test_a_broken_environment_mends_itself_at_the_next_start(new_machine: NewMac
         machine.run(damages[damage], user=name)
         with logged_in(machine, name) as member:
             events = member.start_server()
-            assert any("Mending" in event.message for event in events), (damage, events)
-            assert any("made anew, with your own packages" in event.message for event in events), (damage, events)
+            assert any("Repairing" in event.message for event in events), (damage, events)
+            assert any("was rebuilt, keeping your own packages" in event.message for event in events), (damage, events)
             found = member.kernel().execute("import importlib.metadata as m; print(m.version('iniconfig'))")
             assert "2.0.0" in found, damage
             member.stop_server()

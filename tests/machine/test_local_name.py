@@ -40,7 +40,7 @@ def test_the_name_in_local(new_machine: NewMachine) -> None:
     for machine in (box, other):
         machine.run(f"hostnamectl set-hostname {name} && echo 127.0.1.1 {name} >>/etc/hosts")
 
-    assert f"avahi does not run, so {name}.local does not lead here" in told(box)
+    assert f"avahi is not running, so {name}.local does not lead here" in told(box)
     assert addresses(box)[0] == f"https://{box.ip}:8000/"
     install_avahi(box)
     wait_for_name(box, f"{name}.local")

@@ -217,7 +217,7 @@ def test_release_and_database_go_back_as_well(new_machine: NewMachine, deb: Path
     replaced = machine.run(f"ls {STATE}/database-copies/*-replaced.sqlite").strip()
     assert revision(machine, replaced) == "aaaaaaaaaaaa", "the newer JupyterHub had been at work"
     failed = status(machine)["failed_upgrade"]
-    assert "trial login" in failed and "database is the one from before" in failed, failed
+    assert "trial login" in failed and "database is the previous one" in failed, failed
     modes = machine.run(
         f"stat -c %a {STATE}/database-copies {STATE}/database-copies/*.sqlite {STATE}/jupyterhub.sqlite"
     )

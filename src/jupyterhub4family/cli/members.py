@@ -22,8 +22,8 @@ TIMEOUT = 600
 #: Keys of a member in the door's answer that are told behind the name.
 _MARKS = (N_("delegate"), N_("administrator"))
 _SENTENCES = {
-    "added": N_("{name} is a member now and can log in"),
-    "already a member": N_("{name} is a member already"),
+    "added": N_("{name} is now a member and can log in"),
+    "already a member": N_("{name} is already a member"),
     "removed": N_("{name} is no longer a member; their servers are stopped, their files are untouched"),
     "no member": N_("{name} is not a member"),
 }
@@ -40,7 +40,7 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help=_("accept accounts that can become root (root only; weakens this machine)"),
     )
-    remove = actions.add_parser("remove", help=_("stop their servers, end their sessions, let them in no more"))
+    remove = actions.add_parser("remove", help=_("stop their servers, log them out and no longer let them in"))
     remove.add_argument("names", nargs="+", metavar="NAME")
     show = actions.add_parser("list", aliases=["show"], help=_("show all members"))
     terminal.add_yes(remove)
@@ -87,14 +87,19 @@ def members(arguments: argparse.Namespace) -> int:
 def _waiting(arguments: argparse.Namespace, action: str) -> contextlib.AbstractContextManager[None]:
     if action == "list":
         return contextlib.nullcontext()
-    return terminal.waiting(arguments, _("Stopping their servers") if action == "remove" else _("Letting them in"))
+    return terminal.waiting(arguments, _("Stopping their servers") if action == "remove" else _("Adding the accounts"))
 
 
 def _print_what_remove_would_do(names: list[str]) -> int:
     present = {member["name"] for member in call_door({"action": "list"})["members"]}
     for name in names:
         if name in present:
-            print(_("{name} would be no member any more; their servers would be stopped, their files stay", name=name))
+            print(
+                _(
+                    "{name} would no longer be a member; their servers would be stopped, their files would stay",
+                    name=name,
+                )
+            )
         else:
             print(_("{name} is not a member", name=name))
     return 0
@@ -111,7 +116,7 @@ def call_door(request: dict[str, Any]) -> dict[str, Any]:
             raise PermissionRefused(
                 _("you may not manage members"),
                 _(
-                    "call it as root (sudo), or have root make you a delegate: {command}",
+                    "run it as root (sudo), or ask root to make you a delegate: {command}",
                     command=f"adduser {_own_name()} {accounts.DELEGATE_GROUP}",
                 ),
             ) from None

@@ -108,7 +108,7 @@ def _make_sure(environment: Path, progress: Progress, thorough: bool) -> str:
         return MADE
     if condition.missing:
         missing = ", ".join(condition.missing)
-        progress(5, _("Mending your environment: {packages} missing or broken", packages=missing))
+        progress(5, _("Repairing your environment: {packages} missing or broken", packages=missing))
         rebuild(environment, progress)
         return MENDED
     if condition.outdated and not condition.changed:
@@ -135,7 +135,7 @@ def _install_pending_packages(member: pwd.struct_passwd, environment: Path, prog
     # The environment itself is ready, and a bar that goes back would say something else.
     lost = _install_extras(environment, missing, lambda _percent, message: progress(100, message))
     if lost:
-        progress(100, _("From your backup, these packages could not be had: {packages}", packages=", ".join(lost)))
+        progress(100, _("These packages from your backup are unavailable: {packages}", packages=", ".join(lost)))
     if lost and tries < PACKAGE_TRIES:
         left = {name: missing[name] for name in lost}
         file.write_text(json.dumps({"packages": left, "tries": tries}) + "\n", "utf-8")
@@ -152,14 +152,14 @@ def rebuild(environment: Path, progress: Progress, with_extras: bool = True) -> 
     lost = _replace(environment, progress, keep_old=True, extras=extras)
     if lost:
         message = _(
-            "Your environment was made anew, without {packages}, which could not be had. "
-            "The old one is beside it, in env.aside-…",
+            "Your environment was rebuilt without {packages}, unavailable now. The old one is beside it, in "
+            "env.aside-…",
             packages=", ".join(lost),
         )
     elif extras:
-        message = _("Your environment was made anew, with your own packages. The old one is beside it, in env.aside-…")
+        message = _("Your environment was rebuilt, keeping your own packages. The old one is beside it, in env.aside-…")
     else:
-        message = _("Your environment was made anew. The old one is beside it, in env.aside-…")
+        message = _("Your environment was rebuilt. The old one is beside it, in env.aside-…")
     progress(100, message)
     return lost
 

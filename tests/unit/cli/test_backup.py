@@ -160,7 +160,7 @@ def test_what_doctor_says(monkeypatch: pytest.MonkeyPatch) -> None:
         (note(left_out="without the home of x: y"), {}, "warning", "incomplete: without the home of x"),
         (note(), {"restic": False}, "problem", "not installed"),
         (note(), {"timer": "inactive"}, "warning", "it is inactive"),
-        (note(restoring=7), {}, "problem", "begun and not ended"),
+        (note(restoring=7), {}, "problem", "begun and not finished"),
     ):
         first = found(monkeypatch, about, **more)[0]
         assert (first.state, sentence in first.sentence) == (state, True), first
@@ -171,7 +171,7 @@ def test_what_status_says() -> None:
     for about, sentence in (
         (note(), "Backup: the last one is 5 hours old, in /srv/x."),
         (note(last_good=0), "none yet"),
-        (note(waiting=True), "nothing is added"),
+        (note(waiting=True), "nothing has been saved"),
         (note(last_good=int(note().last_good - 9 * DAY)), "9 days old. Try: sudo jupyterhub4family backup now"),
     ):
         assert sentence in backup_state.describe(about)

@@ -193,8 +193,7 @@ def test_who_is_removed_is_out_at_the_next_click(
     machine: MachineFolder, doors: Doors, german: None, language: str
 ) -> None:
     sentence = (
-        "Your account does not belong to this portal any more. Your files are still there. "
-        "Ask whoever looks after this computer."
+        "Your account does not belong to this portal any more. Your files are still there. Ask your administrator."
     )
 
     async def work() -> None:

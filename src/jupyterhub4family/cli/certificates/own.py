@@ -47,7 +47,7 @@ def check(certificate: str, key: str) -> None:
     if own.output.strip() != public.output.strip():
         raise RefusedError(_("the key belongs to another certificate"), _("give the two files of one certificate"))
     if programs.run(["openssl", "x509", "-noout", "-checkend", "0"], text_input=certificate, check=False).status:
-        raise RefusedError(_("the certificate has expired"), _("get a new one where you have this one from"))
+        raise RefusedError(_("the certificate has expired"), _("get a new one from where this one came from"))
 
 
 def missing_names(certificate: str) -> list[str]:

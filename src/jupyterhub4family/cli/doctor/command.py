@@ -41,18 +41,18 @@ from jupyterhub4family.common.system import programs
 
 #: What `--fix` says about each of root's steps, once done.
 DONE = {
-    "accounts": N_("Groups and service account are as at installation: no password, no foreign groups"),
-    "folders": N_("The service's folders have their owners and modes again"),
-    "files": N_("The programs are root's again, and nobody else can write to them"),
+    "accounts": N_("Groups and the service account are as installed: no password, no extra groups"),
+    "folders": N_("The service's folders have the right owners and modes again"),
+    "files": N_("The programs belong to root again, and nobody else can write to them"),
     "rights": N_("The rules for sudo and PAM are the packaged ones; changed ones are kept as *.dpkg-old"),
-    "supervision": N_("Hub and proxy are started with the machine again"),
+    "supervision": N_("Hub and proxy start at boot again"),
     "release": N_("JupyterHub's own programs were fetched again"),
     "template": N_("The template of the members' environments was made again"),
     "start": N_("Hub and proxy were started"),
 }
 #: Seconds that hub and proxy get to answer after they were mended.
 TIMEOUT = 30
-WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unseen")}
+WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unchecked")}
 COLOURS = {OK: terminal.GREEN, WARNING: terminal.YELLOW, PROBLEM: terminal.RED, UNKNOWN: terminal.YELLOW}
 
 
@@ -77,13 +77,17 @@ class Result:
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("doctor", help=_("look whether everything is as it should be, and mend what is not"))
+    parser = commands.add_parser("doctor", help=_("check the installation and repair problems"))
     names = parser.add_argument(
-        "checks", nargs="*", metavar=_("CHECK"), help=_("look at this only (names: doctor --json)")
+        "checks", nargs="*", metavar=_("CHECK"), help=_("run only these checks (names: doctor --json)")
     )
     terminal.completes(names, " ".join(registry.CHECKS))
-    parser.add_argument("--fix", action="store_true", help=_("mend what can be mended, then look again (root only)"))
-    parser.add_argument("--deep", action="store_true", help=_("also log in, start a server and calculate (root only)"))
+    parser.add_argument(
+        "--fix", action="store_true", help=_("repair what can be repaired, then check again (root only)")
+    )
+    parser.add_argument(
+        "--deep", action="store_true", help=_("also log in, start a server and run a test cell (root only)")
+    )
     parser.add_argument("--json", action="store_true", help=_("as JSON"))
     terminal.add_quiet(parser)
     parser.set_defaults(run=doctor)
@@ -136,7 +140,7 @@ def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
     results = []
     names = list(only or registry.CHECKS)
     for number, name in enumerate(names):
-        bar.show(100 * number // len(names), _("Looking: {check}", check=name))
+        bar.show(100 * number // len(names), _("Checking: {check}", check=_(registry.TITLES[name])))
         try:
             results += [Result(name, finding) for finding in registry.CHECKS[name](context)]
         except FamilyError as error:
@@ -148,8 +152,8 @@ def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
 
 def _os_error(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return _("Only root can look at {file}", file=error.filename or "?")
-    return _("{file} could not be looked at: {reason}", file=error.filename or "?", reason=error.strerror or "?")
+        return _("Only root can check {file}", file=error.filename or "?")
+    return _("{file} could not be checked: {reason}", file=error.filename or "?", reason=error.strerror or "?")
 
 
 def fix(results: list[Result], bar: Bar) -> list[str]:
@@ -160,7 +164,7 @@ def fix(results: list[Result], bar: Bar) -> list[str]:
         try:
             said.append(_fix_one(step, bar))
         except FamilyError as error:
-            said.append(_("Could not be mended ({step}): {reason}", step=step, reason=error.message))
+            said.append(_("Could not be repaired ({step}): {reason}", step=step, reason=error.message))
     return [str(message) for message in said]
 
 
@@ -185,7 +189,7 @@ def _fix_one(step: str, bar: Bar) -> str:
     kind, _colon, name = step.partition(":")
     if kind == "environment":
         args = [*programs.as_account(name), str(paths.LIBRARY / "own-environment"), "repair"]
-        message = _("The environment of {name} was mended", name=name)
+        message = _("The environment of {name} was repaired", name=name)
     else:
         args, message = [str(paths.LIBRARY / "repair"), step], _(DONE[step])
     json_lines.unwrap(programs.call_json(args, {}, on_progress=bar.show))
@@ -204,7 +208,7 @@ def round_trip(bar: Bar) -> list[Result]:
         message = _("A trial login failed: {reason}", reason=told.message)
         return [Result("round-trip", problem(message, told.hint or logs))]
     message = _(
-        "A trial member logged in, started a server and calculated, in {seconds} seconds",
+        "A trial member logged in, started a server and ran a test cell, in {seconds} seconds",
         seconds=answer["seconds"],
     )
     return [Result("round-trip", fine(message))]
@@ -218,7 +222,7 @@ def worst(results: list[Result]) -> str:
 
 def _print(results: list[Result], done: list[str], quiet: bool) -> None:
     for message in done:
-        print(_("Mended: {sentence}", sentence=message))
+        print(_("Repaired: {message}", message=message))
     labels = {state: _(word) for state, word in WORDS.items()}
     width = max(map(len, labels.values()))
     for result in results:
@@ -238,16 +242,16 @@ def _summary(results: list[Result]) -> str:
     # A command on a line of its own: it is copied.
     last = ""
     if count[PROBLEM]:
-        parts = [ngettext("{count} problem.", "{count} problems.", count[PROBLEM])]
+        parts = [ngettext("{count} problem", "{count} problems", count[PROBLEM])]
         if any(one.finding.repair for one in results):
             last = "\n" + _("Try: sudo jupyterhub4family doctor --fix")
     else:
-        parts = [_("All is well.")]
+        parts = [str(_("No problems"))]
     if count[WARNING]:
-        parts.append(ngettext("{count} thing to know.", "{count} things to know.", count[WARNING]))
+        parts.append(ngettext("{count} warning", "{count} warnings", count[WARNING]))
+    summary = ", ".join(parts) + "."
     if count[UNKNOWN]:
-        unseen = ngettext(
-            "{count} thing could not be looked at", "{count} things could not be looked at", count[UNKNOWN]
-        )
-        parts.append(unseen + (_("; root sees more: sudo jupyterhub4family doctor") if os.geteuid() != 0 else "."))
-    return " ".join(parts) + last
+        unseen = ngettext("{count} check was not possible", "{count} checks were not possible", count[UNKNOWN])
+        more = _("; root sees more: sudo jupyterhub4family doctor") if os.geteuid() != 0 else "."
+        summary += f" {unseen}{more}"
+    return summary + last

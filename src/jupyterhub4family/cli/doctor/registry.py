@@ -19,6 +19,7 @@ from jupyterhub4family.cli.doctor.checks import (
     upgrade,
 )
 from jupyterhub4family.cli.doctor.finding import Check
+from jupyterhub4family.common.i18n.messages import N_
 
 #: Name of each check (in the JSON; never changed), and what looks.
 CHECKS: dict[str, Check] = {
@@ -48,4 +49,34 @@ CHECKS: dict[str, Check] = {
     "members": members.check_who,
     "homes": members.check_homes,
     "environments": members.check_environments,
+}
+
+#: What each check is about, for the progress: the names above are English everywhere.
+TITLES: dict[str, str] = {
+    "settings": N_("the settings"),
+    "groups": N_("the groups"),
+    "account": N_("the service account"),
+    "sudoers": N_("the rules for sudo"),
+    "pam": N_("how passwords are checked"),
+    "doors": N_("the doors"),
+    "package": N_("the files of the package"),
+    "folders": N_("the folders of the service"),
+    "disk": N_("space on the disk"),
+    "memory": N_("memory"),
+    "limits": N_("limits of servers"),
+    "clock": N_("the clock"),
+    "names": N_("names of this computer"),
+    "release": N_("JupyterHub and the proxy"),
+    "template": N_("the template of environments"),
+    "upgrade": N_("upgrades"),
+    "database": N_("the hub's database"),
+    "supervisor": N_("the supervisor"),
+    "other-supervisor": N_("a second supervisor"),
+    "ports": N_("ports"),
+    "portal": N_("the portal"),
+    "certificate": N_("the certificate"),
+    "backup": N_("backups"),
+    "members": N_("the members"),
+    "homes": N_("the members' homes"),
+    "environments": N_("the members' environments"),
 }

@@ -88,6 +88,12 @@ def ngettext(one: str, many: str, count: int, /, **values: Any) -> str:
     return _filled(chosen, one if count == 1 else many, {"count": count, **values})
 
 
+def decimal(number: float) -> str:
+    """A number with one decimal, written as in the process's language: 3.5, and 3,5 in German."""
+    text = f"{number:.1f}"
+    return text.replace(".", ",") if process_language() == "de" else text
+
+
 def joined(messages: Iterable[str]) -> Message:
     """Several sentences or words as one, with commas between, that can still be told in another language."""
     values = {f"part{number}": message for number, message in enumerate(messages)}

@@ -286,7 +286,7 @@ class MemberLimits(Key):
         if type(value) is not list or len(value) > self.maximum or not all(type(one) is str for one in value):
             raise self._no_such(value)
         if len({one.partition("=")[0] for one in value}) != len(value):
-            raise BadValue(_("{key}: one limit stands there twice", key=self.name))
+            raise BadValue(_("{key}: one limit is set twice", key=self.name))
         for one in value:
             self.parsed(one)
 
@@ -295,7 +295,7 @@ class MemberLimits(Key):
         found = _MEMBER_LIMIT.fullmatch(text)
         if not found or found["what"] not in self.whats:
             raise BadValue(
-                _("{key}: {value} is no limit", key=self.name, value=repr(text)[:80]),
+                _("{key}: {value} is not a limit", key=self.name, value=repr(text)[:80]),
                 _("write {example}", example="anna.memory=4G, anna.cpu=50, anna.processes=300"),
             )
         key = dataclasses.replace(self.whats[found["what"]], name=f"{self.name}: {found['name']}.{found['what']}")

@@ -87,7 +87,7 @@ def is_due(note: BackupState, now: float, local_hour: int) -> bool:
 def describe(note: BackupState) -> str:
     """One sentence for `status`: how old the last good backup is, with a warning if it is old."""
     if note.waiting:
-        return _("Backup: {target} is connected, and nothing is added to it yet.", target=note.target)
+        return _("Backup: {target} is connected, but nothing has been saved to it yet.", target=note.target)
     if not note.last_good:
         return _("Backup: none yet. Try: {command}", command=BACKUP_NOW)
     if note.age() >= OLD:

@@ -37,10 +37,10 @@ class Repaired:
         at = time.strftime(_HOUR, time.localtime(self.at))
         if not self.copy:
             return _(
-                "The hub's database was damaged ({date}) and had to begin anew: everybody logs in once more", date=at
+                "The hub's database was damaged ({date}) and had to start empty: everybody has to log in again", date=at
             )
         return _(
-            "The hub's database was damaged ({date}) and is the copy of {day} again; notebooks are not in it",
+            "The hub's database was damaged ({date}) and was replaced by the copy of {day}; notebooks are not affected",
             date=at,
             day=self.copy[:10],
         )

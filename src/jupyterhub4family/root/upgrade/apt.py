@@ -192,6 +192,6 @@ def install_saved() -> None:
         _apt_get([*args, upgrade.PREVIOUS_PACKAGE])
     except ProgramError as error:
         raise FamilyError(
-            _("the package before could not be installed again: {reason}", reason=error.message),
+            _("the previous package could not be installed again: {reason}", reason=error.message),
             _("sudo apt-get install --allow-downgrades {file}", file=str(upgrade.PREVIOUS_PACKAGE)),
         ) from error

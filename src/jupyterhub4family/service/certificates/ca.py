@@ -133,7 +133,7 @@ class Certificates:
             if not why:
                 return certificate
         else:
-            why = _("it was asked for") if renew else _("there was no good one")
+            why = _("it was requested") if renew else _("there was no valid one")
         if key is None:
             key = ec.generate_private_key(ec.SECP256R1())
             _write(paths.TLS / "portal.key", _key_to_pem(key))
@@ -149,11 +149,11 @@ class Certificates:
         """Why the certificate has to be replaced; "" if it is good."""
         begins, ends = validity(certificate)
         reasons = {
-            _("its key was another one"): not _match(key, certificate),
+            _("its key was a different one"): not _match(key, certificate),
             _("the authority has not signed it"): not _signed_by(certificate, authority),
             _("names or addresses of this computer have changed"): set(names.texts()) != set(names_in(certificate)),
             _("by this computer's clock it was not valid yet"): self._now < begins,
-            _("it was about to end"): self._now > ends - RENEW_BEFORE,
+            _("it was about to expire"): self._now > ends - RENEW_BEFORE,
         }
         return next((reason for reason, holds in reasons.items() if holds), "")
 

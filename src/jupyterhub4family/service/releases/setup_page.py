@@ -162,7 +162,7 @@ def sentences() -> list[Message]:
         _("Starting the portal"),
         _("This did not work:"),
         _("Try:"),
-        _("The setup goes on trying by itself."),
+        _("The setup keeps trying by itself."),
     ]
 
 

@@ -56,7 +56,7 @@ def run_smoke_test(client: PortalClient, name: str, password: str) -> None:
     _tell(25, _("Starting a server"))
     client.start_server(name)
     try:
-        _tell(60, _("Calculating in a notebook"))
+        _tell(60, _("Running a test cell"))
         client.calculate(name)
     finally:
         _tell(85, _("Stopping the server"))
@@ -137,7 +137,7 @@ class PortalClient:
             socket.send(json.dumps(_cell(session, f"{one} * {two}")))
             result = _result(socket)
         if result != str(one * two):
-            raise FamilyError(_("the notebook calculated wrongly: {result}", result=result[:100]))
+            raise FamilyError(_("the notebook gave a wrong result: {result}", result=result[:100]))
 
     def stop_server(self, name: str) -> None:
         """Stop the server and wait until it is gone. Raises FamilyError."""

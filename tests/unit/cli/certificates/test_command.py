@@ -173,7 +173,7 @@ def test_a_certificate_from_elsewhere(
 ) -> None:
     assert use(*own) == 0
     said = capsys.readouterr().out
-    assert "not good for portal, 192.168.1.5;" in said
+    assert "not valid for portal, 192.168.1.5;" in said
     folder = home / "own"
     assert (folder / "portal.crt").read_bytes() == own[0].read_bytes()
     assert (folder / "portal.key").stat().st_mode & 0o777 == 0o400

@@ -82,7 +82,7 @@ def test_a_pid_file_that_makes_no_sense_is_no_proxy(folder: Path, text: str) -> 
 def test_a_taken_port_has_an_exit_status_of_its_own(folder: Path) -> None:
     settings = Settings(port=free_port(), listen="local", https=False)
     with setup_page.SetupPage(settings):
-        with pytest.raises(FamilyError, match=f"port {settings.port} cannot be had") as caught:
+        with pytest.raises(FamilyError, match=f"port {settings.port} is unavailable") as caught:
             proxy._serve_setup_page(settings)
     assert caught.value.status == ExitStatus.PORT_TAKEN and str(settings.port) in caught.value.hint
 

@@ -16,10 +16,10 @@ def check_backup(context: CheckContext) -> Iterator[Finding]:
     """There is a backup, a good one is not old, and the next one will be made by itself."""
     note = backup.read_state()
     if note.restoring:
-        yield problem(_("A restore of everything has begun and not ended"), "sudo jupyterhub4family backup restore")
+        yield problem(_("A restore of everything has begun and not finished"), "sudo jupyterhub4family backup restore")
     if not note.target:
         yield warning(
-            _("No backup is set up: a broken disk would take everybody's notebooks along"),
+            _("No backup is set up: if the disk fails, everybody's notebooks are lost"),
             "sudo jupyterhub4family backup setup TARGET",
         )
         return
@@ -39,7 +39,7 @@ def _readiness(context: CheckContext) -> Iterator[Finding]:
         if state != "active":
             yield warning(
                 _(
-                    "Nobody makes a backup at night: {unit} does not run (it is {state})",
+                    "Nobody makes a backup at night: {unit} is not running (it is {state})",
                     unit=supervision.BACKUP_TIMER,
                     state=state,
                 ),
@@ -50,7 +50,10 @@ def _readiness(context: CheckContext) -> Iterator[Finding]:
 def _last_one(note: BackupState) -> Iterator[Finding]:
     if note.waiting:
         yield warning(
-            _("The backup in {target} was connected, and neither restored nor added to", target=note.target),
+            _(
+                "The backup in {target} was connected, but nothing has been restored from it or saved to it",
+                target=note.target,
+            ),
             _("sudo jupyterhub4family backup restore, or, to go on from here: sudo jupyterhub4family backup now"),
         )
     elif not note.last_good:

@@ -32,11 +32,11 @@ def check_disk(_context: CheckContext) -> Iterator[Finding]:
         if names.f_files and names.f_favail < 50_000 and names.f_favail < names.f_files // 50:
             well = False
             yield warning(
-                _("There is hardly any room for more files (inodes) at {folder}", folder=directory),
+                _("There is hardly any space for more files (inodes) at {folder}", folder=directory),
                 _("remove folders with very many small files; see: df -i"),
             )
     if well:
-        yield fine(_("There is enough room on the disk"))
+        yield fine(_("There is enough space on the disk"))
 
 
 def _finding(room: DiskSpace) -> Iterator[Finding]:
@@ -79,12 +79,12 @@ def check_clock(_context: CheckContext) -> Iterator[Finding]:
         return
     installed = os.stat(paths.LIBRARY).st_ctime
     if installed > now + 86400:
-        yield problem(_("The clock is wrong: it is behind the day on which this was installed"), set_it)
+        yield problem(_("The clock is wrong: it shows a day before the installation"), set_it)
         return
     synchronized = _synchronized()
     if synchronized == "no":
         yield warning(
-            _("The clock is not kept right by the network (NTP)"), _("sudo apt-get install systemd-timesyncd")
+            _("The clock is not synchronized over the network (NTP)"), _("sudo apt-get install systemd-timesyncd")
         )
     else:
         yield fine(_("The clock is right") if synchronized == "yes" else _("The clock looks right"))

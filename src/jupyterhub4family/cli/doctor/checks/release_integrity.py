@@ -32,12 +32,12 @@ def _tree(context: CheckContext, which: str, name: str) -> Iterator[Finding]:
         args = [*context.as_service(), str(paths.LIBRARY / "verify-tree"), which]
         answer = json_lines.unwrap(programs.call_json(args, {}, on_progress=context.tell))
     except FamilyError as error:
-        yield unknown(_("{name}: could not be looked at: {reason}", name=name, reason=error.message))
+        yield unknown(_("{name}: could not be checked: {reason}", name=name, reason=error.message))
         return
     if answer.get("being_built"):
         yield warning(
-            _("{name}: being fetched at this moment", name=name),
-            _("wait a few minutes; whoever starts a server meanwhile waits for it, too"),
+            _("{name}: being fetched right now", name=name),
+            _("wait a few minutes; servers started in the meantime wait for it, too"),
         )
         return
     findings = [*_condition(which, name, answer), *_versions(name, answer)]
@@ -51,7 +51,7 @@ def _condition(which: str, name: str, answer: dict[str, Any]) -> Iterator[Findin
     if not answer["complete"]:
         yield problem(
             _("{name}: not there yet, or not complete", name=name),
-            _("wait a few minutes, then: jupyterhub4family status; it says what is in the way"),
+            _("wait a few minutes, then: jupyterhub4family status; it says what the problem is"),
             which,
         )
         return
@@ -71,7 +71,7 @@ def _condition(which: str, name: str, answer: dict[str, Any]) -> Iterator[Findin
         yield problem(_("{name}: {program} does not run", name=name, program=program), fix, which)
     if not answer["wanted"]:
         yield warning(
-            _("{name}: a newer one is wanted and not there yet", name=name),
+            _("{name}: a newer one is needed and not there yet", name=name),
             _("sudo jupyterhub4family restart; then see: sudo jupyterhub4family logs hub"),
         )
 
@@ -86,12 +86,12 @@ def _versions(name: str, answer: dict[str, Any]) -> Iterator[Finding]:
         if floor:
             yield warning(
                 _(
-                    "{name}: {package} {version} has a known security problem ({source}), solved in {wanted}",
+                    "{name}: {package} {version} has a known security problem ({source}), fixed in {wanted}",
                     name=name,
                     package=package,
                     version=version,
                     source=floor.source,
                     wanted=floor.version,
                 ),
-                _("update jupyterhub4family as soon as there is a newer version of it"),
+                _("upgrade jupyterhub4family as soon as there is a newer version of it"),
             )
