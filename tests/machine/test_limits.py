@@ -175,7 +175,7 @@ def test_limits_hold(new_machine: NewMachine, suite: str) -> None:
         assert "needed more memory than the server may use" not in bob.get("/hub/home").text
         log = "/home/alice/.local/state/jupyterhub4family/server.log"
         # The hub looks every half minute.
-        machine.wait(f"grep -q 'wanted more memory' {log}", timeout=120)
+        machine.wait(f"grep -q 'needed more memory' {log}", timeout=120)
 
         _stop_ends_everything(machine, alice)
         neighbour.execute(DAEMON)

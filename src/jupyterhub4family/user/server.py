@@ -172,7 +172,7 @@ def record_killed(member: pwd.struct_passwd, untrusted_server_name: str, count: 
     """Note in a server's log that the kernel has ended `count` of its programs. Raises FamilyError."""
     log = open_log(member, untrusted_server_name)
     try:
-        write_to_log(log, f"a program in this server wanted more memory than there is for it and was ended ({count})")
+        write_to_log(log, f"a program in this server needed more memory than it may use and was stopped ({count})")
     finally:
         os.close(log)
 

@@ -37,7 +37,7 @@ def add_to(commands: Any) -> None:
     show.set_defaults(run=_show)
     renew = actions.add_parser("renew", help=_("make a new certificate; open notebooks keep working"))
     renew.add_argument(
-        "--new-authority", action="store_true", help=_("a new authority as well: every device has to import it anew")
+        "--new-authority", action="store_true", help=_("a new authority as well: every device has to import it again")
     )
     renew.set_defaults(run=_renew)
     export = actions.add_parser("export", help=_("write the authority's certificate, for a device to import"))

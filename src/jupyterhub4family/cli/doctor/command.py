@@ -50,7 +50,7 @@ DONE = {
     "template": N_("The template of the members' environments was made again"),
     "start": N_("Hub and proxy were started"),
 }
-#: Seconds that hub and proxy get to answer after they were mended.
+#: Seconds that hub and proxy get to answer after they were repaired.
 TIMEOUT = 30
 WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unchecked")}
 COLOURS = {OK: terminal.GREEN, WARNING: terminal.YELLOW, PROBLEM: terminal.RED, UNKNOWN: terminal.YELLOW}
@@ -94,7 +94,7 @@ def add_to(commands: Any) -> None:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Look, mend if asked, and tell; exit status 0 unless a problem is left, then 1."""
+    """Check, repair if asked, and report; exit status 0 unless a problem is left, then 1."""
     if (arguments.fix or arguments.deep) and os.geteuid() != 0:
         args = " ".join(word for word in ("--fix", "--deep") if getattr(arguments, word[2:]))
         raise PermissionRefused(_("only root may do this"), _("sudo jupyterhub4family doctor {words}", words=args))
@@ -102,9 +102,10 @@ def doctor(arguments: argparse.Namespace) -> int:
     only = _check_named(arguments.checks)
     results = examine(bar, only)
     done: list[str] = []
+    failed: list[str] = []
     if arguments.fix:
-        done = fix(results, bar)
-        if done:
+        done, failed = fix(results, bar)
+        if done or failed:
             _wait_for_portal(bar)
             results = examine(bar, only)
     if arguments.deep:
@@ -112,9 +113,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     bar.end()
     if arguments.json:
         told = {"version": __version__, "state": worst(results), "findings": [one.as_json() for one in results]}
-        print(json.dumps({**told, "fixed": done}, indent=1))
+        print(json.dumps({**told, "fixed": done, "not_fixed": failed}, indent=1))
     else:
-        _print(results, done, terminal.is_quiet(arguments))
+        _print(results, [_("Repaired: {message}", message=one) for one in done] + failed, terminal.is_quiet(arguments))
     return ExitStatus.FAILURE if worst(results) == PROBLEM else ExitStatus.OK
 
 
@@ -156,16 +157,16 @@ def _os_error(error: OSError) -> str:
     return _("{file} could not be checked: {reason}", file=error.filename or "?", reason=error.strerror or "?")
 
 
-def fix(results: list[Result], bar: Bar) -> list[str]:
-    """Mend what can be mended; returns sentences about what was done, or why it was not."""
+def fix(results: list[Result], bar: Bar) -> tuple[list[str], list[str]]:
+    """Repair what can be repaired; returns sentences about what was done, and about what was not and why."""
     steps = sorted({one.finding.repair for one in results if one.finding.repair})
-    said = []
+    done, failed = [], []
     for step in sorted(steps, key=_order):
         try:
-            said.append(_fix_one(step, bar))
+            done.append(str(_fix_one(step, bar)))
         except FamilyError as error:
-            said.append(_("Could not be repaired ({step}): {reason}", step=step, reason=error.message))
-    return [str(message) for message in said]
+            failed.append(str(_("Could not be repaired ({step}): {reason}", step=step, reason=error.message)))
+    return done, failed
 
 
 def _wait_for_portal(bar: Bar) -> None:
@@ -220,9 +221,9 @@ def worst(results: list[Result]) -> str:
     return next((state for state in (PROBLEM, WARNING) if state in states), OK)
 
 
-def _print(results: list[Result], done: list[str], quiet: bool) -> None:
-    for message in done:
-        print(_("Repaired: {message}", message=message))
+def _print(results: list[Result], repairs: list[str], quiet: bool) -> None:
+    for message in repairs:
+        print(message)
     labels = {state: _(word) for state, word in WORDS.items()}
     width = max(map(len, labels.values()))
     for result in results:
