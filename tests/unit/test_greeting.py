@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common.settings.model import Settings
-from tests.unit.helpers import DATA, PATIENCE, write_program
+from tests.unit.helpers import DATA, TIMEOUT, write_program
 
 SCRIPT = DATA / "etc/update-motd.d/60-jupyterhub4family"
 
@@ -50,7 +50,7 @@ class Box:
             env=environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=True,
         )
         assert done.stderr == ""

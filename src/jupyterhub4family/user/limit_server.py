@@ -16,7 +16,7 @@ from jupyterhub4family.common.system import cgroups, programs
 #: Seconds that the door gets; a server that waits longer is better off without limits.
 DOOR_TIMEOUT = 10.0
 #: Seconds between asking and forcing, and then for the kernel to clear away.
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 
 def confine_this_process() -> str:
@@ -50,7 +50,7 @@ def end_all(uid: int, pid: int, start_time: int) -> int:
     first = cgroups.scopes().get(scope, [])
     left = first
     for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         asked: set[int] = set()
         while left and time.monotonic() < deadline:
             # Also those that have come meanwhile. Who was asked gets time; who is killed is killed each time.

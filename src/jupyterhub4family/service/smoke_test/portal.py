@@ -28,7 +28,7 @@ from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.service.smoke_test.websocket import WebSocket
 
 #: Seconds for one answer; for a server to start; for it to stop.
-PATIENCE, START, STOP = 30, 300, 60
+TIMEOUT, START, STOP = 30, 300, 60
 
 
 def main() -> int:
@@ -133,7 +133,7 @@ class PortalClient:
         _status, model = self._api("POST", f"{home}api/kernels", (201,), {"name": "python3"})
         session, one, two = secrets.token_hex(16), secrets.randbelow(10**6), secrets.randbelow(10**6)
         path = f"{home}api/kernels/{model['id']}/channels?session_id={session}"
-        with WebSocket(self._base + path, self._tls, self._headers(path, "websocket"), PATIENCE) as socket:
+        with WebSocket(self._base + path, self._tls, self._headers(path, "websocket"), TIMEOUT) as socket:
             socket.send(json.dumps(_cell(session, f"{one} * {two}")))
             result = _result(socket)
         if result != str(one * two):
@@ -179,7 +179,7 @@ class PortalClient:
             request.add_header("Content-Type", "application/json")
         step = f"{method} {path.partition('?')[0]}"
         try:
-            with self._opener.open(request, timeout=PATIENCE) as answer:
+            with self._opener.open(request, timeout=TIMEOUT) as answer:
                 status, text = answer.status, answer.read().decode("utf-8", "replace")
         except urllib.error.HTTPError as error:
             status, text = error.code, ""
@@ -224,7 +224,7 @@ def _cell(session: str, code: str) -> dict[str, Any]:
 
 def _result(socket: WebSocket) -> str:
     """The value of the cell, as the kernel writes it. Raises FamilyError if none comes."""
-    deadline = time.monotonic() + 2 * PATIENCE
+    deadline = time.monotonic() + 2 * TIMEOUT
     while time.monotonic() < deadline:
         message = json.loads(socket.receive())
         kind, content = message.get("header", {}).get("msg_type"), message.get("content", {})
