@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common.settings.model import KEYS, Settings, parse_text, settings_of
-from tests.unit.helpers import DATA, TIMEOUT, ROOT, make_manual, write_program
+from tests.unit.helpers import DATA, ROOT, TIMEOUT, make_manual, write_program
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ pytest.importorskip("xdist", reason="the tools of machine tests are not on Debia
 
 from tests.machine.lib.order import Unit, parts
 from tests.machine.lib.results import Results, expected, read, remember, remembered, slowest
-from tests.unit.helpers import TIMEOUT, ROOT
+from tests.unit.helpers import ROOT, TIMEOUT
 
 CONFTEST = """
 from tests.conftest import pytest_addoption

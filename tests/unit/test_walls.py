@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.helpers import TIMEOUT, ROOT, SRC
+from tests.unit.helpers import ROOT, SRC, TIMEOUT
 
 PACKAGE = "jupyterhub4family"
 MODULES = sorted((SRC / PACKAGE).rglob("*.py"))

@@ -12,7 +12,7 @@ from typing import Callable
 import pytest
 
 from jupyterhub4family.common import paths
-from tests.unit.helpers import MACHINE_ROOT, TIMEOUT, ROOT, run_python
+from tests.unit.helpers import MACHINE_ROOT, ROOT, TIMEOUT, run_python
 from tests.unit.watchman import check_process
 
 Caught = pytest.fail.Exception

@@ -10,7 +10,7 @@ import pytest
 
 from jupyterhub4family.common import errors
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, run_program
-from tests.unit.helpers import TIMEOUT, PYTHON, run_python, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, run_python, with_our_package
 
 
 def kinds_of_errors() -> list[type[FamilyError]]:

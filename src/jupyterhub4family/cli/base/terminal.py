@@ -124,8 +124,8 @@ class Bar:
             return
         full = BAR * max(0, min(100, percent)) // 100
         bar = coloured("━" * full, GREEN, self._stream) + coloured("━" * (BAR - full), DIM, self._stream)
-        room = shutil.get_terminal_size().columns - BAR - 8
-        self._write(f"\r\x1b[K{bar} {percent:3d} % {message[: max(0, room)]}")
+        width = shutil.get_terminal_size().columns - BAR - 8
+        self._write(f"\r\x1b[K{bar} {percent:3d} % {message[: max(0, width)]}")
         self._drawn = True
 
     def end(self) -> None:

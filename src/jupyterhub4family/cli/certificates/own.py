@@ -55,8 +55,8 @@ def missing_names(certificate: str) -> list[str]:
     found = []
     for option, names in (("-checkhost", network.host_names()), ("-checkip", network.lan_addresses())):
         for name in names:
-            said = programs.run(["openssl", "x509", "-noout", option, name], text_input=certificate, check=False).output
-            if not re.search(r"does match certificate", said):
+            text = programs.run(["openssl", "x509", "-noout", option, name], text_input=certificate, check=False).output
+            if not re.search(r"does match certificate", text):
                 found.append(name)
     return found
 

@@ -152,9 +152,9 @@ def language_variables() -> dict[str, str]:
 
 
 def best_language(preferred_languages: list[str]) -> str:
-    """The first of `wishes` (such as `de_AT.UTF-8` or `de-AT`) that we speak; English if there is none."""
-    for wish in preferred_languages:
-        code = wish.replace("-", "_").partition("_")[0].partition(".")[0].lower()
+    """The first of those (such as `de_AT.UTF-8` or `de-AT`) that we speak; English if there is none."""
+    for wanted in preferred_languages:
+        code = wanted.replace("-", "_").partition("_")[0].partition(".")[0].lower()
         if code in LANGUAGES:
             return code
     return LANGUAGES[0]
@@ -187,12 +187,12 @@ def _filled(text: str, original: str, values: Mapping[str, Any]) -> str:
     """
     names = set(_PLACEHOLDER.findall(text))
     chosen = text if names <= values.keys() else original
-    room = _LONGEST
+    remaining = _LONGEST
 
     def value(found: re.Match[str]) -> str:
-        nonlocal room
-        piece = str(values.get(found[1], found[0]))[:room]
-        room -= len(piece)
+        nonlocal remaining
+        piece = str(values.get(found[1], found[0]))[:remaining]
+        remaining -= len(piece)
         return piece
 
     return _PLACEHOLDER.sub(value, chosen)

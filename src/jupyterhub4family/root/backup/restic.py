@@ -112,8 +112,8 @@ class Repository:
     def size(self, snapshot: Snapshot) -> tuple[int, int]:
         """How many files and bytes a backup would become."""
         args = ("stats", "--json", "--no-lock", "--mode", "restore-size", snapshot.id)
-        told = json.loads(self._restic(*args).output)
-        return int(told["total_file_count"]), int(told["total_size"])
+        stats = json.loads(self._restic(*args).output)
+        return int(stats["total_file_count"]), int(stats["total_size"])
 
     # -- doing ---------------------------------------------------------------------------------------
 

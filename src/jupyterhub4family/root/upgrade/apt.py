@@ -62,10 +62,10 @@ def installed_version() -> str:
 
 def policy() -> AptPolicy:
     """What apt's lists say now, without asking anybody."""
-    told = programs.run(["apt-cache", "policy", PACKAGE], check=False).output
-    found = dict(re.findall(r"^  (Installed|Candidate): (\S+)$", told, re.MULTILINE))
+    policy_text = programs.run(["apt-cache", "policy", PACKAGE], check=False).output
+    found = dict(re.findall(r"^  (Installed|Candidate): (\S+)$", policy_text, re.MULTILINE))
     versions = {key: "" if value == "(none)" else value for key, value in found.items()}
-    return AptPolicy(installed_version(), versions.get("Candidate", ""), bool(_SOURCE_LINE.search(told)))
+    return AptPolicy(installed_version(), versions.get("Candidate", ""), bool(_SOURCE_LINE.search(policy_text)))
 
 
 def refresh() -> None:

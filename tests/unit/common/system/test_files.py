@@ -12,7 +12,7 @@ import pytest
 
 from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system.files import locked, point_link, take_lock, write_atomically
-from tests.unit.helpers import TIMEOUT, PYTHON, run_python, wait_until, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, run_python, wait_until, with_our_package
 
 
 def mode_of(path: Path) -> int:

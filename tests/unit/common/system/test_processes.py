@@ -13,7 +13,7 @@ import pytest
 
 from jupyterhub4family.common.system import processes
 from jupyterhub4family.common.system.processes import environment_value, is_running, start_time
-from tests.unit.helpers import TIMEOUT, PYTHON, wait_until, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, wait_until, with_our_package
 
 #: What /proc/PID/stat would misread if it were split at spaces or at the first parenthesis.
 ODD_NAMES = ["a b c", "a) S 1 (b", ")", "(((", "x) Z 0 0", "ä\n1 2", "R 1 2 3 4"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.service.hub_state.tokens import Secret, ensure_token
-from tests.unit.helpers import TIMEOUT, PYTHON, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, with_our_package
 
 TEXT = "0123456789abcdef" * 4
 

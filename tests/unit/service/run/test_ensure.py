@@ -20,7 +20,7 @@ from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.service.run import ensure
 from jupyterhub4family.service.run.ensure import is_supervised
 from tests.unit.fakes import Call, FakePrograms
-from tests.unit.helpers import TIMEOUT, PYTHON, run_python, wait_until, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, run_python, wait_until, with_our_package
 
 
 class Account:

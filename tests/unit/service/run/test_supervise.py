@@ -15,7 +15,7 @@ from jupyterhub4family.common.system.files import take_lock
 from jupyterhub4family.common.system.processes import is_running, start_time, stat_fields
 from jupyterhub4family.service.run import supervise
 from jupyterhub4family.service.run.supervise import CappedLog
-from tests.unit.helpers import TIMEOUT, PYTHON, wait_until, with_our_package, write_program
+from tests.unit.helpers import PYTHON, TIMEOUT, wait_until, with_our_package, write_program
 
 #: The real program, with its folders moved and its patience shortened.
 SUPERVISE = """

@@ -22,13 +22,13 @@ FIRST_YEAR, LAST_YEAR = 2026, 2100
 
 
 def check_disk(_context: CheckContext) -> Iterator[Finding]:
-    """There is room for the next release, and for what the members save."""
+    """There is space for the next release, and for what the members save."""
     well = True
-    for room in disk_space.disk_spaces((paths.SERVICE_HOME, Path("/home"), Path("/"))):
-        for finding in _finding(room):
+    for space in disk_space.disk_spaces((paths.SERVICE_HOME, Path("/home"), Path("/"))):
+        for finding in _finding(space):
             well = False
             yield finding
-        directory, names = room.folder, os.statvfs(room.folder)
+        directory, names = space.folder, os.statvfs(space.folder)
         if names.f_files and names.f_favail < 50_000 and names.f_favail < names.f_files // 50:
             well = False
             yield warning(
@@ -39,12 +39,12 @@ def check_disk(_context: CheckContext) -> Iterator[Finding]:
         yield fine(_("There is enough space on the disk"))
 
 
-def _finding(room: DiskSpace) -> Iterator[Finding]:
-    left, directory = room.megabytes, room.folder
+def _finding(space: DiskSpace) -> Iterator[Finding]:
+    left, directory = space.megabytes, space.folder
     see = _("free some space; see what takes it: sudo du -xh --max-depth=2 / | sort -h | tail")
-    if room.is_gone:
+    if space.is_gone:
         yield problem(_("The disk is full: {left} MB are left at {folder}", left=left, folder=directory), see)
-    elif room.is_short:
+    elif space.is_short:
         yield warning(
             _(
                 "The disk is nearly full: {left} MB are left at {folder}; an update may need more",

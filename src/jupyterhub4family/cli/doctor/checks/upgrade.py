@@ -53,8 +53,8 @@ def _by_itself(context: CheckContext) -> Iterator[Finding]:
             _("sudo apt-get install unattended-upgrades"),
         )
     elif settings.auto_upgrade:
-        told = programs.run(["apt-config", "dump", "--format", "%v", "APT::Periodic::Unattended-Upgrade"], check=False)
-        if told.output.strip() in ("", "0"):
+        value = programs.run(["apt-config", "dump", "--format", "%v", "APT::Periodic::Unattended-Upgrade"], check=False)
+        if value.output.strip() in ("", "0"):
             yield problem(
                 _("Nothing is upgraded automatically: unattended-upgrades is switched off on this machine"),
                 _("sudo dpkg-reconfigure unattended-upgrades"),
