@@ -18,7 +18,7 @@ from tests.machine.lib.plugin import NewMachine
 BACKUP = "jupyterhub4family backup"
 USB = "/media/usb/backup"
 KEY = re.compile(r"^ +((?:[A-Z2-7]{5}-){4}[A-Z2-7]{5})$", re.MULTILINE)
-NOTE = "/var/lib/jupyterhub4family/backup/note.json"
+STATE_FILE = "/var/lib/jupyterhub4family/backup/note.json"
 TREE = "/var/lib/jupyterhub4family/backup/tree"
 
 
@@ -274,7 +274,7 @@ def _check_interrupted(machine: Machine) -> None:
     assert machine.run("ls /srv/backup/locks") != "" and backups(machine) == count
     assert "failed" in machine.run("jupyterhub4family doctor backup", check=False)
     # Removing what is no longer needed takes the only lock there may be.
-    machine.run(f'sed -i \'s/"pruned": [0-9]*/"pruned": 0/\' {NOTE} && {BACKUP} now')
+    machine.run(f'sed -i \'s/"pruned": [0-9]*/"pruned": 0/\' {STATE_FILE} && {BACKUP} now')
     assert backups(machine) == count + 1 and machine.run("ls /srv/backup/locks") == ""
     machine.run("rm /home/ben/bigger")
     _kill_restic(
@@ -308,14 +308,14 @@ def _check_night(machine: Machine) -> None:
     count = backups(machine)
     machine.run("systemctl start jupyterhub4family-backup.service")
     assert backups(machine) == count
-    machine.run(f'sed -i \'s/"last_good": [0-9]*/"last_good": {int(time.time()) - 4 * 86400}/\' {NOTE}')
+    machine.run(f'sed -i \'s/"last_good": [0-9]*/"last_good": {int(time.time()) - 4 * 86400}/\' {STATE_FILE}')
     assert "4 days old" in machine.run("jupyterhub4family status")
     assert "4 days old" in machine.run("jupyterhub4family doctor backup")
     machine.run("systemctl start jupyterhub4family-backup.service")
     assert backups(machine) == count + 1
     # The line of cron: not where systemd supervises; where cron does, and one is due.
     line = "sh -c \"$(sed -n 's/^17 . . . . root //p' /etc/cron.d/jupyterhub4family)\""
-    machine.run(f'sed -i \'s/"last_good": [0-9]*/"last_good": 1/\' {NOTE}; {line}; true')
+    machine.run(f'sed -i \'s/"last_good": [0-9]*/"last_good": 1/\' {STATE_FILE}; {line}; true')
     assert backups(machine) == count + 1
     machine.run(f"echo 'supervisor: cron' > /etc/jupyterhub4family/config.yaml; {line}")
     assert backups(machine) == count + 2

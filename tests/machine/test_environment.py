@@ -25,7 +25,7 @@ PIP = f"PIP_CERT=/etc/ssl/certs/ca-certificates.crt ~/{PLACE}/env/bin/python -m 
 DOOR = "/usr/lib/jupyterhub4family/environment"
 #: Names, modes, owners and sizes of everything that is not alice's; times change by being looked at.
 LISTING = "find /etc /usr/local /home/bob /var/lib/jupyterhub4family/templates -printf '%p %m %u %g %s\\n' | sort"
-HANDOVER = "/var/lib/jupyterhub4family/handover"
+STAGING = "/var/lib/jupyterhub4family/handover"
 
 
 def env_status(machine: Machine, name: str) -> dict[str, object]:
@@ -114,10 +114,10 @@ def test_links_in_the_home_lead_root_nowhere(machine: Machine) -> None:
 def test_what_nobody_fetched_is_cleaned_up(machine: Machine) -> None:
     for _ in range(3):
         machine.run(f"sudo -n {DOOR}", user="alice", input="{}")
-    assert len(machine.run(f"ls {HANDOVER}").split()) >= 3
-    machine.run(f"touch -d '2 hours ago' {HANDOVER}/*")
+    assert len(machine.run(f"ls {STAGING}").split()) >= 3
+    machine.run(f"touch -d '2 hours ago' {STAGING}/*")
     machine.run(f"sudo -n {DOOR}", user="alice", input="{}")
-    left = machine.run(f"ls -d {HANDOVER}/*/env 2>/dev/null || true").split()
+    left = machine.run(f"ls -d {STAGING}/*/env 2>/dev/null || true").split()
     assert len(left) == 1, left
 
 

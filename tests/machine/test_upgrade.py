@@ -13,7 +13,7 @@ import pytest
 from tests.machine.lib.client import Browser, Kernel
 from tests.machine.lib.deb import altered_deb, field
 from tests.machine.lib.family import STATE, add_member, hub_pid, logged_in, ready
-from tests.machine.lib.layers import UNDER_WAY
+from tests.machine.lib.layers import IN_PROGRESS
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 from tests.machine.lib.repository import Repository
@@ -154,7 +154,7 @@ def test_by_itself_and_back_by_itself(new_machine: NewMachine, deb: Path, tmp_pa
         assert "upgrade-trouble" not in alice.get("/hub/home").text
 
         machine.run(f"rm -f /var/lib/apt/periodic/*; {DAILY}", timeout=600)
-        assert version(machine) == "99.1" and not machine.exists(UNDER_WAY), "it does not come again by itself"
+        assert version(machine) == "99.1" and not machine.exists(IN_PROGRESS), "it does not come again by itself"
         machine.run("jupyterhub4family config set auto_upgrade off")
         assert not machine.exists("/etc/apt/apt.conf.d/52jupyterhub4family")
 
@@ -174,7 +174,7 @@ def test_by_hand_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Pa
         told = json.loads(machine.run("jupyterhub4family upgrade --check --json"))
         assert told == {"installed": now, "newer": "99.1", "source": True, "failed": ""}
         said = machine.run("jupyterhub4family upgrade")
-        assert "99.1" in said and version(machine) == "99.1" and not machine.exists(UNDER_WAY)
+        assert "99.1" in said and version(machine) == "99.1" and not machine.exists(IN_PROGRESS)
         assert "99.1" in machine.run("jupyterhub4family upgrade")  # there is nothing newer, and that is no error
         assert_same(kernel)
 

@@ -13,7 +13,7 @@ from jupyterhub4family.common.paths import EXPERT_DIRECTORY, SERVICE_HOME, SETTI
 from jupyterhub4family.common.settings.model import KEYS
 from tools.manual.commands import Command, all_commands, help_of, placeholder, takes_value
 
-NOTE = '.\\" Made by python3 -m tools.manual; changes here are lost.\n'
+GENERATED = '.\\" Made by python3 -m tools.manual; changes here are lost.\n'
 FILES = (
     (str(SETTINGS_FILE), N_("Settings; may be missing. See jupyterhub4family-config(5).")),
     (f"{EXPERT_DIRECTORY}/*.py", N_("More settings for JupyterHub, in Python, for experts.")),
@@ -103,7 +103,7 @@ def settings_page() -> str:
 
 
 def _head(name: str, section: int, title: str) -> str:
-    return f'{NOTE}.TH {roff(name)} {section} "" "jupyterhub4family {__version__}" "{roff(title)}"\n.nh\n'
+    return f'{GENERATED}.TH {roff(name)} {section} "" "jupyterhub4family {__version__}" "{roff(title)}"\n.nh\n'
 
 
 def _section(title: str) -> str:

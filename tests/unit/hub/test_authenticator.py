@@ -128,7 +128,7 @@ def test_a_broken_door_lets_nobody_in_and_counts_against_nobody(
                 assert status == 403 and WRONG in page, what
                 assert "The password of 'anna' could not be checked: " in caplog.text, what
                 assert "open-sesame" not in caplog.text and "Traceback" not in caplog.text, what
-                assert all(not visitor.wrong for visitor in authenticator.throttle._clients.values()), what
+                assert all(not client.wrong for client in authenticator.throttle._clients.values()), what
 
     in_a_loop(work)
 

@@ -30,7 +30,7 @@ from tests.unit.helpers import DATA
 
 
 def saying(*findings: Finding) -> Check:
-    def check(_situation: CheckContext) -> Iterator[Finding]:
+    def check(_context: CheckContext) -> Iterator[Finding]:
         yield from findings
 
     return check
@@ -99,7 +99,7 @@ def test_as_json(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -
     ],
 )
 def test_a_check_that_cannot_look_ends_nothing(checks: dict[str, Check], error: Exception, words: str) -> None:
-    def broken(_situation: CheckContext) -> Iterator[Finding]:
+    def broken(_context: CheckContext) -> Iterator[Finding]:
         yield KNOWN
         raise error
 
