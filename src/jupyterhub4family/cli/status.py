@@ -71,7 +71,7 @@ def _print(now: Status, with_code: bool = False) -> None:
     if now.backup:
         print(backup.describe(backup.read_state()))
     for problem in now.troubles:
-        print(_("Settings: {trouble}", trouble=problem))
+        print(_("Settings: {problem}", problem=problem))
     for message in filter(None, (now.upgrade, now.failed_upgrade, now.mended_database)):
         print(message)
     if answers and with_code:

@@ -104,7 +104,7 @@ def take_snapshot(settings: Settings) -> Status:
         troubles=[str(one.message) for one in effective.configuration_problems()],
         upgrade=_upgrade(),
         failed_upgrade=str(failed.sentence()) if (failed := upgrade.failed_upgrade()) else "",
-        mended_database=str(mended.sentence()) if (mended := database.repaired_database()) else "",
+        mended_database=str(repaired.sentence()) if (repaired := database.repaired_database()) else "",
         next=_next(portal, count),
     )
 

@@ -14,8 +14,8 @@ from jupyterhub4family.common.settings import effective
 def check_settings(_context: CheckContext) -> Iterator[Finding]:
     """The file can be used, and only root can change it and what the hub runs as configuration."""
     problems = effective.configuration_problems()
-    for trouble in problems:
-        yield problem(trouble.message, trouble.hint or _("sudo jupyterhub4family config edit"))
+    for error in problems:
+        yield problem(error.message, error.hint or _("sudo jupyterhub4family config edit"))
     loose = bool(problems)
     for path in (
         paths.SETTINGS_FILE.parent,

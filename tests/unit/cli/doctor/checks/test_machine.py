@@ -122,8 +122,8 @@ def test_a_machine_without_a_proper_name(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    trouble = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
-    monkeypatch.setattr(effective, "configuration_problems", lambda: [trouble])
+    error = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
+    monkeypatch.setattr(effective, "configuration_problems", lambda: [error])
     (found,) = settings.check_settings(CheckContext())
     assert found.state == PROBLEM and "'port'" in found.hint
 
