@@ -118,7 +118,7 @@ def _setup(arguments: argparse.Namespace) -> int:
         answer = _call(arguments, "setup", {**request, "key": _ask_for_key(answer["target"])})
     if arguments.json:
         return _finish(arguments, answer)
-    print(_("Backups go to {target}, every night by themselves.", target=answer["target"]))
+    print(_("Backups go to {target}, automatically every night.", target=answer["target"]))
     if answer["key"]:
         _show_key(answer["key"])
     if answer["same_disk"]:

@@ -138,10 +138,10 @@ def _output(args: list[str]) -> str:
     """What a program prints, under its own words."""
     try:
         done = programs.run(args, check=False, timeout=30)
-        said = done.output + done.errors
+        shown = done.output + done.errors
     except FamilyError as error:
-        said = error.message + "\n"
-    return f"$ {' '.join(args)}\n{said}"
+        shown = error.message + "\n"
+    return f"$ {' '.join(args)}\n{shown}"
 
 
 def _files(directory: Path, pattern: str) -> list[Path]:

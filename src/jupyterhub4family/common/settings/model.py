@@ -305,7 +305,7 @@ def parse_text(text: str, source: str) -> dict[str, Origin]:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         why = "; ".join(str(error).split("\n")[:6])
-        raise ConfigurationError(_("{file} is no valid YAML: {why}", file=source, why=why), example) from error
+        raise ConfigurationError(_("{file} is not valid YAML: {why}", file=source, why=why), example) from error
     if root is None or (isinstance(root, yaml.ScalarNode) and root.tag.endswith(":null")):
         return {}
     if not isinstance(root, yaml.MappingNode):

@@ -84,7 +84,7 @@ class Certificates:
     def __init__(self, settings: Settings, now: Instant) -> None:
         self._settings = settings
         self._now = now
-        self._said: list[str] = []
+        self._changes: list[str] = []
 
     def ensure(self, renew: bool, new_authority: bool) -> list[str]:
         """See `ensure` above."""
@@ -98,7 +98,7 @@ class Certificates:
                 (paths.TLS / key).chmod(0o600)
         certificate = self._certificate(authority, certificates_names.fitting(names, permitted), renew)
         self._write_public(authority[1], certificate, names, permitted)
-        return self._said
+        return self._changes
 
     # -- the authority --------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Certificates:
         if key is None and certificate is None and not (paths.TLS / "ca.crt").exists():
             return None
         if key is None or certificate is None or not _match(key, certificate) or not _permitted(certificate):
-            self._said.append(_("the family's authority was damaged; every device needs the new one"))
+            self._changes.append(_("the family's authority was damaged; every device needs the new one"))
             return None
         # An authority that the clock calls expired stays: the clock may be wrong, and every device knows this one.
         return key, certificate
@@ -121,7 +121,7 @@ class Certificates:
         _write(paths.TLS / "ca.key", _key_to_pem(key))
         _write(paths.TLS / "ca.crt", _to_pem(certificate))
         shown = certificates.fingerprint(_to_der(certificate))
-        self._said.append(_("made the family's authority, fingerprint {fingerprint}", fingerprint=shown))
+        self._changes.append(_("made the family's authority, fingerprint {fingerprint}", fingerprint=shown))
         return key, certificate
 
     # -- the portal's certificate ---------------------------------------------------------------
@@ -140,7 +140,7 @@ class Certificates:
         # The key stays: so replacing the certificate is one rename, and there is no moment in which they differ.
         certificate = _portal_certificate(key.public_key(), authority, names, self._now)
         _write(paths.TLS / "portal.crt", _to_pem(certificate))
-        self._said.append(_("made a new one for {names}, because {why}", names=", ".join(names.texts()), why=why))
+        self._changes.append(_("made a new one for {names}, because {why}", names=", ".join(names.texts()), why=why))
         return certificate
 
     def _renewal_reason(
@@ -163,8 +163,8 @@ class Certificates:
         self, authority: x509.Certificate, certificate: x509.Certificate, names: Names, permitted: Names
     ) -> None:
         left_out = [name for name in names.texts() if name not in certificates_names.fitting(names, permitted).texts()]
-        if left_out and self._said:
-            self._said.append(
+        if left_out and self._changes:
+            self._changes.append(
                 _(
                     "the family's authority may not sign {names}; a new one could, and every device would need it."
                     " Try: sudo jupyterhub4family cert renew --new-authority",

@@ -214,8 +214,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(307, "text/plain", b"", location=self._secure_address())
         elif self.path == "/setup-progress.json":
             event = progress.read_progress()
-            said = {key: translated(event[key], self._language()) for key in event if isinstance(event[key], str)}
-            self._answer(200, "application/json", json.dumps({**event, **said}).encode())
+            translations = {
+                key: translated(event[key], self._language()) for key in event if isinstance(event[key], str)
+            }
+            self._answer(200, "application/json", json.dumps({**event, **translations}).encode())
         else:
             # 503: programs must not take this page for the hub's.
             self._answer(503, "text/html; charset=utf-8", self.pages[self._language()])

@@ -198,7 +198,7 @@ def test_what_is_no_certificate_and_no_key(home: Path, own: tuple[Path, Path], a
     with pytest.raises(FamilyError, match="cannot be read"):
         use(crt, home / "none")
     (home / "text").write_text("hello")
-    with pytest.raises(FamilyError, match="no PEM"):
+    with pytest.raises(FamilyError, match="is not a PEM file"):
         use(home / "text", key)
     locked = home / "locked"
     openssl("pkey", "-in", key, "-aes128", "-passout", "pass:secret", "-out", locked)

@@ -54,7 +54,7 @@ def _last_one(current: BackupState) -> Iterator[Finding]:
                 "The backup in {target} was connected, but nothing has been restored from it or saved to it",
                 target=current.target,
             ),
-            _("sudo jupyterhub4family backup restore, or, to go on from here: sudo jupyterhub4family backup now"),
+            _("sudo jupyterhub4family backup restore, or, to continue from here: sudo jupyterhub4family backup now"),
         )
     elif not current.last_good:
         yield warning(_("No backup has been made yet") + _problem_in_brackets(current), backup.BACKUP_NOW)

@@ -68,7 +68,7 @@ def _condition(which: str, name: str, answer: dict[str, Any]) -> Iterator[Findin
             which,
         )
     for program in answer["broken"]:
-        yield problem(_("{name}: {program} does not run", name=name, program=program), fix, which)
+        yield problem(_("{name}: {program} does not start", name=name, program=program), fix, which)
     if not answer["wanted"]:
         yield warning(
             _("{name}: a newer one is needed and not there yet", name=name),
