@@ -18,7 +18,7 @@ from tests.machine.lib.plugin import NewMachine
 BACKUP = "jupyterhub4family backup"
 USB = "/media/usb/backup"
 KEY = re.compile(r"^ +((?:[A-Z2-7]{5}-){4}[A-Z2-7]{5})$", re.MULTILINE)
-NOTE = "/var/lib/jupyterhub4family/backup/note.json"
+STATE_FILE = "/var/lib/jupyterhub4family/backup/note.json"
 TREE = "/var/lib/jupyterhub4family/backup/tree"
 
 
@@ -183,8 +183,8 @@ def test_single_things_come_back_and_nobody_misleads_root(new_machine: NewMachin
 def _check_targets(machine: Machine) -> None:
     machine.run("mkdir -m 777 /srv/open; mkdir /home/anna/mine; ln -s /home/anna/mine /srv/link")
     for target in ("/home/anna/backup", "/srv/open/backup", "/srv/link/backup", "/tmp"):
-        assert "lead root astray" in refused(machine, f"setup {target}", 3), target
-    assert "no folder" in refused(machine, "setup /media/nothing/backup", 1)
+        assert "mislead root" in refused(machine, f"setup {target}", 3), target
+    assert "not a folder" in refused(machine, "setup /media/nothing/backup", 1)
     for target in ("s3:somewhere", "sftp:-oProxyCommand=id:/x", "rest:http://nas/x", "sftp:user@host"):
         refused(machine, f"setup {target}", 2)
     assert "cannot be reached" in refused(machine, "setup sftp:backup@127.0.0.1:/backup", 7)
@@ -234,7 +234,7 @@ def _check_other_folders(machine: Machine) -> None:
     assert not machine.exists("/root/all/settings/backup"), "the key is not in what it opens"
     assert "there already" in refused(machine, "restore --to /root/out", 3)
     machine.run("mkdir -p /home/anna/out")
-    assert "lead root astray" in refused(machine, "restore --to /home/anna/out/x", 3)
+    assert "mislead root" in refused(machine, "restore --to /home/anna/out/x", 3)
     # Too small: nothing is left of it.
     machine.run("mkdir /mnt/small && mount -t tmpfs -o size=8m,mode=755 none /mnt/small")
     assert "full" in refused(machine, "restore --to /mnt/small/out", 10)
@@ -274,7 +274,7 @@ def _check_interrupted(machine: Machine) -> None:
     assert machine.run("ls /srv/backup/locks") != "" and backups(machine) == count
     assert "failed" in machine.run("jupyterhub4family doctor backup", check=False)
     # Removing what is no longer needed takes the only lock there may be.
-    machine.run(f'sed -i \'s/"pruned": [0-9]*/"pruned": 0/\' {NOTE} && {BACKUP} now')
+    machine.run(f'sed -i \'s/"pruned": [0-9]*/"pruned": 0/\' {STATE_FILE} && {BACKUP} now')
     assert backups(machine) == count + 1 and machine.run("ls /srv/backup/locks") == ""
     machine.run("rm /home/ben/bigger")
     _kill_restic(
@@ -308,14 +308,14 @@ def _check_night(machine: Machine) -> None:
     count = backups(machine)
     machine.run("systemctl start jupyterhub4family-backup.service")
     assert backups(machine) == count
-    machine.run(f'sed -i \'s/"last_good": [0-9]*/"last_good": {int(time.time()) - 4 * 86400}/\' {NOTE}')
+    machine.run(f'sed -i \'s/"last_good": [0-9]*/"last_good": {int(time.time()) - 4 * 86400}/\' {STATE_FILE}')
     assert "4 days old" in machine.run("jupyterhub4family status")
     assert "4 days old" in machine.run("jupyterhub4family doctor backup")
     machine.run("systemctl start jupyterhub4family-backup.service")
     assert backups(machine) == count + 1
     # The line of cron: not where systemd supervises; where cron does, and one is due.
     line = "sh -c \"$(sed -n 's/^17 . . . . root //p' /etc/cron.d/jupyterhub4family)\""
-    machine.run(f'sed -i \'s/"last_good": [0-9]*/"last_good": 1/\' {NOTE}; {line}; true')
+    machine.run(f'sed -i \'s/"last_good": [0-9]*/"last_good": 1/\' {STATE_FILE}; {line}; true')
     assert backups(machine) == count + 1
     machine.run(f"echo 'supervisor: cron' > /etc/jupyterhub4family/config.yaml; {line}")
     assert backups(machine) == count + 2

@@ -67,7 +67,7 @@ DEFECTS = [
     Defect("usermod -s /usr/sbin/nologin jupyterhub", "account", "shell"),
     Defect("groupdel jupyterhub_adm", "groups", "jupyterhub_adm"),
     Defect(f"chmod 0755 {STATE}", "folders", STATE),
-    Defect("systemctl disable -q jupyterhub4family-hub", "supervisor", "not started with the machine"),
+    Defect("systemctl disable -q jupyterhub4family-hub", "supervisor", "not started at boot"),
     Defect("jupyterhub4family stop", "portal", "does not answer"),
     Defect(
         "rm -r /home/alice/.local/share/jupyterhub4family/env/lib/python3*/site-packages/jupyterlab",
@@ -206,7 +206,7 @@ def test_defects_where_cron_supervises(new_machine: NewMachine, suite: str) -> N
     assert examine(machine)["state"] != "problem"
     machine.run("/etc/init.d/cron stop")
     told = examine(machine, "supervisor", "--deep")
-    assert "cron does not run" in sentences(told), told
+    assert "cron is not running" in sentences(told), told
     assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in told["findings"]), told
     machine.run("/etc/init.d/cron start")
 
@@ -235,7 +235,7 @@ def _all_is_well(machine: Machine) -> None:
         # otherwise).
         assert one["check"] in ("backup", "names", "homes", "release", "template", "limits"), one
     said = machine.run("jupyterhub4family doctor portal")
-    assert "All is well." in said and "PROBLEM" not in said
+    assert "No problems." in said and "PROBLEM" not in said
     assert before.difference(snapshot(machine)) == ""
 
     told = examine(machine, user="alice")

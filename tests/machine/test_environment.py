@@ -25,7 +25,7 @@ PIP = f"PIP_CERT=/etc/ssl/certs/ca-certificates.crt ~/{PLACE}/env/bin/python -m 
 DOOR = "/usr/lib/jupyterhub4family/environment"
 #: Names, modes, owners and sizes of everything that is not alice's; times change by being looked at.
 LISTING = "find /etc /usr/local /home/bob /var/lib/jupyterhub4family/templates -printf '%p %m %u %g %s\\n' | sort"
-HANDOVER = "/var/lib/jupyterhub4family/handover"
+STAGING = "/var/lib/jupyterhub4family/handover"
 
 
 def env_status(machine: Machine, name: str) -> dict[str, object]:
@@ -114,10 +114,10 @@ def test_links_in_the_home_lead_root_nowhere(machine: Machine) -> None:
 def test_what_nobody_fetched_is_cleaned_up(machine: Machine) -> None:
     for _ in range(3):
         machine.run(f"sudo -n {DOOR}", user="alice", input="{}")
-    assert len(machine.run(f"ls {HANDOVER}").split()) >= 3
-    machine.run(f"touch -d '2 hours ago' {HANDOVER}/*")
+    assert len(machine.run(f"ls {STAGING}").split()) >= 3
+    machine.run(f"touch -d '2 hours ago' {STAGING}/*")
     machine.run(f"sudo -n {DOOR}", user="alice", input="{}")
-    left = machine.run(f"ls -d {HANDOVER}/*/env 2>/dev/null || true").split()
+    left = machine.run(f"ls -d {STAGING}/*/env 2>/dev/null || true").split()
     assert len(left) == 1, left
 
 
@@ -152,7 +152,7 @@ def test_upgrade_and_repair_keep_own_packages(new_machine: NewMachine, suite: st
     ):
         machine.run(damage, user="alice")
         said = machine.run(f"jupyterhub4family env {cure}", user="alice")
-        assert "Mended" in said or "anew" in said, said
+        assert "Repaired" in said or "Rebuilt" in said, said
         extras = env_status(machine, "alice")["extras"]
         assert extras == ({"iniconfig": "2.0.0"} if cure != "reset" else {}), (damage, extras)
         assert machine.read("/home/alice/notes.ipynb") == "precious\n"
@@ -179,8 +179,8 @@ def test_a_broken_environment_mends_itself_at_the_next_start(new_machine: NewMac
         machine.run(damages[damage], user=name)
         with logged_in(machine, name) as member:
             events = member.start_server()
-            assert any("Mending" in event.message for event in events), (damage, events)
-            assert any("made anew, with your own packages" in event.message for event in events), (damage, events)
+            assert any("Repairing" in event.message for event in events), (damage, events)
+            assert any("was rebuilt, keeping your own packages" in event.message for event in events), (damage, events)
             found = member.kernel().execute("import importlib.metadata as m; print(m.version('iniconfig'))")
             assert "2.0.0" in found, damage
             member.stop_server()

@@ -14,7 +14,7 @@ from tests.machine.lib.deb import altered_deb, deb_of_commit, field
 from tests.machine.lib.family import add_member, logged_in, ready
 from tests.machine.lib.layers import install
 from tests.machine.lib.plugin import NewMachine
-from tests.machine.test_upgrade import PATIENCE, assert_same, kernel_with_variable, status, version
+from tests.machine.test_upgrade import TIMEOUT, assert_same, kernel_with_variable, status, version
 
 #: What was 0.1.0.
 FIRST_RELEASE = "1f33e490ca9ddf3f9fb01c70ffc9d7ffd8397c4f"
@@ -35,14 +35,14 @@ def test_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Path, suit
     with logged_in(machine, "alice") as alice:
         kernel = kernel_with_variable(alice)
         machine.run("dpkg -i /root/ours.deb </dev/null >/dev/null 2>&1")
-        ready(machine, PATIENCE)
+        ready(machine, TIMEOUT)
         assert version(machine) == "0.1.1" and status(machine)["failed_upgrade"] == ""
         assert_same(kernel)
         assert alice.get("/hub/home").status == 200, "the login from before is still good"
         assert machine.run("jupyterhub4family members list") == members
 
-        machine.run("jupyterhub4family rollback </dev/null >/dev/null 2>&1", timeout=PATIENCE)
-        ready(machine, PATIENCE)
+        machine.run("jupyterhub4family rollback </dev/null >/dev/null 2>&1", timeout=TIMEOUT)
+        ready(machine, TIMEOUT)
         assert version(machine) == "0.1.0"
         assert_same(kernel)
         assert alice.get("/hub/home").status == 200

@@ -79,7 +79,7 @@ def test_everything_is_german(new_machine: NewMachine, suite: str) -> None:
     terminal.tells(f"{COMMAND} config set port 8010", 4, "die Einstellungen darf nur root ändern", user="ben")
     terminal.tells(f"{COMMAND} cert show", 0, "Fingerabdruck der Zertifizierungsstelle der Familie: ")
     terminal.tells(f"{COMMAND} cert use x", 2, "es braucht zwei Dateien, das Zertifikat und seinen Schlüssel")
-    terminal.tells(f"{COMMAND} doctor sudoers", 0, "Alles ist gut.")
+    terminal.tells(f"{COMMAND} doctor sudoers", 0, "Keine Probleme.")
     terminal.tells(f"{COMMAND} doctor sudoer", 2, "der ähnlichste Name ist sudoers")
     terminal.tells(f"{COMMAND} restart", 4, "das darf nur root", user="ben")
     terminal.tells(f"{COMMAND} restart", 0, "JupyterHub startet neu; mehr dazu: ")

@@ -217,7 +217,7 @@ def _a_certificate_from_elsewhere(machine: Machine) -> None:
         " -addext subjectAltName=IP:127.0.0.1,DNS:jupyter.example.net 2>/dev/null"
     )
     assert machine.execute(f"jupyterhub4family cert use /root/own.crt {STATE}/tls/ca.key").returncode == 3
-    assert "not good for" in machine.run("jupyterhub4family cert use /root/own.crt /root/own.key")
+    assert "not valid for" in machine.run("jupyterhub4family cert use /root/own.crt /root/own.key")
     own = "curl -sf --cacert /root/own.crt -o /dev/null https://127.0.0.1:8000/hub/health"
     machine.wait(own, timeout=20)
     assert machine.run("stat -c '%U %a' /etc/jupyterhub4family/tls/portal.key").split() == ["jupyterhub", "400"]

@@ -10,7 +10,7 @@ from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
 #: Time for avahi to ask whether a name is taken, under load.
-PATIENCE = 60
+TIMEOUT = 60
 
 
 def install_avahi(machine: Machine) -> None:
@@ -20,7 +20,7 @@ def install_avahi(machine: Machine) -> None:
 
 
 def wait_for_name(machine: Machine, name: str) -> None:
-    machine.wait(f"grep -aqF 'running [{name}]' /proc/$(cat /run/avahi-daemon/pid)/cmdline", timeout=PATIENCE)
+    machine.wait(f"grep -aqF 'running [{name}]' /proc/$(cat /run/avahi-daemon/pid)/cmdline", timeout=TIMEOUT)
 
 
 def addresses(machine: Machine) -> list[str]:
@@ -40,7 +40,7 @@ def test_the_name_in_local(new_machine: NewMachine) -> None:
     for machine in (box, other):
         machine.run(f"hostnamectl set-hostname {name} && echo 127.0.1.1 {name} >>/etc/hosts")
 
-    assert f"avahi does not run, so {name}.local does not lead here" in told(box)
+    assert f"avahi is not running, so {name}.local does not lead here" in told(box)
     assert addresses(box)[0] == f"https://{box.ip}:8000/"
     install_avahi(box)
     wait_for_name(box, f"{name}.local")
@@ -54,12 +54,12 @@ def test_the_name_in_local(new_machine: NewMachine) -> None:
     install_avahi(other)
     wait_for_name(other, f"{name}-2.local")
     assert box.ip in other.run(f"avahi-resolve -4 -n {name}.local")
-    other.wait(f"avahi-browse -rpt _https._tcp | grep -F ';{box.ip};8000;'", timeout=PATIENCE)
+    other.wait(f"avahi-browse -rpt _https._tcp | grep -F ';{box.ip};8000;'", timeout=TIMEOUT)
     # As a browser there does it: by name, with the authority that it has been told.
     other.write("/root/ca.crt", box.read("/var/lib/jupyterhub4family/ca.crt"))
     portal = f"curl -sf --cacert /root/ca.crt -o /dev/null https://{name}.local:8000/hub/health"
-    box.wait(portal.replace("/root/ca.crt", "/var/lib/jupyterhub4family/ca.crt"), timeout=PATIENCE)
-    other.wait(portal, timeout=PATIENCE)
+    box.wait(portal.replace("/root/ca.crt", "/var/lib/jupyterhub4family/ca.crt"), timeout=TIMEOUT)
+    other.wait(portal, timeout=TIMEOUT)
 
     assert f"another device at home is called {name}, too, and {name}.local leads to that one" in told(other)
     assert addresses(other)[0] == f"https://{other.ip}:8000/"

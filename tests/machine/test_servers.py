@@ -194,7 +194,7 @@ def test_a_broken_environment_is_mended_with_its_extras(new_machine: NewMachine,
         alice.stop_server()
         machine.run(f"rm -r ~alice/{ENVIRONMENT}/lib/python3*/site-packages/jupyterlab", user="alice")
         events = alice.start_server()
-        assert any("Mending" in event.message for event in events), events
+        assert any("Repairing" in event.message for event in events), events
         kernel = alice.kernel()
         assert "2.0.0" in kernel.execute("import importlib.metadata as m; print(m.version('iniconfig'))")
         assert machine.read("/home/alice/notes.txt") == "precious\n"

@@ -18,13 +18,13 @@ RUNS_AGAIN = {
 }
 PIDS = {"hub": hub_pid, "proxy": proxy_pid}
 #: Seconds: cron comes once a minute.
-CRON_PATIENCE = 75
+CRON_TIMEOUT = 75
 
 
 def cron_looks(machine: Machine) -> None:
     """Wait until cron has come: whoever has an entry for each minute was asked at that moment."""
     machine.run("echo '* * * * * touch /root/cron-was-here' | crontab -")
-    machine.wait("test -e /root/cron-was-here", timeout=CRON_PATIENCE)
+    machine.wait("test -e /root/cron-was-here", timeout=CRON_TIMEOUT)
     machine.run("crontab -r")
 
 
@@ -40,7 +40,7 @@ def test_the_portal_is_back_after_a_reboot(new_machine: NewMachine, suite: str, 
     with logged_in(machine, "alice") as alice:
         alice.start_server()
         machine.reboot()
-        machine.wait(HEALTHY, timeout=CRON_PATIENCE)
+        machine.wait(HEALTHY, timeout=CRON_TIMEOUT)
         assert _status(machine)["supervisor"] == ("systemd" if init == "systemd" else "cron")
         # The login has survived, the server has not: the hub knows, and starts it again.
         until = time.monotonic() + 30
@@ -79,7 +79,7 @@ def test_screen_brings_back_what_dies(new_machine: NewMachine, suite: str) -> No
     for victim, pid_of in PIDS.items():
         pid = pid_of(machine)
         machine.run(f"pkill -9 -u jupyterhub -f -- '[S]CREEN -dmS {victim}'")
-        machine.wait(f"! kill -0 {pid} 2>/dev/null && {HEALTHY}", timeout=CRON_PATIENCE)
+        machine.wait(f"! kill -0 {pid} 2>/dev/null && {HEALTHY}", timeout=CRON_TIMEOUT)
         sessions = machine.run("screen -ls || true", user="jupyterhub")
         assert sessions.count(f".{victim}") == 1 and "Dead" not in sessions, sessions
 
@@ -139,7 +139,7 @@ def test_cron_can_be_chosen_where_systemd_runs(new_machine: NewMachine, suite: s
     assert "ensure" in machine.run("crontab -u jupyterhub -l")
     assert "jupyterhub4family-hub" not in machine.run("systemctl list-units --state=active --plain --no-legend")
     machine.reboot()
-    machine.wait(HEALTHY, timeout=CRON_PATIENCE)
+    machine.wait(HEALTHY, timeout=CRON_TIMEOUT)
     assert ".hub" in machine.run("screen -ls || true", user="jupyterhub")
     machine.write("/etc/jupyterhub4family/config.yaml", "supervisor: systemd\n")
     machine.run("jupyterhub4family start")

@@ -13,7 +13,7 @@ import pytest
 from tests.machine.lib.client import Browser, Kernel
 from tests.machine.lib.deb import altered_deb, field
 from tests.machine.lib.family import STATE, add_member, hub_pid, logged_in, ready
-from tests.machine.lib.layers import UNDER_WAY
+from tests.machine.lib.layers import IN_PROGRESS
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 from tests.machine.lib.repository import Repository
@@ -22,7 +22,7 @@ HOME = "/var/lib/jupyterhub4family"
 PACKAGE = "usr/lib/jupyterhub4family/jupyterhub4family"
 LOCKS = "usr/share/jupyterhub4family/locks"
 #: Seconds that an upgrade may take from its files to its end, on a machine with much else to do.
-PATIENCE = 300
+TIMEOUT = 300
 #: What Debian's own timers call.
 DAILY = "/usr/lib/apt/apt.systemd.daily update && /usr/lib/apt/apt.systemd.daily install"
 VERSION = "dpkg-query -W -f '${Version}' jupyterhub4family"
@@ -134,7 +134,7 @@ def test_by_itself_and_back_by_itself(new_machine: NewMachine, deb: Path, tmp_pa
         machine.run("jupyterhub4family config set auto_upgrade on")
         before = hub_pid(machine)
         machine.run(f"rm -f /var/lib/apt/periodic/*; {DAILY}", timeout=600)
-        ready(machine, PATIENCE)
+        ready(machine, TIMEOUT)
         assert version(machine) == "99.1" and hub_pid(machine) != before
         assert status(machine)["failed_upgrade"] == ""
         assert_same(kernel)
@@ -142,8 +142,8 @@ def test_by_itself_and_back_by_itself(new_machine: NewMachine, deb: Path, tmp_pa
         machine.expect_log("broken on purpose")
         repository.publish(altered_deb(deb, "99.2", tmp_path, hub_does_not_start))
         machine.run(f"rm -f /var/lib/apt/periodic/*; {DAILY}", timeout=600)
-        machine.wait(f"test -e {HOME}/upgrade/failed.json", timeout=PATIENCE)
-        ready(machine, PATIENCE)
+        machine.wait(f"test -e {HOME}/upgrade/failed.json", timeout=TIMEOUT)
+        ready(machine, TIMEOUT)
         assert version(machine) == "99.1"
         assert_same(kernel)
         assert "99.2" in status(machine)["failed_upgrade"] and "99.2" in machine.run("jupyterhub4family status")
@@ -154,7 +154,7 @@ def test_by_itself_and_back_by_itself(new_machine: NewMachine, deb: Path, tmp_pa
         assert "upgrade-trouble" not in alice.get("/hub/home").text
 
         machine.run(f"rm -f /var/lib/apt/periodic/*; {DAILY}", timeout=600)
-        assert version(machine) == "99.1" and not machine.exists(UNDER_WAY), "it does not come again by itself"
+        assert version(machine) == "99.1" and not machine.exists(IN_PROGRESS), "it does not come again by itself"
         machine.run("jupyterhub4family config set auto_upgrade off")
         assert not machine.exists("/etc/apt/apt.conf.d/52jupyterhub4family")
 
@@ -174,7 +174,7 @@ def test_by_hand_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Pa
         told = json.loads(machine.run("jupyterhub4family upgrade --check --json"))
         assert told == {"installed": now, "newer": "99.1", "source": True, "failed": ""}
         said = machine.run("jupyterhub4family upgrade")
-        assert "99.1" in said and version(machine) == "99.1" and not machine.exists(UNDER_WAY)
+        assert "99.1" in said and version(machine) == "99.1" and not machine.exists(IN_PROGRESS)
         assert "99.1" in machine.run("jupyterhub4family upgrade")  # there is nothing newer, and that is no error
         assert_same(kernel)
 
@@ -207,8 +207,8 @@ def test_release_and_database_go_back_as_well(new_machine: NewMachine, deb: Path
     with logged_in(machine, "alice") as alice:
         kernel = kernel_with_variable(alice)
         machine.run("dpkg -i /root/broken.deb </dev/null >/dev/null 2>&1")
-        machine.wait(f"test -e {HOME}/upgrade/failed.json", timeout=PATIENCE)
-        ready(machine, PATIENCE)
+        machine.wait(f"test -e {HOME}/upgrade/failed.json", timeout=TIMEOUT)
+        ready(machine, TIMEOUT)
         assert_same(kernel)
         assert alice.get("/hub/home").status == 200, "the login from before is still good"
     assert version(machine) == field(deb, "Version")
@@ -217,7 +217,7 @@ def test_release_and_database_go_back_as_well(new_machine: NewMachine, deb: Path
     replaced = machine.run(f"ls {STATE}/database-copies/*-replaced.sqlite").strip()
     assert revision(machine, replaced) == "aaaaaaaaaaaa", "the newer JupyterHub had been at work"
     failed = status(machine)["failed_upgrade"]
-    assert "trial login" in failed and "database is the one from before" in failed, failed
+    assert "trial login" in failed and "database is the previous one" in failed, failed
     modes = machine.run(
         f"stat -c %a {STATE}/database-copies {STATE}/database-copies/*.sqlite {STATE}/jupyterhub.sqlite"
     )
@@ -237,18 +237,18 @@ def test_downgrade_with_a_newer_database(new_machine: NewMachine, deb: Path, tmp
     with logged_in(machine, "alice") as alice:
         kernel = kernel_with_variable(alice)
         machine.run("dpkg -i /root/newer.deb </dev/null >/dev/null 2>&1")
-        ready(machine, PATIENCE)
+        ready(machine, TIMEOUT)
         assert version(machine) == "99.1" and revision(machine) == "aaaaaaaaaaaa"
         machine.run(f"mv {STATE}/database-copies /root/copies")
         machine.run("dpkg -i /root/older.deb </dev/null >/dev/null 2>&1")
-        machine.wait(f"test -e {HOME}/upgrade/failed.json", timeout=PATIENCE)
-        ready(machine, PATIENCE)
+        machine.wait(f"test -e {HOME}/upgrade/failed.json", timeout=TIMEOUT)
+        ready(machine, TIMEOUT)
         assert version(machine) == "99.1" and revision(machine) == "aaaaaaaaaaaa"
         assert "newer JupyterHub" in status(machine)["failed_upgrade"]
         assert_same(kernel)
         machine.run(f"rm -rf {STATE}/database-copies; mv /root/copies {STATE}/database-copies")
         machine.run("dpkg -i /root/older.deb </dev/null >/dev/null 2>&1")
-        ready(machine, PATIENCE)
+        ready(machine, TIMEOUT)
         assert version(machine) == now and revision(machine) == before
         assert status(machine)["failed_upgrade"] == ""
         assert_same(kernel)
@@ -266,14 +266,14 @@ def test_it_waits_for_kernels_and_survives_a_power_cut(
         alice.start_server()
         kernel = alice.kernel()
         calculating = "import os, time\nwhile not os.path.exists('/home/alice/enough'): time.sleep(0.1)"
-        cell = threading.Thread(target=kernel.execute, args=(calculating, PATIENCE), daemon=True)
+        cell = threading.Thread(target=kernel.execute, args=(calculating, TIMEOUT), daemon=True)
         cell.start()
         before = hub_pid(machine)
         machine.run("dpkg -i /root/newer.deb </dev/null >/dev/null 2>&1")
         machine.wait("jupyterhub4family status | grep -q 'notebook of alice'", timeout=60)
         assert hub_pid(machine) == before
         machine.run("touch ~alice/enough")
-        ready(machine, PATIENCE)
+        ready(machine, TIMEOUT)
         cell.join(timeout=30)
         assert not cell.is_alive(), "the calculation has come to its end"
         assert hub_pid(machine) != before and version(machine) == "99.1"
@@ -282,6 +282,6 @@ def test_it_waits_for_kernels_and_survives_a_power_cut(
     machine.run("dpkg -i /root/newest.deb </dev/null >/dev/null 2>&1; sync")
     machine.power_cut()
     machine.start()
-    ready(machine, PATIENCE)
+    ready(machine, TIMEOUT)
     assert version(machine) == "99.2" and status(machine)["failed_upgrade"] == ""
     assert machine.run(f"cat {HOME}/upgrade/previous.json | tr -d ' \\n'").startswith('{"version":"99.1"')

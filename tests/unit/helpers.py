@@ -1,4 +1,4 @@
-"""What several unit tests need: accounts that exist nowhere, small real programs, free ports, patience."""
+"""What several unit tests need: accounts that exist nowhere, small real programs, free ports, time limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _outside = tempfile.TemporaryDirectory()
 MACHINE_ROOT = Path(_outside.name) / "machine"
 
 #: Seconds that anything a test waits for may take on a slow and busy machine.
-PATIENCE = 15.0
+TIMEOUT = 15.0
 
 
 def account(name: str = "anna", uid: int = 1001, home: Path = Path("/nowhere"), **more: Any) -> pwd.struct_passwd:
@@ -111,14 +111,14 @@ def make_manual(where: str) -> str:
     """Call tools/manual as `make install` does; returns what it prints."""
     command = [sys.executable, "-B", "-m", "tools.manual", where]
     return subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8", timeout=PATIENCE, check=True
+        command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8", timeout=TIMEOUT, check=True
     ).stdout
 
 
 def run_python(code: str, *words: str, interpreter: tuple[str, ...] = PYTHON) -> subprocess.CompletedProcess[str]:
     """Run `code` in a new interpreter that knows our package."""
     command = [*interpreter, "-c", with_our_package(code), *words]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=TIMEOUT, check=False)
 
 
 def with_our_package(code: str) -> str:
@@ -163,8 +163,8 @@ def free_port() -> int:
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:
     """Return as soon as `condition()` holds; fail after a long time."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"{what} did not happen within {PATIENCE:g} seconds")
+            pytest.fail(f"{what} did not happen within {TIMEOUT:g} seconds")
         time.sleep(0.01)

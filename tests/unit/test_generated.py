@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common.settings.model import KEYS, Settings, parse_text, settings_of
-from tests.unit.helpers import DATA, PATIENCE, ROOT, make_manual, write_program
+from tests.unit.helpers import DATA, ROOT, TIMEOUT, make_manual, write_program
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def completed(words: str, share: Path, folder: Path) -> list[str]:
         cwd=folder,
         capture_output=True,
         encoding="utf-8",
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.stderr == "" and done.returncode == 0, done
@@ -127,7 +127,7 @@ def test_the_scripts_for_other_shells_can_be_parsed(shell: str, share: Path) -> 
     scripts = list(share.glob(f"{shell}/*/*jupyterhub4family*"))
     assert scripts
     for script in scripts:
-        done = subprocess.run([shell, "-n", str(script)], capture_output=True, timeout=PATIENCE, check=False)
+        done = subprocess.run([shell, "-n", str(script)], capture_output=True, timeout=TIMEOUT, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -156,7 +156,7 @@ def test_the_manual_renders_without_a_warning(page: str, share: Path) -> None:
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANWIDTH": "80", "MANROFFSEQ": ""},
         capture_output=True,
         encoding="utf-8",
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.stderr == "" and done.returncode == 0

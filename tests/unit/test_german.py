@@ -13,11 +13,19 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.cli import status
+from jupyterhub4family.cli.base.servers import Server
+from jupyterhub4family.cli.base.snapshot import Status
+from jupyterhub4family.cli.base.terminal import Bar
+from jupyterhub4family.cli.doctor import command as doctor
+from jupyterhub4family.cli.doctor import registry
 from jupyterhub4family.cli.main import build_parser, main
 from jupyterhub4family.common.errors import UsageError, run_program
 from jupyterhub4family.common.i18n import messages
 from jupyterhub4family.common.i18n.messages import _, translated
 from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system.programs import Finished, ProgramError, run
 from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import SRC
@@ -120,6 +128,25 @@ def test_wrong_words_are_told_in_german(words: list[str], sentence: str, capsys:
 
 
 @pytest.mark.usefixtures("german")
+def test_the_progress_of_doctor_is_german(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
+    monkeypatch.setattr(registry, "CHECKS", {name: lambda _context: iter(()) for name in registry.CHECKS})
+    shown: list[str] = []
+    bar = Bar(quiet=True)
+    monkeypatch.setattr(bar, "show", lambda _percent, message: shown.append(message))
+    doctor.examine(bar)
+    assert shown[0] == "Prüfung: die Einstellungen" and len(shown) == len(set(shown)) == len(registry.CHECKS)
+    assert [title for title in registry.TITLES.values() if f"Prüfung: {title}" in shown] == []
+
+
+@pytest.mark.usefixtures("german")
+def test_numbers_have_a_comma_in_german(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server("anna", 50, True, megabytes=300, processor_seconds=93)
+    status._print_use(Status("1.0", "cron", "running", True, servers=[server]))
+    assert capsys.readouterr().out == "Server von anna: 300 MB Arbeitsspeicher, 1,6 min Rechenzeit\n"
+
+
+@pytest.mark.usefixtures("german")
 def test_errors_are_german(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(lambda: main(["logs", "Not A Name"])) == 3
     said = capsys.readouterr().err
@@ -136,7 +163,7 @@ def test_a_door_that_speaks_english_is_told_in_german(
         inside.setenv("LC_ALL", "C.UTF-8")
         note = _("{reason}; the hub finds out at its next start", reason=_("the hub does not answer"))
         json_lines.write_line({"ok": True, "results": [{"name": "anna", "done": "added", "note": note}]})
-        json_lines.write_line(json_lines.error_answer(UsageError(_("no name was given"), _("call it through sudo"))))
+        json_lines.write_line(json_lines.error_answer(UsageError(_("no name was given"), _("run it with sudo"))))
         answers += capsys.readouterr().out.splitlines()
     assert "the hub does not answer" in answers[0]
     FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, answers.pop(0), ""))
@@ -159,9 +186,9 @@ def test_an_older_door_says_plain_text(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 @pytest.mark.usefixtures("german")
 def test_whole_errors_can_be_told_again() -> None:
-    error = UsageError(_("no name was given"), _("call it through sudo"))
+    error = UsageError(_("no name was given"), _("run it with sudo"))
     assert str(error) == "es wurde kein Name genannt\nTipp: mit sudo aufrufen"
-    assert translated(str(error), "en") == "no name was given\nTry: call it through sudo"
+    assert translated(str(error), "en") == "no name was given\nTry: run it with sudo"
 
 
 @pytest.mark.usefixtures("german")
@@ -185,12 +212,15 @@ def environment(**variables: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({}, "install: unknown word: --fast\nTry: ./install --help\n"),
-        ({"LANG": "de_AT.UTF-8"}, "install: unbekanntes Wort: --fast\nTipp: ./install --help\n"),
-        ({"LANG": "de_DE.UTF-8", "LC_ALL": "C.UTF-8"}, "install: unknown word: --fast\nTry: ./install --help\n"),
-        ({"LANG": "en_GB.UTF-8", "LANGUAGE": "de:en"}, "install: unbekanntes Wort: --fast\nTipp: ./install --help\n"),
-        ({"LANG": "de_DE.UTF-8", "LANGUAGE": "en:de"}, "install: unknown word: --fast\nTry: ./install --help\n"),
-        ({"LANG": "fr_FR.UTF-8"}, "install: unknown word: --fast\nTry: ./install --help\n"),
+        ({}, "install: unknown argument: --fast\nTry: ./install --help\n"),
+        ({"LANG": "de_AT.UTF-8"}, "install: unbekanntes Argument: --fast\nTipp: ./install --help\n"),
+        ({"LANG": "de_DE.UTF-8", "LC_ALL": "C.UTF-8"}, "install: unknown argument: --fast\nTry: ./install --help\n"),
+        (
+            {"LANG": "en_GB.UTF-8", "LANGUAGE": "de:en"},
+            "install: unbekanntes Argument: --fast\nTipp: ./install --help\n",
+        ),
+        ({"LANG": "de_DE.UTF-8", "LANGUAGE": "en:de"}, "install: unknown argument: --fast\nTry: ./install --help\n"),
+        ({"LANG": "fr_FR.UTF-8"}, "install: unknown argument: --fast\nTry: ./install --help\n"),
     ],
 )
 def test_install_speaks_german(variables: dict[str, str], sentence: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from jupyterhub4family.common.settings import model
 from jupyterhub4family.common.settings.model import Settings
-from tests.unit.helpers import DATA, PATIENCE, write_program
+from tests.unit.helpers import DATA, TIMEOUT, write_program
 
 SCRIPT = DATA / "etc/update-motd.d/60-jupyterhub4family"
 
@@ -51,7 +51,7 @@ class Box:
             env=environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=True,
         )
         assert done.stderr == ""

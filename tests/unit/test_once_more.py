@@ -14,7 +14,7 @@ pytest.importorskip("xdist", reason="the tools of machine tests are not on Debia
 
 from tests.machine.lib.order import Unit, parts
 from tests.machine.lib.results import Results, expected, read, remember, remembered, slowest
-from tests.unit.helpers import PATIENCE, ROOT
+from tests.unit.helpers import ROOT, TIMEOUT
 
 CONFTEST = """
 from tests.conftest import pytest_addoption
@@ -45,7 +45,7 @@ def run(folder: Path, text: str, *options: str, commit: str = "x") -> subprocess
     words = [sys.executable, "-B", "-m", "pytest", "-p", "xdist.plugin", "-p", "no:cacheprovider", *options]
     words.append("test_sample.py")
     return subprocess.run(
-        words, cwd=folder, env=variables, capture_output=True, text=True, timeout=4 * PATIENCE, check=False
+        words, cwd=folder, env=variables, capture_output=True, text=True, timeout=4 * TIMEOUT, check=False
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.helpers import PATIENCE, ROOT, SRC
+from tests.unit.helpers import ROOT, SRC, TIMEOUT
 
 PACKAGE = "jupyterhub4family"
 MODULES = sorted((SRC / PACKAGE).rglob("*.py"))
@@ -367,7 +367,7 @@ def needs_cryptography(name: str) -> bool:
 def imported_alone(flags: list[str], names: list[str]) -> dict[str, list[str]]:
     """Which top-level modules came with each module."""
     words = [sys.executable, *flags, "-c", ALONE, str(SRC), *names]
-    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=4 * PATIENCE, check=True)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=4 * TIMEOUT, check=True)
     found = {name: rest.split() for name, _, rest in (line.partition(" ") for line in done.stdout.splitlines())}
     assert set(found) == set(names), done.stderr
     return found

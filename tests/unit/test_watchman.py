@@ -12,7 +12,7 @@ from typing import Callable
 import pytest
 
 from jupyterhub4family.common import paths
-from tests.unit.helpers import MACHINE_ROOT, PATIENCE, ROOT, run_python
+from tests.unit.helpers import MACHINE_ROOT, ROOT, TIMEOUT, run_python
 from tests.unit.watchman import check_process
 
 Caught = pytest.fail.Exception
@@ -58,7 +58,7 @@ def test_only_processes_of_the_tests_are_signalled() -> None:
         os.kill(os.getppid(), signal.SIGURG)
     child = subprocess.Popen(["/bin/sleep", "60"])
     os.kill(child.pid, signal.SIGKILL)
-    assert child.wait(PATIENCE) == -signal.SIGKILL
+    assert child.wait(TIMEOUT) == -signal.SIGKILL
 
 
 def test_the_folders_of_an_installed_service_are_out_of_reach_here_and_in_other_interpreters() -> None:

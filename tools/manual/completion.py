@@ -8,18 +8,18 @@ import re
 from jupyterhub4family.common.settings.model import KEYS
 from tools.manual.commands import Command, all_commands, help_of, kind, takes_value
 
-NOTE = "# Made by python3 -m tools.manual; changes here are lost.\n"
+GENERATED = "# Made by python3 -m tools.manual; changes here are lost.\n"
 #: What the shells call to know the names, as nobody in particular.
 MEMBERS = "getent group jupyterhub | cut -d: -f4 | tr , '\\n'"
 ACCOUNTS = "getent passwd | awk -F: '$3 >= 1000 && $3 < 60000 { print $1 }'"
-BASH_OTHER_NAME = NOTE + ". /usr/share/bash-completion/completions/jupyterhub4family\n"
-FISH_OTHER_NAME = NOTE + "source /usr/share/fish/vendor_completions.d/jupyterhub4family.fish\n"
+BASH_OTHER_NAME = GENERATED + ". /usr/share/bash-completion/completions/jupyterhub4family\n"
+FISH_OTHER_NAME = GENERATED + "source /usr/share/fish/vendor_completions.d/jupyterhub4family.fish\n"
 
 
 def bash(parser: argparse.ArgumentParser) -> str:
     """The script for bash; it needs neither bash-completion's functions nor any program of ours."""
     return (
-        NOTE
+        GENERATED
         + f"""\
 _jupyterhub4family_words() {{
     case $1 in
@@ -87,7 +87,7 @@ def zsh(parser: argparse.ArgumentParser) -> str:
     )
     return f"""\
 #compdef jupyterhub4family jh4f jupyterhub-members
-{NOTE}
+{GENERATED}
 _jupyterhub4family() {{
     local line='' skip='' before='' kind='' word
     local -i argument=0 i
@@ -147,7 +147,7 @@ def fish(parser: argparse.ArgumentParser) -> str:
     paths = " ".join(f"'{_one_space(path)}'" for path in _paths(parser))
     skipping = " ".join(f"'{option.partition('/')[2]}'" for option in _options_with_values(parser))
     lines = [
-        NOTE,
+        GENERATED,
         f"""\
 function __jupyterhub4family_at --description 'whether the words so far are this command and that many arguments'
     set -l words (commandline -opc)

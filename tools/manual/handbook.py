@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 def commands(parser: argparse.ArgumentParser) -> str:
     """What docs/reference/commands.md has of each command."""
-    return "".join(f"{line}\n" for line in _told(parser, [], "")).lstrip("\n")
+    return "".join(f"{line}\n" for line in _described(parser, [], "")).lstrip("\n")
 
 
-def _told(parser: argparse.ArgumentParser, words: list[str], meaning: str) -> Iterator[str]:
+def _described(parser: argparse.ArgumentParser, words: list[str], meaning: str) -> Iterator[str]:
     """The lines about one command and those below it."""
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     rest = [action for action in parser._actions if action not in below and action.help != argparse.SUPPRESS]
@@ -37,7 +37,7 @@ def _told(parser: argparse.ArgumentParser, words: list[str], meaning: str) -> It
         told = {choice.dest: choice.help or "" for choice in action._choices_actions}
         for name, one in action.choices.items():
             if name in told:
-                yield from _told(one, [*words, name], told[name])
+                yield from _described(one, [*words, name], told[name])
 
 
 def _placed(action: argparse.Action) -> str:

@@ -13,7 +13,7 @@ from jupyterhub4family.common.paths import EXPERT_DIRECTORY, SERVICE_HOME, SETTI
 from jupyterhub4family.common.settings.model import KEYS
 from tools.manual.commands import Command, all_commands, help_of, placeholder, takes_value
 
-NOTE = '.\\" Made by python3 -m tools.manual; changes here are lost.\n'
+GENERATED = '.\\" Made by python3 -m tools.manual; changes here are lost.\n'
 FILES = (
     (str(SETTINGS_FILE), N_("Settings; may be missing. See jupyterhub4family-config(5).")),
     (f"{EXPERT_DIRECTORY}/*.py", N_("More settings for JupyterHub, in Python, for experts.")),
@@ -33,14 +33,14 @@ def command_page(parser: argparse.ArgumentParser) -> str:
     parts = [
         _head("JUPYTERHUB4FAMILY", 1, _("User Commands")),
         _section(_("NAME")),
-        "jupyterhub4family, jh4f, jupyterhub\\-members \\- " + roff(_("look after the family's JupyterHub")) + "\n",
+        "jupyterhub4family, jh4f, jupyterhub\\-members \\- " + roff(_("manage the family's JupyterHub")) + "\n",
         _section(_("SYNOPSIS")),
         ".B jupyterhub4family\n.I " + roff(_("COMMAND")) + "\n.RI [ " + roff(_("OPTIONS")) + " ]\n",
         _section(_("DESCRIPTION")),
         paragraph(
             _(
                 "The package jupyterhub4family serves JupyterLab to everybody at home, each with their own Debian "
-                "account. This command looks after it. jh4f is a shorter name for it, and jupyterhub-members add, "
+                "account. This command manages it. jh4f is a shorter name for it, and jupyterhub-members add, "
                 "remove and show are short for jupyterhub4family members."
             )
         ),
@@ -48,7 +48,7 @@ def command_page(parser: argparse.ArgumentParser) -> str:
         *map(_command, leaves),
         _section(_("OPTIONS")),
         *(_option(one) for one in commands[0].options),
-        _item("\\fB\\-h\\fR, \\fB\\-\\-help\\fR", _("Show all commands, or, behind a command, what it takes.")),
+        _item("\\fB\\-h\\fR, \\fB\\-\\-help\\fR", _("Show all commands or, after a command, its arguments.")),
         _section(_("EXIT STATUS")),
         *(_item(f"\\fB{int(status)}\\fR", _(meaning)) for status, meaning in STATUS_MEANINGS.items()),
         _section(_("ENVIRONMENT")),
@@ -72,9 +72,9 @@ def settings_page() -> str:
         _section(_("DESCRIPTION")),
         paragraph(
             _(
-                "The file holds lines such as port: 8010, in YAML. It may be missing, and a key that is not in it "
-                "has its default. Change it with jupyterhub4family config set, unset or edit: they check it before "
-                "it counts and restart what has to be."
+                "The file contains lines such as port: 8010, in YAML. It may be missing, and a key that is not in "
+                "it has its default. Change it with jupyterhub4family config set, unset or edit: they check it "
+                "before it takes effect and restart what needs it."
             )
         ),
         ".PP\n",
@@ -103,7 +103,7 @@ def settings_page() -> str:
 
 
 def _head(name: str, section: int, title: str) -> str:
-    return f'{NOTE}.TH {roff(name)} {section} "" "jupyterhub4family {__version__}" "{roff(title)}"\n.nh\n'
+    return f'{GENERATED}.TH {roff(name)} {section} "" "jupyterhub4family {__version__}" "{roff(title)}"\n.nh\n'
 
 
 def _section(title: str) -> str:

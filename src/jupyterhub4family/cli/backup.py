@@ -25,22 +25,20 @@ _RESTORE = "sudo jupyterhub4family backup restore"
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("backup", help=_("back up the hub and everybody's notebooks, and bring them back"))
+    parser = commands.add_parser("backup", help=_("back up the hub and everybody's notebooks, and restore them"))
     actions = parser.add_subparsers(dest="action", metavar="setup|now|list|verify|restore|off", required=True)
-    setup = actions.add_parser("setup", help=_("say where backups go; from then on they are made every night"))
+    setup = actions.add_parser("setup", help=_("set where backups go; from then on one is made every night"))
     setup.add_argument(
         "target", metavar="TARGET", help=_("a folder, sftp:USER@HOST:/FOLDER or rest:https://HOST/FOLDER")
     )
-    key = setup.add_argument(
-        "--key-file", metavar="FILE", help=_("a file with the recovery key of a backup that is there already")
-    )
+    key = setup.add_argument("--key-file", metavar="FILE", help=_("a file with the recovery key of an existing backup"))
     terminal.completes(key, "files")
     now = actions.add_parser("now", help=_("make a backup now"))
     listing = actions.add_parser("list", help=_("show all backups"))
-    verify = actions.add_parser("verify", help=_("read every backup and see whether it is undamaged"))
-    restore = actions.add_parser("restore", help=_("bring everything back, or a member's home, or single files"))
+    verify = actions.add_parser("verify", help=_("read every backup and check that it is undamaged"))
+    restore = actions.add_parser("restore", help=_("restore everything, a member's home, or single files"))
     _add_restore_words(restore)
-    off = actions.add_parser("off", help=_("make no backups any more; those there are stay"))
+    off = actions.add_parser("off", help=_("stop making backups; existing ones stay"))
     terminal.add_yes(off)
     for one in (now, verify, restore, off):
         terminal.add_quiet(one)
@@ -64,7 +62,7 @@ def _add_restore_words(restore: argparse.ArgumentParser) -> None:
         "--path",
         action="append",
         metavar="PATH",
-        help=_("only this file or folder of a home; can be given several times"),
+        help=_("only this file or folder of a home; may be given several times"),
     )
     restore.add_argument("--to", metavar="DIR", help=_("into this new folder, and change nothing else"))
     restore.add_argument(
@@ -115,16 +113,18 @@ def _setup(arguments: argparse.Namespace) -> int:
         done = _call(arguments, service_programs.SET_UP_BACKUP, request)
     if arguments.json:
         return _finish(arguments, done)
-    print(_("Backups go to {target}, every night by themselves.", target=done.target))
+    print(_("Backups go to {target}, automatically every night.", target=done.target))
     if done.key:
         _show_key(done.key)
     if done.same_disk:
-        print(_("Note: that is on the same disk as the homes. It helps against mistakes, not against a broken disk."))
+        print(
+            _("Note: that is on the same disk as the homes. It protects against mistakes, not against a broken disk.")
+        )
     if done.backups:
         count = done.backups
         print(ngettext("There is {count} backup in it.", "There are {count} backups in it.", count))
-        print(_("To make this machine what the backed-up one was: {command}", command=_RESTORE))
-        print(_("Or go on from here as it is: {command}", command=_NOW))
+        print(_("To restore everything on this machine: {command}", command=_RESTORE))
+        print(_("Or continue with this machine as it is: {command}", command=_NOW))
     else:
         print(_("The first one: {command}", command=_NOW))
     return 0
@@ -135,7 +135,7 @@ def _show_key(key: str) -> None:
     print("    " + terminal.coloured(key, terminal.BOLD))
     print()
     print(_("This is the recovery key. Write it on paper and keep it away from this computer: without it nobody"))
-    print(_("can read the backups, you neither. It is not shown again."))
+    print(_("can read the backups, not even you. It is not shown again."))
     print()
 
 
@@ -159,7 +159,7 @@ def _key_in(file: Path) -> str:
 
 def _off(arguments: argparse.Namespace) -> int:
     terminal.confirmed(
-        arguments, _("Make no more backups, and forget the key on this computer? The backups stay where they are.")
+        arguments, _("Stop making backups, and forget the key on this computer? Existing backups stay where they are.")
     )
     arguments.json = False
     done = _call(arguments, service_programs.SWITCH_OFF_BACKUPS, Nothing()).done
@@ -189,7 +189,11 @@ def _verify(arguments: argparse.Namespace) -> int:
     return _finish(
         arguments,
         answer,
-        ngettext("{count} backup is undamaged: every byte of it.", "{count} backups are undamaged: every byte.", count),
+        ngettext(
+            "{count} backup is undamaged; every byte was checked.",
+            "{count} backups are undamaged; every byte was checked.",
+            count,
+        ),
     )
 
 
@@ -219,23 +223,23 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 def _question(arguments: argparse.Namespace) -> str:
     if arguments.member or arguments.path:
-        return _("Bring this back from the backup? What is there now and differs is kept aside.")
+        return _("Restore this from the backup? Existing files that differ are kept as backup copies.")
     return _(
-        "Make this whole machine what the backed-up one was? All servers are stopped; settings and the hub's state"
-        " are replaced (the old ones are kept aside)."
+        "Restore this whole machine from the backup? All servers are stopped; settings and the hub's state are "
+        "replaced (the old ones are kept as backup copies)."
     )
 
 
 def _what_was_done(report: RestoreReport) -> list[str]:
     messages: list[str] = [_("From the backup of {time} ({host}):", time=_time(report.time), host=report.host)]
     if report.place:
-        messages.append(_("It is in {place} now, for root alone.", place=report.place))
+        messages.append(_("It is now in {place}, readable by root only.", place=report.place))
     for name in report.made or ():
         messages.append(_("The account {name} was made, with the password it had.", name=name))
     for home in report.homes or ():
         messages.append(_("{name} has it back.", name=home.name))
         if home.kept:
-            messages.append("  " + _("What was there and differed is in {place}.", place=home.aside))
+            messages.append("  " + _("Existing files that differed are in {place}.", place=home.aside))
     if report.made is not None:
         messages.append(_("Hub and proxy are starting; see: {command}", command="jupyterhub4family status"))
     return messages
@@ -255,7 +259,7 @@ def _what_restore_would_do(request: service_programs.Restore, found: RestoreRepo
     else:
         messages.append(_("the home of {name}", name=names))
     if request.to:
-        messages.append(_("It would be in {place}.", place=request.to))
+        messages.append(_("It would be restored to {place}.", place=request.to))
     else:
-        messages.append(_("It would be put in its place."))
+        messages.append(_("It would be restored in place."))
     return messages

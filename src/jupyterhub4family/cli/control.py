@@ -22,9 +22,9 @@ CRON_PID = Path("/run/crond.pid")
 def add_to(commands: Any) -> None:
     """Add these commands to the command line."""
     start = commands.add_parser("start", help=_("start hub and proxy"))
-    stop = commands.add_parser("stop", help=_("stop hub and proxy; members' running servers go on"))
+    stop = commands.add_parser("stop", help=_("stop hub and proxy; members' running servers keep running"))
     stop.add_argument("--servers", action="store_true", help=_("stop the members' servers, too"))
-    restart = commands.add_parser("restart", help=_("restart the hub; open notebooks go on working meanwhile"))
+    restart = commands.add_parser("restart", help=_("restart the hub; open notebooks keep working"))
     restart.add_argument("--all", action="store_true", help=_("restart the proxy, too"))
     terminal.add_yes(stop)
     terminal.add_dry_run(stop)
@@ -41,7 +41,7 @@ def _start(arguments: argparse.Namespace) -> int:
     terminal.report(arguments, _("JupyterHub is starting; see: {command}", command="jupyterhub4family status"))
     if supervision.chosen_supervisor() == supervision.CRON and not _cron_runs():
         print(_("Note: neither systemd nor cron runs here, so nobody restarts JupyterHub after a reboot or a crash."))
-        print(_("Install and start cron, or call this command at every boot."))
+        print(_("Install and start cron, or run this command at every boot."))
     return 0
 
 

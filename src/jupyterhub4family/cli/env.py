@@ -15,16 +15,16 @@ from jupyterhub4family.common.protocol.service_programs import EnvironmentStatus
 from jupyterhub4family.common.system import accounts, programs
 
 _HELP = {
-    "status": N_("say what it is like: versions, own packages, whether a newer one is offered"),
-    "upgrade": N_("make it anew from the newest template, with the own packages"),
-    "repair": N_("try it out thoroughly and, if it is broken, make it anew with the own packages"),
-    "reset": N_("make it anew without the own packages"),
+    "status": N_("show its state: versions, the member's own packages, whether a newer one is available"),
+    "upgrade": N_("rebuild it from the newest template, keeping the member's own packages"),
+    "repair": N_("check it thoroughly and, if it is broken, rebuild it, keeping the member's own packages"),
+    "reset": N_("rebuild it without the member's own packages"),
 }
 _SENTENCES = {
     "nothing": N_("Nothing to do: it is in order."),
     "upgraded": N_("Upgraded."),
-    "mended": N_("Mended."),
-    "reset": N_("Made anew."),
+    "mended": N_("Repaired."),
+    "reset": N_("Rebuilt."),
 }
 _CHANGES = {
     "upgrade": service_programs.UPGRADE_ENVIRONMENT,
@@ -32,16 +32,16 @@ _CHANGES = {
     "reset": service_programs.RESET_ENVIRONMENT,
 }
 #: How an environment was made (user/copying.py), as people are told.
-_WAYS = {"hard links": N_("made by hard links"), "copy": N_("made by copying"), "fetched": N_("made by fetching")}
+_WAYS = {"hard links": N_("made with hard links"), "copy": N_("made by copying"), "fetched": N_("made by fetching")}
 
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("env", help=_("look after one's own JupyterLab environment"))
+    parser = commands.add_parser("env", help=_("manage your own JupyterLab environment"))
     actions = parser.add_subparsers(dest="action", metavar="|".join(_HELP), required=True)
     for action, text in _HELP.items():
         one = actions.add_parser(action, help=_(text))
-        one.add_argument("name", nargs="?", metavar="NAME", help=_("a member (root only; default: oneself)"))
+        one.add_argument("name", nargs="?", metavar="NAME", help=_("a member (root only; default: yourself)"))
         one.add_argument("--json", action="store_true", help=_("as JSON"))
         if action != "status":
             terminal.add_quiet(one)
@@ -60,7 +60,7 @@ def env(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             return _print_what_reset_would_do(_ask(service_programs.ENVIRONMENT_STATUS, become, arguments))
         terminal.confirmed(
-            arguments, _("Make the environment anew without the own packages? The old one is kept beside it.")
+            arguments, _("Rebuild the environment without the member's own packages? The old one is kept beside it.")
         )
     change = _ask(_CHANGES[arguments.action], become, arguments)
     if arguments.json:
@@ -93,7 +93,7 @@ def _print_what_reset_would_do(status: EnvironmentStatus) -> int:
     if not status.exists:
         print(_("There is no environment yet; it is made when the first server starts."))
         return 0
-    print(_("{place} would be made anew; the old one would be kept beside it.", place=status.place))
+    print(_("{place} would be rebuilt; the old one would be kept beside it.", place=status.place))
     if status.extras:
         print(_("These packages would be gone: {packages}", packages=", ".join(sorted(status.extras))))
     return 0
@@ -129,12 +129,12 @@ def _print_status(status: EnvironmentStatus) -> None:
         print("  " + _("own packages: {packages}", packages=extras))
     if status.missing:
         broken = ", ".join(status.missing)
-        print("  " + _("broken: {packages}. It is mended at the next start of a server.", packages=broken))
+        print("  " + _("broken: {packages}. It is repaired at the server's next start.", packages=broken))
     elif status.outdated:
         if status.changed:
-            print("  " + _("A newer one is offered. Try: {command}", command="jupyterhub4family env upgrade"))
+            print("  " + _("A newer one is available. Try: {command}", command="jupyterhub4family env upgrade"))
         else:
-            print("  " + _("A newer one is offered. It follows at the next start of a server."))
+            print("  " + _("A newer one is available. It is installed at the server's next start."))
     elif status.changed:
         print("  " + _("up to date, with changes of your own"))
     else:

@@ -21,7 +21,7 @@ def add_to(commands: Any) -> None:
     """Add this command to the command line."""
     parser = commands.add_parser("logs", help=_("show what hub, proxy or a member's servers have written"))
     parser.add_argument("whose", nargs="?", default="hub", metavar=_("hub|proxy|MEMBER"))
-    parser.add_argument("-f", "--follow", action="store_true", help=_("go on showing what is written now"))
+    parser.add_argument("-f", "--follow", action="store_true", help=_("keep showing new lines"))
     parser.add_argument(
         "-n",
         "--lines",
@@ -71,4 +71,4 @@ def _require_reader(directory: Path) -> None:
     if not os.access(directory, os.R_OK | os.X_OK):
         if os.geteuid() == 0:
             raise FamilyError(_("there is no log yet"), "jupyterhub4family status")
-        raise PermissionRefused(_("only root and the account jupyterhub may read that log"), _("call it through sudo"))
+        raise PermissionRefused(_("only root and the account jupyterhub may read that log"), _("run it with sudo"))

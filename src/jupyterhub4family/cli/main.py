@@ -16,7 +16,7 @@ from jupyterhub4family.cli.support import command as support
 from jupyterhub4family.common.i18n import argparse_words
 from jupyterhub4family.common.i18n.messages import N_, _
 
-EPILOG = N_("Exit status: 0 done, 2 wrong words, 3 refused, 4 no right to do this, 6 not running; more in the manual.")
+EPILOG = N_("Exit status: 0 success, 2 usage error, 3 refused, 4 permission denied, 6 not running; more in the manual.")
 
 
 def main(args: Optional[Sequence[str]] = None) -> int:

@@ -18,8 +18,8 @@ from jupyterhub4family.common.system import accounts
 #: Keys of a member in the door's answer that are told behind the name.
 _MARKS = (N_("delegate"), N_("administrator"))
 _SENTENCES = {
-    "added": N_("{name} is a member now and can log in"),
-    "already a member": N_("{name} is a member already"),
+    "added": N_("{name} is now a member and can log in"),
+    "already a member": N_("{name} is already a member"),
     "removed": N_("{name} is no longer a member; their servers are stopped, their files are untouched"),
     "no member": N_("{name} is not a member"),
 }
@@ -36,7 +36,7 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help=_("accept accounts that can become root (root only; weakens this machine)"),
     )
-    remove = actions.add_parser("remove", help=_("stop their servers, end their sessions, let them in no more"))
+    remove = actions.add_parser("remove", help=_("stop their servers, log them out and no longer let them in"))
     remove.add_argument("names", nargs="+", metavar="NAME")
     show = actions.add_parser("list", aliases=["show"], help=_("show all members"))
     terminal.add_yes(remove)
@@ -62,7 +62,7 @@ def members(arguments: argparse.Namespace) -> int:
         with terminal.waiting(arguments, _("Stopping their servers")):
             done = call_door(doors.REMOVE_MEMBERS, doors.RemoveMembers(arguments.names))
     else:
-        with terminal.waiting(arguments, _("Letting them in")):
+        with terminal.waiting(arguments, _("Adding the accounts")):
             done = call_door(doors.ADD_MEMBERS, doors.AddMembers(arguments.names, arguments.allow_administrator))
     if arguments.json:
         terminal.print_answer(done)
@@ -88,7 +88,12 @@ def _print_what_remove_would_do(names: list[str]) -> int:
     present = {member.name for member in call_door(doors.LIST_MEMBERS, Nothing()).members}
     for name in names:
         if name in present:
-            print(_("{name} would be no member any more; their servers would be stopped, their files stay", name=name))
+            print(
+                _(
+                    "{name} would no longer be a member; their servers would be stopped, their files would stay",
+                    name=name,
+                )
+            )
         else:
             print(_("{name} is not a member", name=name))
     return 0
@@ -105,7 +110,7 @@ def call_door(action: Action[RequestT, AnswerT], request: RequestT) -> AnswerT:
         raise PermissionRefused(
             _("you may not manage members"),
             _(
-                "call it as root (sudo), or have root make you a delegate: {command}",
+                "run it as root (sudo), or ask root to make you a delegate: {command}",
                 command=f"adduser {_own_name()} {accounts.DELEGATE_GROUP}",
             ),
         ) from error

@@ -12,7 +12,7 @@ from typing import Any
 from jupyterhub4family.cli.base import snapshot
 from jupyterhub4family.cli.base.snapshot import Status
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
-from jupyterhub4family.common.i18n.messages import N_, _, joined
+from jupyterhub4family.common.i18n.messages import N_, _, decimal, joined
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.state import backup
 from jupyterhub4family.common.system import programs
@@ -25,11 +25,9 @@ QR_LINES = 40
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("status", help=_("say what is running and where the portal is"))
+    parser = commands.add_parser("status", help=_("show what is running and where the portal is"))
     parser.add_argument("--json", action="store_true", help=_("as JSON"))
-    parser.add_argument(
-        "--qr", action="store_true", help=_("show a code that phones can read, however small the window")
-    )
+    parser.add_argument("--qr", action="store_true", help=_("show a code that phones can read, even in a small window"))
     parser.set_defaults(run=status)
 
 
@@ -49,8 +47,8 @@ def status(arguments: argparse.Namespace) -> int:
 
 _MESSAGES = {
     "running": N_("JupyterHub is running. Open it in a browser:"),
-    "setting up": N_("JupyterHub is being set up; the page shows how far it is:"),
-    "starting": N_("JupyterHub is starting. In a moment it answers at:"),
+    "setting up": N_("JupyterHub is being set up; the page shows the progress:"),
+    "starting": N_("JupyterHub is starting. In a moment it will answer at:"),
     "not running": N_("JupyterHub is not running."),
     "taken": N_("Something else answers on JupyterHub's port."),
 }
@@ -73,7 +71,7 @@ def _print(now: Status, with_code: bool = False) -> None:
     if now.backup:
         print(backup.describe(backup.read_state()))
     for problem in now.troubles:
-        print(_("Settings: {trouble}", trouble=problem))
+        print(_("Settings: {problem}", problem=problem))
     for message in filter(None, (now.upgrade, now.failed_upgrade, now.mended_database)):
         print(message)
     if answers and with_code:
@@ -103,7 +101,7 @@ def _print_use(now: Status) -> None:
         elif one.megabytes is not None:
             use.append(_("{used} MB of memory", used=one.megabytes))
         if one.processor_seconds is not None:
-            use.append(_("{minutes} min of processor", minutes=f"{one.processor_seconds / 60:.1f}"))
+            use.append(_("{minutes} min of CPU time", minutes=decimal(one.processor_seconds / 60)))
         if not one.confined:
             use.append(_("no limits"))
         if use:

@@ -19,9 +19,9 @@ from jupyterhub4family.common.state import upgrade
 def add_to(commands: Any) -> None:
     """Add these commands to the command line."""
     upgrade = commands.add_parser(
-        "upgrade", help=_("install the newest version, try it out, and go back by itself if nobody can log in with it")
+        "upgrade", help=_("install the newest version, test it, and go back automatically if nobody can log in with it")
     )
-    upgrade.add_argument("--check", action="store_true", help=_("only say whether there is a newer version"))
+    upgrade.add_argument("--check", action="store_true", help=_("only show whether there is a newer version"))
     upgrade.add_argument("--again", action="store_true", help=_("also try a version that has failed before"))
     upgrade.add_argument("--json", action="store_true", help=_("as JSON (with --check)"))
     rollback = commands.add_parser("rollback", help=_("go back to the version before the last upgrade"))
@@ -76,7 +76,7 @@ def _report_no_upgrade(arguments: argparse.Namespace, found: Available) -> None:
         terminal.report(arguments, _("There is no newer version than {version}", version=found.installed))
     else:
         terminal.report(arguments, _("apt knows no source of newer versions of this package"))
-        terminal.report(arguments, _("Set one (upgrade_source), or get a newer copy of the project and call ./install"))
+        terminal.report(arguments, _("Set one (upgrade_source), or get a newer copy of the project and run ./install"))
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
@@ -90,16 +90,19 @@ def _rollback(arguments: argparse.Namespace) -> int:
     if previous is not None and os.geteuid() == 0:
         terminal.confirmed(arguments, _("Go back to version {version}?", version=previous.version))
     done = _call(arguments, service_programs.ROLL_BACK)
-    terminal.report(arguments, _("Version {version} serves again", version=done.installed))
+    terminal.report(arguments, _("Version {version} is back in service", version=done.installed))
     if done.database:
         terminal.report(
             arguments,
-            _("With it came the database of that version ({copy}): everybody logs in anew", copy=done.database),
+            _(
+                "The database of that version came back with it ({copy}): everybody has to log in again",
+                copy=done.database,
+            ),
         )
     terminal.report(
         arguments,
         _(
-            "Version {version} does not come back by itself; to install it: {command}",
+            "Version {version} is not installed again automatically; to install it: {command}",
             version=done.left,
             command="sudo jupyterhub4family upgrade --again",
         ),

@@ -6,13 +6,15 @@ from jupyterhub4family.common.errors import ExitStatus
 from jupyterhub4family.common.i18n.messages import N_
 
 STATUS_MEANINGS = {
-    ExitStatus.OK: N_("Done."),
-    ExitStatus.FAILURE: N_("It did not work, for a reason that has no number of its own."),
-    ExitStatus.USAGE: N_("The words of the command are off."),
-    ExitStatus.REFUSED: N_("Understood, and not allowed."),
-    ExitStatus.PERMISSION: N_("The caller lacks the rights."),
+    ExitStatus.OK: N_("Success."),
+    ExitStatus.FAILURE: N_("Failure, for a reason that has no number of its own."),
+    ExitStatus.USAGE: N_("Usage error: the command is not written as it should be."),
+    ExitStatus.REFUSED: N_("Refused: understood, but not allowed."),
+    ExitStatus.PERMISSION: N_("Permission denied: the caller lacks the rights."),
     ExitStatus.UNKNOWN_ACCOUNT: N_("There is no such Debian account."),
-    ExitStatus.NOT_RUNNING: N_("Nobody can log in now: stopped, starting, being set up."),
+    ExitStatus.NOT_RUNNING: N_(
+        "Not running: nobody can log in, because JupyterHub is stopped, starting or being set up."
+    ),
     ExitStatus.NETWORK: N_("Something could not be fetched."),
     ExitStatus.CONFIGURATION: N_("The settings file cannot be used."),
     ExitStatus.PORT_TAKEN: N_("Another program has the portal's port."),

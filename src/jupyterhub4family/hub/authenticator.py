@@ -26,8 +26,8 @@ _MIRRORED_GROUPS = frozenset({accounts.MEMBER_GROUP, accounts.DELEGATE_GROUP})
 
 #: What somebody who knew the password is told about the account.
 _EXPLAINED = {
-    "account-expired": N_("Your account on this machine has expired. Ask the person who looks after it."),
-    "password-expired": N_("Your password has expired. Log in at the machine itself (or by ssh) and set a new one."),
+    "account-expired": N_("Your account on this machine has expired. Ask your administrator."),
+    "password-expired": N_("Your password has expired. Log in at the machine itself (or over ssh) and set a new one."),
 }
 _TOO_MANY = N_("Too many wrong passwords have come from your device. Wait a quarter of an hour, then try again.")
 #: Tells the login page that whoever looks at it was a member until a moment ago.

@@ -54,7 +54,7 @@ def apple_profile(der: bytes, family_name: str, language: str) -> bytes:
         "PayloadUUID": str(uuid.uuid5(_NAMESPACE, identity)).upper(),
         "PayloadDisplayName": title,
         "PayloadDescription": translated(
-            _("Lets this device know your family's own JupyterHub. It cannot vouch for anything else."), language
+            _("Lets this device trust your family's own JupyterHub, and nothing else."), language
         ),
         "PayloadContent": [certificate],
     }

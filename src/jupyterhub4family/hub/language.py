@@ -37,11 +37,11 @@ JUPYTERHUBS_SENTENCES = (
 #: What JupyterHub's page.html says in English outside of any block. If a later version says it otherwise, it stays so.
 _IN_PAGE_HTML = {
     '<html lang="en">': '<html lang="{{ language }}">',
-    "JupyterHub requires JavaScript.": '{{ "JupyterHub requires JavaScript." | told }}',
-    "Please enable it to proceed.": '{{ "Please enable it to proceed." | told }}',
-    'aria-label="Toggle navigation"': 'aria-label="{{ "Toggle navigation" | told }}"',
-    'aria-label="Close"': 'aria-label="{{ "Close" | told }}"',
-    "{{ title }}</h2>": "{{ title | told }}</h2>",
+    "JupyterHub requires JavaScript.": '{{ "JupyterHub requires JavaScript." | localized }}',
+    "Please enable it to proceed.": '{{ "Please enable it to proceed." | localized }}',
+    'aria-label="Toggle navigation"': 'aria-label="{{ "Toggle navigation" | localized }}"',
+    'aria-label="Close"': 'aria-label="{{ "Close" | localized }}"',
+    "{{ title }}</h2>": "{{ title | localized }}</h2>",
 }
 
 
@@ -67,7 +67,7 @@ def in_language(message: str, language: str) -> str:
 
 
 @pass_context
-def told(context: Context, message: Optional[str]) -> str:
+def localized(context: Context, message: Optional[str]) -> str:
     """Template filter: a message in the viewer's language, to be escaped like any other text."""
     return in_language(message or "", _language(context))
 
@@ -78,7 +78,7 @@ class Sentences(InternationalizationExtension):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.install_gettext_callables(_gettext, _ngettext, newstyle=True)  # type: ignore[attr-defined]
-        environment.filters["told"] = told
+        environment.filters["localized"] = localized
 
     def preprocess(self, source: str, name: Optional[str], filename: Optional[str] = None) -> str:
         """Let JupyterHub's page.html, which ours extends, be translated where it has no blocks for that."""

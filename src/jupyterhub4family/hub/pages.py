@@ -166,7 +166,7 @@ def disk_left(user: Any) -> Optional[int]:
     directories = [paths.SERVICE_HOME]
     with contextlib.suppress(KeyError):
         directories.append(Path(pwd.getpwnam(user.name).pw_dir))
-    short = [room.megabytes for room in disk_space.disk_spaces(directories) if room.is_short]
+    short = [space.megabytes for space in disk_space.disk_spaces(directories) if space.is_short]
     return min(short) if short else None
 
 
@@ -202,7 +202,7 @@ def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> Ser
     made_from = getattr(spawner, "made_from", "")
     states = {"spawn": "starting", "check": "starting", "stop": "stopping"}
     state = states.get(spawner.pending or "", "running" if spawner.ready else "stopped")
-    held = memory.memory_use(pid, everybody) if state == "running" and pid else memory.MemoryUse(None)
+    usage = memory.memory_use(pid, everybody) if state == "running" and pid else memory.MemoryUse(None)
     started: Optional[datetime] = row.started if row is not None and spawner.active else None
     hub = user.settings["hub"].base_url
     where = "/".join(filter(None, (user.escaped_name, url_escape_path(spawner.name))))
@@ -214,8 +214,8 @@ def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> Ser
         spawn_url=f"{hub}spawn/{where}",
         pending_url=f"{hub}spawn-pending/{where}",
         since=started.replace(tzinfo=timezone.utc).isoformat(timespec="seconds") if started else "",
-        megabytes=None if held.used is None else round(held.used / 2**20),
-        limit_megabytes=None if held.limit is None else round(held.limit / 2**20),
-        killed=held.killed,
+        megabytes=None if usage.used is None else round(usage.used / 2**20),
+        limit_megabytes=None if usage.limit is None else round(usage.limit / 2**20),
+        killed=usage.killed,
         up_to_date=made_from == paths.CURRENT_TEMPLATE.resolve().name if state == "running" and made_from else None,
     )

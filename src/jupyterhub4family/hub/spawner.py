@@ -155,7 +155,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     async def _prepare(self) -> None:
         self._first_event += len(self._events)
         self._events.clear()
-        self.report(0, _("Looking at your environment"))
+        self.report(0, _("Checking your environment"))
         try:
             await template.ensure(lambda percent, message: self.report(percent * 40 // 100, message))
         except FamilyError as error:
@@ -190,7 +190,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         except NoPort:
             raise
         except StartFailed:
-            self.report(88, _("Your server ended at once; looking for what is wrong with your environment"))
+            self.report(88, _("Your server stopped at once; checking what is wrong with your environment"))
             if await self._prepare_environment(thorough=True) != "mended":
                 raise
             self.report(90, _("Starting your server again"))
@@ -219,7 +219,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             if not tries_left:
                 raise NoPort(
                     _("Another account's program has taken the port of your server, twice."),
-                    _("ask whoever looks after this computer to see who does that: its log tells"),
+                    _("ask your administrator who does that: the log says it"),
                 )
 
     def _free_port(self) -> int:
@@ -230,7 +230,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         except OSError as error:
             raise NoPort(
                 _("This computer has no free port left for your server."),
-                _("ask whoever looks after it to see which program has taken them: ss -tlnp"),
+                _("ask your administrator which program has taken them: ss -tlnp"),
             ) from error
         return int(port)
 
@@ -282,7 +282,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             if alive and owners:
                 return
             await asyncio.sleep(POLL_INTERVAL)
-        raise StartFailed(_("The server ended while it was starting."), log_lines=await self._last_log_lines())
+        raise StartFailed(_("The server stopped while it was starting."), log_lines=await self._last_log_lines())
 
     async def _last_log_lines(self) -> list[str]:
         try:

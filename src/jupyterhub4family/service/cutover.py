@@ -66,7 +66,7 @@ def _restore(_caller: None, request: DatabaseCopy) -> Nothing:
 
 def _checked(release: str) -> str:
     if not builds.is_id(release):
-        raise UsageError(_("{name} is no release", name=repr(release[:40])))
+        raise UsageError(_("{name} is not a release", name=repr(release[:40])))
     return release
 
 

@@ -22,7 +22,7 @@ from jupyterhub4family.common.system import processes
 #: Where a server listens, as the hub told it.
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:[0-9]{2,5}/[\w./%~@-]*")
 #: Seconds; bytes.
-PATIENCE, LONGEST_ANSWER = 10, 1024 * 1024
+TIMEOUT, LONGEST_ANSWER = 10, 1024 * 1024
 
 
 def main() -> int:
@@ -41,7 +41,7 @@ def busy(address: str, token: str) -> int:
     request.add_header("Authorization", f"token {token}")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=PATIENCE) as answer:
+        with opener.open(request, timeout=TIMEOUT) as answer:
             kernels: Any = json.loads(answer.read(LONGEST_ANSWER))
     except (OSError, ValueError, http.client.HTTPException):
         return 0

@@ -48,7 +48,7 @@ def copy_template(target: Path, progress: Progress) -> str:
             _by_door(target)
             return HARD_LINKS
         except (FamilyError, OSError) as error:
-            progress(10, _("No copy by hard links ({reason}); copying instead", reason=_short(error)))
+            progress(10, _("Hard links are not possible ({reason}); copying instead", reason=_short(error)))
     source = paths.CURRENT_TEMPLATE.resolve() / "env"
     _check_space(target.parent, size_of(source) * 11 // 10)
     _by_copying(source, target, progress)

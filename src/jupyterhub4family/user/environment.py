@@ -67,13 +67,13 @@ def examine(environment: Path, thorough: bool = False) -> Condition:
     """Look at an environment; `thorough` imports everything that a server needs, which takes seconds."""
     if not environment.is_dir():
         return Condition(False, [], False, False)
-    note = _read_state(environment)
+    state = _read_state(environment)
     template = copying.template_id()
     return Condition(
         exists=True,
         missing=missing_programs(environment, thorough),
-        changed=note.get("fingerprint") != installed_packages.fingerprint(environment) if note else True,
-        outdated=bool(template) and note.get("template") != template,
+        changed=state.get("fingerprint") != installed_packages.fingerprint(environment) if state else True,
+        outdated=bool(template) and state.get("template") != template,
     )
 
 
@@ -108,7 +108,7 @@ def _make_sure(environment: Path, progress: Progress, thorough: bool) -> str:
         return MADE
     if condition.missing:
         missing = ", ".join(condition.missing)
-        progress(5, _("Mending your environment: {packages} missing or broken", packages=missing))
+        progress(5, _("Repairing your environment: {packages} missing or broken", packages=missing))
         rebuild(environment, progress)
         return MENDED
     if condition.outdated and not condition.changed:
@@ -135,7 +135,7 @@ def _install_pending_packages(member: pwd.struct_passwd, environment: Path, prog
     # The environment itself is ready, and a bar that goes back would say something else.
     lost = _install_extras(environment, missing, lambda _percent, message: progress(100, message))
     if lost:
-        progress(100, _("From your backup, these packages could not be had: {packages}", packages=", ".join(lost)))
+        progress(100, _("These packages from your backup are unavailable: {packages}", packages=", ".join(lost)))
     if lost and tries < PACKAGE_TRIES:
         left = {name: missing[name] for name in lost}
         file.write_text(json.dumps({"packages": left, "tries": tries}) + "\n", "utf-8")
@@ -152,22 +152,22 @@ def rebuild(environment: Path, progress: Progress, with_extras: bool = True) -> 
     lost = _replace(environment, progress, keep_old=True, extras=extras)
     if lost:
         message = _(
-            "Your environment was made anew, without {packages}, which could not be had. "
-            "The old one is beside it, in env.aside-…",
+            "Your environment was rebuilt without {packages}, unavailable now. The old one is beside it, in "
+            "env.aside-…",
             packages=", ".join(lost),
         )
     elif extras:
-        message = _("Your environment was made anew, with your own packages. The old one is beside it, in env.aside-…")
+        message = _("Your environment was rebuilt, keeping your own packages. The old one is beside it, in env.aside-…")
     else:
-        message = _("Your environment was made anew. The old one is beside it, in env.aside-…")
+        message = _("Your environment was rebuilt. The old one is beside it, in env.aside-…")
     progress(100, message)
     return lost
 
 
 def extra_packages(environment: Path) -> dict[str, str]:
     """Names and versions of what the member installed beyond the template it was made from, or the one in use."""
-    note = _read_state(environment)
-    ours = note.get("packages") or installed_packages.installed(paths.CURRENT_TEMPLATE.resolve() / "env")
+    state = _read_state(environment)
+    ours = state.get("packages") or installed_packages.installed(paths.CURRENT_TEMPLATE.resolve() / "env")
     return {name: version for name, version in installed_packages.installed(environment).items() if name not in ours}
 
 
@@ -195,14 +195,14 @@ def missing_programs(environment: Path, thorough: bool = False) -> list[str]:
 
 def _replace(environment: Path, progress: Progress, keep_old: bool, extras: dict[str, str] | None = None) -> list[str]:
     """Make a fresh environment beside the old one, then change places. Returns the extras that could not be had."""
-    fresh = _unfinished(environment)
-    how = copying.copy_template(fresh, progress)
+    staging = _unfinished(environment)
+    how = copying.copy_template(staging, progress)
     # Noted before the extras come: they are what makes it a changed one.
-    _write_state(fresh, how)
-    lost = _install_extras(fresh, extras or {}, progress)
+    _write_state(staging, how)
+    lost = _install_extras(staging, extras or {}, progress)
     if environment.exists() or environment.is_symlink():
         _move_to_backup(environment, keep_old)
-    fresh.rename(environment)
+    staging.rename(environment)
     _remove_discarded(environment)
     return lost
 
@@ -218,22 +218,22 @@ def _move_to_backup(environment: Path, keep: bool) -> None:
 
 
 def _write_state(environment: Path, how: str) -> None:
-    note = {
+    state = {
         "template": copying.template_id(),
         "how": how,
         "made": int(time.time()),
         "fingerprint": installed_packages.fingerprint(environment),
         "packages": installed_packages.installed(environment),
     }
-    (environment / STATE_FILE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
+    (environment / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", "utf-8")
 
 
 def _read_state(environment: Path) -> dict[str, Any]:
     try:
-        note = json.loads((environment / STATE_FILE).read_text("utf-8"))
+        state = json.loads((environment / STATE_FILE).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return note if isinstance(note, dict) else {}
+    return state if isinstance(state, dict) else {}
 
 
 def _install_extras(environment: Path, extras: dict[str, str], progress: Progress) -> list[str]:

@@ -38,7 +38,7 @@ def _never_root() -> None:
 def import_restored(_caller: None, request: Restored) -> Imported:
     """Move what is in `request.place` into the home of whoever runs this. Raises UsageError or OSError."""
     if not re.fullmatch(r"before-restore-[0-9-]{1,20}", request.aside):
-        raise UsageError(_("the request is no JSON object"))
+        raise UsageError(_("the request is not a JSON object"))
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
     taking = Import(home / request.aside)
     taking.merge(Path(request.place), home)

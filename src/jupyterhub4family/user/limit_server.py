@@ -14,7 +14,7 @@ from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.system import cgroups
 
 #: Seconds between asking and forcing, and then for the kernel to clear away.
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 
 def confine_this_process() -> str:
@@ -45,7 +45,7 @@ def end_all(uid: int, pid: int, start_time: int) -> int:
     first = cgroups.scopes().get(scope, [])
     left = first
     for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         asked: set[int] = set()
         while left and time.monotonic() < deadline:
             # Also those that have come meanwhile. Who was asked gets time; who is killed is killed each time.

@@ -106,7 +106,7 @@ def server_environment(member: pwd.struct_passwd, untrusted_variables: Mapping[s
         result["JUPYTER_RUNTIME_DIR"] = f"{member.pw_dir}/{SHORT_RUNTIME}"
     for key, value in untrusted_variables.items():
         if not isinstance(value, str) or "\0" in value:
-            raise UsageError(_("the variable {name} is no text", name=repr(key[:40])))
+            raise UsageError(_("the variable {name} is not text", name=repr(key[:40])))
         if key in HUB_VARIABLES:
             result[key] = value
     return result
@@ -154,7 +154,7 @@ def open_log(member: pwd.struct_passwd, server_name: str) -> int:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise FamilyError(_("{path} is no ordinary file", path=str(path)), _("move it away"))
+            raise FamilyError(_("{path} is not a regular file", path=str(path)), _("move it away"))
         os.set_blocking(descriptor, True)
         return descriptor
     except OSError as error:
@@ -174,7 +174,7 @@ def record_killed(member: pwd.struct_passwd, untrusted_server_name: str, count: 
     """Note in a server's log that the kernel has ended `count` of its programs. Raises FamilyError."""
     log = open_log(member, untrusted_server_name)
     try:
-        write_to_log(log, f"a program in this server wanted more memory than there is for it and was ended ({count})")
+        write_to_log(log, f"a program in this server needed more memory than it may use and was stopped ({count})")
     finally:
         os.close(log)
 
@@ -233,7 +233,7 @@ def _start_detached(
         lines = answers.read().splitlines()
     report = [json.loads(line) for line in lines]
     if len(report) != 1:
-        reason = report[1] if len(report) > 1 else _("it ended before it began")
+        reason = report[1] if len(report) > 1 else _("it ended before it started")
         raise FamilyError(_("the server could not be started: {reason}", reason=reason))
     return Started(report[0]["pid"], report[0]["start_time"])
 

@@ -14,7 +14,7 @@ from tests.machine.lib.machine import Machine
 
 DOOR = "/usr/lib/jupyterhub4family/environment"
 MEDIATOR = "/usr/lib/jupyterhub4family/mediator"
-HANDOVER = "/var/lib/jupyterhub4family/handover"
+STAGING = "/var/lib/jupyterhub4family/handover"
 #: Opens the door again and again; meanwhile two others look for what root is about to hand over, and push links and
 #: folders with others' things in them into it, rename what is there, and take its files away.
 RACE = """
@@ -103,23 +103,23 @@ def test_the_door_environment_is_raced(machine: Machine) -> None:
     )
     listing = "find /etc /root /home/alice -printf '%p %m %u %g %s\\n' | sort"
     before, digest = machine.run(listing), digest_of_template(machine)
-    machine.run(f"chmod 755 {HANDOVER}")
+    machine.run(f"chmod 755 {STAGING}")
     try:
-        said = machine.run(f"python3 -B /usr/local/share/race.py {HANDOVER} {DOOR}", user="bob")
+        said = machine.run(f"python3 -B /usr/local/share/race.py {STAGING} {DOOR}", user="bob")
     finally:
-        machine.run(f"chmod 711 {HANDOVER}")
+        machine.run(f"chmod 711 {STAGING}")
     raced = json.loads(said.splitlines()[-1])
     assert raced["doors"] == 3 and raced["tries"] >= 10_000, raced
-    owners = machine.run(f"stat -c '%U %a' $(find /home/bob {HANDOVER} -name hers | head -1)")
+    owners = machine.run(f"stat -c '%U %a' $(find /home/bob {STAGING} -name hers | head -1)")
     assert owners.split() == ["alice", "700"], "a folder of hers was given to bob"
-    assert machine.run(f"stat -c %U $(find /home/bob {HANDOVER} -name roots | head -1)").strip() == "root"
+    assert machine.run(f"stat -c %U $(find /home/bob {STAGING} -name roots | head -1)").strip() == "root"
     assert machine.run(listing) == before
     assert digest_of_template(machine) == digest
     strange = machine.run(
-        f"find {HANDOVER} /home/bob -xdev -type f -user root ! -path '*/roots/*' ! -path '/home/bob/.*'"
+        f"find {STAGING} /home/bob -xdev -type f -user root ! -path '*/roots/*' ! -path '/home/bob/.*'"
     )
     assert strange.strip() == "", strange
-    machine.run(f"rm -rf /home/bob/trap /home/bob/taken* {HANDOVER}/*")
+    machine.run(f"rm -rf /home/bob/trap /home/bob/taken* {STAGING}/*")
 
 
 def test_a_pid_that_is_used_again_gets_no_signal(machine: Machine) -> None:

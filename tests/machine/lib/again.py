@@ -20,7 +20,7 @@ from tests.machine.lib.results import Results, read, read_all, remember
 #: More unsteady tests than that, in all parts of a run, and the run has failed.
 BEARABLE = 2
 #: When more than that fail, it is not for want of steadiness.
-NOT_AGAIN = 10
+TOO_MANY = 10
 _PASSED = ("passed", "xfailed")
 
 
@@ -58,7 +58,7 @@ class Again:
             return False
         if session.exitstatus != pytest.ExitCode.TESTS_FAILED or not self._failures:
             return False
-        if len(self._failures) > NOT_AGAIN:
+        if len(self._failures) > TOO_MANY:
             self._lines.append(f"{len(self._failures)} tests failed: too many to try again")
             return False
         return True

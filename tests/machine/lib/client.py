@@ -37,7 +37,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from tests.machine.lib.websocket import WebSocket
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """How long one answer may take, in seconds; a first start is given more by `start_server`."""
 
 
@@ -207,7 +207,7 @@ class Browser:
         base_url: str,
         verify: str | Path | bool = True,
         cookies: httpx.Cookies | None = None,
-        timeout: float = PATIENCE,
+        timeout: float = TIMEOUT,
     ) -> None:
         """`verify` is the file of a certificate authority, or False to accept any certificate; `cookies` are
         another browser's, copied."""
@@ -412,7 +412,7 @@ class Browser:
                 if time.monotonic() > until:
                     return
 
-    def stop_server(self, name: str = "", timeout: float = PATIENCE, remove: bool = False) -> None:
+    def stop_server(self, name: str = "", timeout: float = TIMEOUT, remove: bool = False) -> None:
         """Press "Stop My Server" and wait until it is gone; `remove` also takes a named one off the list."""
         what = f"servers/{quote(name)}" if name else "server"
         self._hub_api("DELETE", f"/users/{quote(self.name)}/{what}", {"remove": True} if remove else None)
@@ -438,7 +438,7 @@ class Browser:
         model = self.fetch("POST", self.home(name) + "api/terminals").expect().json()
         return Terminal(self, self.home(name), model["name"])
 
-    def websocket(self, path: str, timeout: float = PATIENCE) -> WebSocket:
+    def websocket(self, path: str, timeout: float = TIMEOUT) -> WebSocket:
         """A web socket with the window's cookies."""
         url = self._url(path)
         headers = {**self._websocket_headers(url), "User-Agent": self.http.headers["User-Agent"]}
@@ -544,7 +544,7 @@ class Kernel(_Connected):
         """One more window on the same notebook that hears so many bytes and vanishes."""
         self.browser.vanish(f"{self._api}/channels?session_id={secrets.token_hex(16)}", after)
 
-    def execute(self, code: str, timeout: float = PATIENCE) -> str:
+    def execute(self, code: str, timeout: float = TIMEOUT) -> str:
         """Run a cell: what it printed, then the text of its last value. KernelError when it raises."""
         number = secrets.token_hex(16)
         header = {"msg_id": number, "msg_type": "execute_request", "session": self._session}
@@ -581,7 +581,7 @@ class Terminal(_Connected):
         self.name = name
         super().__init__(browser, f"{home}api/terminals/{name}", f"{home}terminals/websocket/{name}")
 
-    def run(self, command: str, timeout: float = PATIENCE) -> ShellResult:
+    def run(self, command: str, timeout: float = TIMEOUT) -> ShellResult:
         """Type a command and read what it prints. The shell stays the same from one command to the next."""
         mark = secrets.token_hex(8)
         # In two words: the shell echoes what is typed, and the echo must not look like the marks themselves.

@@ -27,7 +27,7 @@ from tests.machine.lib.places import REPOSITORY, RUN, digest, host, remove_tree
 PACKAGE = "jupyterhub4family"
 HOME = f"/var/lib/{PACKAGE}"
 #: Is there as long as an upgrade is tried.
-UNDER_WAY = f"{HOME}/upgrade/under-way.json"
+IN_PROGRESS = f"{HOME}/upgrade/under-way.json"
 LAYERS = ("base", "deps", "unit", "installed")
 # A first build takes 40 to 60 seconds here; a replaced package is up again in two, and tried out in ten.
 BUILD_SECONDS, UPDATE_SECONDS = 400, 240
@@ -132,7 +132,7 @@ def _install(machine: Machine, deb: Path, installer: str, timeout: float) -> Non
 
 def wait_until_ready(machine: Machine, timeout: float = 60) -> None:
     """Wait until the service has built what it needs and its login page answers, and no upgrade is under way."""
-    machine.wait(f"! test -e {UNDER_WAY}", timeout=timeout)
+    machine.wait(f"! test -e {IN_PROGRESS}", timeout=timeout)
     for what in ("releases", "templates"):
         machine.wait(f"ls {HOME}/{what}/*/.complete", timeout=timeout, every=0.5)
     machine.wait(

@@ -53,9 +53,9 @@ def main() -> int:
     """Make what is missing; tests of the layers that cannot be made will fail on their own."""
     forget_old_failures()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        troubles = [trouble for trouble in pool.map(prepare, wanted("--campaign" in sys.argv)) if trouble]
-    print("\n\n".join(troubles), file=sys.stderr)
-    return 1 if troubles else 0
+        errors = [failure for failure in pool.map(prepare, wanted("--campaign" in sys.argv)) if failure]
+    print("\n\n".join(errors), file=sys.stderr)
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

@@ -84,9 +84,9 @@ def expected(known: Mapping[str, float], test: str) -> float | None:
 
 
 def _replace(file: Path, text: str) -> None:
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.write_text(text)
-    aside.replace(file)
+    staging = file.with_name(f".{file.name}.{os.getpid()}")
+    staging.write_text(text)
+    staging.replace(file)
 
 
 def main() -> int:

@@ -27,14 +27,14 @@ def get(kind: str, name: str, key: str, build: Callable[[Path], None], keep: int
         return final
     with locked(CACHE / "locks" / f"{kind}-{name}.lock"):
         if not _pin(final):
-            aside = final.with_name(f".{final.name}.building")
-            remove_tree(aside)
-            aside.mkdir(parents=True)
+            staging = final.with_name(f".{final.name}.building")
+            remove_tree(staging)
+            staging.mkdir(parents=True)
             try:
-                build(aside)
-                aside.rename(final)
+                build(staging)
+                staging.rename(final)
             finally:
-                remove_tree(aside)
+                remove_tree(staging)
             if not _pin(final):
                 raise RuntimeError(f"{final} vanished while it was being made")
             _prune(kind, name, keep)

@@ -154,13 +154,15 @@ def test_what_doctor_says(monkeypatch: pytest.MonkeyPatch) -> None:
         (note(), {}, "ok", "5 hours old"),
         (BackupState(), {}, "warning", "No backup is set up"),
         (note(last_good=0), {}, "warning", "No backup has been made yet"),
+        (note(last_good=0, problem="the disk is full"), {}, "warning", "made yet (the disk is full)"),
         (note(last_good=1000), {}, "warning", "days old"),
+        (note(last_good=1000, problem="the disk is full"), {}, "warning", "days old (the disk is full)"),
         (note(problem="the disk is full"), {}, "warning", "the disk is full"),
         (note(waiting=True), {}, "warning", "connected"),
         (note(left_out="without the home of x: y"), {}, "warning", "incomplete: without the home of x"),
         (note(), {"restic": False}, "problem", "not installed"),
         (note(), {"timer": "inactive"}, "warning", "it is inactive"),
-        (note(restoring=7), {}, "problem", "begun and not ended"),
+        (note(restoring=7), {}, "problem", "begun and not finished"),
     ):
         first = found(monkeypatch, about, **more)[0]
         assert (first.state, sentence in first.sentence) == (state, True), first
@@ -171,7 +173,7 @@ def test_what_status_says() -> None:
     for about, sentence in (
         (note(), "Backup: the last one is 5 hours old, in /srv/x."),
         (note(last_good=0), "none yet"),
-        (note(waiting=True), "nothing is added"),
+        (note(waiting=True), "nothing has been saved"),
         (note(last_good=int(note().last_good - 9 * DAY)), "9 days old. Try: sudo jupyterhub4family backup now"),
     ):
         assert sentence in backup_state.describe(about)

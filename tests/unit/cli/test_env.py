@@ -108,7 +108,7 @@ def test_a_refusal_keeps_its_status(program: Program) -> None:
     [
         ({}, "up to date"),
         ({"changed": True}, "up to date, with changes of your own"),
-        ({"outdated": True}, "It follows at the next start"),
+        ({"outdated": True}, "It is installed at the server's next start"),
         ({"outdated": True, "changed": True}, "Try: jupyterhub4family env upgrade"),
         ({"missing": ["notebook"], "outdated": True}, "broken: notebook"),
         ({"extras": {"six": "1.0", "numpy": "2.0"}}, "own packages: numpy 2.0, six 1.0"),
@@ -133,7 +133,7 @@ def test_a_dry_run_of_reset_says_what_would_go(program: Program, capsys: pytest.
     assert main(["env", "reset", "--dry-run"]) == 0
     assert program.calls == [[PROGRAM, "status"]], "nothing is reset"
     said = capsys.readouterr().out
-    assert "would be made anew" in said and "arrow, numpy" in said
+    assert "would be rebuilt" in said and "arrow, numpy" in said
     program.answer = {**STATUS, "exists": False}
     assert main(["env", "reset", "--dry-run"]) == 0
     assert "no environment yet" in capsys.readouterr().out

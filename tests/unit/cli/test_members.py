@@ -121,7 +121,7 @@ def test_a_dry_run_of_remove_removes_nobody(door: Door, capsys: pytest.CaptureFi
     assert main(["members", "remove", "anna", "ben", "--dry-run"]) == 0
     assert [request for _words, request in door.asked] == [{"action": "list"}]
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("anna would be no member any more") and said[1] == "ben is not a member"
+    assert said[0].startswith("anna would no longer be a member") and said[1] == "ben is not a member"
 
 
 def test_who_says_no_removes_nobody(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,8 +265,8 @@ def test_a_bad_settings_file_is_told_beside_what_runs(
     web: Web, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
-    trouble = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
-    monkeypatch.setattr(effective, "settings_in_use", lambda: (settings, trouble))
+    error = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
+    monkeypatch.setattr(effective, "settings_in_use", lambda: (settings, error))
     with pytest.raises(FamilyError) as caught:
         main(["status"])
     assert int(caught.value.status) == 8 and "prot" in caught.value.message

@@ -28,7 +28,7 @@ class Program:
     def fail(self) -> None:
         at = "2026-11-23T04:30:00+00:00"
         upgrade_state.write_state(
-            upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 serves again.")
+            upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 is back in service.")
         )
 
     def _converse(self, call: Call) -> dict[str, Any]:
@@ -96,7 +96,9 @@ def test_back(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     assert "1.0 would be" in capsys.readouterr().out and program.asked == []
     assert main(["rollback", "--yes"]) == 0
     said = capsys.readouterr().out
-    assert program.asked == [("rollback",)] and "1.0 serves again" in said and "c.sqlite" in said and "1.1" in said
+    assert (
+        program.asked == [("rollback",)] and "1.0 is back in service" in said and "c.sqlite" in said and "1.1" in said
+    )
 
 
 @pytest.mark.parametrize("words", [["upgrade"], ["upgrade", "--check"], ["rollback"]])

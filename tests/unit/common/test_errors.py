@@ -10,7 +10,7 @@ import pytest
 
 from jupyterhub4family.common import errors
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, run_program
-from tests.unit.helpers import PATIENCE, PYTHON, run_python, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, run_python, with_our_package
 
 
 def kinds_of_errors() -> list[type[FamilyError]]:
@@ -64,7 +64,7 @@ def test_a_reader_that_has_gone_is_no_traceback() -> None:
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
-    assert process.wait(PATIENCE) == 141
+    assert process.wait(TIMEOUT) == 141
 
 
 def test_what_is_no_familys_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

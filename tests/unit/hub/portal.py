@@ -21,7 +21,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from traitlets.config import Config
 
 from jupyterhub4family.hub import configuration
-from tests.unit.helpers import PATIENCE, free_port
+from tests.unit.helpers import TIMEOUT, free_port
 from tests.unit.hub.doubles import MachineFolder
 
 
@@ -184,7 +184,7 @@ class Browser:
             headers={**self.headers, "Cookie": cookies, **headers},
             follow_redirects=False,
             allow_nonstandard_methods=True,
-            request_timeout=PATIENCE,
+            request_timeout=TIMEOUT,
         )
         answer = await AsyncHTTPClient().fetch(request, raise_error=False)
         for line in answer.headers.get_list("Set-Cookie"):
@@ -205,17 +205,17 @@ async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
         if "_connect_pipes" not in repr(task):
             task.cancel()
     if tasks:
-        _done, stuck = await asyncio.wait(tasks, timeout=PATIENCE)
+        _done, stuck = await asyncio.wait(tasks, timeout=TIMEOUT)
         assert not stuck, f"does not end: {stuck}"
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
     """Return as soon as `condition()` holds; fail after a long time."""
-    for _ in range(int(PATIENCE / 0.01)):
+    for _ in range(int(TIMEOUT / 0.01)):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError(f"{what} did not happen within {PATIENCE:g} seconds")
+    raise AssertionError(f"{what} did not happen within {TIMEOUT:g} seconds")
 
 
 def in_a_loop(work: Callable[[], Awaitable[None]], timeout: float = 60) -> None:

@@ -128,7 +128,7 @@ def test_a_broken_door_lets_nobody_in_and_counts_against_nobody(
                 assert status == 403 and WRONG in page, what
                 assert "The password of 'anna' could not be checked: " in caplog.text, what
                 assert "open-sesame" not in caplog.text and "Traceback" not in caplog.text, what
-                assert all(not visitor.wrong for visitor in authenticator.throttle._clients.values()), what
+                assert all(not client.wrong for client in authenticator.throttle._clients.values()), what
 
     in_a_loop(work)
 
@@ -193,8 +193,7 @@ def test_who_is_removed_is_out_at_the_next_click(
     machine: MachineFolder, doors: Doors, german: None, language: str
 ) -> None:
     sentence = (
-        "Your account does not belong to this portal any more. Your files are still there. "
-        "Ask whoever looks after this computer."
+        "Your account does not belong to this portal any more. Your files are still there. Ask your administrator."
     )
 
     async def work() -> None:

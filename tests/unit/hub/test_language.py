@@ -74,7 +74,7 @@ def test_templates_speak_the_viewers_language(environment: Any) -> None:
 
 
 def test_messages_are_told_and_escaped(environment: Any) -> None:
-    template = environment.from_string("{{ message | told }}")
+    template = environment.from_string("{{ message | localized }}")
     message = Message("Anna is late", "{name} is late", {"name": "<b>"})
     assert template.render(language="de", message=message) == "&lt;b&gt; kommt &lt;zu&gt; spät"
     assert template.render(language="de", message="<script>") == "&lt;script&gt;"

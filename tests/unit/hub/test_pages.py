@@ -109,9 +109,9 @@ def test_what_the_start_page_says_of_memory_and_environment(
             await start(browser, user)
             text = text_of(await browser.page("/hub/home"))
             for sentence in (
-                "A notebook in this server wanted more memory than there is for it, and was ended. Open it again and "
-                "try it with less data, or ask whoever looks after this computer for more memory.",
-                "A newer environment is ready. It comes with the next start, or, if you have changed your packages, "
+                "A notebook in this server needed more memory than the server may use, and was stopped. Open it again "
+                "and try it with less data, or ask your administrator for more memory.",
+                "A newer environment is ready. You get it at the next start or, if you have changed your packages, "
                 "with: jupyterhub4family env upgrade",
             ):
                 assert told(sentence, language) in text
@@ -165,7 +165,7 @@ def test_the_pages_around_a_start(machine: MachineFolder, doors: Doors, german: 
             for sentence in (
                 "Your server could not be started",
                 "What to do now",
-                "Start it once more: what was broken may have been mended meanwhile.",
+                "Start it once more: what was broken may have been repaired in the meantime.",
             ):
                 assert told(sentence, language) in text
             assert " no " in text and " yes " in text and "Traceback" not in text

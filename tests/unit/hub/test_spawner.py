@@ -292,7 +292,7 @@ def test_ports_that_are_taken_twice_are_told(machine: MachineFolder, doors: Door
             await start(browser, user)
             page = text_of(await browser.page("/hub/spawn-pending/anna"))
             assert "Another account's program has taken the port of your server, twice." in page
-            assert "its log tells" in page
+            assert "the log says it" in page
             # The environment is not to blame, and each server's scope is ended once.
             assert doors.actions() == ["prepare", "spawn", "kill", "end", "spawn", "kill", "end"]
             nothing_is_left(portal, doors)
@@ -366,11 +366,11 @@ def test_the_end_of_the_log_of_a_server_that_ends_is_the_reason(
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
             await start(browser, user)
             page = await browser.page("/hub/spawn-pending/anna")
-            assert "The server ended while it was starting." in page
+            assert "The server stopped while it was starting." in page
             assert "ImportError: no &lt;tornado&gt;\nbye" in page
             browser.headers["Accept-Language"] = "de"
             page = await browser.page("/hub/spawn-pending/anna")
-            assert messages.translated(messages._("The server ended while it was starting."), "de") in page
+            assert messages.translated(messages._("The server stopped while it was starting."), "de") in page
             assert "ImportError: no &lt;tornado&gt;\nbye" in page
             assert doors.actions() == ["prepare", "spawn", "log", "prepare"]
             assert [one["thorough"] for one in doors.asked("mediator", "prepare")] == [False, True]
@@ -416,7 +416,7 @@ def test_a_log_that_cannot_be_read_is_no_reason_to_say_nothing(machine: MachineF
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
             await start(browser, user, "school")
             page = await browser.page("/hub/spawn-pending/anna/school")
-            assert "The server ended while it was starting." in page and "(the log is gone)" in page
+            assert "The server stopped while it was starting." in page and "(the log is gone)" in page
             assert doors.asked("mediator", "log") == [{"action": "log", "name": "school"}]
 
     in_a_loop(work)

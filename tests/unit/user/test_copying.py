@@ -139,7 +139,7 @@ def test_a_door_that_refuses_means_a_copy(door: Door, target: Path, answer: str)
     told: list[str] = []
     assert copying.copy_template(target, lambda _percent, message: told.append(message)) == copying.COPY
     assert (target / "pyvenv.cfg").exists()
-    assert told[0].startswith("No copy by hard links (")
+    assert told[0].startswith("Hard links are not possible (")
 
 
 def test_a_door_that_does_not_open_means_a_copy(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,7 @@ def test_extras_are_installed_again_in_the_version_they_had(home: Home) -> None:
     home.uv("exit 0")
     assert home.prepare() == "mended"
     assert home.uv_calls() == ["numpy==2.0 six-pack-age==1.0"]
-    assert "with your own packages" in home.events[-1][1]
+    assert "keeping your own packages" in home.events[-1][1]
     assert not (site_of(home.env) / "numpy").exists(), "that would have been uv's to do"
 
 
@@ -190,7 +190,7 @@ def test_extras_that_cannot_be_had_are_told_and_the_rest_is_kept(home: Home) -> 
     assert home.prepare() == "mended"
     assert home.uv_calls() == ["bad==1.0 good==1.0", "bad", "good"]
     message = home.events[-1][1]
-    assert "anew, without bad, which could not be had" in message
+    assert "was rebuilt without bad, unavailable now" in message
     assert home.works()
 
 
@@ -215,7 +215,7 @@ def test_extras_survive_a_change_of_python(home: Home) -> None:
 # -- what a restore wants ----------------------------------------------------------------------------
 
 
-def wish(home: Home, text: str) -> Path:
+def pending_packages(home: Home, text: str) -> Path:
     file = home.env.parent / "wishes.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, "utf-8")
@@ -223,7 +223,7 @@ def wish(home: Home, text: str) -> Path:
 
 
 def test_packages_of_a_backup_come_with_the_environment(home: Home) -> None:
-    file = wish(home, '{"packages": {"numpy": "2.0", "six": "1.17"}, "tries": 0}')
+    file = pending_packages(home, '{"packages": {"numpy": "2.0", "six": "1.17"}, "tries": 0}')
     home.uv("exit 0")
     assert home.prepare() == "made"
     assert home.uv_calls() == ["numpy==2.0 six==1.17"] and not file.exists()
@@ -234,13 +234,13 @@ def test_packages_of_a_backup_come_with_the_environment(home: Home) -> None:
 def test_a_package_that_is_there_already_is_left_alone(home: Home) -> None:
     home.prepare()
     add_package(home.env, "numpy", "1.0")
-    file = wish(home, '{"packages": {"numpy": "2.0"}, "tries": 0}')
+    file = pending_packages(home, '{"packages": {"numpy": "2.0"}, "tries": 0}')
     home.uv("exit 1")
     assert home.prepare() == "nothing" and home.uv_calls() == [] and not file.exists()
 
 
 def test_what_cannot_be_had_is_tried_a_few_times_and_keeps_nobody_waiting_for_ever(home: Home) -> None:
-    file = wish(home, '{"packages": {"bad": "1.0", "good": "1.0"}, "tries": 0}')
+    file = pending_packages(home, '{"packages": {"bad": "1.0", "good": "1.0"}, "tries": 0}')
     home.uv('case "$*" in *bad*) exit 1;; esac')
     home.prepare()
     assert "bad" in home.events[-1][1] and "good" not in file.read_text("utf-8")
@@ -251,5 +251,5 @@ def test_what_cannot_be_had_is_tried_a_few_times_and_keeps_nobody_waiting_for_ev
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"packages": 1, "tries": 0}', '{"packages": {}, "tries": "x"}'])
 def test_wishes_that_cannot_be_understood_stop_nothing(home: Home, text: str) -> None:
-    wish(home, text)
+    pending_packages(home, text)
     assert home.prepare() == "made" and home.works()

@@ -20,7 +20,7 @@ from jupyterhub4family.common.system import cgroups as scopes
 from jupyterhub4family.common.system.programs import Finished, ProgramError
 from jupyterhub4family.user import limit_server
 from tests.unit.fakes import Call, FakePrograms
-from tests.unit.helpers import PATIENCE, must_not_be_called
+from tests.unit.helpers import TIMEOUT, must_not_be_called
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scopes]:
     yield made
     for _scope, process in made.started.values():
         process.kill()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
 
 
 MINE = scopes.scope_name(1001, 50, 777)
@@ -130,15 +130,15 @@ def test_everything_in_the_scope_ends_and_nothing_else(held: Scopes) -> None:
     first, second = held.start(MINE), held.start(MINE)
     others = held.start(scopes.scope_name(1001, 51, 777)), held.start("")
     assert limit_server.end_all(1001, 50, 777) == 2
-    assert first.wait(PATIENCE) == second.wait(PATIENCE) == -signal.SIGTERM
+    assert first.wait(TIMEOUT) == second.wait(TIMEOUT) == -signal.SIGTERM
     assert all(one.poll() is None for one in others)
 
 
 def test_who_does_not_listen_is_killed(held: Scopes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limit_server, "PATIENCE", 0.3)
+    monkeypatch.setattr(limit_server, "TIMEOUT", 0.3)
     deaf = held.start(MINE, deaf=True)
     assert limit_server.end_all(1001, 50, 777) == 1
-    assert deaf.wait(PATIENCE) == -signal.SIGKILL
+    assert deaf.wait(TIMEOUT) == -signal.SIGKILL
 
 
 def test_a_pid_that_was_used_again_gets_no_signal(held: Scopes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_an_account_without_a_shell_gets_one(no_locale: Path) -> None:
 @pytest.mark.parametrize("value", [None, 1, 1.5, True, [], ["x"], {}, "a\0b", "\0"])
 @pytest.mark.parametrize("name", ["JUPYTERHUB_USER", "LD_PRELOAD"])
 def test_what_is_no_text_is_refused(no_locale: Path, name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"the variable '{name}' is no text"):
+    with pytest.raises(UsageError, match=f"the variable '{name}' is not text"):
         server_environment(account(), {name: value})
 
 
@@ -217,7 +217,7 @@ def test_a_fifo_is_refused_and_waits_for_nobody(tmp_path: Path, with_reader: boo
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if with_reader else None
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(FamilyError, match="no ordinary file" if with_reader else "cannot be written"):
+    with pytest.raises(FamilyError, match="not a regular file" if with_reader else "cannot be written"):
         open_log(member, "")
     assert len(os.listdir("/proc/self/fd")) == before
     if reader is not None:

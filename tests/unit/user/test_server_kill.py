@@ -13,7 +13,7 @@ import pytest
 from jupyterhub4family.common.errors import UsageError
 from jupyterhub4family.common.system.processes import SERVER_MARKER, environment_value, start_time
 from jupyterhub4family.user.server import kill
-from tests.unit.helpers import PATIENCE, must_not_be_called, wait_until
+from tests.unit.helpers import TIMEOUT, must_not_be_called, wait_until
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -36,7 +36,7 @@ def start() -> Iterator[Start]:
     signal.signal(signal.SIGINT, before)
     for process in started:
         process.kill()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def started_at(process: subprocess.Popen[bytes]) -> int:
@@ -50,7 +50,7 @@ def started_at(process: subprocess.Popen[bytes]) -> int:
 def test_a_server_is_signalled(start: Start, number: int, with_start_time: bool) -> None:
     server = start()
     assert kill(server.pid, number, started_at(server) if with_start_time else 0) is True
-    assert server.wait(PATIENCE) == -number
+    assert server.wait(TIMEOUT) == -number
 
 
 def test_signal_0_asks_only(start: Start) -> None:
@@ -66,7 +66,7 @@ def test_a_server_that_has_ended_is_gone(start: Start) -> None:
     wait_until(lambda: start_time(server.pid) is None, "the end of the server")
     # First as a zombie, then not at all.
     assert kill(server.pid, signal.SIGTERM, ticks) is False
-    server.wait(PATIENCE)
+    server.wait(TIMEOUT)
     assert kill(server.pid, signal.SIGTERM, ticks) is False
     assert kill(server.pid, 0, 0) is False
 
@@ -106,7 +106,7 @@ def test_a_variable_of_a_similar_name_makes_no_server() -> None:
     wait_until(lambda: environment_value(process.pid, "READY"), "the start of a process")
     assert kill(process.pid, signal.SIGTERM, 0) is False
     process.kill()
-    assert process.wait(PATIENCE) == -signal.SIGKILL
+    assert process.wait(TIMEOUT) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("pid", [0, 1, -1, -2, -(2**31), 2**22 + 1, 2**31, 2**64])

@@ -96,15 +96,15 @@ def take_snapshot(settings: Settings) -> Status:
         members=count,
         servers=servers.running_servers(),
         disk={
-            str(room.folder): room.megabytes
-            for room in disk_space.disk_spaces((paths.SERVICE_HOME, HOMES))
-            if room.is_short
+            str(space.folder): space.megabytes
+            for space in disk_space.disk_spaces((paths.SERVICE_HOME, HOMES))
+            if space.is_short
         },
         backup=_backup(),
         troubles=[str(one.message) for one in effective.configuration_problems()],
         upgrade=_upgrade(),
         failed_upgrade=str(failed.sentence()) if (failed := upgrade.failed_upgrade()) else "",
-        mended_database=str(mended.sentence()) if (mended := database.repaired_database()) else "",
+        mended_database=str(repaired.sentence()) if (repaired := database.repaired_database()) else "",
         next=_next(portal, count),
     )
 
@@ -119,8 +119,10 @@ def _upgrade() -> str:
 
 
 def _backup() -> dict[str, Any]:
-    note = backup.read_state()
-    return {"target": note.target, "last_good": note.last_good, "problem": note.problem_text()} if note.target else {}
+    state = backup.read_state()
+    if not state.target:
+        return {}
+    return {"target": state.target, "last_good": state.last_good, "problem": state.problem_text()}
 
 
 def _next(portal: str, count: int) -> str:

@@ -34,17 +34,17 @@ TURN = 0.12
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """Give a command the option --quiet."""
-    parser.add_argument("-q", "--quiet", action="store_true", help=_("say nothing but errors"))
+    parser.add_argument("-q", "--quiet", action="store_true", help=_("report errors only"))
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
     """Give a command that changes something the option --dry-run."""
-    parser.add_argument("--dry-run", action="store_true", help=_("only say what would be done"))
+    parser.add_argument("--dry-run", action="store_true", help=_("only show what would be done"))
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
     """Give a command that destroys something the option --yes."""
-    parser.add_argument("-y", "--yes", action="store_true", help=_("do not ask"))
+    parser.add_argument("-y", "--yes", action="store_true", help=_("do not ask for confirmation"))
 
 
 def completes(action: argparse.Action, kind: str) -> None:
@@ -131,8 +131,8 @@ class Bar:
             return
         full = BAR * max(0, min(100, percent)) // 100
         bar = coloured("━" * full, GREEN, self._stream) + coloured("━" * (BAR - full), DIM, self._stream)
-        room = shutil.get_terminal_size().columns - BAR - 8
-        self._write(f"\r\x1b[K{bar} {percent:3d} % {message[: max(0, room)]}")
+        width = shutil.get_terminal_size().columns - BAR - 8
+        self._write(f"\r\x1b[K{bar} {percent:3d} % {message[: max(0, width)]}")
         self._drawn = True
 
     def end(self) -> None:

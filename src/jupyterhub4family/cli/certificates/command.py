@@ -32,24 +32,24 @@ def add_to(commands: Any) -> None:
     """Add this command to the command line."""
     parser = commands.add_parser("cert", help=_("show, renew, export or replace the portal's certificate"))
     actions = parser.add_subparsers(dest="action", metavar=_("ACTION"), required=True)
-    show = actions.add_parser("show", help=_("names, end and fingerprints"))
+    show = actions.add_parser("show", help=_("names, expiry and fingerprints"))
     show.add_argument("--json", action="store_true", help=_("as JSON"))
     show.set_defaults(run=_show)
-    renew = actions.add_parser("renew", help=_("make a new certificate; open notebooks go on"))
+    renew = actions.add_parser("renew", help=_("make a new certificate; open notebooks keep working"))
     renew.add_argument(
-        "--new-authority", action="store_true", help=_("a new authority as well: every device has to import it anew")
+        "--new-authority", action="store_true", help=_("a new authority as well: every device has to import it again")
     )
     renew.set_defaults(run=_renew)
     export = actions.add_parser("export", help=_("write the authority's certificate, for a device to import"))
     export.add_argument("file", metavar=_("FILE"), nargs="?", default="-", help=_("where to; the terminal if left out"))
-    export.add_argument("--der", action="store_true", help=_("in binary form (DER), which some devices want"))
+    export.add_argument("--der", action="store_true", help=_("in binary form (DER), which some devices need"))
     export.set_defaults(run=_export)
     trust = actions.add_parser("trust", help=_("make this computer's own programs trust the portal"))
     trust.add_argument("--remove", action="store_true", help=_("and no longer"))
     trust.set_defaults(run=_trust)
     use = actions.add_parser("use", help=_("use a certificate that you have from elsewhere"))
     use.add_argument("files", metavar=_("CERT KEY"), nargs="*", help=_("two PEM files; CERT with its whole chain"))
-    use.add_argument("--reset", action="store_true", help=_("back to the one of the family's own authority"))
+    use.add_argument("--reset", action="store_true", help=_("go back to the certificate of the family's own authority"))
     use.set_defaults(run=_use)
 
 
@@ -61,10 +61,10 @@ def _show(arguments: argparse.Namespace) -> int:
         print(json.dumps(report, indent=1))
         return 0
     certificate, authority = report["certificate"], report["authority"]
-    print(_("Good for: {names}", names=", ".join(certificate["names"])))
+    print(_("Valid for: {names}", names=", ".join(certificate["names"])))
     ends = datetime.datetime.fromisoformat(certificate["ends"])
     left = (ends - datetime.datetime.now(datetime.timezone.utc)).days
-    print(_("Good until: {day} ({count} days left)", day=ends.date().isoformat(), count=left))
+    print(_("Valid until: {day} ({count} days left)", day=ends.date().isoformat(), count=left))
     print(_("Fingerprint (SHA-256): {fingerprint}", fingerprint=certificate["fingerprint"]))
     if report["source"] == "own":
         print(_("This is a certificate of your own. Back to the family's: sudo jupyterhub4family cert use --reset"))
@@ -79,7 +79,7 @@ def _show(arguments: argparse.Namespace) -> int:
 def _renew(arguments: argparse.Namespace) -> int:
     _require_root("renew")
     call_service("renew", *(["--new-authority"] if arguments.new_authority else []))
-    print(_("The portal shows the new certificate in a few seconds; open notebooks go on"))
+    print(_("The portal shows the new certificate in a few seconds; open notebooks keep working"))
     if arguments.new_authority:
         print(_("Every device has to import the new authority: its page /trust says how"))
     return 0
@@ -137,7 +137,7 @@ def _trust(arguments: argparse.Namespace) -> int:
     print(
         _("This computer's programs now trust the authority {fingerprint}", fingerprint=certificates.fingerprint(der))
     )
-    print(_("Browsers that keep a list of their own (Firefox, Chromium) have to be told: see the page /trust"))
+    print(_("Browsers with a list of their own (Firefox, Chromium) have to import it: see the page /trust"))
     return 0
 
 
@@ -180,9 +180,7 @@ def _use(arguments: argparse.Namespace) -> int:
     call_service("ensure")
     print(_("The portal shows your certificate in a few seconds"))
     if missing:
-        print(
-            _("Note: it is not good for {names}; browsers that come by these will complain", names=", ".join(missing))
-        )
+        print(_("Note: it is not valid for {names}; browsers that use these will complain", names=", ".join(missing)))
     return 0
 
 

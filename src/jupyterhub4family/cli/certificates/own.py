@@ -26,7 +26,7 @@ def read(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise FamilyError(_("{file} cannot be read: {why}", file=str(path), why=str(error))) from error
     if len(data) > MAXIMUM_SIZE or "-----BEGIN " not in text:
-        raise FamilyError(_("{file} is no PEM file", file=str(path)), _("it begins with a line like -----BEGIN …"))
+        raise FamilyError(_("{file} is not a PEM file", file=str(path)), _("it begins with a line like -----BEGIN …"))
     return text
 
 
@@ -37,17 +37,17 @@ def check(certificate: str, key: str) -> None:
     """
     public = programs.run(["openssl", "x509", "-noout", "-pubkey"], text_input=certificate, check=False)
     if public.status:
-        raise RefusedError(_("the first file holds no certificate"), "jupyterhub4family cert use " + _("CERT KEY"))
+        raise RefusedError(_("the first file contains no certificate"), "jupyterhub4family cert use " + _("CERT KEY"))
     own = programs.run(["openssl", "pkey", "-pubout", "-passin", "pass:"], text_input=key, check=False)
     if own.status:
         raise RefusedError(
-            _("the second file holds no key that can be read without a passphrase"),
+            _("the second file contains no key that can be read without a passphrase"),
             _("write it without one: openssl pkey -in KEY -out PLAIN_KEY"),
         )
     if own.output.strip() != public.output.strip():
         raise RefusedError(_("the key belongs to another certificate"), _("give the two files of one certificate"))
     if programs.run(["openssl", "x509", "-noout", "-checkend", "0"], text_input=certificate, check=False).status:
-        raise RefusedError(_("the certificate has expired"), _("get a new one where you have this one from"))
+        raise RefusedError(_("the certificate has expired"), _("get a new one from where this one came from"))
 
 
 def missing_names(certificate: str) -> list[str]:
@@ -55,8 +55,8 @@ def missing_names(certificate: str) -> list[str]:
     found = []
     for option, names in (("-checkhost", network.host_names()), ("-checkip", network.lan_addresses())):
         for name in names:
-            said = programs.run(["openssl", "x509", "-noout", option, name], text_input=certificate, check=False).output
-            if not re.search(r"does match certificate", said):
+            text = programs.run(["openssl", "x509", "-noout", option, name], text_input=certificate, check=False).output
+            if not re.search(r"does match certificate", text):
                 found.append(name)
     return found
 

@@ -43,7 +43,7 @@ from jupyterhub4family.common.system.programs import ProgramError
 
 #: Seconds that hub and proxy get to answer after they were mended.
 TIMEOUT = 30
-WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unseen")}
+WORDS = {OK: N_("ok"), WARNING: N_("warning"), PROBLEM: N_("PROBLEM"), UNKNOWN: N_("unchecked")}
 COLOURS = {OK: terminal.GREEN, WARNING: terminal.YELLOW, PROBLEM: terminal.RED, UNKNOWN: terminal.YELLOW}
 
 
@@ -68,20 +68,24 @@ class Result:
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    parser = commands.add_parser("doctor", help=_("look whether everything is as it should be, and mend what is not"))
+    parser = commands.add_parser("doctor", help=_("check the installation and repair problems"))
     names = parser.add_argument(
-        "checks", nargs="*", metavar=_("CHECK"), help=_("look at this only (names: doctor --json)")
+        "checks", nargs="*", metavar=_("CHECK"), help=_("run only these checks (names: doctor --json)")
     )
     terminal.completes(names, " ".join(registry.CHECKS))
-    parser.add_argument("--fix", action="store_true", help=_("mend what can be mended, then look again (root only)"))
-    parser.add_argument("--deep", action="store_true", help=_("also log in, start a server and calculate (root only)"))
+    parser.add_argument(
+        "--fix", action="store_true", help=_("repair what can be repaired, then check again (root only)")
+    )
+    parser.add_argument(
+        "--deep", action="store_true", help=_("also log in, start a server and run a test cell (root only)")
+    )
     parser.add_argument("--json", action="store_true", help=_("as JSON"))
     terminal.add_quiet(parser)
     parser.set_defaults(run=doctor)
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Look, mend if asked, and tell; exit status 0 unless a problem is left, then 1."""
+    """Check, repair if asked, and report; exit status 0 unless a problem is left, then 1."""
     if (arguments.fix or arguments.deep) and os.geteuid() != 0:
         args = " ".join(word for word in ("--fix", "--deep") if getattr(arguments, word[2:]))
         raise PermissionRefused(_("only root may do this"), _("sudo jupyterhub4family doctor {words}", words=args))
@@ -89,9 +93,10 @@ def doctor(arguments: argparse.Namespace) -> int:
     only = _check_named(arguments.checks)
     results = examine(bar, only)
     done: list[str] = []
+    failed: list[str] = []
     if arguments.fix:
-        done = fix(results, bar)
-        if done:
+        done, failed = fix(results, bar)
+        if done or failed:
             _wait_for_portal(bar)
             results = examine(bar, only)
     if arguments.deep:
@@ -99,9 +104,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     bar.end()
     if arguments.json:
         told = {"version": __version__, "state": worst(results), "findings": [one.as_json() for one in results]}
-        print(json.dumps({**told, "fixed": done}, indent=1))
+        print(json.dumps({**told, "fixed": done, "not_fixed": failed}, indent=1))
     else:
-        _print(results, done, terminal.is_quiet(arguments))
+        _print(results, [_("Repaired: {message}", message=one) for one in done] + failed, terminal.is_quiet(arguments))
     return ExitStatus.FAILURE if worst(results) == PROBLEM else ExitStatus.OK
 
 
@@ -127,7 +132,7 @@ def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
     results = []
     names = list(only or registry.CHECKS)
     for number, name in enumerate(names):
-        bar.show(100 * number // len(names), _("Looking: {check}", check=_(registry.CHECKS[name].title)))
+        bar.show(100 * number // len(names), _("Checking: {check}", check=_(registry.CHECKS[name].title)))
         try:
             results += [Result(name, finding) for finding in registry.CHECKS[name].look(context)]
         except FamilyError as error:
@@ -139,20 +144,20 @@ def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
 
 def _os_error(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return _("Only root can look at {file}", file=error.filename or "?")
-    return _("{file} could not be looked at: {reason}", file=error.filename or "?", reason=error.strerror or "?")
+        return _("Only root can check {file}", file=error.filename or "?")
+    return _("{file} could not be checked: {reason}", file=error.filename or "?", reason=error.strerror or "?")
 
 
-def fix(results: list[Result], bar: Bar) -> list[str]:
-    """Mend what can be mended; returns sentences about what was done, or why it was not."""
+def fix(results: list[Result], bar: Bar) -> tuple[list[str], list[str]]:
+    """Repair what can be repaired; returns sentences about what was done, and about what was not and why."""
     steps = sorted({one.finding.repair for one in results if one.finding.repair})
-    said = []
+    done, failed = [], []
     for step in sorted(steps, key=_order):
         try:
-            said.append(_fix_one(step, bar))
+            done.append(str(_fix_one(step, bar)))
         except FamilyError as error:
-            said.append(_("Could not be mended ({step}): {reason}", step=step, reason=error.message))
-    return [str(message) for message in said]
+            failed.append(str(_("Could not be repaired ({step}): {reason}", step=step, reason=error.message)))
+    return done, failed
 
 
 def _wait_for_portal(bar: Bar) -> None:
@@ -177,7 +182,7 @@ def _fix_one(step: str, bar: Bar) -> str:
     if kind == "environment":
         become = programs.as_account(name)
         calling.call(service_programs.REPAIR_ENVIRONMENT, Nothing(), become=become, on_progress=bar.show)
-        return _("The environment of {name} was mended", name=name)
+        return _("The environment of {name} was repaired", name=name)
     calling.call(service_programs.REPAIR.with_args(step), Nothing(), on_progress=bar.show)
     return _(registry.REPAIRS[step].done)
 
@@ -193,7 +198,7 @@ def round_trip(bar: Bar) -> list[Result]:
         message = _("A trial login failed: {reason}", reason=error.message)
         return [Result("round-trip", problem(message, error.hint or logs))]
     message = _(
-        "A trial member logged in, started a server and calculated, in {seconds} seconds",
+        "A trial member logged in, started a server and ran a test cell, in {seconds} seconds",
         seconds=trip.seconds,
     )
     return [Result("round-trip", fine(message))]
@@ -205,9 +210,9 @@ def worst(results: list[Result]) -> str:
     return next((state for state in (PROBLEM, WARNING) if state in states), OK)
 
 
-def _print(results: list[Result], done: list[str], quiet: bool) -> None:
-    for message in done:
-        print(_("Mended: {sentence}", sentence=message))
+def _print(results: list[Result], repairs: list[str], quiet: bool) -> None:
+    for message in repairs:
+        print(message)
     labels = {state: _(word) for state, word in WORDS.items()}
     width = max(map(len, labels.values()))
     for result in results:
@@ -227,16 +232,16 @@ def _summary(results: list[Result]) -> str:
     # A command on a line of its own: it is copied.
     last = ""
     if count[PROBLEM]:
-        parts = [ngettext("{count} problem.", "{count} problems.", count[PROBLEM])]
+        parts = [ngettext("{count} problem", "{count} problems", count[PROBLEM])]
         if any(one.finding.repair for one in results):
             last = "\n" + _("Try: sudo jupyterhub4family doctor --fix")
     else:
-        parts = [_("All is well.")]
+        parts = [str(_("No problems"))]
     if count[WARNING]:
-        parts.append(ngettext("{count} thing to know.", "{count} things to know.", count[WARNING]))
+        parts.append(ngettext("{count} warning", "{count} warnings", count[WARNING]))
+    summary = ", ".join(parts) + "."
     if count[UNKNOWN]:
-        unseen = ngettext(
-            "{count} thing could not be looked at", "{count} things could not be looked at", count[UNKNOWN]
-        )
-        parts.append(unseen + (_("; root sees more: sudo jupyterhub4family doctor") if os.geteuid() != 0 else "."))
-    return " ".join(parts) + last
+        unseen = ngettext("{count} check was not possible", "{count} checks were not possible", count[UNKNOWN])
+        more = _("; root sees more: sudo jupyterhub4family doctor") if os.geteuid() != 0 else "."
+        summary += f" {unseen}{more}"
+    return summary + last

@@ -46,13 +46,15 @@ def add_to(commands: Any) -> None:
     get = actions.add_parser("get", help=_("show one value"))
     change = actions.add_parser("set", help=_("change one value"))
     unset = actions.add_parser("unset", help=_("go back to the default of a key"))
-    edit = actions.add_parser("edit", help=_("change the settings file in an editor; it is checked before it counts"))
+    edit = actions.add_parser(
+        "edit", help=_("change the settings file in an editor; it is checked before it takes effect")
+    )
     about_key = _("a key, such as port; all: man jupyterhub4family-config")
     for one in (get, change, unset):
         key = one.add_argument("key", metavar=_("KEY"), help=about_key)
         terminal.completes(key, "keys")
     value = change.add_argument(
-        "value", nargs="+", metavar=_("VALUE"), help=_("the new value; several words are one text")
+        "value", nargs="+", metavar=_("VALUE"), help=_("the new value; several words are joined to one text")
     )
     terminal.completes(value, "values")
     for one in (show, get):
@@ -60,7 +62,9 @@ def add_to(commands: Any) -> None:
     for one in (change, unset):
         terminal.add_dry_run(one)
     for one in (change, unset, edit):
-        one.add_argument("--no-restart", action="store_true", help=_("leave it to a later restart to take effect"))
+        one.add_argument(
+            "--no-restart", action="store_true", help=_("do not restart; the change takes effect at the next restart")
+        )
         terminal.add_quiet(one)
     for one, function in ((show, _show), (get, _get), (change, _set), (unset, _unset), (edit, _edit)):
         one.set_defaults(run=function)
@@ -164,7 +168,7 @@ def _change(arguments: argparse.Namespace, make: Any) -> None:
         before = _text()
         after = make(before)
         if after == before:
-            terminal.report(arguments, _("Nothing to change: it is so already."))
+            terminal.report(arguments, _("Nothing to change: that is already the value."))
             return
         settings_before = _settings_or_none()
         _write(after)
@@ -250,7 +254,7 @@ def needed_restart(before: Settings | None, after: Settings) -> str:
 
 
 def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None:
-    terminal.report(arguments, _("{file} is written.", file=str(paths.SETTINGS_FILE)))
+    terminal.report(arguments, _("{file} was written.", file=str(paths.SETTINGS_FILE)))
     after = model.load_settings(paths.SETTINGS_FILE)
     if any(getattr(before or Settings(), name) != getattr(after, name) for name in FOR_APT):
         # Its refusal says that the file is written, and what is missing for it to work.
@@ -260,7 +264,7 @@ def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None
     if not needed:
         terminal.report(arguments, _("Nothing has to be restarted."))
     elif not _is_running(before or effective.settings_in_use()[0]):
-        terminal.report(arguments, _("JupyterHub does not run; it takes effect when it is started."))
+        terminal.report(arguments, _("JupyterHub is not running; the change takes effect when it is started."))
     elif arguments.no_restart:
         command = f"sudo jupyterhub4family {' '.join(args)}"
         terminal.report(arguments, _("It takes effect after: {command}", command=command))

@@ -44,7 +44,7 @@ def edited(text: str, file: Path, directory: Path) -> str:
     begin = text or SAMPLE.read_text("utf-8")
     with contextlib.suppress(FileNotFoundError):
         begin = draft.read_text("utf-8")
-        print(_("You go on with the draft of last time; without its text it is forgotten."))
+        print(_("You continue with your last draft; delete all of its text to discard it."))
     # A folder that only we can enter: the copy's name is nobody else's.
     with tempfile.TemporaryDirectory(prefix="jupyterhub4family-config-") as work:
         copy = Path(work) / "config.yaml"
@@ -62,7 +62,7 @@ def edited(text: str, file: Path, directory: Path) -> str:
                 if now != text:
                     files.write_atomically(draft, now, 0o600)
                     problem.hint = _(
-                        "your text is kept: {file}; go on with: {command}",
+                        "your text was kept: {file}; continue with: {command}",
                         file=str(draft),
                         command="sudo jupyterhub4family config edit",
                     )
@@ -84,7 +84,7 @@ def _confirm_retry(problem: FamilyError) -> bool:
     if not sys.stdin.isatty():
         return False
     try:
-        answer = input(_("Go on editing? [Y/n] "))
+        answer = input(_("Continue editing? [Y/n] "))
     except (EOFError, KeyboardInterrupt):
         return False
     return answer.strip().lower() not in ("n", "no", "nein")

@@ -87,7 +87,7 @@ cookies, notebooks and files, names of members (member1, member2 ...) and of the
 
 def add_to(commands: Any) -> None:
     """Add this command to the command line."""
-    text = _("pack what helpers need to know into one archive, without secrets and names")
+    text = _("pack what helpers need to know into an archive, without secrets or names")
     commands.add_parser("support", help=text).set_defaults(run=support)
 
 
@@ -105,7 +105,9 @@ def support(_arguments: argparse.Namespace) -> int:
         _give_to_caller(file.fileno())
     bar.end()
     print(_("Written: {path}", path=path))
-    print(_("It holds no passwords, no keys and no names of members. Look into it before you send it to anybody."))
+    print(
+        _("It contains no passwords, no keys and no names of members. Look through it before you send it to anybody.")
+    )
     if os.geteuid() != 0:
         print(_("Root sees more: sudo jupyterhub4family support"))
     return 0
@@ -136,10 +138,10 @@ def _output(args: list[str]) -> str:
     """What a program prints, under its own words."""
     try:
         done = programs.run(args, check=False, timeout=30)
-        said = done.output + done.errors
+        shown = done.output + done.errors
     except FamilyError as error:
-        said = error.message + "\n"
-    return f"$ {' '.join(args)}\n{said}"
+        shown = error.message + "\n"
+    return f"$ {' '.join(args)}\n{shown}"
 
 
 def _files(directory: Path, pattern: str) -> list[Path]:
@@ -179,7 +181,7 @@ def _new_file(path: Path) -> IO[bytes]:
     except OSError as error:
         raise FamilyError(
             _("{path} cannot be written: {reason}", path=path, reason=error.strerror or "?"),
-            _("change into a folder of your own first: cd"),
+            _("change to a folder of your own first: cd"),
         ) from error
 
 

@@ -40,10 +40,10 @@ def translate_argparse() -> None:
     words = catalogue(process_language())
     # Not in typeshed, but in every Python: `from gettext import gettext as _, ngettext` (argparse.py).
     setattr(argparse, "_", words.gettext)  # noqa: B010
-    setattr(argparse.ArgumentError, "__str__", _told)  # noqa: B010
+    setattr(argparse.ArgumentError, "__str__", _translated)  # noqa: B010
 
 
-def _told(error: argparse.ArgumentError) -> str:
+def _translated(error: argparse.ArgumentError) -> str:
     """The whole sentence: Python 3.9 puts its first words together without asking gettext."""
     if error.argument_name is None:
         return str(error.message)

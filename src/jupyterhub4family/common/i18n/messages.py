@@ -88,6 +88,12 @@ def ngettext(one: str, many: str, count: int, /, **values: Any) -> str:
     return _filled(chosen, one if count == 1 else many, {"count": count, **values})
 
 
+def decimal(number: float) -> str:
+    """A number with one decimal, written as in the process's language: 3.5, and 3,5 in German."""
+    text = f"{number:.1f}"
+    return text.replace(".", ",") if process_language() == "de" else text
+
+
 def joined(messages: Iterable[str]) -> Message:
     """Several sentences or words as one, with commas between, that can still be told in another language."""
     values = {f"part{number}": message for number, message in enumerate(messages)}
@@ -146,9 +152,9 @@ def language_variables() -> dict[str, str]:
 
 
 def best_language(preferred_languages: list[str]) -> str:
-    """The first of `wishes` (such as `de_AT.UTF-8` or `de-AT`) that we speak; English if there is none."""
-    for wish in preferred_languages:
-        code = wish.replace("-", "_").partition("_")[0].partition(".")[0].lower()
+    """The first of those (such as `de_AT.UTF-8` or `de-AT`) that we speak; English if there is none."""
+    for wanted in preferred_languages:
+        code = wanted.replace("-", "_").partition("_")[0].partition(".")[0].lower()
         if code in LANGUAGES:
             return code
     return LANGUAGES[0]
@@ -181,12 +187,12 @@ def _filled(text: str, original: str, values: Mapping[str, Any]) -> str:
     """
     names = set(_PLACEHOLDER.findall(text))
     chosen = text if names <= values.keys() else original
-    room = _LONGEST
+    remaining = _LONGEST
 
     def value(found: re.Match[str]) -> str:
-        nonlocal room
-        piece = str(values.get(found[1], found[0]))[:room]
-        room -= len(piece)
+        nonlocal remaining
+        piece = str(values.get(found[1], found[0]))[:remaining]
+        remaining -= len(piece)
         return piece
 
     return _PLACEHOLDER.sub(value, chosen)

@@ -29,9 +29,9 @@ def read_request(stream: IO[bytes]) -> dict[str, Any]:
             parse_constant=_no_constant,
         )
     except (ValueError, RecursionError) as error:
-        raise UsageError(_("the request is no JSON object")) from error
+        raise UsageError(_("the request is not a JSON object")) from error
     if not isinstance(untrusted, dict):
-        raise UsageError(_("the request is no JSON object"))
+        raise UsageError(_("the request is not a JSON object"))
     return untrusted
 
 
@@ -49,7 +49,7 @@ def _no_constant(word: str) -> Any:
 def clean_text(untrusted: str, what: str, maximum: int) -> str:
     """Return `untrusted` if it is at most `maximum` characters of printable text; raise UsageError if not."""
     if len(untrusted) > maximum or not untrusted.isprintable():
-        raise UsageError(_("{what} is too long or holds control characters", what=what))
+        raise UsageError(_("{what} is too long or contains control characters", what=what))
     return untrusted
 
 

@@ -71,7 +71,8 @@ class Settings:
         Choice(
             "auto",
             N_(
-                "Who keeps JupyterHub running: `systemd`, the account's `cron` table, or `auto`, what this machine has."
+                "What keeps JupyterHub running: `systemd`, the account's `cron` table, or `auto`, what this "
+                "machine has."
             ),
             types.HUB_AND_PROXY,
             choices=("auto", "systemd", "cron"),
@@ -90,7 +91,7 @@ class Settings:
     proxy_api_port: int = _is(
         Number(
             8001,
-            N_("A TCP port of this computer, never reachable from outside, by which the hub talks to the proxy."),
+            N_("A TCP port of this computer, never reachable from outside, through which the hub talks to the proxy."),
             types.HUB_AND_PROXY,
             N_("Change it only if another program needs that port."),
             minimum=1024,
@@ -100,7 +101,7 @@ class Settings:
     start_timeout: int = _is(
         Number(
             300,
-            N_("How many seconds a member's server may take from its start until it answers."),
+            N_("How many seconds a member's server may take to answer after its start."),
             minimum=10,
             maximum=3600,
         )
@@ -108,7 +109,7 @@ class Settings:
     https: bool = _is(
         Switch(
             True,
-            N_("Whether the portal speaks HTTPS, so that nobody at home can read passwords along."),
+            N_("Whether the portal speaks HTTPS, so that nobody at home can eavesdrop on passwords."),
             types.HUB_AND_PROXY,
             N_("`false` goes with `listen: local`; for the whole LAN it needs `allow_plain_http` as well."),
         )
@@ -118,22 +119,25 @@ class Settings:
             False,
             N_("Whether the portal may go without HTTPS although every computer at home can reach it."),
             types.HUB_AND_PROXY,
-            N_("Only for a portal behind a proxy of your own that speaks HTTPS: passwords travel readable for all."),
+            N_(
+                "Only for a portal behind a proxy of your own that speaks HTTPS: otherwise passwords cross the "
+                "network in clear text."
+            ),
         )
     )
     extra_names: tuple[NetworkName, ...] = _is(
         Names(
             (),
-            N_("More names and addresses of this computer that its certificate shall be good for."),
+            N_("More names and addresses of this computer for which its certificate is to be valid."),
             types.HUB_AND_PROXY,
-            N_("This computer's own names and addresses are in it anyway."),
+            N_("This computer's own names and addresses are always included."),
         )
     )
-    family_name: str = _is(Text("", N_("What the login page greets with, such as `The Millers`."), maximum=80))
+    family_name: str = _is(Text("", N_("The greeting on the login page, such as `The Millers`."), maximum=80))
     login_help: str = _is(
         Text(
             "",
-            N_("A sentence on the login page: whom to ask for a forgotten password, for instance."),
+            N_("A sentence on the login page, for instance whom to ask about a forgotten password."),
             maximum=500,
             lines=True,
         )
@@ -160,7 +164,10 @@ class Settings:
             "",
             N_("The file with the public key that signs `upgrade_source`."),
             types.NOTHING,
-            N_("Compare the key's fingerprint with what whoever makes the packages says: root runs what it signs."),
+            N_(
+                "Compare the key's fingerprint with the one that the maker of the packages gives: root runs what "
+                "it signs."
+            ),
             pattern=r"/[\w./~+-]+",
             what=N_("the whole path of a file, such as /root/jupyterhub4family.asc"),
         )
@@ -168,17 +175,20 @@ class Settings:
     auto_upgrade: bool = _is(
         Switch(
             False,
-            N_("Whether newer versions from `upgrade_source` are installed by themselves, once a day."),
+            N_("Whether newer versions from `upgrade_source` are installed automatically, once a day."),
             types.NOTHING,
-            N_("Debian's unattended-upgrades does it. A version with which nobody can log in is taken back by itself."),
+            N_(
+                "Debian's unattended-upgrades does it. A version with which nobody can log in is rolled back "
+                "automatically."
+            ),
         )
     )
     upgrade_waits_for_kernels: bool = _is(
         Switch(
             False,
-            N_("Whether a new version waits to take over while a member's notebook is calculating."),
+            N_("Whether a new version waits to take over while a member's notebook is running."),
             types.NOTHING,
-            N_("At most six hours. Without it, too, notebooks go on calculating while a new version takes over."),
+            N_("At most six hours. Notebooks keep running while a new version takes over even without it."),
         )
     )
 
@@ -187,7 +197,10 @@ class Settings:
             Amount(50, "%"),
             N_("How much memory one member's servers may use, with everything that runs in them."),
             types.NOTHING,
-            N_("It holds from the next start of a server on. A notebook that wants more is ended, and only that."),
+            N_(
+                "Takes effect at the server's next start. A notebook that needs more is stopped, and only that "
+                "notebook."
+            ),
         )
     )
     memory_limit_total: Amount = _is(  # noqa: RUF009 (it is a field)
@@ -195,15 +208,18 @@ class Settings:
             Amount(75, "%"),
             N_("How much memory the servers of all members may use together, so that the computer stays usable."),
             types.NOTHING,
-            N_("It holds from the next start of a server on."),
+            N_("Takes effect at the server's next start."),
         )
     )
     cpu_weight: int = _is(
         Number(
             100,
-            N_("A member's share of the processor when several want it: who has twice the number gets twice as much."),
+            N_("A member's share of the processor when several compete for it: twice the number gets twice as much."),
             types.NOTHING,
-            N_("It holds from the next start of a server on. As long as nobody else calculates, everybody gets all."),
+            N_(
+                "Takes effect at the server's next start. As long as nobody else needs the processor, each member "
+                "can use all of it."
+            ),
             minimum=1,
             maximum=10000,
         )
@@ -213,7 +229,7 @@ class Settings:
             1000,
             N_("How many processes and threads one member's servers may have."),
             types.NOTHING,
-            N_("It holds from the next start of a server on. A notebook needs about 15."),
+            N_("Takes effect at the server's next start. A notebook needs about 15."),
             minimum=100,
             maximum=100000,
         )
@@ -223,7 +239,7 @@ class Settings:
             (),
             N_("Other limits for single members: `NAME.memory`, `NAME.cpu` and `NAME.processes`."),
             types.NOTHING,
-            N_("They take the place of `memory_limit`, `cpu_weight` and `process_limit`, from the next start on."),
+            N_("They replace `memory_limit`, `cpu_weight` and `process_limit`, from the server's next start."),
             whats={
                 "memory": Memory(Amount(50, "%"), ""),
                 "cpu": Number(100, "", minimum=1, maximum=10000),
@@ -294,11 +310,11 @@ def parse_text(text: str, source: str) -> dict[str, Origin]:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         why = "; ".join(str(error).split("\n")[:6])
-        raise ConfigurationError(_("{file} is no valid YAML: {why}", file=source, why=why), example) from error
+        raise ConfigurationError(_("{file} is not valid YAML: {why}", file=source, why=why), example) from error
     if root is None or (isinstance(root, yaml.ScalarNode) and root.tag.endswith(":null")):
         return {}
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigurationError(_("{file} holds no settings", file=source), example)
+        raise ConfigurationError(_("{file} contains no settings", file=source), example)
     found: dict[str, Origin] = {}
     for key_node, value_node in root.value:
         line = key_node.start_mark.line + 1
@@ -306,7 +322,7 @@ def parse_text(text: str, source: str) -> dict[str, Origin]:
         key = known_key(key_node.value if isinstance(key_node, yaml.ScalarNode) else "?", where)
         if key.name in found:
             raise ConfigurationError(
-                _("{where}: {key} stands there twice", where=where, key=key.name), _("take one of the two lines away")
+                _("{where}: {key} is set twice", where=where, key=key.name), _("remove one of the two lines")
             )
         try:
             found[key.name] = Origin(value_of(key, value_node), line)
@@ -368,7 +384,7 @@ def value_of(key: Key[Any], node: Any) -> Any:
     if not node.value and not isinstance(key, Text):
         raise BadValue(
             _("{key} has no value; it must be {what}", key=key.name, what=key.allowed),
-            _("write a value behind it, or take the line away"),
+            _("give it a value, or remove the line"),
         )
     if isinstance(key, ListOf):
         raise BadValue(
@@ -394,7 +410,7 @@ def _check_together(settings: Settings, source: str) -> None:
         )
     if settings.listen == "lan" and not settings.https and not settings.allow_plain_http:
         raise ConfigurationError(
-            _("{where}: without HTTPS everybody at home could read along, passwords, too", where=source),
+            _("{where}: without HTTPS everybody at home could eavesdrop, even on passwords", where=source),
             _("keep https: true, or set listen: local, or, behind a proxy of your own, allow_plain_http: true"),
         )
     if settings.auto_upgrade and not settings.upgrade_source:

@@ -395,11 +395,11 @@ class MemberLimits(ListOf[MemberLimit]):
         found = _MEMBER_LIMIT.fullmatch(untrusted)
         if not found or found["what"] not in self.whats:
             raise BadValue(
-                _("{key}: {value} is no limit", key=self.name, value=repr(untrusted)[:80]),
+                _("{key}: {value} is not a limit", key=self.name, value=repr(untrusted)[:80]),
                 _("write {example}", example="anna.memory=4G, anna.cpu=50, anna.processes=300"),
             )
         key = dataclasses.replace(self.whats[found["what"]], name=f"{self.name}: {found['name']}.{found['what']}")
         return MemberLimit(untrusted, found["name"], found["what"], key.from_text(found["value"]))
 
     def _twice(self, _untrusted: list[str]) -> BadValue:
-        return BadValue(_("{key}: one limit stands there twice", key=self.name))
+        return BadValue(_("{key}: one limit is set twice", key=self.name))

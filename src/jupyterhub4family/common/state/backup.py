@@ -1,4 +1,4 @@
-"""Any identity: what is known about backups, read from the note that root leaves for everybody.
+"""Any identity: what is known about backups, read from the state file that root leaves for everybody.
 
 There is no secret in it: neither the key nor a password that belongs to the target.
 """
@@ -15,7 +15,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _, from_json, ngettext
 from jupyterhub4family.common.system import files
 
-#: Bytes; the note is short.
+#: Bytes; the file is short.
 MAXIMUM_SIZE = 64 * 1024
 HOUR, DAY = 3600, 86400
 #: A last good backup older than this is worth a warning (three days: a weekend away is none).
@@ -56,7 +56,7 @@ class BackupState:
 
 
 def read_state(path: Path = paths.BACKUP_STATE) -> BackupState:
-    """The note; an empty one if there is none or it cannot be understood."""
+    """The state; an empty one if there is no file or it cannot be understood."""
     try:
         found = json.loads((files.read_untrusted(path, MAXIMUM_SIZE) or b"{}").decode("utf-8"))
         known = {key: found[key] for key in BackupState.__dataclass_fields__ if key in found}
@@ -71,33 +71,33 @@ def read_state(path: Path = paths.BACKUP_STATE) -> BackupState:
     return BackupState()
 
 
-def is_due(note: BackupState, now: float, local_hour: int) -> bool:
+def is_due(state: BackupState, now: float, local_hour: int) -> bool:
     """Whether it is time for the nightly backup, asked every hour.
 
     In the night after the last good one; of a machine that is off at night, or whose disk was not there, in any hour
     once more than a day has passed.
     """
-    if not note.target or note.waiting or note.restoring:
+    if not state.target or state.waiting or state.restoring:
         return False
-    passed = now - note.last_good
+    passed = now - state.last_good
     # A clock that was set back must not end the backups.
     return passed < 0 or passed >= 30 * HOUR or (passed >= 18 * HOUR and 1 <= local_hour <= 5)
 
 
-def describe(note: BackupState) -> str:
+def describe(state: BackupState) -> str:
     """One sentence for `status`: how old the last good backup is, with a warning if it is old."""
-    if note.waiting:
-        return _("Backup: {target} is connected, and nothing is added to it yet.", target=note.target)
-    if not note.last_good:
+    if state.waiting:
+        return _("Backup: {target} is connected, but nothing has been saved to it yet.", target=state.target)
+    if not state.last_good:
         return _("Backup: none yet. Try: {command}", command=BACKUP_NOW)
-    if note.age() >= OLD:
-        return _("Backup: the last good one is {age} old. Try: {command}", age=age_text(note), command=BACKUP_NOW)
-    return _("Backup: the last one is {age} old, in {target}.", age=age_text(note), target=note.target)
+    if state.age() >= OLD:
+        return _("Backup: the last good one is {age} old. Try: {command}", age=age_text(state), command=BACKUP_NOW)
+    return _("Backup: the last one is {age} old, in {target}.", age=age_text(state), target=state.target)
 
 
-def age_text(note: BackupState) -> str:
+def age_text(state: BackupState) -> str:
     """How old the last good backup is: days, hours or minutes, as people say it."""
-    age = note.age()
+    age = state.age()
     if age >= 2 * DAY:
         return ngettext("{count} day", "{count} days", age // DAY)
     if age >= HOUR:

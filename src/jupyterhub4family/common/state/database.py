@@ -1,6 +1,6 @@
 """Any identity: whether the hub's database was damaged lately and had to be replaced.
 
-The service writes this note into its public folder; everybody may read it, and nobody should trust it more than the
+The service writes this file into its public folder; everybody may read it, and nobody should trust it more than the
 service.
 """
 
@@ -37,10 +37,10 @@ class Repaired:
         at = time.strftime(_HOUR, time.localtime(self.at))
         if not self.copy:
             return _(
-                "The hub's database was damaged ({date}) and had to begin anew: everybody logs in once more", date=at
+                "The hub's database was damaged ({date}) and had to start empty: everybody has to log in again", date=at
             )
         return _(
-            "The hub's database was damaged ({date}) and is the copy of {day} again; notebooks are not in it",
+            "The hub's database was damaged ({date}) and was replaced by the copy of {day}; notebooks are not affected",
             date=at,
             day=self.copy[:10],
         )
@@ -55,8 +55,8 @@ def repaired_database() -> Optional[Repaired]:
     """The last time that it happened, if that is not long ago."""
     data = files.read_untrusted(STATE_FILE, MAXIMUM_SIZE)
     try:
-        note = json.loads((data or b"").decode("ascii"))
-        found = Repaired(float(note["at"]), str(note["copy"]))
+        document = json.loads((data or b"").decode("ascii"))
+        found = Repaired(float(document["at"]), str(document["copy"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if 0 <= time.time() - found.at < REPORTED_FOR else None

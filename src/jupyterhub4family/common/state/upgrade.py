@@ -134,12 +134,12 @@ def root_sees_to_it() -> bool:
         return False
 
 
-def write_state(path: Path, note: Any) -> None:
+def write_state(path: Path, state: Any) -> None:
     """Keep an `Edition`, `Upgrade` or `Failure`. Raises OSError."""
-    told = {key: to_json(value) if isinstance(value, str) else value for key, value in vars(note).items()}
-    if isinstance(told.get("origin"), Edition):
-        told["origin"] = vars(told["origin"])
-    files.write_atomically(path, json.dumps(told, indent=1) + "\n")
+    document = {key: to_json(value) if isinstance(value, str) else value for key, value in vars(state).items()}
+    if isinstance(document.get("origin"), Edition):
+        document["origin"] = vars(document["origin"])
+    files.write_atomically(path, json.dumps(document, indent=1) + "\n")
 
 
 def _edition(found: Any) -> Edition:

@@ -149,16 +149,16 @@ def _ipv4_addresses() -> list[tuple[str, Address]]:
     """Every IPv4 address with its interface, from the kernel (netdevice(7))."""
     # struct ifreq: a name of 16 bytes, then a union as long as struct ifmap.
     size = 40 if struct.calcsize("P") == 8 else 32
-    room = 64 * size
+    capacity = 64 * size
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             while True:
-                buffer = array.array("B", bytes(room))
-                request = struct.pack("iP", room, buffer.buffer_info()[0])
+                buffer = array.array("B", bytes(capacity))
+                request = struct.pack("iP", capacity, buffer.buffer_info()[0])
                 length = int(struct.unpack("iP", fcntl.ioctl(probe.fileno(), _LIST_ADDRESSES, request))[0])
-                if length < room:
+                if length < capacity:
                     break
-                room *= 2
+                capacity *= 2
     except OSError:
         return []
     raw = buffer.tobytes()[:length]

@@ -154,7 +154,7 @@ def run(
             _("{program} did not end within {seconds} seconds", program=name, seconds=f"{timeout:g}")
         ) from error
     if check and done.status != 0:
-        last = last_lines(done.errors) or last_lines(done.output) or _("it said nothing")
+        last = last_lines(done.errors) or last_lines(done.output) or _("it printed nothing")
         raise ProgramError(
             _("{program} ended with status {status}: {said}", program=name, status=done.status, said=last)
         )

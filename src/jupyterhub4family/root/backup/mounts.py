@@ -42,7 +42,7 @@ def mount_without_links(source: int, place: Path) -> None:
     _mount(None, place, None, _MS_BIND | _MS_REMOUNT | safely)
     if not os.statvfs(place).f_flag & _ST_NOSYMFOLLOW:
         raise FamilyError(
-            _("this computer's kernel is too old for backups that no member can mislead"),
+            _("this computer's kernel is too old for backups that members cannot manipulate"),
             _("bring Debian up to date and restart: sudo apt-get full-upgrade"),
         )
 
@@ -57,6 +57,6 @@ def _call(name: str, *arguments: object) -> None:
     if getattr(library, name)(*arguments) != 0:
         reason = os.strerror(ctypes.get_errno())
         raise FamilyError(
-            _("this computer does not let root show folders safely ({program}): {reason}", program=name, reason=reason),
+            _("this computer does not let root open folders safely ({program}): {reason}", program=name, reason=reason),
             _("in a container, allow mounting (nesting); see docs/howto/backup.md"),
         )

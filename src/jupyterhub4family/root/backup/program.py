@@ -89,7 +89,7 @@ def _exclusive() -> Iterator[None]:
     run_dir.ensure_run_dir()
     lock = files.take_lock(run_dir.RUN_DIR / "backup.lock", wait=False)
     if lock is None:
-        raise RefusedError(_("another backup or restore is under way"), _("try again when it has ended"))
+        raise RefusedError(_("another backup or restore is under way"), _("try again when it has finished"))
     for number in ENDS:
         signal.signal(number, _interrupted)
     try:

@@ -112,8 +112,8 @@ class Repository:
     def size(self, snapshot: Snapshot) -> tuple[int, int]:
         """How many files and bytes a backup would become."""
         args = ("stats", "--json", "--no-lock", "--mode", "restore-size", snapshot.id)
-        told = json.loads(self._restic(*args).output)
-        return int(told["total_file_count"]), int(told["total_size"])
+        stats = json.loads(self._restic(*args).output)
+        return int(stats["total_file_count"]), int(stats["total_size"])
 
     # -- doing ---------------------------------------------------------------------------------------
 
@@ -229,20 +229,20 @@ class Repository:
         if remote and re.search(r"ssh|sftp session|dial tcp|no such host|x509|tls:|refused|timeout|401|403", said):
             return FamilyError(
                 _("{target} cannot be reached: {detail}", target=self.target.shown, detail=detail),
-                _("see whether root can log in there without a password; docs/howto/backup.md tells how"),
+                _("check that root can log in there without a password; see docs/howto/backup.md"),
                 ExitStatus.NETWORK,
             )
         if re.search(r"Is there a repository|repository does not exist|unable to open config", said):
             return NoRepository(
                 _("there is no backup in {target}", target=self.target.shown),
-                _("plug the disk in (or mount it), then call this again"),
+                _("plug the disk in (or mount it), then try again"),
             )
         return FamilyError(
             _(
                 "{program} ended with status {status}: {said}",
                 program="restic",
                 status=status,
-                said=detail or _("it said nothing"),
+                said=detail or _("it printed nothing"),
             )
         )
 
@@ -250,7 +250,7 @@ class Repository:
 def _full(directory: str) -> FamilyError:
     return FamilyError(
         _("the disk with {folder} is full: {detail}", folder=directory, detail=_("no space was left")),
-        _("make room there, or use a bigger disk"),
+        _("free some space there, or use a bigger disk"),
         ExitStatus.DISK_FULL,
     )
 

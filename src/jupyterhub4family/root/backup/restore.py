@@ -188,7 +188,7 @@ def restore_member(
             _rename_to(home, to)
             return to
         assert account is not None
-        tell(70, _("Giving {name} what was theirs", name=person.name))
+        tell(70, _("Restoring the files of {name}", name=person.name))
         packages = {} if chosen else contents.packages.get(person.name, {})
         return transfer(person.name, home, place, packages)
 
@@ -222,7 +222,7 @@ def _not_there(path: Path, snapshot: Snapshot) -> FamilyError:
 def check_to(to: Path) -> Path:
     """The folder that a restore may make. Raises FamilyError if something is there, or others could mislead root."""
     if not to.is_absolute():
-        raise UsageError(_("{folder} is no absolute path", folder=str(to)), _("begin it with /"))
+        raise UsageError(_("{folder} is not an absolute path", folder=str(to)), _("start it with /"))
     if os.path.lexists(to):
         raise RefusedError(_("{folder} is there already", folder=str(to)), _("name a folder that does not exist yet"))
     return safe_paths.safe_directory(to.parent) / to.name
@@ -304,7 +304,7 @@ def _check_space(repository: Repository, contents: Contents) -> None:
                 folder=str(backup_accounts.HOMES),
                 detail=_("{needed} MB are needed, {free} MB are free", needed=needed // 2**20, free=free // 2**20),
             ),
-            _("make room there, or use a bigger disk"),
+            _("free some space there, or use a bigger disk"),
             ExitStatus.DISK_FULL,
         )
 
@@ -338,7 +338,7 @@ def _change(contents: Contents, base: Path, homes: Homes, tell: Tell) -> Everyth
     supervisor.stop()
     try:
         setup.end_all_servers()
-        tell(65, _("Putting settings and the hub's state in their place"))
+        tell(65, _("Restoring settings and the hub's state"))
         # First what is looked at before it is taken.
         if (base / "hub.json").is_file():
             _import_hub_state(base / "hub.json")
@@ -365,7 +365,7 @@ def _restore_accounts(contents: Contents, homes: Homes, tell: Tell) -> Everythin
     """Accounts, groups and homes."""
     done = Everything([], [], [])
     for number, person in enumerate(contents.people):
-        tell(70 + 25 * number // len(contents.people), _("Bringing {name} back", name=person.name))
+        tell(70 + 25 * number // len(contents.people), _("Restoring {name}", name=person.name))
         try:
             if backup_accounts.ensure_account(person):
                 done.made.append(person.name)

@@ -41,7 +41,7 @@ class Target:
 def parse_target(untrusted_target: str) -> Target:
     """What `untrusted_target` means. Raises UsageError if it is nothing that backups can go to."""
     if len(untrusted_target) > MAXIMUM_LENGTH or not untrusted_target.isprintable():
-        raise UsageError(_("the backup's target is too long or holds control characters"))
+        raise UsageError(_("the backup's target is too long or contains control characters"))
     if untrusted_target.startswith("/"):
         directory = Path(os.path.normpath(untrusted_target))
         return Target(str(directory), str(directory), directory)
@@ -65,7 +65,7 @@ def ready_directory(target: Target) -> None:
     if not target.folder.is_dir():
         raise FamilyError(
             _("{target} is not there, so there is no backup now", target=target.shown),
-            _("plug the disk in (or mount it), then call this again"),
+            _("plug the disk in (or mount it), then try again"),
         )
     safe_paths.safe_directory(target.folder)
 
@@ -129,6 +129,6 @@ def check_key(untrusted_key: str) -> str:
     letters = re.sub(r"[\s-]", "", untrusted_key[:200]).upper().translate(_MISREAD)
     if len(letters) != 25 or set(letters) - set(_LETTERS):
         raise RefusedError(
-            _("this is no recovery key"), _("it has five groups of five letters and digits, such as K7QXA-…")
+            _("this is not a recovery key"), _("it has five groups of five letters and digits, such as K7QXA-…")
         )
     return "-".join(letters[start : start + 5] for start in range(0, 25, 5))

@@ -131,7 +131,7 @@ def _mount_home(account: pwd.struct_passwd) -> None:
     try:
         real = safe_paths.safe_directory(home.resolve().parent) / home.resolve().name
     except (FamilyError, OSError) as error:
-        raise RefusedError(_("{folder} cannot be looked at: {why}", folder=str(home), why=str(error))) from error
+        raise RefusedError(_("{folder} cannot be checked: {why}", folder=str(home), why=str(error))) from error
     place.mkdir(mode=0o700)
     _mount_read_only(real, place, account.pw_uid)
 

@@ -26,20 +26,20 @@ def safe_directory(directory: Path) -> Path:
     except FileNotFoundError:
         raise FamilyError(_("there is no folder {folder}", folder=str(directory))) from None
     except (OSError, RuntimeError) as error:
-        raise FamilyError(_("{file} cannot be looked at: {why}", file=str(directory), why=str(error))) from error
+        raise FamilyError(_("{file} cannot be checked: {why}", file=str(directory), why=str(error))) from error
     return real
 
 
 def _check(place: Path, status: os.stat_result, last: bool) -> None:
     if not stat.S_ISDIR(status.st_mode):
-        raise RefusedError(_("{folder} is no folder", folder=str(place)))
+        raise RefusedError(_("{folder} is not a folder", folder=str(place)))
     # In a folder like /tmp nobody can exchange what is root's.
     sticky = bool(status.st_mode & stat.S_ISVTX) and not last
     by_everybody = bool(status.st_mode & stat.S_IWOTH) and not sticky
     by_group = bool(status.st_mode & stat.S_IWGRP) and not sticky and not _is_trusted_group(status)
     if by_everybody or by_group or not _is_trusted(status.st_uid):
         raise RefusedError(
-            _("others than root can change {folder}, so they could lead root astray there", folder=str(place)),
+            _("accounts other than root can change {folder}, so they could mislead root there", folder=str(place)),
             _("choose a folder that only root can write to, such as one made by: sudo mkdir -m 700 /srv/backup"),
         )
 

@@ -13,7 +13,7 @@ from jupyterhub4family.common.i18n.messages import _
 def require_root() -> None:
     """Raise PermissionRefused unless this process is root's."""
     if os.geteuid() != 0:
-        raise PermissionRefused(_("this needs root's rights"), _("run it through sudo"))
+        raise PermissionRefused(_("this needs root privileges"), _("run it with sudo"))
 
 
 def calling_account() -> Optional[pwd.struct_passwd]:

@@ -48,7 +48,7 @@ def authenticate(_caller: None, request: doors.Login) -> doors.Verdict:
     untrusted_name, password = request.name, request.password
     address = json_lines.clean_text(request.address, _("the address"), 64)
     if len(password) > 1024 or "\0" in password or not _is_text(password):
-        raise UsageError(_("the password is too long, holds a NUL or is no text"))
+        raise UsageError(_("the password is too long, contains a NUL or is not text"))
     account = _member(untrusted_name)
     if account is None:
         _record(f"refused {untrusted_name[:32]!r} from {address or 'an unknown address'}: no member")

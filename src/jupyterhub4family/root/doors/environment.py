@@ -82,7 +82,7 @@ def current_template() -> Path:
     except OSError:
         raise FamilyError(_("there is no template yet")) from None
     if not _TEMPLATE_ID.fullmatch(untrusted_name):
-        raise FamilyError(_("the template's name is not one that the service gives"))
+        raise FamilyError(_("the template has a name that the service never gives"))
     return paths.TEMPLATES / untrusted_name
 
 

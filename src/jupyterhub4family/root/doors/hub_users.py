@@ -31,7 +31,7 @@ def _ask(action: Action[service_programs.Names, Any], name: str) -> str:
     try:
         calling.call(action, service_programs.Names([name]), become=become)
     except (ProgramError, ResponseError):
-        return _("the hub could not be told; it finds out at its next start")
+        return _("the hub could not be reached; it learns of it at its next start")
     except FamilyError as error:
-        return _("{reason}; the hub finds out at its next start", reason=error.message)
+        return _("{reason}; the hub learns of it at its next start", reason=error.message)
     return ""

@@ -71,7 +71,7 @@ def _calling_member() -> pwd.struct_passwd:
     sudo_caller.require_root()
     caller = sudo_caller.calling_account()
     if caller is None or not accounts.is_member(caller):
-        raise PermissionRefused(_("only a member may have a server confined"))
+        raise PermissionRefused(_("only a member may have a server limited"))
     return caller
 
 
@@ -83,7 +83,7 @@ def callers_process(member: pwd.struct_passwd) -> int:
     """The pid of the process to be confined. Raises PermissionRefused unless it is the member's, wholly."""
     pid = os.getpgrp()
     if pid not in _ancestors() or set(processes.uids(pid)) != {member.pw_uid}:
-        raise PermissionRefused(_("only a member's own server can be confined"))
+        raise PermissionRefused(_("only a member's own server can be limited"))
     if f"/user-{member.pw_uid}.slice/" in "".join(f"{path}/" for path in cgroups.control_groups(pid).values()):
         # A login at the machine, with limits of its own that may be narrower.
         raise PermissionRefused(_("a login session stays where it is"))
@@ -108,10 +108,10 @@ def confine(member: pwd.struct_passwd, pid: int) -> str:
     if there := cgroups.scope_of(pid):
         return there
     if not paths.SYSTEMD_RUNS.is_dir():
-        raise FamilyError(_("systemd does not run here, so servers have no limits"))
+        raise FamilyError(_("systemd is not running here, so servers have no limits"))
     began = processes.start_time(pid)
     if began is None:
-        raise PermissionRefused(_("only a member's own server can be confined"))
+        raise PermissionRefused(_("only a member's own server can be limited"))
     settings = _settings()
     limits = limits_of(member.pw_name, settings)
     total = _in_bytes(settings.memory_limit_total)
@@ -122,7 +122,7 @@ def confine(member: pwd.struct_passwd, pid: int) -> str:
     deadline = time.monotonic() + TIMEOUT
     while cgroups.scope_of(pid) != scope:
         if time.monotonic() > deadline:
-            raise FamilyError(_("systemd has not made the scope {name}", name=scope))
+            raise FamilyError(_("systemd did not create the scope {name}", name=scope))
         time.sleep(0.002)
     return scope
 
@@ -171,7 +171,7 @@ def _call(method: str, signature: str, *args: Arg) -> None:
     try:
         programs.run([BUSCTL, "--quiet", "call", *MANAGER, method, signature, *args], timeout=TIMEOUT)
     except ProgramError as error:
-        raise FamilyError(_("systemd did not confine the server: {reason}", reason=error.message)) from error
+        raise FamilyError(_("systemd did not limit the server: {reason}", reason=error.message)) from error
 
 
 def _words(properties: Mapping[str, Property]) -> list[str]:

@@ -78,9 +78,7 @@ def start_or_upgrade() -> None:
     transaction.begin()
     supervisor.start()
     supervisor.start_upgrade()
-    print(
-        _("The new version takes over when it has been tried out; see: {command}", command="jupyterhub4family status")
-    )
+    print(_("The new version takes over once it has been tested; see: {command}", command="jupyterhub4family status"))
 
 
 def rollback_in_progress() -> bool:

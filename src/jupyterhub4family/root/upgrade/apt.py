@@ -62,10 +62,10 @@ def installed_version() -> str:
 
 def policy() -> AptPolicy:
     """What apt's lists say now, without asking anybody."""
-    told = programs.run(["apt-cache", "policy", PACKAGE], check=False).output
-    found = dict(re.findall(r"^  (Installed|Candidate): (\S+)$", told, re.MULTILINE))
+    policy_text = programs.run(["apt-cache", "policy", PACKAGE], check=False).output
+    found = dict(re.findall(r"^  (Installed|Candidate): (\S+)$", policy_text, re.MULTILINE))
     versions = {key: "" if value == "(none)" else value for key, value in found.items()}
-    return AptPolicy(installed_version(), versions.get("Candidate", ""), bool(_SOURCE_LINE.search(told)))
+    return AptPolicy(installed_version(), versions.get("Candidate", ""), bool(_SOURCE_LINE.search(policy_text)))
 
 
 def refresh() -> None:
@@ -165,14 +165,14 @@ def _lay_files(stage: Path) -> set[str]:
 def _lay_control(directory: Path, missing: set[str]) -> None:
     """Copy what dpkg knows beside the files: fields, scripts, lists."""
     directory.mkdir(mode=0o755)
-    kept: list[str] = []
+    fields: list[str] = []
     leave_out = False
     for line in programs.run(["dpkg-query", "--status", PACKAGE]).output.rstrip("\n").splitlines():
         if not line.startswith(" "):
             leave_out = line.partition(":")[0] in _FIELDS_OF_DPKG
         if not leave_out:
-            kept.append(line)
-    (directory / "control").write_text("\n".join(kept) + "\n", "utf-8")
+            fields.append(line)
+    (directory / "control").write_text("\n".join(fields) + "\n", "utf-8")
     for name in SCRIPTS:
         known_by_dpkg = INFO / f"{PACKAGE}.{name}"
         if known_by_dpkg.exists():
@@ -184,7 +184,7 @@ def _lay_control(directory: Path, missing: set[str]) -> None:
 
 
 def install_saved() -> None:
-    """Install the kept package again, be it older. Raises FamilyError."""
+    """Install the saved package again, be it older. Raises FamilyError."""
     try:
         # An interrupted dpkg refuses everything until this was called.
         programs.run(["dpkg", "--configure", "-a"], check=False, timeout=APT_TIMEOUT)
@@ -192,6 +192,6 @@ def install_saved() -> None:
         _apt_get([*args, upgrade.PREVIOUS_PACKAGE])
     except ProgramError as error:
         raise FamilyError(
-            _("the package before could not be installed again: {reason}", reason=error.message),
+            _("the previous package could not be installed again: {reason}", reason=error.message),
             _("sudo apt-get install --allow-downgrades {file}", file=str(upgrade.PREVIOUS_PACKAGE)),
         ) from error

@@ -37,7 +37,7 @@ def ensure_sources(settings: Settings) -> None:
     _ensure(paths.AUTO_UPGRADE, _drop_in())
     if not UNATTENDED.exists():
         raise FamilyError(
-            _("nothing is upgraded by itself yet: Debian's package unattended-upgrades is missing"),
+            _("nothing is upgraded automatically yet: Debian's package unattended-upgrades is missing"),
             _("sudo apt-get install unattended-upgrades"),
         )
 
@@ -62,7 +62,7 @@ def _ensure_key(file: Path) -> Path:
         )
     if b"PRIVATE KEY" in data:
         raise FamilyError(
-            _("{file} is a private key; the public one is wanted", file=str(file)), _("gpg --export --armor NAME")
+            _("{file} is a private key; the public one is needed", file=str(file)), _("gpg --export --armor NAME")
         )
     key = paths.SOURCE_KEYS / ("source.asc" if ARMOR in data else "source.gpg")
     paths.SOURCE_KEYS.mkdir(mode=0o755, exist_ok=True)

@@ -92,7 +92,7 @@ def rollback() -> RolledBack:
     before, previous = upgrade_state.failed_upgrade(), upgrade_state.previous_edition()
     if previous is None:
         raise RefusedError(
-            _("there is no version to go back to"), _("one is kept from the next upgrade of the Debian package on")
+            _("there is no version to go back to"), _("the next upgrade of the Debian package keeps one")
         )
     fit = transaction.cutover(service_programs.DATABASE_FITS, service_programs.Release(previous.release))
     if not fit.fits and not fit.copy:
@@ -119,7 +119,7 @@ def apply_settings() -> Nothing:
 
 def _refuse_if_in_progress() -> None:
     if upgrade_state.upgrade_in_progress() is not None:
-        raise RefusedError(_("an upgrade is under way already"), "jupyterhub4family status")
+        raise RefusedError(_("an upgrade is already in progress"), "jupyterhub4family status")
 
 
 def _follow(before: Any) -> None:

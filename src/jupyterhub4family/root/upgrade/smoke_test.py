@@ -87,7 +87,7 @@ def remove_trial_member() -> None:
         return
     if account.pw_gecos != COMMENT or Path(account.pw_dir) != HOME:
         raise RefusedError(
-            _("there is an account {name} that is not of jupyterhub4family's making", name=NAME),
+            _("there is an account {name} that jupyterhub4family did not make", name=NAME),
             _("rename it: usermod -l OTHER {name}", name=NAME),
         )
     # What could not be told to the hub it finds out at its next start; the account goes in any case.

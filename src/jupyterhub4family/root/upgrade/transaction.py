@@ -51,7 +51,7 @@ LOCK_NAME = "upgrade.lock"
 _NAME = re.compile(r"[\w.-]{0,60}")
 
 DATABASE_UNCHANGED = N_("The database stayed as it was.")
-DATABASE_RESTORED = N_("The database is the one from before.")
+DATABASE_RESTORED = N_("The database is the previous one.")
 
 
 # -- the beginning -----------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def _upgrade(now: Upgrade) -> None:
             # Fetching takes minutes, or days without internet: meanwhile the new version runs on the old release.
             supervisor.restart(with_proxy=False)
         now = _copied(dataclasses.replace(now, release=_built(now)))
-        _tell(now, 40, _("Changing over"))
+        _tell(now, 40, _("Switching over"))
         cutover(service_programs.SWITCH_RELEASE, service_programs.Switch(now.release))
         # The hub is ended and started; the service has ended a proxy of another release by itself.
         supervisor.restart(with_proxy=False)
@@ -243,7 +243,7 @@ def _wait_for_portal() -> None:
         if time.monotonic() > deadline:
             raise FamilyError(_("the portal did not answer within {seconds} seconds", seconds=PORTAL_TIMEOUT))
         if _restarts() >= RESTARTS:
-            raise FamilyError(_("the hub ended again and again"))
+            raise FamilyError(_("the hub kept crashing"))
         time.sleep(1)
 
 
@@ -262,11 +262,11 @@ def _restarts() -> int:
 
 def _rollback(now: Upgrade) -> None:
     """Package, release and database as they were; what did not work is remembered."""
-    _tell(now, 10, _("Going back to the version before"))
+    _tell(now, 10, _("Going back to the previous version"))
     problems: list[str] = []
     if now.kept:
         problems += _tried(apt.install_saved)
-    _tell(now, 50, _("Changing back"))
+    _tell(now, 50, _("Switching back"))
     if now.origin.release:
         back = service_programs.Switch(now.origin.release, keep_old=now.by_hand)
         problems += _tried(lambda: cutover(service_programs.SWITCH_RELEASE, back))
@@ -304,9 +304,9 @@ def _remember(now: Upgrade, problems: list[str]) -> None:
         outcome = _("{version} is back, but: {trouble}", version=back, trouble=problems[0])
     else:
         database = _(DATABASE_RESTORED) if now.copy else _(DATABASE_UNCHANGED)
-        outcome = _("{version} serves again. {database}", version=back, database=database)
+        outcome = _("{version} is back in service. {database}", version=back, database=database)
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    reason = now.reason or _("somebody asked for the way back")
+    reason = now.reason or _("a rollback was requested")
     upgrade.write_state(upgrade.FAILED, Failure(now.origin.version, now.target, now.release, at, reason, outcome))
 
 
@@ -325,7 +325,7 @@ def _wait_for_kernels(now: Upgrade) -> None:
         names = [account.pw_name for account in pwd.getpwall() if _is_busy(account)]
         if not names:
             return
-        _tell(now, 25, _("Waiting until the notebook of {name} has calculated", name=names[0]))
+        _tell(now, 25, _("Waiting for the notebook of {name} to finish", name=names[0]))
         time.sleep(KERNEL_PAUSE)
 
 

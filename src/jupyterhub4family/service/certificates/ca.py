@@ -84,7 +84,7 @@ class Certificates:
     def __init__(self, settings: Settings, now: Instant) -> None:
         self._settings = settings
         self._now = now
-        self._said: list[str] = []
+        self._changes: list[str] = []
 
     def ensure(self, renew: bool, new_authority: bool) -> list[str]:
         """See `ensure` above."""
@@ -98,7 +98,7 @@ class Certificates:
                 (paths.TLS / key).chmod(0o600)
         certificate = self._certificate(authority, certificates_names.fitting(names, permitted), renew)
         self._write_public(authority[1], certificate, names, permitted)
-        return self._said
+        return self._changes
 
     # -- the authority --------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Certificates:
         if key is None and certificate is None and not (paths.TLS / "ca.crt").exists():
             return None
         if key is None or certificate is None or not _match(key, certificate) or not _permitted(certificate):
-            self._said.append(_("the family's authority was damaged; every device needs the new one"))
+            self._changes.append(_("the family's authority was damaged; every device needs the new one"))
             return None
         # An authority that the clock calls expired stays: the clock may be wrong, and every device knows this one.
         return key, certificate
@@ -121,7 +121,7 @@ class Certificates:
         _write(paths.TLS / "ca.key", _key_to_pem(key))
         _write(paths.TLS / "ca.crt", _to_pem(certificate))
         shown = certificates.fingerprint(_to_der(certificate))
-        self._said.append(_("made the family's authority, fingerprint {fingerprint}", fingerprint=shown))
+        self._changes.append(_("made the family's authority, fingerprint {fingerprint}", fingerprint=shown))
         return key, certificate
 
     # -- the portal's certificate ---------------------------------------------------------------
@@ -133,14 +133,14 @@ class Certificates:
             if not why:
                 return certificate
         else:
-            why = _("it was asked for") if renew else _("there was no good one")
+            why = _("it was requested") if renew else _("there was no valid one")
         if key is None:
             key = ec.generate_private_key(ec.SECP256R1())
             _write(paths.TLS / "portal.key", _key_to_pem(key))
         # The key stays: so replacing the certificate is one rename, and there is no moment in which they differ.
         certificate = _portal_certificate(key.public_key(), authority, names, self._now)
         _write(paths.TLS / "portal.crt", _to_pem(certificate))
-        self._said.append(_("made a new one for {names}, because {why}", names=", ".join(names.texts()), why=why))
+        self._changes.append(_("made a new one for {names}, because {why}", names=", ".join(names.texts()), why=why))
         return certificate
 
     def _renewal_reason(
@@ -149,11 +149,11 @@ class Certificates:
         """Why the certificate has to be replaced; "" if it is good."""
         begins, ends = validity(certificate)
         reasons = {
-            _("its key was another one"): not _match(key, certificate),
+            _("its key was a different one"): not _match(key, certificate),
             _("the authority has not signed it"): not _signed_by(certificate, authority),
             _("names or addresses of this computer have changed"): set(names.texts()) != set(names_in(certificate)),
             _("by this computer's clock it was not valid yet"): self._now < begins,
-            _("it was about to end"): self._now > ends - RENEW_BEFORE,
+            _("it was about to expire"): self._now > ends - RENEW_BEFORE,
         }
         return next((reason for reason, holds in reasons.items() if holds), "")
 
@@ -163,8 +163,8 @@ class Certificates:
         self, authority: x509.Certificate, certificate: x509.Certificate, names: Names, permitted: Names
     ) -> None:
         left_out = [name for name in names.texts() if name not in certificates_names.fitting(names, permitted).texts()]
-        if left_out and self._said:
-            self._said.append(
+        if left_out and self._changes:
+            self._changes.append(
                 _(
                     "the family's authority may not sign {names}; a new one could, and every device would need it."
                     " Try: sudo jupyterhub4family cert renew --new-authority",

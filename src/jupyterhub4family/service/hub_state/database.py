@@ -73,13 +73,13 @@ def repair_database() -> None:
         if not damage:
             return
         print(f"the database is damaged: {damage}", flush=True)
-        copy, fresh = _newest_whole_copy()
+        copy, staging = _newest_whole_copy()
         for word in ("-wal", "-shm", "-journal"):
             DATABASE.with_name(DATABASE.name + word).unlink(missing_ok=True)
         database.write_repaired(copy)
         DATABASE.replace(BROKEN)
         if copy:
-            fresh.replace(DATABASE)
+            staging.replace(DATABASE)
         files.sync_directory(paths.STATE)
         print(f"the database is that of {copy} again" if copy else "there is no copy; it begins anew", flush=True)
     except (OSError, sqlite3.Error) as error:
@@ -92,7 +92,7 @@ def choose_copy(untrusted_name: str) -> None:
 
 
 def restore_wanted_copy() -> None:
-    """Do what `want_copy` asked for, if it did; for `run-hub`, before the hub opens its database.
+    """Do what `choose_copy` asked for, if it did; for `run-hub`, before the hub opens its database.
 
     What is replaced stays among the copies. Interrupted at any moment, it is done again at the next start.
     """
@@ -101,14 +101,14 @@ def restore_wanted_copy() -> None:
     except (OSError, UnicodeDecodeError):
         return
     try:
-        fresh = DATABASE.with_name(f".{DATABASE.name}.fresh")
-        _copy(_existing_copy(wanted), fresh)
+        staging = DATABASE.with_name(f".{DATABASE.name}.fresh")
+        _copy(_existing_copy(wanted), staging)
         if DATABASE.exists():
             with contextlib.suppress(FileExistsError):
                 os.link(DATABASE, COPIES / f"{_now()}-replaced.sqlite")
         for word in ("-journal", "-wal", "-shm"):
             DATABASE.with_name(DATABASE.name + word).unlink(missing_ok=True)
-        fresh.replace(DATABASE)
+        staging.replace(DATABASE)
         files.sync_directory(paths.STATE)
         print(f"the database is that of {wanted} again", flush=True)
     except (OSError, sqlite3.Error, FamilyError) as error:
@@ -162,12 +162,12 @@ def _damage() -> str:
 
 def _newest_whole_copy() -> tuple[str, Path]:
     """Its name, and where it lies ready to be put in place; an empty name if there is none."""
-    fresh = DATABASE.with_name(f".{DATABASE.name}.fresh")
+    staging = DATABASE.with_name(f".{DATABASE.name}.fresh")
     for name in sorted((path.name for path in COPIES.glob("*.sqlite") if _NAME.fullmatch(path.name)), reverse=True):
         with contextlib.suppress(sqlite3.DatabaseError):
-            _copy(COPIES / name, fresh)
-            return name, fresh
-    return "", fresh
+            _copy(COPIES / name, staging)
+            return name, staging
+    return "", staging
 
 
 def _copy(source: Path, target: Path) -> None:

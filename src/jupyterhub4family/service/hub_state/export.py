@@ -108,7 +108,7 @@ def _request() -> Mapping[str, bytes]:
         untrusted: Any = json.loads(untrusted_bytes)["files"]
         return {name: base64.b64decode(untrusted[name], validate=True) for name in FILES if name in untrusted}
     except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
-        raise UsageError(_("the request is no JSON object")) from None
+        raise UsageError(_("the request is not a JSON object")) from None
 
 
 def import_state(files: Mapping[str, bytes]) -> Path:

@@ -213,20 +213,20 @@ def fetched(what: str, work: Callable[[], object]) -> None:
 
 
 def _fetch_failed(error: ProgramError, what: str) -> FamilyError:
-    said = error.message
-    if "No space left" in said or "os error 28" in said or "ENOSPC" in said:
+    text = error.message
+    if "No space left" in text or "os error 28" in text or "ENOSPC" in text:
         return FamilyError(
             _("the disk is full, so {what} could not be stored", what=what),
             _("free some space"),
             ExitStatus.DISK_FULL,
         )
-    if ("hash" in said.lower() and "mismatch" in said.lower()) or "EINTEGRITY" in said:
+    if ("hash" in text.lower() and "mismatch" in text.lower()) or "EINTEGRITY" in text:
         return FamilyError(
-            _("what was fetched for {what} is not what was expected: {said}", what=what, said=said),
+            _("what was fetched for {what} is not what was expected: {reason}", what=what, reason=text),
             _("try again later"),
         )
     return FamilyError(
-        _("{what} could not be fetched: {reason}", what=what, reason=said),
+        _("{what} could not be fetched: {reason}", what=what, reason=text),
         _("check this machine's internet connection"),
         ExitStatus.NETWORK,
     )

@@ -77,7 +77,7 @@ def _fill_release(directory: Path, tell: Tell) -> None:
     _fetch_node(uv, directory)
     tell(80, _("Fetching the proxy"))
     _fetch_proxy(directory)
-    tell(95, _("Trying everything out"))
+    tell(95, _("Testing everything"))
     _try_out(directory)
 
 
@@ -151,7 +151,7 @@ def _fill_template(directory: Path, tell: Tell) -> None:
         "JupyterLab",
         lambda: venv.make_environment(uv, environment, paths.LOCKS / "member.txt", "JupyterLab", paths.CACHE / "uv"),
     )
-    tell(85, _("Trying JupyterLab out"))
+    tell(85, _("Testing JupyterLab"))
     settings = environment / "etc" / "jupyter"
     settings.mkdir(parents=True, exist_ok=True)
     for name, content in (("jupyter_server_config", SERVER_SETTINGS), ("jupyter_config", MILD_SETTINGS)):

@@ -45,8 +45,8 @@ class Reporter:
         self._report(event)
         # A full disk must not turn the telling of progress into a failure of its own.
         with contextlib.suppress(OSError):
-            said = {key: to_json(value) if isinstance(value, str) else value for key, value in event.items()}
-            files.write_atomically(self._file, json.dumps({**said, "at": int(time.time())}), 0o600)
+            document = {key: to_json(value) if isinstance(value, str) else value for key, value in event.items()}
+            files.write_atomically(self._file, json.dumps({**document, "at": int(time.time())}), 0o600)
 
 
 def read_progress(file: Path = PROGRESS_FILE) -> dict[str, Any]:

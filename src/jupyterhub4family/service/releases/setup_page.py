@@ -162,7 +162,7 @@ def sentences() -> list[Message]:
         _("Starting the portal"),
         _("This did not work:"),
         _("Try:"),
-        _("The setup goes on trying by itself."),
+        _("The setup keeps trying by itself."),
     ]
 
 
@@ -213,9 +213,11 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(307, "text/plain", b"", location=self._secure_address())
         elif self.path == "/setup-progress.json":
-            told = progress.read_progress()
-            said = {key: translated(told[key], self._language()) for key in told if isinstance(told[key], str)}
-            self._answer(200, "application/json", json.dumps({**told, **said}).encode())
+            event = progress.read_progress()
+            translations = {
+                key: translated(event[key], self._language()) for key in event if isinstance(event[key], str)
+            }
+            self._answer(200, "application/json", json.dumps({**event, **translations}).encode())
         else:
             # 503: programs must not take this page for the hub's.
             self._answer(503, "text/html; charset=utf-8", self.pages[self._language()])

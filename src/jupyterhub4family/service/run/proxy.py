@@ -96,8 +96,8 @@ def _serve_setup_page(settings: Settings) -> None:
         page = SetupPage(settings)
     except OSError as error:
         raise FamilyError(
-            _("port {port} cannot be had: {reason}", port=settings.port, reason=error.strerror),
-            _("see which program has it: {command}", command=f"sudo ss -ltnp 'sport = :{settings.port}'"),
+            _("port {port} is unavailable: {reason}", port=settings.port, reason=error.strerror),
+            _("see which program uses it: {command}", command=f"sudo ss -ltnp 'sport = :{settings.port}'"),
             ExitStatus.PORT_TAKEN,
         ) from error
     with page:

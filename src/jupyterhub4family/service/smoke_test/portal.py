@@ -29,7 +29,7 @@ from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.service.smoke_test.websocket import WebSocket
 
 #: Seconds for one answer; for a server to start; for it to stop.
-PATIENCE, START, STOP = 30, 300, 60
+TIMEOUT, START, STOP = 30, 300, 60
 
 
 def main() -> int:
@@ -55,7 +55,7 @@ def run_smoke_test(client: PortalClient, name: str, password: str) -> None:
     serving.report(25, _("Starting a server"))
     client.start_server(name)
     try:
-        serving.report(60, _("Calculating in a notebook"))
+        serving.report(60, _("Running a test cell"))
         client.calculate(name)
     finally:
         serving.report(85, _("Stopping the server"))
@@ -128,11 +128,11 @@ class PortalClient:
         _status, model = self._api("POST", f"{home}api/kernels", (201,), {"name": "python3"})
         session, one, two = secrets.token_hex(16), secrets.randbelow(10**6), secrets.randbelow(10**6)
         path = f"{home}api/kernels/{model['id']}/channels?session_id={session}"
-        with WebSocket(self._base + path, self._tls, self._headers(path, "websocket"), PATIENCE) as socket:
+        with WebSocket(self._base + path, self._tls, self._headers(path, "websocket"), TIMEOUT) as socket:
             socket.send(json.dumps(_cell(session, f"{one} * {two}")))
             result = _result(socket)
         if result != str(one * two):
-            raise FamilyError(_("the notebook calculated wrongly: {result}", result=result[:100]))
+            raise FamilyError(_("the notebook gave a wrong result: {result}", result=result[:100]))
 
     def stop_server(self, name: str) -> None:
         """Stop the server and wait until it is gone. Raises FamilyError."""
@@ -174,7 +174,7 @@ class PortalClient:
             request.add_header("Content-Type", "application/json")
         step = f"{method} {path.partition('?')[0]}"
         try:
-            with self._opener.open(request, timeout=PATIENCE) as answer:
+            with self._opener.open(request, timeout=TIMEOUT) as answer:
                 status, text = answer.status, answer.read().decode("utf-8", "replace")
         except urllib.error.HTTPError as error:
             status, text = error.code, ""
@@ -219,7 +219,7 @@ def _cell(session: str, code: str) -> dict[str, Any]:
 
 def _result(socket: WebSocket) -> str:
     """The value of the cell, as the kernel writes it. Raises FamilyError if none comes."""
-    deadline = time.monotonic() + 2 * PATIENCE
+    deadline = time.monotonic() + 2 * TIMEOUT
     while time.monotonic() < deadline:
         message = json.loads(socket.receive())
         kind, content = message.get("header", {}).get("msg_type"), message.get("content", {})

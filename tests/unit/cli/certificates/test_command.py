@@ -173,7 +173,7 @@ def test_a_certificate_from_elsewhere(
 ) -> None:
     assert use(*own) == 0
     said = capsys.readouterr().out
-    assert "not good for portal, 192.168.1.5;" in said
+    assert "not valid for portal, 192.168.1.5;" in said
     folder = home / "own"
     assert (folder / "portal.crt").read_bytes() == own[0].read_bytes()
     assert (folder / "portal.key").stat().st_mode & 0o777 == 0o400
@@ -198,7 +198,7 @@ def test_what_is_no_certificate_and_no_key(home: Path, own: tuple[Path, Path], a
     with pytest.raises(FamilyError, match="cannot be read"):
         use(crt, home / "none")
     (home / "text").write_text("hello")
-    with pytest.raises(FamilyError, match="no PEM"):
+    with pytest.raises(FamilyError, match="is not a PEM file"):
         use(home / "text", key)
     locked = home / "locked"
     openssl("pkey", "-in", key, "-aes128", "-passout", "pass:secret", "-out", locked)

@@ -43,6 +43,9 @@ UNSEEN = Finding(UNKNOWN, "The cellar is dark")
 def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Check]:
     found: dict[str, Check] = {"sun": saying(FINE)}
     monkeypatch.setattr(registry, "CHECKS", found)
+    monkeypatch.setattr(
+        registry, "TITLES", {name: f"the {name}" for name in ("sun", "rain", "roof", "cellar", "broken")}
+    )
     monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
     monkeypatch.setattr(doctor, "_wait_for_portal", lambda _bar: None)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -52,14 +55,14 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Check]:
 def test_all_is_well(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert "The sun shines" in said and "All is well." in said
+    assert "The sun shines" in said and "No problems." in said
 
 
 def test_a_warning_is_no_problem(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
     checks.update(rain=saying(KNOWN), cellar=saying(UNSEEN))
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert "Try: take a coat" in said and "1 thing to know" in said and "1 thing could not be looked at" in said
+    assert "Try: take a coat" in said and "No problems, 1 warning. 1 check was not possible." in said
 
 
 def test_a_problem(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +70,7 @@ def test_a_problem(checks: dict[str, Check], capsys: pytest.CaptureFixture[str])
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
     assert "PROBLEM" in said and "Try: mend it" in said and "well" not in said
-    assert said.splitlines()[-2:] == ["1 problem. 1 thing to know.", "Try: sudo jupyterhub4family doctor --fix"]
+    assert said.splitlines()[-2:] == ["1 problem, 1 warning.", "Try: sudo jupyterhub4family doctor --fix"]
 
 
 def test_as_json(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,12 +91,12 @@ def test_as_json(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -
     ("error", "words"),
     [
         (FamilyError("sudo is gone", "get it"), "sudo is gone"),
-        (PermissionError(13, "Permission denied", "/etc/shadow"), "Only root can look at /etc/shadow"),
-        (OSError(5, "Input/output error", "/disk"), "/disk could not be looked at: Input/output error"),
+        (PermissionError(13, "Permission denied", "/etc/shadow"), "Only root can check /etc/shadow"),
+        (OSError(5, "Input/output error", "/disk"), "/disk could not be checked: Input/output error"),
     ],
 )
 def test_a_check_that_cannot_look_ends_nothing(checks: dict[str, Check], error: Exception, words: str) -> None:
-    def broken(_situation: CheckContext) -> Iterator[Finding]:
+    def broken(_context: CheckContext) -> Iterator[Finding]:
         yield KNOWN
         raise error
 
@@ -130,7 +133,7 @@ def test_mending_and_looking_again(
     assert [words[-1] for words in asked] == ["rights", "start", "repair"], "once each, starting last, members after it"
     assert asked[2][:6] == as_account("anna")
     said = capsys.readouterr().out
-    assert said.count("Mended:") == 3 and "All is well." in said
+    assert said.count("Repaired:") == 3 and "No problems." in said
 
 
 def test_what_cannot_be_mended_is_told(
@@ -139,7 +142,7 @@ def test_what_cannot_be_mended_is_told(
     FakePrograms(monkeypatch).answer("*", lambda _call: {"ok": False, "error": "no network"})
     checks["roof"] = saying(BROKEN)
     assert main(["doctor", "--fix"]) == 1
-    assert "no network" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("Could not be repaired (rights): no network\n")
 
 
 def test_nothing_is_mended_unasked_or_for_nothing(checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch) -> None:

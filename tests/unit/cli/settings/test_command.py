@@ -209,7 +209,7 @@ def test_the_command_for_a_later_restart_is_told(box: Box, capsys: pytest.Captur
 def test_who_has_stopped_it_does_not_find_it_started(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     box.states = "inactive\ninactive\n"
     assert main(["config", "set", "port", "9000"]) == 0
-    assert box.restarts == [] and "does not run" in capsys.readouterr().out
+    assert box.restarts == [] and "is not running" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("states", ["active\ndeactivating\n", "active\ninactive\n", "failed\nactivating\n"])

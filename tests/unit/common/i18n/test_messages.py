@@ -129,6 +129,12 @@ def test_what_comes_through_a_door_cannot_grow() -> None:
     assert from_json({"id": "{a}", "values": {"a": "x" * 20_000}}) == "x" * 10_000
 
 
+def test_a_number_has_its_decimal_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert messages.decimal(3.46) == "3.5" and messages.decimal(1234) == "1234.0"
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    assert messages.decimal(3.46) == "3,5" and messages.decimal(1234) == "1234,0"
+
+
 def test_several_sentences_as_one() -> None:
     both = joined([_("{name} is now a member", name="anna"), "plain"])
     assert both == "anna is now a member, plain"

@@ -232,7 +232,7 @@ def test_what_is_meant_is_understood(tmp_path: Path, line: str, value: Any) -> N
 
 
 def test_a_key_that_stands_twice_is_told_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"config\.yaml:3: port stands there twice"):
+    with pytest.raises(ConfigurationError, match=r"config\.yaml:3: port is set twice"):
         load(tmp_path, "port: 9000\n\nport: 9001\n")
 
 
@@ -254,7 +254,7 @@ def test_passwords_travel_readable_only_on_purpose(mapping: dict[str, Any], allo
     if allowed:
         assert parse_settings(mapping, "x").https is mapping.get("https", True)
     else:
-        with pytest.raises(ConfigurationError, match="without HTTPS everybody at home could read along") as caught:
+        with pytest.raises(ConfigurationError, match="without HTTPS everybody at home could eavesdrop") as caught:
             parse_settings(mapping, "x")
         assert "listen: local" in caught.value.hint
 

@@ -21,7 +21,7 @@ def test_nothing_is_known_without_files() -> None:
 
 
 def test_an_upgrade_is_read_as_it_was_noted() -> None:
-    one = Upgrade(Edition("1.0", "py3.11-0"), "1.1", kept=True, copy="c", percent=40, message=_("Changing over"))
+    one = Upgrade(Edition("1.0", "py3.11-0"), "1.1", kept=True, copy="c", percent=40, message=_("Switching over"))
     upgrade.write_state(upgrade.IN_PROGRESS, one)
     assert upgrade.upgrade_in_progress() == one
     assert Upgrade(Edition(), "").began != Upgrade(Edition(), "").began

@@ -12,7 +12,7 @@ import pytest
 
 from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system.files import locked, point_link, take_lock, write_atomically
-from tests.unit.helpers import PATIENCE, PYTHON, run_python, wait_until, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, run_python, wait_until, with_our_package
 
 
 def mode_of(path: Path) -> int:
@@ -141,7 +141,7 @@ def test_a_lock_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
         assert take_lock(path, wait=False) is None
     finally:
         process.kill()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
     lock = take_lock(path, wait=False)
     assert lock is not None
     os.close(lock)
@@ -182,7 +182,7 @@ def test_locked_waits_for_the_other(tmp_path: Path) -> None:
         process = subprocess.Popen(words)
         wait_until(lambda: waits_for_a_lock(process.pid), "the other process waiting")
         assert not (tmp_path / "had").exists()
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(TIMEOUT) == 0
     assert (tmp_path / "had").exists()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from jupyterhub4family.common.system import processes
 from jupyterhub4family.common.system.processes import environment_value, is_running, start_time
-from tests.unit.helpers import PATIENCE, PYTHON, wait_until, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, wait_until, with_our_package
 
 #: What /proc/PID/stat would misread if it were split at spaces or at the first parenthesis.
 ODD_NAMES = ["a b c", "a) S 1 (b", ")", "(((", "x) Z 0 0", "ä\n1 2", "R 1 2 3 4"]
@@ -26,7 +26,7 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
     wait_until(lambda: environment_value(process.pid, "MARK"), "the child's start")
     yield process
     process.kill()
-    process.wait(PATIENCE)
+    process.wait(TIMEOUT)
 
 
 def seconds_since_boot(ticks: int) -> float:
@@ -59,7 +59,7 @@ def test_names_with_spaces_and_parentheses(name: str) -> None:
         assert before - 0.1 < seconds_since_boot(ticks) < time.clock_gettime(time.CLOCK_BOOTTIME) + 0.1
         assert is_running(process.pid, ticks)
     finally:
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
 
 
 def test_a_zombie_is_gone() -> None:
@@ -69,7 +69,7 @@ def test_a_zombie_is_gone() -> None:
     assert start_time(process.pid) is None
     assert not is_running(process.pid, 0)
     assert environment_value(process.pid, "PATH") is None
-    process.wait(PATIENCE)
+    process.wait(TIMEOUT)
     assert start_time(process.pid) is None
 
 
@@ -89,7 +89,7 @@ def test_a_pid_used_again_is_another_process(child: subprocess.Popen[bytes], dif
 
 def test_a_process_that_has_ended_does_not_run() -> None:
     process = subprocess.Popen(["/bin/true"])
-    process.wait(PATIENCE)
+    process.wait(TIMEOUT)
     assert not is_running(process.pid, 0)
     assert not is_running(process.pid, 12345)
 
@@ -141,5 +141,5 @@ def test_a_child_ends_with_its_parent() -> None:
     ticks = start_time(grandchild)
     assert ticks is not None and is_running(grandchild, ticks)
     parent.send_signal(signal.SIGKILL)
-    parent.communicate(timeout=PATIENCE)
+    parent.communicate(timeout=TIMEOUT)
     wait_until(lambda: not is_running(grandchild, ticks or 0), "the grandchild's end")

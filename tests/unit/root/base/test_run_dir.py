@@ -41,7 +41,7 @@ def test_it_is_made_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_somebody_elses_folder_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     owned_by(monkeypatch, 1001)
-    with pytest.raises(FamilyError, match="is not root's folder"):
+    with pytest.raises(FamilyError, match="does not belong to root"):
         run_dir.ensure_run_dir()
 
 

@@ -19,7 +19,7 @@ from jupyterhub4family.common.system import processes as system_processes
 from jupyterhub4family.common.system.processes import SERVER_MARKER, environment_value, is_running
 from jupyterhub4family.root.base import servers
 from tests.unit.fakes import FakePrograms
-from tests.unit.helpers import PATIENCE, wait_until
+from tests.unit.helpers import TIMEOUT, wait_until
 
 
 class Processes:
@@ -44,7 +44,7 @@ class Processes:
     def end(self) -> None:
         for process in self._started:
             process.kill()
-            process.communicate(timeout=PATIENCE)
+            process.communicate(timeout=TIMEOUT)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_who_does_not_listen_is_killed(processes: Processes, monkeypatch: pytest
     monkeypatch.setattr(servers, "GRACE_PERIOD", 0.3)
     deaf = processes.start(IGNORES, "/user/anna/")
     assert servers.end_servers(os.getuid()) == 1
-    assert deaf.wait(PATIENCE) == -9
+    assert deaf.wait(TIMEOUT) == -9
 
 
 def test_another_accounts_servers_go_on(processes: Processes) -> None:

@@ -131,7 +131,10 @@ def test_whatever_fails_everything_goes_back(machine: Machine, step: str) -> Non
     assert machine.done[place:] == [*BACK, "keep away 1.1"]
     failed = upgrade.failed_upgrade()
     assert failed is not None and (failed.origin, failed.target, failed.release) == ("1.0", "1.1", NEW)
-    assert "it is broken" in failed.reason and "1.0 serves again. The database is the one" in failed.sentence()
+    assert (
+        "it is broken" in failed.reason
+        and "1.0 is back in service. The database is the previous one" in failed.sentence()
+    )
     assert upgrade.upgrade_in_progress() is None and upgrade.previous_edition() is None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.service.hub_state.tokens import Secret, ensure_token
-from tests.unit.helpers import PATIENCE, PYTHON, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, with_our_package
 
 TEXT = "0123456789abcdef" * 4
 
@@ -75,7 +75,7 @@ def test_who_asks_at_the_same_time_gets_the_same_secret(tmp_path: Path) -> None:
         assert asker.stdin
         asker.stdin.write(b"go\n")
         asker.stdin.flush()
-    answers = {asker.communicate(timeout=PATIENCE)[0] for asker in askers}
+    answers = {asker.communicate(timeout=TIMEOUT)[0] for asker in askers}
     assert answers == {(tmp_path / "token").read_bytes()}
 
 

@@ -132,11 +132,11 @@ def test_the_page_in_german(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "language"),
+    ("preferred", "language"),
     [("de-AT,de;q=0.9,en;q=0.8", "de"), ("fr,de;q=0.5", "de"), ("en,de", "en"), ("", "en"), ("x" * 9999, "en")],
 )
-def test_the_language_is_the_browsers(port: int, wishes: str, language: str) -> None:
-    raw = f"GET / HTTP/1.1\r\nHost: x\r\nAccept-Language: {wishes}\r\n\r\n"
+def test_the_language_is_the_browsers(port: int, preferred: str, language: str) -> None:
+    raw = f"GET / HTTP/1.1\r\nHost: x\r\nAccept-Language: {preferred}\r\n\r\n"
     assert f'<html lang="{language}">'.encode() in send(port, raw.encode())
 
 

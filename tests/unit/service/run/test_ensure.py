@@ -20,7 +20,7 @@ from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.service.run import ensure
 from jupyterhub4family.service.run.ensure import is_supervised
 from tests.unit.fakes import Call, FakePrograms
-from tests.unit.helpers import PATIENCE, PYTHON, run_python, wait_until, with_our_package
+from tests.unit.helpers import PYTHON, TIMEOUT, run_python, wait_until, with_our_package
 
 
 class Account:
@@ -88,7 +88,7 @@ def running_hub(service: Account) -> Iterator[subprocess.Popen[bytes]]:
     assert process.stdout and process.stdout.readline() == b"ready\n"
     yield process
     process.kill()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize("words", [[], ["--boot"], ["--start"]])
@@ -127,12 +127,12 @@ def test_stop_ends_what_runs_and_returns_when_it_has_ended(
 ) -> None:
     service.call("--stop")
     assert not is_supervised("hub")
-    assert running_hub.wait(PATIENCE) == 0
+    assert running_hub.wait(TIMEOUT) == 0
 
 
 def test_restart_hub_ends_the_hub_and_starts_it(service: Account, running_hub: subprocess.Popen[bytes]) -> None:
     assert "hub" in service.call("--restart-hub")
-    assert running_hub.wait(PATIENCE) == 0
+    assert running_hub.wait(TIMEOUT) == 0
 
 
 def test_restart_hub_does_not_start_what_was_stopped(service: Account) -> None:
@@ -207,7 +207,7 @@ def test_two_that_look_at_the_same_moment_do_not_hinder_the_supervisor(service: 
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
     wait_until((service.state / "tried").exists, "the first try")
     os.close(lock)
-    assert process.communicate(timeout=PATIENCE)[0] == b"True\n"
+    assert process.communicate(timeout=TIMEOUT)[0] == b"True\n"
 
 
 def test_the_program_itself_needs_nothing_but_its_folder(tmp_path: Path) -> None:

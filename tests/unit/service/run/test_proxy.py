@@ -23,7 +23,7 @@ from jupyterhub4family.service.hub_state import tokens
 from jupyterhub4family.service.releases import setup_page
 from jupyterhub4family.service.run import proxy
 from tests.unit.fakes import Call, FakePrograms
-from tests.unit.helpers import DATA, PATIENCE, free_port, wait_until
+from tests.unit.helpers import DATA, TIMEOUT, free_port, wait_until
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_running_proxy_is_found_by_pid_and_start_time(folder: Path) -> None:
         assert proxy.running_proxy() is None
     finally:
         process.kill()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def test_a_proxy_is_renewed_by_ending_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_a_pid_file_that_makes_no_sense_is_no_proxy(folder: Path, text: str) -> 
 def test_a_taken_port_has_an_exit_status_of_its_own(folder: Path) -> None:
     settings = Settings(port=free_port(), listen="local", https=False)
     with setup_page.SetupPage(settings):
-        with pytest.raises(FamilyError, match=f"port {settings.port} cannot be had") as caught:
+        with pytest.raises(FamilyError, match=f"port {settings.port} is unavailable") as caught:
             proxy._serve_setup_page(settings)
     assert caught.value.status == ExitStatus.PORT_TAKEN and str(settings.port) in caught.value.hint
 
@@ -93,7 +93,7 @@ def test_the_setup_page_is_there_until_there_is_a_release(folder: Path) -> None:
     serving.start()
     wait_until(lambda: status_of(settings.port) == 503, "the setup page")
     complete(folder)
-    serving.join(PATIENCE)
+    serving.join(TIMEOUT)
     assert not serving.is_alive()
     assert status_of(settings.port) is None, "the port is the proxy's now"
 

@@ -15,7 +15,7 @@ from jupyterhub4family.common.system.files import take_lock
 from jupyterhub4family.common.system.processes import is_running, start_time, stat_fields
 from jupyterhub4family.service.run import supervise
 from jupyterhub4family.service.run.supervise import CappedLog
-from tests.unit.helpers import PATIENCE, PYTHON, wait_until, with_our_package, write_program
+from tests.unit.helpers import PYTHON, TIMEOUT, wait_until, with_our_package, write_program
 
 #: The real program, with its folders moved and its patience shortened.
 SUPERVISE = """
@@ -28,7 +28,7 @@ paths.LIBRARY = folder
 paths.STATE = folder
 paths.SERVICE_LOGS = folder / "log"
 supervise.PAUSE = 0.05
-supervise.PATIENCE = 0.5
+supervise.GRACE_PERIOD = 0.5
 sys.exit(run_program(supervise.main))
 """
 TELLS_ITS_PID = """
@@ -66,7 +66,7 @@ class Keeper:
     def end(self) -> None:
         for process in self._started:
             process.kill()
-            process.communicate(timeout=PATIENCE)
+            process.communicate(timeout=TIMEOUT)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_process_that_is_killed_is_started_again(keeper: Keeper) -> None:
 
 
 def test_a_program_that_is_missing_is_told_and_leaves_no_lock(keeper: Keeper) -> None:
-    assert keeper.start("hub").wait(PATIENCE) != 0
+    assert keeper.start("hub").wait(TIMEOUT) != 0
     lock = take_lock(keeper.folder / "supervise-hub.lock", wait=False)
     assert lock is not None
     os.close(lock)
@@ -104,7 +104,7 @@ def test_asked_to_end_both_end(keeper: Keeper, number: int) -> None:
     supervisor = keeper.start("hub")
     pid = keeper.wait_for_start()
     supervisor.send_signal(number)
-    assert supervisor.wait(PATIENCE) == 0
+    assert supervisor.wait(TIMEOUT) == 0
     assert not is_running(pid, 0)
     assert len(keeper.pids()) == 1
 
@@ -114,7 +114,7 @@ def test_a_process_that_will_not_end_is_killed(keeper: Keeper) -> None:
     supervisor = keeper.start("hub")
     pid = keeper.wait_for_start()
     supervisor.terminate()
-    assert supervisor.wait(PATIENCE) == 0
+    assert supervisor.wait(TIMEOUT) == 0
     assert not is_running(pid, 0)
 
 
@@ -133,7 +133,7 @@ select.select = waits
         "hub", program=late + SUPERVISE.replace("\nsys.exit", "\nkeeps = folder / 'log/hub.log'\nsys.exit")
     )
     pid = keeper.wait_for_start()
-    assert supervisor.wait(PATIENCE) == 0
+    assert supervisor.wait(TIMEOUT) == 0
     assert not is_running(pid, 0)
 
 
@@ -175,7 +175,7 @@ def test_there_is_only_one_keeper(keeper: Keeper) -> None:
     keeper.keeps(TELLS_ITS_PID + "time.sleep(60)")
     keeper.start("hub")
     keeper.wait_for_start()
-    assert keeper.start("hub").wait(PATIENCE) == 0
+    assert keeper.start("hub").wait(TIMEOUT) == 0
     assert len(keeper.pids()) == 1
 
 
@@ -219,7 +219,7 @@ def test_a_screen_that_takes_no_more_stops_nothing(keeper: Keeper) -> None:
 @pytest.mark.parametrize("words", [[], ["hub", "proxy"], ["shell"], ["../hub"], ["--help"]])
 def test_only_our_processes_are_kept(keeper: Keeper, words: list[str]) -> None:
     supervisor = keeper.start(*words)
-    assert supervisor.wait(PATIENCE) == 2
+    assert supervisor.wait(TIMEOUT) == 2
     assert os.listdir(keeper.folder) == []
 
 

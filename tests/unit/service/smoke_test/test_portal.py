@@ -66,12 +66,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     made.server.server_close()
 
 
-def visitor(hub: Hub) -> PortalClient:
+def client(hub: Hub) -> PortalClient:
     return PortalClient(hub.url, Path("/nonexistent"))
 
 
 def test_logging_in_as_a_browser_does(hub: Hub) -> None:
-    visitor(hub).log_in("probe", "pass word")
+    client(hub).log_in("probe", "pass word")
     words, headers, body = hub.asked[1]
     assert words == "POST /hub/login" and body == b"_xsrf=abc&username=probe&password=pass+word"
     assert headers["Cookie"] == "_xsrf=abc" and headers["Sec-Fetch-Mode"] == "navigate"
@@ -93,14 +93,14 @@ def test_logging_in_as_a_browser_does(hub: Hub) -> None:
 def test_each_step_that_fails_is_named(hub: Hub, words: str, answer: tuple[int, str], sentence: str) -> None:
     hub.answers[words] = answer
     with pytest.raises(FamilyError, match=sentence):
-        run_smoke_test(visitor(hub), "probe", "secret-of-the-test")
+        run_smoke_test(client(hub), "probe", "secret-of-the-test")
 
 
 def test_a_server_that_started_is_stopped_whatever_happens(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.answers["GET /hub/api/users/probe"] = (200, '{"servers": {"": {"ready": true}}}')
     monkeypatch.setattr(portal, "STOP", 0)
     with pytest.raises(FamilyError):
-        run_smoke_test(visitor(hub), "probe", "secret-of-the-test")
+        run_smoke_test(client(hub), "probe", "secret-of-the-test")
     assert any(words.startswith("DELETE") for words, _headers, _body in hub.asked)
 
 
@@ -117,6 +117,6 @@ def test_where_the_portal_is() -> None:
 
 def test_progress_is_lines_of_json(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(FamilyError):
-        run_smoke_test(visitor(hub), "probe", "secret-of-the-test")
+        run_smoke_test(client(hub), "probe", "secret-of-the-test")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["percent"] for line in lines] == [10, 25]

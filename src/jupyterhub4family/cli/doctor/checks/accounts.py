@@ -57,7 +57,7 @@ def _identity(account: pwd.struct_passwd, fix: str) -> Iterator[Finding]:
     name = account.pw_name
     if account.pw_uid == 0 or accounts.is_ordinary_uid(account.pw_uid):
         yield problem(
-            _("The account {name} is no system account (its number is {uid})", name=name, uid=account.pw_uid),
+            _("The account {name} is not a system account (its uid is {uid})", name=name, uid=account.pw_uid),
             _("rename it (usermod -l OTHER {name}), then install jupyterhub4family again", name=name),
         )
     if Path(account.pw_dir) != paths.SERVICE_HOME:

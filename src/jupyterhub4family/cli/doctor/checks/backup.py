@@ -14,21 +14,21 @@ from jupyterhub4family.common.system import programs
 
 def check_backup(context: CheckContext) -> Iterator[Finding]:
     """There is a backup, a good one is not old, and the next one will be made by itself."""
-    note = backup.read_state()
-    if note.restoring:
-        yield problem(_("A restore of everything has begun and not ended"), "sudo jupyterhub4family backup restore")
-    if not note.target:
+    current = backup.read_state()
+    if current.restoring:
+        yield problem(_("A restore of everything has begun and not finished"), "sudo jupyterhub4family backup restore")
+    if not current.target:
         yield warning(
-            _("No backup is set up: a broken disk would take everybody's notebooks along"),
+            _("No backup is set up: if the disk fails, everybody's notebooks are lost"),
             "sudo jupyterhub4family backup setup TARGET",
         )
         return
     well = True
-    for finding in (*_readiness(context), *_last_one(note), *_left_out(note)):
+    for finding in (*_readiness(context), *_last_one(current), *_left_out(current)):
         well = False
         yield finding
     if well:
-        yield fine(_("The last good backup is {age} old", age=backup.age_text(note)))
+        yield fine(_("The last good backup is {age} old", age=backup.age_text(current)))
 
 
 def _readiness(context: CheckContext) -> Iterator[Finding]:
@@ -39,7 +39,7 @@ def _readiness(context: CheckContext) -> Iterator[Finding]:
         if state != "active":
             yield warning(
                 _(
-                    "Nobody makes a backup at night: {unit} does not run (it is {state})",
+                    "Nobody makes a backup at night: {unit} is not running (it is {state})",
                     unit=supervision.BACKUP_TIMER,
                     state=state,
                 ),
@@ -47,37 +47,40 @@ def _readiness(context: CheckContext) -> Iterator[Finding]:
             )
 
 
-def _last_one(note: BackupState) -> Iterator[Finding]:
-    if note.waiting:
+def _last_one(current: BackupState) -> Iterator[Finding]:
+    if current.waiting:
         yield warning(
-            _("The backup in {target} was connected, and neither restored nor added to", target=note.target),
-            _("sudo jupyterhub4family backup restore, or, to go on from here: sudo jupyterhub4family backup now"),
+            _(
+                "The backup in {target} was connected, but nothing has been restored from it or saved to it",
+                target=current.target,
+            ),
+            _("sudo jupyterhub4family backup restore, or, to continue from here: sudo jupyterhub4family backup now"),
         )
-    elif not note.last_good:
-        yield warning(_("No backup has been made yet") + _problem_in_brackets(note), backup.BACKUP_NOW)
-    elif note.age() >= backup.OLD:
+    elif not current.last_good:
+        yield warning(_("No backup has been made yet") + _problem_in_brackets(current), backup.BACKUP_NOW)
+    elif current.age() >= backup.OLD:
         yield warning(
-            _("The last good backup is {age} old", age=backup.age_text(note)) + _problem_in_brackets(note),
+            _("The last good backup is {age} old", age=backup.age_text(current)) + _problem_in_brackets(current),
             backup.BACKUP_NOW,
         )
-    elif note.problem:
+    elif current.problem:
         yield warning(
             _(
                 "The last backup failed: {reason}. The one before is {age} old",
-                reason=note.problem_text(),
-                age=backup.age_text(note),
+                reason=current.problem_text(),
+                age=backup.age_text(current),
             ),
             backup.BACKUP_NOW,
         )
 
 
-def _left_out(note: BackupState) -> Iterator[Finding]:
-    if note.left_out:
-        yield warning(_("The last backup is incomplete: {reason}", reason=note.incomplete()), backup.BACKUP_NOW)
+def _left_out(current: BackupState) -> Iterator[Finding]:
+    if current.left_out:
+        yield warning(_("The last backup is incomplete: {reason}", reason=current.incomplete()), backup.BACKUP_NOW)
 
 
-def _problem_in_brackets(note: BackupState) -> str:
-    return f" ({note.problem_text()})" if note.problem else ""
+def _problem_in_brackets(current: BackupState) -> str:
+    return f" ({current.problem_text()})" if current.problem else ""
 
 
 #: By the names that the JSON has, which are never changed.

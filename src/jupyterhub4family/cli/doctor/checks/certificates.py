@@ -28,7 +28,7 @@ def check_certificate(situation: CheckContext) -> Iterator[Finding]:
     if not settings.https:
         if settings.listen == "lan":
             yield warning(
-                _("Passwords travel readable through the home network: HTTPS is switched off"),
+                _("Passwords cross the home network in clear text: HTTPS is switched off"),
                 _("sudo jupyterhub4family config unset https"),
             )
         return
@@ -58,7 +58,7 @@ def _of_names(context: ssl.SSLContext, port: int, names: list[str], all_of_them:
         except ssl.SSLCertVerificationError as error:
             refused.append(f"{name}: {error.verify_message}")
         except (OSError, ValueError):
-            yield unknown(_("The portal's certificate could not be looked at: it does not answer"))
+            yield unknown(_("The portal's certificate could not be checked: the portal does not answer"))
             return
     renew = _("sudo jupyterhub4family cert renew")
     if refused and (all_of_them or not good):
@@ -68,9 +68,13 @@ def _of_names(context: ssl.SSLContext, port: int, names: list[str], all_of_them:
         return
     days = int((ssl.cert_time_to_seconds(good["notAfter"]) - time.time()) // DAY)
     if days < SOON:
-        yield warning(_("The portal's certificate ends in {days} days and should have been renewed", days=days), renew)
+        yield warning(
+            _("The portal's certificate expires in {days} days and should have been renewed", days=days), renew
+        )
     else:
-        yield fine(_("The portal's certificate is good for all names of this computer, and for {days} days", days=days))
+        yield fine(
+            _("The portal's certificate is valid for all names of this computer, and for {days} more days", days=days)
+        )
 
 
 def _certificate(context: ssl.SSLContext, port: int, name: str) -> dict[str, Any]:

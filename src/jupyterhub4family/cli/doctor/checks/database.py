@@ -11,13 +11,16 @@ from jupyterhub4family.common.state import database
 
 def check_database(_context: CheckContext) -> Iterator[Finding]:
     """The hub's database has not been damaged lately; run-hub looks at each start, and copies it once a day."""
-    mended = database.repaired_database()
-    if mended is None:
-        yield fine(_("The hub's database is whole"))
+    repaired = database.repaired_database()
+    if repaired is None:
+        yield fine(_("The hub's database is intact"))
     else:
         yield warning(
-            mended.sentence(),
-            _("look after the disk: power cuts do not damage it, failing disks do: sudo apt-get install smartmontools"),
+            repaired.sentence(),
+            _(
+                "check the disk: power cuts do not damage the database, failing disks do: sudo apt-get install "
+                "smartmontools"
+            ),
         )
 
 

@@ -21,31 +21,34 @@ def check_limits(context: CheckContext) -> Iterator[Finding]:
     """Each server is in a scope of its own, and the kernel counts what the settings limit."""
     if not paths.SYSTEMD_RUNS.is_dir():
         yield warning(
-            _("Servers have no limits of memory and processor here, because systemd does not run"),
+            _("Servers have no memory and CPU limits here, because systemd is not running"),
             _("keep an eye on them, and stop those that nobody uses: jupyterhub4family status"),
         )
         return
     findings = [*_means(), *_servers(context.settings.member_limits)]
     yield from findings
     if not findings:
-        yield fine(_("Each server has its limits, and ends with all that it has started"))
+        yield fine(_("Each server has its limits, and everything it has started ends with it"))
 
 
 def _means() -> Iterator[Finding]:
     if not os.access(BUSCTL, os.X_OK) or not BUS.exists():
         yield warning(
-            _("Servers have no limits, because systemd cannot be asked for them: D-Bus does not run"),
+            _("Servers have no limits, because systemd cannot be reached: D-Bus is not running"),
             _("sudo apt-get install dbus"),
         )
     if not cgroups.counts_memory():
         yield warning(
             _("The kernel does not limit memory here, so one notebook can use up all of it"),
-            _("on a Raspberry Pi add cgroup_enable=memory to /boot/firmware/cmdline.txt; in a container ask its host"),
+            _(
+                "on a Raspberry Pi add cgroup_enable=memory to /boot/firmware/cmdline.txt; in a container enable "
+                "it on the host"
+            ),
         )
     if not cgroups.counts_processes():
         yield warning(
             _("The kernel does not limit the number of processes here"),
-            _("in a container ask its host for the controller pids"),
+            _("in a container enable the pids controller on the host"),
         )
 
 
@@ -67,7 +70,7 @@ def _servers(member_limits: Sequence[MemberLimit]) -> Iterator[Finding]:
             others = [limit.text for limit in member_limits if limit.subject != subject]
             wanted = " ".join([*others, f"{subject}=75%"])
             yield warning(
-                _("A program in the server of {name} wanted too much memory and was ended", name=one.member),
+                _("A program in the server of {name} needed too much memory and was stopped", name=one.member),
                 _(
                     "if {name} needs more: {command}",
                     name=one.member,

@@ -22,29 +22,29 @@ FIRST_YEAR, LAST_YEAR = 2026, 2100
 
 
 def check_disk(_context: CheckContext) -> Iterator[Finding]:
-    """There is room for the next release, and for what the members save."""
+    """There is space for the next release, and for what the members save."""
     well = True
-    for room in disk_space.disk_spaces((paths.SERVICE_HOME, Path("/home"), Path("/"))):
-        for finding in _finding(room):
+    for space in disk_space.disk_spaces((paths.SERVICE_HOME, Path("/home"), Path("/"))):
+        for finding in _finding(space):
             well = False
             yield finding
-        directory, names = room.folder, os.statvfs(room.folder)
+        directory, names = space.folder, os.statvfs(space.folder)
         if names.f_files and names.f_favail < 50_000 and names.f_favail < names.f_files // 50:
             well = False
             yield warning(
-                _("There is hardly any room for more files (inodes) at {folder}", folder=directory),
+                _("There is hardly any space for more files (inodes) at {folder}", folder=directory),
                 _("remove folders with very many small files; see: df -i"),
             )
     if well:
-        yield fine(_("There is enough room on the disk"))
+        yield fine(_("There is enough space on the disk"))
 
 
-def _finding(room: DiskSpace) -> Iterator[Finding]:
-    left, directory = room.megabytes, room.folder
+def _finding(space: DiskSpace) -> Iterator[Finding]:
+    left, directory = space.megabytes, space.folder
     see = _("free some space; see what takes it: sudo du -xh --max-depth=2 / | sort -h | tail")
-    if room.is_gone:
+    if space.is_gone:
         yield problem(_("The disk is full: {left} MB are left at {folder}", left=left, folder=directory), see)
-    elif room.is_short:
+    elif space.is_short:
         yield warning(
             _(
                 "The disk is nearly full: {left} MB are left at {folder}; an update may need more",
@@ -79,12 +79,12 @@ def check_clock(_context: CheckContext) -> Iterator[Finding]:
         return
     installed = os.stat(paths.LIBRARY).st_ctime
     if installed > now + 86400:
-        yield problem(_("The clock is wrong: it is behind the day on which this was installed"), set_it)
+        yield problem(_("The clock is wrong: it shows a day before the installation"), set_it)
         return
     synchronized = _synchronized()
     if synchronized == "no":
         yield warning(
-            _("The clock is not kept right by the network (NTP)"), _("sudo apt-get install systemd-timesyncd")
+            _("The clock is not synchronized over the network (NTP)"), _("sudo apt-get install systemd-timesyncd")
         )
     else:
         yield fine(_("The clock is right") if synchronized == "yes" else _("The clock looks right"))

@@ -71,7 +71,7 @@ def check_homes(_context: CheckContext) -> Iterator[Finding]:
             well = False
             yield finding
     if well and everybody:
-        yield fine(_("The members' homes are theirs alone"))
+        yield fine(_("The members' homes are private"))
 
 
 def _home(account: pwd.struct_passwd) -> Iterator[Finding]:
@@ -91,7 +91,7 @@ def _home(account: pwd.struct_passwd) -> Iterator[Finding]:
         )
     elif status.st_mode & stat.S_IWOTH:
         yield problem(
-            _("Everybody on this computer can write into the home of {name}", name=name),
+            _("Everybody on this computer can write to the home of {name}", name=name),
             _("sudo chmod go-w,o-rx {home}", home=home),
         )
     elif status.st_mode & (stat.S_IROTH | stat.S_IXOTH):
@@ -107,10 +107,10 @@ def check_environments(context: CheckContext) -> Iterator[Finding]:
     everybody = membership.members()
     mine = [account for account in everybody if context.by_root or account.pw_uid == os.geteuid()]
     if len(mine) < len(everybody):
-        yield unknown(_("Only root can look at the environments of others"))
+        yield unknown(_("Only root can check the environments of others"))
     well = 0
     for number, account in enumerate(mine):
-        context.tell(100 * number // len(mine), _("Looking at the environment of {name}", name=account.pw_name))
+        context.tell(100 * number // len(mine), _("Checking the environment of {name}", name=account.pw_name))
         findings = list(_environment(context, account))
         yield from findings
         well += not findings
@@ -130,18 +130,18 @@ def _environment(context: CheckContext, account: pwd.struct_passwd) -> Iterator[
         return
     if _owner(Path(account.pw_dir)) not in (None, account.pw_uid):
         # Of the home itself the check of the homes tells.
-        yield unknown(_("{name} cannot get at their own environment", name=name))
+        yield unknown(_("{name} has no access to their own environment", name=name))
         return
     become = programs.as_account(name) if context.by_root else []
     try:
         status = calling.call(service_programs.EXAMINE_ENVIRONMENT, Nothing(), become=become)
     except FamilyError as error:
-        yield unknown(_("The environment of {name} could not be looked at: {reason}", name=name, reason=error.message))
+        yield unknown(_("The environment of {name} could not be checked: {reason}", name=name, reason=error.message))
         return
     if status.missing:
         yield problem(
             _(
-                "The environment of {name} is broken; what is missing or does not work: {missing}",
+                "The environment of {name} is broken; missing or not working: {missing}",
                 name=name,
                 missing=", ".join(status.missing),
             ),

@@ -39,7 +39,7 @@ def _announced(wanted: str, announced: str) -> Finding:
         return fine(_("avahi announces {name} at home", name=wanted))
     if not announced:
         return warning(
-            _("avahi does not run, so {name} does not lead here; the address with numbers does", name=wanted),
+            _("avahi is not running, so {name} does not lead here; the numeric address does", name=wanted),
             _("sudo apt-get install avahi-daemon"),
         )
     own, other = wanted[: -len(".local")], announced[: -len(".local")]

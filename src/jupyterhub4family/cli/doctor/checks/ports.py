@@ -27,7 +27,7 @@ def check_ports(context: CheckContext) -> Iterator[Finding]:
                 wrong = True
                 yield problem(
                     _("Port {port} is taken by {who}", port=port, who=_who(listener)),
-                    _("end that program, or choose another port in /etc/jupyterhub4family/config.yaml"),
+                    _("stop that program, or choose another port in /etc/jupyterhub4family/config.yaml"),
                 )
             elif inner and not listener.address.is_loopback:
                 wrong = True
@@ -36,7 +36,7 @@ def check_ports(context: CheckContext) -> Iterator[Finding]:
                     _("sudo jupyterhub4family restart --all"),
                 )
     if not wrong:
-        yield fine(_("JupyterHub's ports are its own"))
+        yield fine(_("No other program uses JupyterHub's ports"))
 
 
 def _who(listener: Listener) -> str:

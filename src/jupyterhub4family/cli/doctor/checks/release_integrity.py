@@ -40,12 +40,12 @@ def _tree(context: CheckContext, which: str, name: str) -> Iterator[Finding]:
         verify = service_programs.VERIFY_TREE.with_args(which)
         report = calling.call(verify, Nothing(), become=context.as_service(), on_progress=context.tell)
     except FamilyError as error:
-        yield unknown(_("{name}: could not be looked at: {reason}", name=name, reason=error.message))
+        yield unknown(_("{name}: could not be checked: {reason}", name=name, reason=error.message))
         return
     if report.being_built:
         yield warning(
-            _("{name}: being fetched at this moment", name=name),
-            _("wait a few minutes; whoever starts a server meanwhile waits for it, too"),
+            _("{name}: being fetched right now", name=name),
+            _("wait a few minutes; servers started in the meantime wait for it, too"),
         )
         return
     findings = [*_condition(which, name, report), *_versions(name, report)]
@@ -59,7 +59,7 @@ def _condition(which: str, name: str, report: TreeReport) -> Iterator[Finding]:
     if not report.complete:
         yield problem(
             _("{name}: not there yet, or not complete", name=name),
-            _("wait a few minutes, then: jupyterhub4family status; it says what is in the way"),
+            _("wait a few minutes, then: jupyterhub4family status; it says what the problem is"),
             which,
         )
         return
@@ -76,10 +76,10 @@ def _condition(which: str, name: str, report: TreeReport) -> Iterator[Finding]:
             which,
         )
     for program in report.broken:
-        yield problem(_("{name}: {program} does not run", name=name, program=program), fix, which)
+        yield problem(_("{name}: {program} does not start", name=name, program=program), fix, which)
     if not report.wanted:
         yield warning(
-            _("{name}: a newer one is wanted and not there yet", name=name),
+            _("{name}: a newer one is needed and not there yet", name=name),
             _("sudo jupyterhub4family restart; then see: sudo jupyterhub4family logs hub"),
         )
 
@@ -94,14 +94,14 @@ def _versions(name: str, report: TreeReport) -> Iterator[Finding]:
         if floor:
             yield warning(
                 _(
-                    "{name}: {package} {version} has a known security problem ({source}), solved in {wanted}",
+                    "{name}: {package} {version} has a known security problem ({source}), fixed in {wanted}",
                     name=name,
                     package=package,
                     version=version,
                     source=floor.source,
                     wanted=floor.version,
                 ),
-                _("update jupyterhub4family as soon as there is a newer version of it"),
+                _("upgrade jupyterhub4family as soon as there is a newer version of it"),
             )
 
 

@@ -44,13 +44,13 @@ def check_sudoers(context: CheckContext) -> Iterator[Finding]:
         )
         return
     except PermissionError:
-        yield unknown(_("Only root can look at the rules for sudo"))
+        yield unknown(_("Only root can check the rules for sudo"))
         return
     mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != 0 or mode != 0o440:
         yield problem(
             _(
-                "The rules for sudo ({file}) must be root's and have the mode 0440, not {mode}",
+                "The rules for sudo ({file}) must belong to root and have the mode 0440, not {mode}",
                 file=paths.SUDOERS,
                 mode=f"{mode:04o}",
             ),
@@ -76,8 +76,8 @@ def _sudoers_content(fix: str) -> Iterator[Finding]:
     hubs = [str(door.path) for door in doors.DOORS if door.opened_by == accounts.SERVICE_ACCOUNT]
     if not all(any(command.startswith(door) for command in allowed) for door in hubs):
         yield problem(
-            _("sudo does not follow {file}", file=paths.SUDOERS),
-            _("look into /etc/sudoers (sudo visudo): it must hold the line @includedir /etc/sudoers.d"),
+            _("sudo does not read {file}", file=paths.SUDOERS),
+            _("look into /etc/sudoers (sudo visudo): it must contain the line @includedir /etc/sudoers.d"),
         )
     elif foreign := [command for command in allowed if not command.startswith(f"{paths.LIBRARY}/")]:
         yield problem(
@@ -107,7 +107,7 @@ def check_pam(_context: CheckContext) -> Iterator[Finding]:
         yield problem(_("{file} is missing, so no password can be checked", file=paths.PAM_FILE), fix, "rights")
         return
     if status.st_uid != 0 or status.st_mode & 0o022 or not stat.S_ISREG(status.st_mode):
-        yield problem(_("Others than root can change {file}", file=paths.PAM_FILE), fix, "rights")
+        yield problem(_("Accounts other than root can change {file}", file=paths.PAM_FILE), fix, "rights")
         return
     text = paths.PAM_FILE.read_text("utf-8", "replace")
     missing = [name for name in sorted(set(re.findall(r"\bpam_\w+\.so\b", text))) if not _has_module(name)]
@@ -119,10 +119,14 @@ def check_pam(_context: CheckContext) -> Iterator[Finding]:
     elif text != (paths.ORIGINALS / "pam").read_text("utf-8"):
         yield warning(
             _("{file} was changed by hand", file=paths.PAM_FILE),
-            _("if nobody meant to: sudo cp {original} {file}", original=paths.ORIGINALS / "pam", file=paths.PAM_FILE),
+            _(
+                "if that was not intended: sudo cp {original} {file}",
+                original=paths.ORIGINALS / "pam",
+                file=paths.PAM_FILE,
+            ),
         )
     else:
-        yield fine(_("Passwords are checked as packaged"))
+        yield fine(_("Passwords are checked with the packaged rules"))
 
 
 def _has_module(name: str) -> bool:
@@ -141,7 +145,7 @@ def check_doors(_context: CheckContext) -> Iterator[Finding]:
         if not stat.S_ISLNK(status.st_mode) and (status.st_uid != 0 or status.st_mode & 0o022):
             loose.append(path)
     for path in loose[:5]:
-        yield problem(_("Others than root can change {path}", path=path), fix, "files")
+        yield problem(_("Accounts other than root can change {path}", path=path), fix, "files")
     for door in (door.path for door in doors.DOORS):
         if not os.access(door, os.X_OK):
             loose.append(door)
@@ -182,7 +186,7 @@ def check_directories(_context: CheckContext) -> Iterator[Finding]:
             "folders",
         )
     if not wrong:
-        yield fine(_("The service's folders are its own, and its secrets are readable for nobody else"))
+        yield fine(_("The service's folders belong to it, and nobody else can read its secrets"))
 
 
 def check_package(_context: CheckContext) -> Iterator[Finding]:
@@ -190,7 +194,7 @@ def check_package(_context: CheckContext) -> Iterator[Finding]:
     try:
         lines = SUMS.read_text("utf-8").splitlines()
     except FileNotFoundError:
-        yield unknown(_("jupyterhub4family was installed without the .deb, so there are no sums to compare with"))
+        yield unknown(_("jupyterhub4family was installed without the .deb, so there are no checksums to compare with"))
         return
     changed = [
         name for digest, _space, name in (line.partition("  ") for line in lines) if not _is(Path("/", name), digest)

@@ -14,8 +14,8 @@ from jupyterhub4family.common.settings import effective
 def check_settings(_context: CheckContext) -> Iterator[Finding]:
     """The file can be used, and only root can change it and what the hub runs as configuration."""
     problems = effective.configuration_problems()
-    for trouble in problems:
-        yield problem(trouble.message, trouble.hint or _("sudo jupyterhub4family config edit"))
+    for error in problems:
+        yield problem(error.message, error.hint or _("sudo jupyterhub4family config edit"))
     loose = bool(problems)
     for path in (
         paths.SETTINGS_FILE.parent,
@@ -30,17 +30,17 @@ def check_settings(_context: CheckContext) -> Iterator[Finding]:
         if status.st_uid != 0 or status.st_mode & 0o022:
             loose = True
             yield problem(
-                _("Others than root can change {path}", path=path),
+                _("Accounts other than root can change {path}", path=path),
                 _("sudo chown root: {path}; sudo chmod go-w {path}", path=path),
             )
     files = sorted(paths.EXPERT_DIRECTORY.glob("*.py"))
     if files:
         yield warning(
             _("JupyterHub is configured by hand in {files}", files=", ".join(file.name for file in files)),
-            _("if something is odd, put those files aside for a try, and restart"),
+            _("if something is odd, move those files away for a test, and restart"),
         )
     if not loose:
-        yield fine(_("The settings can be used"))
+        yield fine(_("The settings are valid"))
 
 
 #: By the names that the JSON has, which are never changed.

@@ -64,8 +64,8 @@ def check_supervisor(context: CheckContext) -> Iterator[Finding]:
 def _units(_context: CheckContext) -> Iterator[Finding]:
     if not supervision.SYSTEMD_RUNS.is_dir():
         yield problem(
-            _("The settings want systemd as supervisor, but it does not run here"),
-            _("write supervisor: auto into /etc/jupyterhub4family/config.yaml"),
+            _("The settings ask for systemd as supervisor, but it is not running here"),
+            _("set supervisor: auto in /etc/jupyterhub4family/config.yaml"),
         )
         return
     well = True
@@ -74,7 +74,7 @@ def _units(_context: CheckContext) -> Iterator[Finding]:
             well = False
             yield finding
     if well:
-        yield fine(_("systemd keeps hub and proxy running, and starts them with the machine"))
+        yield fine(_("systemd keeps hub and proxy running, and starts them at boot"))
 
 
 def _unit(unit: str) -> Iterator[Finding]:
@@ -95,17 +95,17 @@ def _unit(unit: str) -> Iterator[Finding]:
         return
     if about.get("ActiveState") not in ("active", "reloading"):
         yield problem(
-            _("{unit} does not run (it is {state})", unit=unit, state=about.get("ActiveState", "?")), start, "start"
+            _("{unit} is not running (it is {state})", unit=unit, state=about.get("ActiveState", "?")), start, "start"
         )
     if about.get("UnitFileState") != "enabled":
         yield problem(
-            _("{unit} is not started with the machine", unit=unit),
+            _("{unit} is not started at boot", unit=unit),
             _("sudo systemctl enable {unit}", unit=unit),
             "supervision",
         )
     if int(about.get("NRestarts") or 0) >= RESTARTS:
         yield warning(
-            _("{unit} has ended and been started again {count} times", unit=unit, count=about["NRestarts"]),
+            _("{unit} has ended unexpectedly and been restarted {count} times", unit=unit, count=about["NRestarts"]),
             _("sudo jupyterhub4family logs hub"),
         )
 
@@ -114,7 +114,7 @@ def _crontab(context: CheckContext) -> Iterator[Finding]:
     findings = [*_cron_daemon(), *_crontab_text(context), *_supervisors(context)]
     yield from findings
     if all(finding.state == "not checkable" for finding in findings):
-        yield fine(_("cron and screen keep hub and proxy running, and start them with the machine"))
+        yield fine(_("cron and screen keep hub and proxy running, and start them at boot"))
 
 
 def _cron_daemon() -> Iterator[Finding]:
@@ -124,7 +124,7 @@ def _cron_daemon() -> Iterator[Finding]:
         runs = False
     if not CRONTAB.exists() or not runs:
         yield problem(
-            _("cron does not run, so nobody restarts JupyterHub after a reboot or a crash"),
+            _("cron is not running, so nobody restarts JupyterHub after a reboot or a crash"),
             _("sudo apt-get install cron; sudo service cron start"),
         )
 
@@ -154,7 +154,7 @@ def _supervisors(context: CheckContext) -> Iterator[Finding]:
     running = " ".join(_commands(account.pw_uid)) if account else ""
     for name in ("proxy", "hub"):
         if f"/supervise {name}" not in running:
-            yield problem(_("Nobody looks after the {name}", name=name), _("sudo jupyterhub4family start"), "start")
+            yield problem(_("The {name} is not supervised", name=name), _("sudo jupyterhub4family start"), "start")
 
 
 def _commands(uid: int) -> Iterator[str]:

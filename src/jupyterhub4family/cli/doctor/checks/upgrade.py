@@ -20,7 +20,7 @@ def check_upgrade(context: CheckContext) -> Iterator[Finding]:
     yield from findings
     if not findings:
         yield fine(
-            _("The last upgrade has worked, and newer versions come by themselves")
+            _("The last upgrade worked, and newer versions are installed automatically")
             if context.settings.auto_upgrade
             else _("No upgrade has failed")
         )
@@ -46,17 +46,17 @@ def _by_itself(context: CheckContext) -> Iterator[Finding]:
         bool(settings.upgrade_source) != paths.SOURCE_LIST.exists()
         or settings.auto_upgrade != paths.AUTO_UPGRADE.exists()
     ):
-        yield problem(_("apt's files are not what the settings say"), "sudo jupyterhub4family restart")
+        yield problem(_("apt's files do not match the settings"), "sudo jupyterhub4family restart")
     elif settings.auto_upgrade and not UNATTENDED.exists():
         yield problem(
-            _("Nothing is upgraded by itself: the package unattended-upgrades is missing"),
+            _("Nothing is upgraded automatically: the package unattended-upgrades is missing"),
             _("sudo apt-get install unattended-upgrades"),
         )
     elif settings.auto_upgrade:
-        told = programs.run(["apt-config", "dump", "--format", "%v", "APT::Periodic::Unattended-Upgrade"], check=False)
-        if told.output.strip() in ("", "0"):
+        value = programs.run(["apt-config", "dump", "--format", "%v", "APT::Periodic::Unattended-Upgrade"], check=False)
+        if value.output.strip() in ("", "0"):
             yield problem(
-                _("Nothing is upgraded by itself: unattended-upgrades is switched off on this machine"),
+                _("Nothing is upgraded automatically: unattended-upgrades is switched off on this machine"),
                 _("sudo dpkg-reconfigure unattended-upgrades"),
             )
 

@@ -43,9 +43,9 @@ Change = Callable[["pytest.MonkeyPatch"], None]
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda patch: patch.setattr(paths, "SYSTEMD_RUNS", Path("/nowhere")), "systemd does not run"),
-        (lambda patch: patch.setattr(limits, "BUS", Path("/nowhere")), "D-Bus does not run"),
-        (lambda patch: patch.setattr(limits, "BUSCTL", Path("/nowhere")), "D-Bus does not run"),
+        (lambda patch: patch.setattr(paths, "SYSTEMD_RUNS", Path("/nowhere")), "systemd is not running"),
+        (lambda patch: patch.setattr(limits, "BUS", Path("/nowhere")), "D-Bus is not running"),
+        (lambda patch: patch.setattr(limits, "BUSCTL", Path("/nowhere")), "D-Bus is not running"),
         (lambda patch: patch.setattr(cgroups, "counts_memory", lambda: False), "does not limit memory"),
         (lambda patch: patch.setattr(cgroups, "counts_processes", lambda: False), "number of processes"),
         (
@@ -56,7 +56,7 @@ Change = Callable[["pytest.MonkeyPatch"], None]
             lambda patch: patch.setattr(
                 servers, "running_servers", lambda: [Server("anna", 50, confined=True, killed=1)]
             ),
-            "server of anna wanted too much memory",
+            "server of anna needed too much memory",
         ),
     ],
 )

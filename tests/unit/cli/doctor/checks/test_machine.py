@@ -69,7 +69,7 @@ def test_a_clock_that_went_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     earlier = tmp_path.stat().st_ctime - 400 * 86400
     monkeypatch.setattr(time, "time", lambda: earlier)
     (found,) = machine.check_clock(CheckContext())
-    assert found.state == PROBLEM and "behind" in found.sentence
+    assert found.state == PROBLEM and "before the installation" in found.sentence
 
 
 def test_ports_with_real_sockets(people: People) -> None:
@@ -96,7 +96,7 @@ def test_ports_with_real_sockets(people: People) -> None:
     [
         (True, "box.local", "lan", [OK, OK], "announces box.local"),
         (False, "box.local", "lan", [WARNING, OK], "does not know its own name"),
-        (True, "", "lan", [OK, WARNING], "avahi does not run, so box.local does not lead here"),
+        (True, "", "lan", [OK, WARNING], "avahi is not running, so box.local does not lead here"),
         (True, "box-2.local", "lan", [OK, WARNING], "another device at home is called box, too"),
         (True, "old.local", "lan", [OK, WARNING], "another name, old.local, so box.local does not lead here"),
         (True, "box-x.local", "lan", [OK, WARNING], "another name, box-x.local"),
@@ -122,8 +122,8 @@ def test_a_machine_without_a_proper_name(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_settings_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    trouble = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
-    monkeypatch.setattr(effective, "configuration_problems", lambda: [trouble])
+    error = ConfigurationError("unknown key 'prot'", "the nearest known key is 'port'")
+    monkeypatch.setattr(effective, "configuration_problems", lambda: [error])
     (found,) = settings.check_settings(CheckContext())
     assert found.state == PROBLEM and "'port'" in found.hint
 

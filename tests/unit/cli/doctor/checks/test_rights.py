@@ -66,8 +66,8 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Etc:
     return Etc(tmp_path, monkeypatch)
 
 
-def sudoers(situation: CheckContext = ROOT) -> list[Finding]:
-    return list(rights.check_sudoers(situation))
+def sudoers(context: CheckContext = ROOT) -> list[Finding]:
+    return list(rights.check_sudoers(context))
 
 
 def test_rules_as_packaged(etc: Etc) -> None:

@@ -82,8 +82,8 @@ class Cron:
         FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, self.crontab, ""))
 
     def look(self, by_root: bool = True) -> list[tuple[str, str]]:
-        situation = CheckContext(supervisor="cron", by_root=by_root)
-        return [(one.state, one.repair) for one in supervision.check_supervisor(situation)]
+        context = CheckContext(supervisor="cron", by_root=by_root)
+        return [(one.state, one.repair) for one in supervision.check_supervisor(context)]
 
 
 @pytest.fixture

@@ -51,27 +51,27 @@ def test_all_is_well(machine: Machine) -> None:
     assert [one.state for one in machine.look()] == ["ok"]
     machine.lay("SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED")
     (found,) = machine.look(AUTO)
-    assert found.state == "ok" and "by themselves" in found.sentence
+    assert found.state == "ok" and "automatically" in found.sentence
 
 
 def test_a_failure_and_one_under_way(machine: Machine) -> None:
     at = "2026-11-23T04:30:00+00:00"
     upgrade_state.write_state(
-        upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 serves again.")
+        upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 is back in service.")
     )
     (found,) = machine.look()
     assert found.state == "problem" and "1.1" in found.sentence and "nobody answered" in found.sentence
     assert "--again" in found.hint
-    upgrade_state.write_state(upgrade_state.IN_PROGRESS, Upgrade(Edition("1.0", "r"), "1.2", message="Changing over"))
+    upgrade_state.write_state(upgrade_state.IN_PROGRESS, Upgrade(Edition("1.0", "r"), "1.2", message="Switching over"))
     (found,) = machine.look()
-    assert found.state == "warning" and "Changing over" in found.sentence
+    assert found.state == "warning" and "Switching over" in found.sentence
 
 
 @pytest.mark.parametrize(
     ("files", "periodic", "words"),
     [
-        (["AUTO_UPGRADE", "UNATTENDED"], "1", "not what the settings say"),
-        (["SOURCE_LIST", "UNATTENDED"], "1", "not what the settings say"),
+        (["AUTO_UPGRADE", "UNATTENDED"], "1", "do not match the settings"),
+        (["SOURCE_LIST", "UNATTENDED"], "1", "do not match the settings"),
         (["SOURCE_LIST", "AUTO_UPGRADE"], "1", "is missing"),
         (["SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED"], "0", "switched off"),
         (["SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED"], "", "switched off"),
