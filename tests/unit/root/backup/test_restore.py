@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Callable
@@ -14,7 +15,7 @@ from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restore
 from jupyterhub4family.root.backup import tree as backup_tree
-from jupyterhub4family.root.backup.accounts import AccountRecord
+from jupyterhub4family.root.backup.accounts import AccountRecord, to_json
 from jupyterhub4family.root.backup.restic import Snapshot
 from jupyterhub4family.root.backup.restore import Contents, below_home, owner_of, staging_directory
 from jupyterhub4family.root.base import safe_paths
@@ -44,8 +45,10 @@ class Machine:
         monkeypatch.setattr(backup_accounts, "HOMES", self.homes)
         monkeypatch.setattr(os, "chown", lambda path, uid, _gid, **_more: self.owners.append((str(path), uid)))
 
-    def restore(self, _snapshot: Snapshot, _paths: list[Path], place: Path) -> None:
+    def restore(self, _snapshot: Snapshot, wanted: list[Path], place: Path) -> None:
         for name, text in self.files.items():
+            if not set(wanted) & {Path("/tree") / name, *(Path("/tree") / name).parents}:
+                continue
             path = place / "tree" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -86,6 +89,13 @@ def test_single_files_bring_no_packages(machine: Machine) -> None:
     machine.files = {"homes/anna/school/a": "x"}
     bring_back(machine, "school/a")
     assert "iniconfig" not in machine.requests[0][1]
+
+
+def test_of_single_files_nothing_else_is_read(machine: Machine) -> None:
+    machine.files = {"homes/anna/school/a": "x", "homes/anna/school/b": "y", "homes/anna/c": "z"}
+    bring_back(machine, "school/a", to=machine.homes / "out")
+    out = machine.homes / "out"
+    assert [path.relative_to(out) for path in out.rglob("*") if path.is_file()] == [Path("school/a")]
 
 
 def test_what_is_not_in_the_backup_changes_nothing(machine: Machine) -> None:
@@ -156,6 +166,56 @@ def test_whose_a_path_is(people: People) -> None:
     for name in ("mum", "carla", "../x"):
         with pytest.raises(FamilyError, match="not in the backup"):
             CONTENTS.person(name)
+
+
+def test_a_home_is_named_as_it_was_then_or_as_it_is_now(machine: Machine) -> None:
+    """The backup says /home/anna; on this machine her home is elsewhere."""
+    for home in ("/home/anna", str(machine.homes / "anna")):
+        assert below_home(ANNA, f"{home}/school/a") == Path("school/a")
+        assert owner_of(CONTENTS, [f"{home}/school/a", f"{home}/b"]) == "anna"
+    with pytest.raises(UsageError):
+        below_home(ANNA, f"{machine.homes}/ben/x")
+
+
+class Described:
+    """A backup that says of itself what a test wants; it remembers what was read."""
+
+    def __init__(self, **files: Any) -> None:
+        self.files = files
+        self.read_files: list[str] = []
+
+    def find(self, _untrusted_id: str) -> Snapshot:
+        return CONTENTS.snapshot
+
+    def read(self, _snapshot: Snapshot, path: Path) -> str:
+        self.read_files.append(path.name)
+        return json.dumps(self.files[path.stem])
+
+
+def described(**changes: Any) -> Any:
+    about = {"format": backup_tree.FORMAT, "version": "7.8"}
+    packages = {"anna": {"iniconfig": "2.0", "x;y": "1", "z": ["1"]}}
+    return Described(**{"about": about, "accounts": to_json(CONTENTS.people), "packages": packages, **changes})
+
+
+def test_what_a_backup_says_of_itself() -> None:
+    assert restore.read_manifest(described(), "") == CONTENTS, "and what is no package is left out"
+
+
+def test_a_backup_of_a_newer_format_is_refused_before_more_is_read() -> None:
+    repository = described(about={"format": backup_tree.FORMAT + 1, "version": "7.8"})
+    with pytest.raises(RefusedError, match=r"newer version \(7\.8\)") as refused:
+        restore.read_manifest(repository, "")
+    assert "upgrade jupyterhub4family" in refused.value.hint and repository.read_files == ["about.json"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"about": {}}, {"about": {"format": "new"}}, {"about": []}, {"packages": []}, {"packages": {"anna": 1}}],
+)
+def test_a_backup_that_says_nothing_sensible_is_damaged(changes: dict[str, Any]) -> None:
+    with pytest.raises(FamilyError, match="is damaged"):
+        restore.read_manifest(described(**changes), "")
 
 
 def test_where_a_restore_may_put_things(machine: Machine, tmp_path: Path) -> None:
