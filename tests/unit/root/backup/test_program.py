@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -19,10 +20,12 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedErro
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import backup
 from jupyterhub4family.common.state.backup import read_state
+from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system.files import take_lock
 from jupyterhub4family.root.backup import program as backup_program
 from jupyterhub4family.root.backup import restic, restore
 from jupyterhub4family.root.backup import tree as backup_tree
+from jupyterhub4family.root.backup.accounts import AccountRecord
 from jupyterhub4family.root.backup.restic import Snapshot
 from jupyterhub4family.root.base import run_dir, safe_paths, sudo_caller
 from tests.unit.helpers import must_not_be_called
@@ -121,6 +124,65 @@ def test_another_ones_backup_needs_its_key_and_then_waits_for_somebody_to_decide
         set_up(tmp_path, key="AAAAA-AAAAA-AAAAA-AAAAA-AAAAC")
 
 
+def test_a_backup_in_another_target_begins_anew(disk: Disk, tmp_path: Path) -> None:
+    set_up(tmp_path)
+    backup_program.now({})
+    backup_program.change_state(problem="x", restoring=7)
+    disk.key = ""
+    set_up(tmp_path)
+    assert disk.note() == backup.BackupState(target=str(tmp_path / "usb")), "nothing of it is true of the new one"
+
+
+def test_room_is_freed_once_a_week(disk: Disk, tmp_path: Path) -> None:
+    set_up(tmp_path)
+    backup_program.now({})
+    for days, pruned in ((6.9, 1), (7, 2), (-8, 3)):  # the clock was set back
+        backup_program.change_state(pruned=int(time.time() - days * backup.DAY))
+        backup_program.now({})
+        assert disk.pruned == pruned
+
+
+def test_a_setup_for_which_there_is_no_room_says_so_and_leaves_no_key(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = files.write_atomically
+    monkeypatch.setattr(files, "write_atomically", _fails_at("backup.target", write))
+    with pytest.raises(OSError, match="No space"):
+        set_up(tmp_path)
+    monkeypatch.setattr(files, "write_atomically", _fails_at("backup.key", write))
+    with pytest.raises(OSError, match="No space"):
+        set_up(tmp_path)
+    assert not list(tmp_path.glob("backup.*")) and disk.key == ""
+
+
+def _fails_at(name: str, write: Callable[..., None]) -> Callable[..., None]:
+    def fails(file: Path, *words: Any) -> None:
+        if file.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(file, *words)
+
+    return fails
+
+
+def test_one_member_brought_back_is_told_as_a_home_and_a_new_folder_as_a_place(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(tmp_path)
+    anna = AccountRecord("anna", 1001, "", "/home/anna", "/bin/bash", True, False)
+    contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [anna], {})
+    monkeypatch.setattr(restore, "read_manifest", lambda _repository, _id: contents)
+
+    def bring_back(*_words: Any, to: Path | None, **_more: Any) -> dict[str, Any]:
+        return {"place": str(to)} if to else {"name": "anna", "taken": 2, "kept": 0, "aside": ""}
+
+    monkeypatch.setattr(restore, "restore_member", bring_back)
+    told = backup_program.restore_request({"member": "anna"})
+    assert told["homes"] == [{"name": "anna", "taken": 2, "kept": 0, "aside": ""}] and told["place"] == ""
+    told = backup_program.restore_request({"member": "anna", "to": str(tmp_path / "out")})
+    assert told["homes"] == [] and told["place"] == str(tmp_path / "out")
+    assert (told["id"], told["time"], told["host"]) == ("11111111", 7, "old")
+
+
 def test_the_note_says_how_it_went(disk: Disk, tmp_path: Path) -> None:
     with pytest.raises(FamilyError, match="no backup is set up"):
         backup_program.now({})
@@ -152,8 +214,9 @@ def test_at_night_only_what_is_due(disk: Disk, tmp_path: Path, capsys: pytest.Ca
     backup_program.change_state(last_good=int(time.time()) - 3 * backup.DAY)
     lock = take_lock(tmp_path / "backup.lock", wait=False)
     assert lock is not None
-    with pytest.raises(RefusedError, match="under way"):
+    with pytest.raises(RefusedError, match="under way") as refused:
         backup_program.nightly()
+    assert "try again" in refused.value.hint
     os.close(lock)
     assert disk.saved == 1
 

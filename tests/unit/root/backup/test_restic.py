@@ -14,7 +14,7 @@ import pytest
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import restic as backup_restic
-from jupyterhub4family.root.backup.restic import Locked, NoRepository, Repository, escape_glob, seconds
+from jupyterhub4family.root.backup.restic import Locked, NoRepository, Repository, escape_glob, printable, seconds
 from jupyterhub4family.root.backup.target import parse_target
 from tests.unit.fakes import Call, FakePrograms
 
@@ -166,11 +166,22 @@ def test_what_vanishes_during_a_backup_is_not_missing(restic: Restic) -> None:
     assert LOCAL.save(Path("/tree"), ["/tree/x"]) == ["error: read /y: input/output error"]
 
 
+def test_after_a_dead_lock_an_incomplete_backup_is_one_all_the_same(restic: Restic) -> None:
+    errors = "error: read /y: input/output error\n"
+    restic.will_say(LOCKED, Finished(0, "", ""), Finished(0, "", ""), Finished(3, "", errors))
+    assert LOCAL.save(Path("/tree"), []) == [errors.strip()]
+
+
 def test_without_restic_there_is_a_command_that_installs_it(restic: Restic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: None)
     with pytest.raises(FamilyError) as caught:
         LOCAL.snapshots()
     assert caught.value.hint == "sudo apt-get install restic" and restic.asked == []
+
+
+def test_what_is_not_ours_cannot_play_tricks_with_a_terminal() -> None:
+    assert printable("Müller's\x1b[2J\n\u202e") == "Müller's?[2J??" and printable(7) == "7"
+    assert len(printable("x" * 1000)) == 300
 
 
 def test_paths_are_taken_literally_and_times_understood() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Callable
 import pytest
 
 from jupyterhub4family.common import paths as common_paths
-from jupyterhub4family.common.errors import FamilyError, RefusedError, UsageError
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restore
@@ -18,7 +18,9 @@ from jupyterhub4family.root.backup import tree as backup_tree
 from jupyterhub4family.root.backup.accounts import AccountRecord, to_json
 from jupyterhub4family.root.backup.restic import Snapshot
 from jupyterhub4family.root.backup.restore import Contents, below_home, owner_of, staging_directory
-from jupyterhub4family.root.base import safe_paths
+from jupyterhub4family.root.base import safe_paths, supervisor
+from jupyterhub4family.root.doors import members
+from jupyterhub4family.root.setup import setup
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
@@ -145,6 +147,26 @@ def test_what_is_no_file_is_not_given_away(machine: Machine, tmp_path: Path) -> 
     assert {Path(name).name for name, _uid in machine.owners} == {"deep", "link", "file", "top"}
 
 
+def test_a_link_is_given_away_itself_and_never_what_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: set[int] = set()
+
+    def chown(path: Any, uid: int, gid: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
+        given.add(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks).st_ino)
+
+    monkeypatch.setattr(os, "chown", chown)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/file").touch()
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top/folder").symlink_to(tmp_path / "precious")
+    (tmp_path / "top/file").symlink_to(tmp_path / "precious/file")
+    (tmp_path / "link").symlink_to("top")
+    restore.chown_tree(tmp_path / "top", 1001, 1001)
+    ours = (tmp_path / "top", tmp_path / "top/folder", tmp_path / "top/file")
+    assert given == {os.lstat(path).st_ino for path in ours}
+
+
 @pytest.mark.parametrize("path", ["school/a", "./school//a", "school/x/../a", "/home/anna/school/a"])
 def test_paths_in_a_home(path: str, people: People) -> None:
     assert below_home(ANNA, path) == Path("school/a")
@@ -216,6 +238,140 @@ def test_a_backup_of_a_newer_format_is_refused_before_more_is_read() -> None:
 def test_a_backup_that_says_nothing_sensible_is_damaged(changes: dict[str, Any]) -> None:
     with pytest.raises(FamilyError, match="is damaged"):
         restore.read_manifest(described(**changes), "")
+
+
+# -- everything --------------------------------------------------------------------------------------
+
+
+class Family(Machine):
+    """A backup of two members and a delegate, and a machine on which everything is noted, in order."""
+
+    def __init__(self, folder: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder, people, monkeypatch)
+        self.done: list[str] = []
+        self.refuses = ""
+        self.bytes = 1
+        (self.homes / "ben").mkdir()
+        people.add("ben", 1002, home=self.homes / "ben")
+        people.add("mum", 1003)
+        (folder / "base").mkdir()
+        monkeypatch.setattr(common_paths, "BACKUP", folder / "base")
+        self.files = {"homes/anna/a": "x", "homes/ben/b": "y", "hub.json": '{"files": {}}', "settings/config.yaml": "z"}
+        for module, name in ((supervisor, "stop"), (supervisor, "start"), (setup, "end_all_servers")):
+            monkeypatch.setattr(module, name, lambda name=name: self.done.append(name))
+        monkeypatch.setattr(setup, "ensure_supervision", lambda enable: self.done.append("supervision"))
+        monkeypatch.setattr(
+            restore, "_exchange_settings", lambda place: self.done.append((place / "config.yaml").read_text())
+        )
+        monkeypatch.setattr(backup_accounts, "ensure_account", self._ensure_account)
+        monkeypatch.setattr(
+            backup_accounts, "ensure_delegate", lambda person: self.done.append(f"delegate {person.name}")
+        )
+        monkeypatch.setattr(members, "handle", self._handle)
+
+    def size(self, _snapshot: Snapshot) -> tuple[int, int]:
+        return 3, self.bytes
+
+    def bring_back(self, to: Path | None = None) -> tuple[dict[str, Any], list[str]]:
+        """What is told, and what has happened from when everything had been read."""
+        repository: Any = self
+        told = restore.restore_everything(
+            repository, CONTENTS, to, lambda _percent, _what: None, lambda: self.done.append("begin")
+        )
+        return told, self.done
+
+    def _ensure_account(self, person: AccountRecord) -> bool:
+        if person.name == self.refuses:
+            raise RefusedError("the name is a system account's")
+        return person.name == "ben"
+
+    def _handle(self, request: dict[str, Any], *, by_root: bool) -> None:
+        assert by_root
+        self.done.append(f"{request['action']} {' '.join(request['names'])}")
+
+
+@pytest.fixture
+def family(tmp_path: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> Family:
+    return Family(tmp_path, people, monkeypatch)
+
+
+def test_everything_comes_back_in_its_place(family: Family) -> None:
+    told, done = family.bring_back()
+    assert done == [
+        *("begin", "stop", "end_all_servers", "z"),
+        *("delegate anna", "add anna", "delegate ben", "add ben", "delegate mum"),
+        *("supervision", "start"),
+    ]
+    assert (
+        told["made"] == ["ben"] and told["notes"] == [] and [home["name"] for home in told["homes"]] == ["anna", "ben"]
+    )
+    hub, *homes = [words for words, _request in family.requests]
+    assert "-u jupyterhub " in hub and hub.endswith("hub-state import")
+    assert ["-u anna " in homes[0], "-u ben " in homes[1]] == [True, True]
+    assert family.left() == ["anna", "ben"], "nothing is left beside the homes"
+
+
+def test_one_who_cannot_come_back_keeps_nobody_out(family: Family) -> None:
+    family.refuses = "anna"
+    told, done = family.bring_back()
+    assert [str(note) for note in told["notes"]] == ["anna: the name is a system account's"]
+    assert "add anna" not in done and "add ben" in done and [home["name"] for home in told["homes"]] == ["ben"]
+
+
+def test_whatever_fails_in_the_middle_hub_and_proxy_are_started_again(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_place: Path) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(restore, "_exchange_settings", fail)
+    with pytest.raises(OSError, match="gone"):
+        family.bring_back()
+    assert family.done == ["begin", "stop", "end_all_servers", "supervision", "start"]
+    assert family.left() == ["anna", "ben"]
+
+
+def test_what_cannot_be_read_or_does_not_fit_changes_nothing(family: Family) -> None:
+    def fail() -> None:
+        raise FamilyError("the backup is damaged")
+
+    family.problem_text = fail
+    with pytest.raises(FamilyError, match="damaged"):
+        family.bring_back()
+    family.problem_text, family.bytes = (lambda: None), 10**18
+    with pytest.raises(FamilyError, match="is full") as caught:
+        family.bring_back()
+    assert caught.value.status == ExitStatus.DISK_FULL
+    assert family.done == [] and family.requests == [] and family.left() == ["anna", "ben"]
+
+
+def test_homes_beside_each_other_under_two_names_come_back_together(family: Family, people: People) -> None:
+    """As where /home is a link to another disk, and some accounts say the one, some the other."""
+    other = family.homes.with_name("other")
+    other.symlink_to(family.homes)
+    people.add("ben", 1002, home=other / "ben")
+    told, _done = family.bring_back()
+    assert [home["name"] for home in told["homes"]] == ["anna", "ben"] and told["notes"] == []
+    assert family.left() == ["anna", "ben"]
+
+
+def test_a_home_that_was_not_saved_is_not_missed(family: Family) -> None:
+    del family.files["homes/ben/b"]
+    told, done = family.bring_back()
+    assert [home["name"] for home in told["homes"]] == ["anna"] and "add ben" in done and told["notes"] == []
+
+
+def test_everything_as_a_new_folder_changes_nothing_else(family: Family) -> None:
+    out = family.homes / "out"
+    told, done = family.bring_back(to=out)
+    assert told == {"place": str(out)} and done == [] and family.requests == []
+    assert (out / "homes/anna/a").read_text() == "x" and (out / "hub.json").exists()
+    # It may be in a place that everybody can look into.
+    assert out.stat().st_mode & 0o777 == 0o700 and [uid for _name, uid in family.owners] == [0]
+    assert family.left() == ["anna", "ben", "out"]
+
+
+# -- places ------------------------------------------------------------------------------------------
 
 
 def test_where_a_restore_may_put_things(machine: Machine, tmp_path: Path) -> None:

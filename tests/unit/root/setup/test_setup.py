@@ -9,7 +9,7 @@ import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
-from jupyterhub4family.common.paths import SERVICE_HOME
+from jupyterhub4family.common.paths import SERVICE_DIRECTORIES, SERVICE_HOME
 from jupyterhub4family.common.state import supervision, upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Upgrade
 from jupyterhub4family.common.system.programs import Finished
@@ -73,6 +73,35 @@ def test_somebody_elses_account_is_left_alone(machine: Machine, uid: int, home: 
     with pytest.raises(FamilyError, match="not this package's") as caught:
         setup.ensure_account()
     assert caught.value.hint and machine.lines == []
+
+
+def test_folders_get_their_owners_and_modes_and_keep_what_is_in_them(
+    machine: Machine, machine_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.people.add("jupyterhub", 998, gid=65534)
+    owners: dict[str, tuple[int, int]] = {}
+    monkeypatch.setattr(
+        os, "fchown", lambda number, uid, gid: owners.update({os.readlink(f"/proc/self/fd/{number}"): (uid, gid)})
+    )
+    (paths.STATE / "mine").touch()
+    paths.STATE.chmod(0o777)
+    for _twice in range(2):
+        owners.clear()
+        setup.ensure_directories()
+        expected = {str(one): (0, 0) if by_root else (998, 65534) for one, (_, by_root) in SERVICE_DIRECTORIES.items()}
+        assert owners == expected
+        for directory, (mode, _by_root) in SERVICE_DIRECTORIES.items():
+            assert directory.stat().st_mode & 0o7777 == mode
+    assert (paths.STATE / "mine").exists() and paths.AUTHORITY_CERTIFICATE.parent == paths.PUBLIC
+    link = SERVICE_HOME / paths.AUTHORITY_CERTIFICATE.name
+    assert link.parent / os.readlink(link) == paths.AUTHORITY_CERTIFICATE
+
+
+def test_a_link_in_place_of_a_folder_is_not_followed(machine: Machine, machine_root: Path, tmp_path: Path) -> None:
+    machine.people.add("jupyterhub", 998, gid=65534)
+    (machine_root / "link").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="Not a directory"):
+        setup._ensure_directory(machine_root / "link", 0o700, os.getuid(), os.getgid())
 
 
 @pytest.mark.parametrize(("status", "may"), [(0, True), (104, True), (101, False)])

@@ -164,6 +164,22 @@ def test_the_package_before_is_installed_from_the_disk(machine: Machine) -> None
     assert "--force-confold" in machine.lines[-1]
 
 
+def test_the_newest_is_installed_and_what_is_in_its_way_told(machine: Machine) -> None:
+    apt.install_newest()
+    assert machine.lines[-1].endswith("install --no-install-recommends --only-upgrade jupyterhub4family")
+    machine.problem_text = "unmet dependencies"
+    with pytest.raises(FamilyError, match="unmet dependencies") as caught:
+        apt.install_newest()
+    assert caught.value.hint == "sudo apt-get -f install"
+
+
+def test_a_package_before_that_apt_refuses_is_told_with_the_command_to_try(machine: Machine) -> None:
+    machine.problem_text = "dpkg was interrupted"
+    with pytest.raises(FamilyError, match="dpkg was interrupted") as caught:
+        apt.install_saved()
+    assert caught.value.hint == f"sudo apt-get install --allow-downgrades {machine.upgrades}/previous.deb"
+
+
 def test_one_version_is_kept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pin = tmp_path / "pin"
     monkeypatch.setattr(paths, "PIN", pin)

@@ -103,6 +103,25 @@ def test_all_goes_well(machine: Machine) -> None:
     assert upgrade.previous_edition() == Edition("1.0", OLD)
 
 
+def test_what_fetching_and_the_trial_say_is_told_on_and_percentages_only_grow(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, str]] = []
+    write = upgrade.write_state
+
+    def write_and_remember(file: Path, state: Any) -> None:
+        if file == upgrade.IN_PROGRESS and state.message:
+            told.append((state.percent, str(state.message)))
+        write(file, state)
+
+    machine.begun()
+    monkeypatch.setattr(upgrade, "write_state", write_and_remember)
+    transaction.run_to_completion()
+    # The service and the trial both say "half of it", which is less than half of the whole upgrade, and more.
+    assert [percent for percent, message in told if message == "half of it"] == [15, 76]
+    assert [percent for percent, _message in told] == sorted(percent for percent, _message in told)
+
+
 def test_while_a_release_is_fetched_the_new_version_runs_on_the_old_one(machine: Machine) -> None:
     machine.answers["ready"] = {"ready": False}
     machine.begun()
