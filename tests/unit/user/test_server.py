@@ -227,8 +227,9 @@ def test_a_fifo_is_refused_and_waits_for_nobody(tmp_path: Path, with_reader: boo
 def test_a_folder_in_place_of_a_log_and_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     member = account(home=tmp_path)
     log_path(member, "").mkdir(parents=True)
-    with pytest.raises(FamilyError, match="cannot be written"):
+    with pytest.raises(FamilyError, match="cannot be written") as caught:
         open_log(member, "")
+    assert "df -h" in caught.value.hint
     other = account(home=tmp_path / "ben")
     (tmp_path / "ben").mkdir()
     (tmp_path / "ben" / ".local").touch()

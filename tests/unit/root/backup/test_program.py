@@ -27,6 +27,7 @@ from jupyterhub4family.root.backup import restic, restore
 from jupyterhub4family.root.backup import tree as backup_tree
 from jupyterhub4family.root.backup.accounts import AccountRecord
 from jupyterhub4family.root.backup.restic import Snapshot
+from jupyterhub4family.root.backup.tree import Tell
 from jupyterhub4family.root.base import run_dir, safe_paths, sudo_caller
 from tests.unit.helpers import must_not_be_called
 
@@ -64,6 +65,9 @@ class Disk:
             raise self.problem_text
         self.saved += 1
         return ["error: read /y: input/output error"]
+
+    def size(self, _snapshot: Snapshot) -> tuple[int, int]:
+        return 9, 1234
 
     def expire(self, prune: bool) -> None:
         self.expired += 1
@@ -120,8 +124,9 @@ def test_another_ones_backup_needs_its_key_and_then_waits_for_somebody_to_decide
     done = set_up(tmp_path, key=disk.key.lower())
     assert (done["key"], done["backups"], disk.note().waiting) == ("", 2, True)
     disk.key = ""
-    with pytest.raises(FamilyError, match="no backup in"):
+    with pytest.raises(FamilyError, match="no backup in") as caught:
         set_up(tmp_path, key="AAAAA-AAAAA-AAAAA-AAAAA-AAAAC")
+    assert "leave the recovery key out" in caught.value.hint and disk.key == ""
 
 
 def test_a_backup_in_another_target_begins_anew(disk: Disk, tmp_path: Path) -> None:
@@ -165,18 +170,20 @@ def _fails_at(name: str, write: Callable[..., None]) -> Callable[..., None]:
 
 
 def test_one_member_brought_back_is_told_as_a_home_and_a_new_folder_as_a_place(
-    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_up(tmp_path)
     anna = AccountRecord("anna", 1001, "", "/home/anna", "/bin/bash", True, False)
     contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [anna], {})
     monkeypatch.setattr(restore, "read_manifest", lambda _repository, _id: contents)
 
-    def bring_back(*_words: Any, to: Path | None, **_more: Any) -> dict[str, Any]:
+    def bring_back(*_words: Any, to: Path | None, tell: Tell) -> dict[str, Any]:
+        tell(10, "reading")
         return {"place": str(to)} if to else {"name": "anna", "taken": 2, "kept": 0, "aside": ""}
 
     monkeypatch.setattr(restore, "restore_member", bring_back)
     told = backup_program.restore_request({"member": "anna"})
+    assert '"reading"' in capsys.readouterr().out
     assert told["homes"] == [{"name": "anna", "taken": 2, "kept": 0, "aside": ""}] and told["place"] == ""
     told = backup_program.restore_request({"member": "anna", "to": str(tmp_path / "out")})
     assert told["homes"] == [] and told["place"] == str(tmp_path / "out")
@@ -236,6 +243,42 @@ def test_requests_that_are_refused(disk: Disk, untrusted: dict[str, Any], monkey
     monkeypatch.setattr(restore, "read_manifest", must_not_be_called)
     with pytest.raises(UsageError):
         backup_program.restore_request(untrusted)
+
+
+@pytest.mark.parametrize(
+    "untrusted", [{}, {"target": 1}, {"target": "/x", "key": 1}, {"target": "/x", "more": 1}, {"key": "x"}]
+)
+def test_setups_that_are_refused(disk: Disk, untrusted: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        backup_program.set_up(untrusted)
+    assert not (tmp_path / "etc").exists() and disk.key == ""
+
+
+@pytest.mark.parametrize("action", ["now", "list", "verify", "off"])
+def test_what_takes_no_words_is_given_none(disk: Disk, tmp_path: Path, action: str) -> None:
+    set_up(tmp_path)
+    with pytest.raises(UsageError):
+        backup_program._ACTIONS[action]({"target": "/x"})
+    assert disk.saved == 0 and (tmp_path / "etc/backup").exists()
+
+
+def test_before_everything_is_brought_back_it_can_be_asked_what_that_is(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(tmp_path)
+    anna = AccountRecord("anna", 1001, "", "/home/anna", "/bin/bash", True, False)
+    mum = AccountRecord("mum", 1003, "", "/home/mum", "/bin/bash", False, True)
+    contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [anna, mum], {})
+    monkeypatch.setattr(restore, "read_manifest", lambda _repository, _id: contents)
+    monkeypatch.setattr(restore, "restore_everything", must_not_be_called)
+    monkeypatch.setattr(restore, "restore_member", must_not_be_called)
+    asked: list[Path] = []
+    monkeypatch.setattr(restore, "require", lambda _repository, _contents, _person, path: asked.append(path))
+    told = backup_program.restore_request({"dry_run": True})
+    assert (told["members"], told["delegates"], told["files"], told["bytes"]) == (["anna"], ["mum"], 9, 1234)
+    told = backup_program.restore_request({"dry_run": True, "member": "anna", "paths": ["school/a"]})
+    assert (told["members"], told["paths"], asked) == (["anna"], ["school/a"], [Path("school/a")])
+    assert backup_program.restore_request({"dry_run": True, "member": "anna"})["paths"] == [] and asked[1:] == [Path()]
 
 
 def test_a_restore_of_everything_is_noted_until_it_is_complete(

@@ -59,6 +59,7 @@ class Machine:
     def _run(self, call: Call) -> Finished:
         words = call.args
         self.requests.append((" ".join(map(str, words)), (call.stdin or "")))
+        assert call.timeout is None, "a large home takes as long as it takes"
         return Finished(0, '{"ok": true, "taken": 2, "kept": 1}\n', "")
 
     def left(self) -> list[str]:

@@ -85,6 +85,8 @@ def test_target_and_key_are_kept_for_root_alone(tmp_path: Path, monkeypatch: pyt
         0o600,
         0o600,
     ]
+    # All settings are below it, and everybody's commands read them.
+    assert folder.parent.stat().st_mode & 0o777 == 0o755
     backup_target.remove_target()
     assert backup_target.configured_target() is None
 
