@@ -133,13 +133,20 @@ def test_what_the_door_hands_over_is_moved_in(door: Door, target: Path) -> None:
     assert (target / "by-door").exists() and list(door.place.iterdir()) == []
 
 
-@pytest.mark.parametrize("answer", ["", "no JSON", '{"ok": false, "error": "the disk is full"}'])
-def test_a_door_that_refuses_means_a_copy(door: Door, target: Path, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", "the door gave no answer"),
+        ("no JSON", "the door gave no answer"),
+        ('{"ok": false, "error": "the disk is full"}', "the disk is full"),
+    ],
+)
+def test_a_door_that_refuses_means_a_copy(door: Door, target: Path, answer: str, reason: str) -> None:
     door.answer = answer
     told: list[str] = []
     assert copying.copy_template(target, lambda _percent, message: told.append(message)) == copying.COPY
     assert (target / "pyvenv.cfg").exists()
-    assert told[0].startswith("No copy by hard links (")
+    assert told[0].startswith(f"No copy by hard links ({reason})")
 
 
 def test_a_door_that_does_not_open_means_a_copy(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

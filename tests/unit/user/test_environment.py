@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.user import environment
+from tests.unit.helpers import write_program
 from tests.unit.user.template import TEMPLATE_ID, Home, add_package, remove, site_of, tree
 
 
@@ -44,6 +45,11 @@ def python_that_does_not_run(env: Path) -> None:
     (env / "bin" / "python").write_text("", "ascii")
 
 
+def python_that_fails(env: Path) -> None:
+    (env / "bin" / "python").unlink()
+    write_program(env / "bin" / "python", "exit 1", interpreter="/bin/sh")
+
+
 def other_version(env: Path) -> None:
     """As an upgrade of Debian leaves it: python3 is another one now."""
     (folder,) = (env / "lib").glob("python3*")
@@ -60,6 +66,7 @@ BROKEN: dict[str, Any] = {
     "python": remove("bin/python"),
     "python's target": python_that_is_gone,
     "python is no program": python_that_does_not_run,
+    "python fails": python_that_fails,
     "another Python version": other_version,
     "bin": remove("bin"),
     "lib": remove("lib"),

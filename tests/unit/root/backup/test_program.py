@@ -228,6 +228,49 @@ def test_at_night_only_what_is_due(disk: Disk, tmp_path: Path, capsys: pytest.Ca
     assert disk.saved == 1
 
 
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """What this process does when it is asked to end is afterwards as it was."""
+    before = {number: signal.getsignal(number) for number in backup_program.ENDS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", backup_program.ENDS)
+def test_whoever_is_asked_to_end_tidies_up_first(disk: Disk, tmp_path: Path, number: signal.Signals) -> None:
+    tidied = False
+    with pytest.raises(FamilyError, match="interrupted"), backup_program._exclusive():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        finally:
+            tidied = True
+    assert tidied
+    lock = take_lock(tmp_path / "backup.lock", wait=False)
+    assert lock is not None, "the next one need not wait"
+    os.close(lock)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", backup_program.ENDS)
+def test_once_a_restore_of_everything_has_begun_it_is_not_given_up(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def everything(_repository: Any, _contents: Any, _to: Any, _tell: Any, begin: Any) -> dict[str, Any]:
+        begin()
+        os.kill(os.getpid(), number)
+        return {"made": ["anna"], "homes": [], "notes": []}
+
+    monkeypatch.setattr(restore, "restore_everything", everything)
+    contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [], {})
+    repository: Any = disk
+    with backup_program._exclusive():
+        assert backup_program._everything(repository, contents, None)["made"] == ["anna"]
+    assert disk.note().restoring == 0
+
+
 def test_off_forgets_the_key_and_nothing_else(disk: Disk, tmp_path: Path) -> None:
     assert backup_program.switch_off({}) == {"done": "nothing"}
     set_up(tmp_path)

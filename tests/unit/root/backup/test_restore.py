@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Callable
 
@@ -137,6 +138,20 @@ def test_what_an_interrupted_restore_has_left_goes_without_following_links(machi
     assert machine.left() == ["anna"] and (tmp_path / "keep").exists()
 
 
+def test_a_fresh_folder_is_closed_before_it_is_removed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    remove = shutil.rmtree
+
+    def look_and_remove(place: Path, **more: Any) -> None:
+        modes.append(place.stat().st_mode & 0o777)
+        remove(place, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", look_and_remove)
+    with staging_directory(machine.homes) as place:
+        place.chmod(0o711)
+    assert modes == [0o700], "nobody gets in any more"
+
+
 def test_what_is_no_file_is_not_given_away(machine: Machine, tmp_path: Path) -> None:
     top = tmp_path / "top"
     (top / "deep").mkdir(parents=True)
@@ -237,8 +252,9 @@ def test_a_backup_of_a_newer_format_is_refused_before_more_is_read() -> None:
     [{"about": {}}, {"about": {"format": "new"}}, {"about": []}, {"packages": []}, {"packages": {"anna": 1}}],
 )
 def test_a_backup_that_says_nothing_sensible_is_damaged(changes: dict[str, Any]) -> None:
-    with pytest.raises(FamilyError, match="is damaged"):
+    with pytest.raises(FamilyError, match="is damaged") as caught:
         restore.read_manifest(described(**changes), "")
+    assert caught.value.hint.endswith("backup verify")
 
 
 # -- everything --------------------------------------------------------------------------------------
@@ -403,6 +419,7 @@ def test_settings_are_exchanged_file_by_file(
     assert (now / "config.yaml").read_text() == "old" and not (now / "more.d/x.py").exists()
     assert (now / "backup/key").read_text() == "K", "where backups go stays"
     (kept,) = tmp_path.glob("etc.before-restore-*")
+    assert kept.stat().st_mode & 0o777 == 0o700, "there may be a key in it"
     assert (
         (kept / "config.yaml").read_text() == "new"
         and (kept / "more.d/x.py").exists()

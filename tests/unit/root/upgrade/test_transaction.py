@@ -322,6 +322,18 @@ def test_it_waits_for_busy_kernels_only_if_so_configured(
     assert machine.pauses == [transaction.KERNEL_PAUSE] * 2 and next(busy, "all asked") == "all asked"
 
 
+def test_who_cannot_be_asked_keeps_no_upgrade_away(
+    machine: Machine, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.add("anna", 1001, "jupyterhub")
+    monkeypatch.setattr(servers, "has_server", lambda _uid: True)
+    machine.troubles["busy-kernels"] = [FamilyError("anna's disk is full")]
+    machine.settings = dataclasses.replace(machine.settings, upgrade_waits_for_kernels=True)
+    machine.begun()
+    transaction.run_to_completion()
+    assert machine.done == ["busy-kernels", *FORWARD, "allow all"] and machine.pauses == []
+
+
 def test_nothing_under_way_is_nothing_to_do(machine: Machine, tmp_path: Path) -> None:
     transaction.run_to_completion()
     assert machine.done == [] and (tmp_path / "upgrade.lock").exists()
