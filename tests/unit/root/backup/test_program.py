@@ -18,7 +18,7 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.state import backup
+from jupyterhub4family.common.state import backup, supervision
 from jupyterhub4family.common.state.backup import read_state
 from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system.files import take_lock
@@ -29,6 +29,7 @@ from jupyterhub4family.root.backup.accounts import AccountRecord
 from jupyterhub4family.root.backup.restic import Snapshot
 from jupyterhub4family.root.backup.tree import Tell
 from jupyterhub4family.root.base import run_dir, safe_paths, sudo_caller
+from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import must_not_be_called
 
 
@@ -42,14 +43,17 @@ class Disk:
         self.saved = self.expired = self.pruned = 0
         self.problem_text: FamilyError | None = None
 
-    def at(self, target: Any, _target_file: Any = None, key_file: Path | None = None) -> Any:
+    def at(self, target: Any, target_file: Path | None = None, key_file: Path | None = None) -> Any:
         self.key_file, self.target = key_file or self.folder / "etc/backup/key", target
+        self.target_file = target_file or self.folder / "etc/backup/target"
         return self
 
     def note(self) -> backup.BackupState:
         return read_state(self.folder / "note")
 
     def exists(self) -> bool:
+        for file in (self.key_file, self.target_file):
+            assert file.stat().st_mode & 0o777 == 0o600, "both are secrets"
         if self.key and self.key_file.read_text().strip() != self.key:
             raise RefusedError("the recovery key does not open it")
         return bool(self.key)
@@ -276,6 +280,17 @@ def test_off_forgets_the_key_and_nothing_else(disk: Disk, tmp_path: Path) -> Non
     set_up(tmp_path)
     assert backup_program.switch_off({}) == {"done": "off"}
     assert not (tmp_path / "etc/backup").exists() and not (tmp_path / "note").exists() and (tmp_path / "usb").is_dir()
+
+
+def test_systemds_timer_runs_while_there_is_a_target(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs_run: FakePrograms
+) -> None:
+    programs_run.answer("systemctl")
+    monkeypatch.setattr(supervision, "SYSTEMD_RUNS", tmp_path)
+    set_up(tmp_path)
+    assert programs_run.lines == ["systemctl enable --quiet --now jupyterhub4family-backup.timer"]
+    backup_program.switch_off({})
+    assert programs_run.lines[1:] == ["systemctl disable --quiet --now jupyterhub4family-backup.timer"]
 
 
 @pytest.mark.parametrize(
