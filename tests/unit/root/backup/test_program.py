@@ -52,13 +52,17 @@ class Disk:
         return read_state(self.folder / "note")
 
     def exists(self) -> bool:
-        for file in (self.key_file, self.target_file):
-            assert file.stat().st_mode & 0o777 == 0o600, "both are secrets"
+        self._look_at_secrets()
         if self.key and self.key_file.read_text().strip() != self.key:
             raise RefusedError("the recovery key does not open it")
         return bool(self.key)
 
+    def _look_at_secrets(self) -> None:
+        for file in (self.key_file, self.target_file):
+            assert file.stat().st_mode & 0o777 == 0o600, "both are secrets"
+
     def make(self) -> None:
+        self._look_at_secrets()
         self.key = self.key_file.read_text().strip()
 
     def snapshots(self) -> list[Snapshot]:
@@ -234,8 +238,12 @@ def test_at_night_only_what_is_due(disk: Disk, tmp_path: Path, capsys: pytest.Ca
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """What this process does when it is asked to end is afterwards as it was."""
-    before = {number: signal.getsignal(number) for number in backup_program.ENDS}
+    """What this process does when it is asked to end is afterwards as it was; nobody ends the tests meanwhile."""
+
+    def unhandled(number: int, _frame: object) -> None:
+        pytest.fail(f"signal {number} would have ended the program")
+
+    before = {number: signal.signal(number, unhandled) for number in backup_program.ENDS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
