@@ -82,6 +82,22 @@ def test_a_kernel_that_gives_up_halfway_loses_nothing(
     assert (tmp_path / "two").read_bytes() == content
 
 
+def test_a_kernel_that_copies_nothing_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of some file systems in user space."""
+    calls = 0
+
+    def nothing(*_words: Any) -> int:
+        nonlocal calls
+        calls += 1
+        assert calls == 1
+        return 0
+
+    (tmp_path / "one").write_bytes(b"x" * 5000)
+    monkeypatch.setattr(os, "copy_file_range", nothing)
+    copying._copy_file(str(tmp_path / "one"), str(tmp_path / "two"))
+    assert (tmp_path / "two").read_bytes() == b"x" * 5000
+
+
 def test_another_error_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_words: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

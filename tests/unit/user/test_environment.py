@@ -17,7 +17,7 @@ def test_made_and_the_second_time_nothing(home: Home) -> None:
     template = tree(home.template)
     assert home.prepare() == "made"
     assert home.works()
-    assert home.beside() == set()
+    assert home.beside() == set() and home.env.parent.stat().st_mode & 0o777 == 0o755
     ours = tree(home.env)
     assert {name: ours[name] for name in template} == template
     assert set(ours) - set(template) == {environment.STATE_FILE}

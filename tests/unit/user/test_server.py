@@ -217,8 +217,9 @@ def test_a_fifo_is_refused_and_waits_for_nobody(tmp_path: Path, with_reader: boo
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if with_reader else None
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(FamilyError, match="no ordinary file" if with_reader else "cannot be written"):
+    with pytest.raises(FamilyError, match="no ordinary file" if with_reader else "cannot be written") as caught:
         open_log(member, "")
+    assert caught.value.hint
     assert len(os.listdir("/proc/self/fd")) == before
     if reader is not None:
         os.close(reader)

@@ -41,6 +41,7 @@ class Disk:
         self.key = ""
         self.count = 0
         self.saved = self.expired = self.pruned = 0
+        self.verified = False
         self.problem_text: FamilyError | None = None
 
     def at(self, target: Any, target_file: Path | None = None, key_file: Path | None = None) -> Any:
@@ -76,6 +77,11 @@ class Disk:
 
     def size(self, _snapshot: Snapshot) -> tuple[int, int]:
         return 9, 1234
+
+    def verify(self) -> None:
+        if self.problem_text:
+            raise self.problem_text
+        self.verified = True
 
     def expire(self, prune: bool) -> None:
         self.expired += 1
@@ -326,6 +332,17 @@ def test_what_takes_no_words_is_given_none(disk: Disk, tmp_path: Path, action: s
     with pytest.raises(UsageError):
         backup_program._ACTIONS[action]({"target": "/x"})
     assert disk.saved == 0 and (tmp_path / "etc/backup").exists()
+
+
+def test_what_is_listed_and_checked(disk: Disk, tmp_path: Path) -> None:
+    set_up(tmp_path)
+    disk.count = 2
+    one = {"id": "11111111", "time": 7, "host": "old"}
+    assert backup_program.list_backups({}) == {"target": str(tmp_path / "usb"), "backups": [one, one]}
+    assert backup_program.verify({}) == {"target": str(tmp_path / "usb"), "backups": 2} and disk.verified
+    disk.problem_text = FamilyError("a pack is damaged")
+    with pytest.raises(FamilyError, match="damaged"):
+        backup_program.verify({})
 
 
 def test_before_everything_is_brought_back_it_can_be_asked_what_that_is(

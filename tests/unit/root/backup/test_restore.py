@@ -40,6 +40,8 @@ class Machine:
         people.add("anna", 1001, "jupyterhub", home=self.homes / "anna")
         self.files: dict[str, str] = {}
         self.requests: list[Any] = []
+        #: Of the fresh folder and of what is in it for the member, when the member's program runs.
+        self.modes: list[int] = []
         self.owners: list[tuple[str, int]] = []
         self.problem_text: Callable[[], None] = lambda: None
         monkeypatch.setattr(safe_paths, "safe_directory", lambda place: place)
@@ -61,6 +63,9 @@ class Machine:
         words = call.args
         self.requests.append((" ".join(map(str, words)), (call.stdin or "")))
         assert call.timeout is None, "a large home takes as long as it takes"
+        if words[-1].endswith("take-restored"):
+            top = Path(call.request["place"])
+            self.modes = [path.stat().st_mode & 0o777 for path in (top.parent, top)]
         return Finished(0, '{"ok": true, "taken": 2, "kept": 1}\n', "")
 
     def left(self) -> list[str]:
@@ -86,6 +91,7 @@ def test_a_home_is_handed_over_by_the_member_in_a_session_of_its_own(machine: Ma
     assert words.startswith("/usr/bin/setsid --wait /usr/sbin/runuser -u anna -- ") and words.endswith("/take-restored")
     assert '"iniconfig": "2.0"' in request
     assert {uid for _name, uid in machine.owners} == {1001}
+    assert machine.modes == [0o711, 0o700], "the member gets to what is theirs, others to nothing"
     assert machine.left() == ["anna"], "nothing is left beside the homes"
 
 
@@ -150,6 +156,17 @@ def test_a_fresh_folder_is_closed_before_it_is_removed(machine: Machine, monkeyp
     with staging_directory(machine.homes) as place:
         place.chmod(0o711)
     assert modes == [0o700], "nobody gets in any more"
+
+
+def test_what_cannot_be_removed_does_not_hide_what_has_happened(machine: Machine) -> None:
+    with pytest.raises(FamilyError, match="the disk is gone"), staging_directory(machine.homes) as place:
+        (place / "closed").mkdir()
+        (place / "closed" / "file").touch()
+        (place / "closed").chmod(0)
+        raise FamilyError("the disk is gone")
+    # Left where root may not remove it either, such as in a mount that is in use; root did, if that ran the test.
+    if place.exists():
+        (place / "closed").chmod(0o700)
 
 
 def test_what_is_no_file_is_not_given_away(machine: Machine, tmp_path: Path) -> None:

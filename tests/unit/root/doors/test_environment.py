@@ -172,6 +172,14 @@ def test_leftovers_go_in_time(service: Service) -> None:
     assert service.left() == ["1002.fresh"]
 
 
+def test_of_a_member_who_goes_nothing_stays(service: Service) -> None:
+    for name in ("1001.full", "1001.empty", "1002.full", "10011.other"):
+        (service.handover / name).mkdir()
+    (service.handover / "1001.full" / "env").mkdir()
+    door.forget(service.anna)
+    assert service.left() == ["10011.other", "1002.full"]
+
+
 # -- the child that works as somebody else -------------------------------------------------------
 
 

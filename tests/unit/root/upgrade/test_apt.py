@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from pathlib import Path
 
@@ -130,6 +132,15 @@ def test_one_that_cannot_be_kept_leaves_no_older_one(machine: Machine) -> None:
     with pytest.raises(FamilyError):
         apt.save_installed()
     assert list(machine.upgrades.iterdir()) == []
+
+
+def test_a_full_disk_is_told_as_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path, **_more: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OSError, match="No space"):
+        apt.save_installed()
 
 
 def test_what_apt_knows(machine: Machine) -> None:
