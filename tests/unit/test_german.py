@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import errno
 import json
 import os
@@ -130,13 +131,17 @@ def test_wrong_words_are_told_in_german(words: list[str], sentence: str, capsys:
 @pytest.mark.usefixtures("german")
 def test_the_progress_of_doctor_is_german(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
-    monkeypatch.setattr(registry, "CHECKS", {name: lambda _context: iter(()) for name in registry.CHECKS})
+    monkeypatch.setattr(
+        registry,
+        "CHECKS",
+        {name: dataclasses.replace(check, look=lambda _context: iter(())) for name, check in registry.CHECKS.items()},
+    )
     shown: list[str] = []
     bar = Bar(quiet=True)
     monkeypatch.setattr(bar, "show", lambda _percent, message: shown.append(message))
     doctor.examine(bar)
     assert shown[0] == "Prüfung: die Einstellungen" and len(shown) == len(set(shown)) == len(registry.CHECKS)
-    assert [title for title in registry.TITLES.values() if f"Prüfung: {title}" in shown] == []
+    assert [check.title for check in registry.CHECKS.values() if f"Prüfung: {check.title}" in shown] == []
 
 
 @pytest.mark.usefixtures("german")
@@ -161,7 +166,7 @@ def test_a_door_that_speaks_english_is_told_in_german(
     answers = []
     with monkeypatch.context() as inside:
         inside.setenv("LC_ALL", "C.UTF-8")
-        note = _("{reason}; the hub finds out at its next start", reason=_("the hub does not answer"))
+        note = _("{reason}; the hub learns of it at its next start", reason=_("the hub does not answer"))
         json_lines.write_line({"ok": True, "results": [{"name": "anna", "done": "added", "note": note}]})
         json_lines.write_line(json_lines.error_answer(UsageError(_("no name was given"), _("run it with sudo"))))
         answers += capsys.readouterr().out.splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,6 +62,13 @@ def test_who_does_not_answer_is_idle(address: str) -> None:
     Server.answer = [{"execution_state": "busy"}]
     assert busy_kernels.busy(address, "wrong") == 0
     assert busy_kernels.busy("http://127.0.0.1:9/user/anna/", "secret") == 0
+
+
+def test_only_this_accounts_processes_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert os.getpid() in busy_kernels._own_processes()
+    uid = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    assert os.getpid() not in busy_kernels._own_processes()
 
 
 def test_only_servers_on_this_machine_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:

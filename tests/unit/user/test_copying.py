@@ -82,6 +82,22 @@ def test_a_kernel_that_gives_up_halfway_loses_nothing(
     assert (tmp_path / "two").read_bytes() == content
 
 
+def test_a_kernel_that_copies_nothing_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of some file systems in user space."""
+    calls = 0
+
+    def nothing(*_words: Any) -> int:
+        nonlocal calls
+        calls += 1
+        assert calls == 1
+        return 0
+
+    (tmp_path / "one").write_bytes(b"x" * 5000)
+    monkeypatch.setattr(os, "copy_file_range", nothing)
+    copying._copy_file(str(tmp_path / "one"), str(tmp_path / "two"))
+    assert (tmp_path / "two").read_bytes() == b"x" * 5000
+
+
 def test_another_error_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_words: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -133,13 +149,21 @@ def test_what_the_door_hands_over_is_moved_in(door: Door, target: Path) -> None:
     assert (target / "by-door").exists() and list(door.place.iterdir()) == []
 
 
-@pytest.mark.parametrize("answer", ["", "no JSON", '{"ok": false, "error": "the disk is full"}'])
-def test_a_door_that_refuses_means_a_copy(door: Door, target: Path, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", "environment gave no answer (status 1): sudo: a password is required"),
+        ("no JSON", "environment gave no answer (status 1): sudo: a password is required"),
+        ('{"ok": true}', "environment gave an answer that makes no sense"),
+        ('{"ok": false, "error": "the disk is full"}', "the disk is full"),
+    ],
+)
+def test_a_door_that_refuses_means_a_copy(door: Door, target: Path, answer: str, reason: str) -> None:
     door.answer = answer
     told: list[str] = []
     assert copying.copy_template(target, lambda _percent, message: told.append(message)) == copying.COPY
     assert (target / "pyvenv.cfg").exists()
-    assert told[0].startswith("Hard links are not possible (")
+    assert told[0].startswith(f"Hard links are not possible ({reason})")
 
 
 def test_a_door_that_does_not_open_means_a_copy(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

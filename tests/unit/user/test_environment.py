@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.user import environment
+from tests.unit.helpers import write_program
 from tests.unit.user.template import TEMPLATE_ID, Home, add_package, remove, site_of, tree
 
 
@@ -16,7 +17,7 @@ def test_made_and_the_second_time_nothing(home: Home) -> None:
     template = tree(home.template)
     assert home.prepare() == "made"
     assert home.works()
-    assert home.beside() == set()
+    assert home.beside() == set() and home.env.parent.stat().st_mode & 0o777 == 0o755
     ours = tree(home.env)
     assert {name: ours[name] for name in template} == template
     assert set(ours) - set(template) == {environment.STATE_FILE}
@@ -44,6 +45,11 @@ def python_that_does_not_run(env: Path) -> None:
     (env / "bin" / "python").write_text("", "ascii")
 
 
+def python_that_fails(env: Path) -> None:
+    (env / "bin" / "python").unlink()
+    write_program(env / "bin" / "python", "exit 1", interpreter="/bin/sh")
+
+
 def other_version(env: Path) -> None:
     """As an upgrade of Debian leaves it: python3 is another one now."""
     (folder,) = (env / "lib").glob("python3*")
@@ -60,6 +66,7 @@ BROKEN: dict[str, Any] = {
     "python": remove("bin/python"),
     "python's target": python_that_is_gone,
     "python is no program": python_that_does_not_run,
+    "python fails": python_that_fails,
     "another Python version": other_version,
     "bin": remove("bin"),
     "lib": remove("lib"),
@@ -111,11 +118,13 @@ def test_something_else_in_its_place(home: Home, kind: str) -> None:
         assert (elsewhere / "mine").exists(), "what a link of the member leads to is not ours"
 
 
-@pytest.mark.parametrize("thorough", [False, True])
-def test_a_thorough_look_finds_what_cannot_be_imported(home: Home, thorough: bool) -> None:
+@pytest.mark.parametrize("thorough", [None, False, True])
+def test_a_thorough_look_finds_what_cannot_be_imported(home: Home, thorough: bool | None) -> None:
     home.prepare()
     (site_of(home.env) / "jupyterlab" / "labapp.py").write_text("import no_such_module\n", "utf-8")
-    assert home.prepare(thorough=thorough) == ("mended" if thorough else "nothing")
+    # It takes seconds, so it is made only where it is asked for.
+    asked = {} if thorough is None else {"thorough": thorough}
+    assert home.prepare(**asked) == ("mended" if thorough else "nothing")
     if thorough:
         assert any("no_such_module" in message for _, message in home.events)
         assert home.prepare(thorough=True) == "nothing"

@@ -139,3 +139,21 @@ def test_what_is_refused(home: Home, ask: Any, monkeypatch: pytest.MonkeyPatch) 
     assert status == 1 and "nothing" in json.dumps(answer)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert ask({"place": str(home.fresh), "aside": "before-restore-1"})[0] == 4
+
+
+def test_a_link_that_leads_where_the_other_leads_is_the_same(home: Home) -> None:
+    for place in (home.home, home.fresh):
+        (place / "same").symlink_to("school/a")
+    (home.home / "other").symlink_to("school/a")
+    (home.fresh / "other").symlink_to("school/b")
+    taking = home.take()
+    assert (taking.taken, taking.kept) == (1, 1), "only the one that leads elsewhere"
+    assert os.readlink(home.home / "same") == "school/a" and os.readlink(home.home / "other") == "school/b"
+    assert os.listdir(home.aside) == ["other"] and os.readlink(home.aside / "other") == "school/a"
+
+
+def test_a_link_is_no_file_though_both_read_the_same(home: Home) -> None:
+    write(home.home / "target", "x")
+    (home.home / "file").symlink_to("target")
+    write(home.fresh / "file", "x")
+    assert home.take().kept == 1 and not (home.home / "file").is_symlink()

@@ -217,8 +217,9 @@ def test_a_fifo_is_refused_and_waits_for_nobody(tmp_path: Path, with_reader: boo
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if with_reader else None
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(FamilyError, match="not a regular file" if with_reader else "cannot be written"):
+    with pytest.raises(FamilyError, match="not a regular file" if with_reader else "cannot be written") as caught:
         open_log(member, "")
+    assert caught.value.hint
     assert len(os.listdir("/proc/self/fd")) == before
     if reader is not None:
         os.close(reader)
@@ -227,8 +228,9 @@ def test_a_fifo_is_refused_and_waits_for_nobody(tmp_path: Path, with_reader: boo
 def test_a_folder_in_place_of_a_log_and_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     member = account(home=tmp_path)
     log_path(member, "").mkdir(parents=True)
-    with pytest.raises(FamilyError, match="cannot be written"):
+    with pytest.raises(FamilyError, match="cannot be written") as caught:
         open_log(member, "")
+    assert "df -h" in caught.value.hint
     other = account(home=tmp_path / "ben")
     (tmp_path / "ben").mkdir()
     (tmp_path / "ben" / ".local").touch()

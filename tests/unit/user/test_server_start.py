@@ -16,7 +16,7 @@ from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
 from jupyterhub4family.common.python import uv
 from jupyterhub4family.common.system.processes import SERVER_MARKER, is_running, start_time
-from jupyterhub4family.user import server
+from jupyterhub4family.user import limit_server, server
 from jupyterhub4family.user.server import Started, _start_detached, log_path, server_arguments, spawn
 from tests.unit.helpers import account, wait_until, write_program
 
@@ -208,6 +208,18 @@ def test_spawn_runs_the_members_own_program_with_their_own_python(starter: Start
     assert told["folder"] == str(starter.home)
     assert not {"LD_LIBRARY_PATH", "BASH_ENV"} & set(told["variables"])
     assert "hello" in log_path(member, "maths/../x").read_text("utf-8")
+
+
+def test_a_server_without_limits_says_so_in_its_log_and_runs(
+    starter: Starter, member: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limit_server, "confine_this_process", lambda: "systemd is\nasleep")
+    started = starter.remember(
+        spawn(member, [], {SERVER_MARKER: "/user/anna/", "JUPYTERHUB_USER": str(starter.report)})
+    )
+    assert starter.told()["pid"] == started.pid
+    first, *rest = log_path(member, "").read_text("utf-8").splitlines()
+    assert first.endswith("jupyterhub4family] this server has no limits: systemd is asleep") and "hello" in rest
 
 
 @pytest.mark.parametrize("arguments", [["--config=/tmp/x.py"], [""], [1]])

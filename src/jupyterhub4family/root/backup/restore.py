@@ -319,7 +319,9 @@ def _read_homes(repository: Repository, contents: Contents, stack: ExitStack, te
     of_parent: dict[Path, list[AccountRecord]] = {}
     for person in contents.people:
         if person.member:
-            of_parent.setdefault(backup_accounts.home_of(person).parent, []).append(person)
+            # By its real name: of two fresh folders in one place the second would take the first for a leftover.
+            parent = Path(os.path.realpath(backup_accounts.home_of(person).parent))
+            of_parent.setdefault(parent, []).append(person)
     for parent, group in of_parent.items():
         place = stack.enter_context(staging_directory(parent))
         tell(15, _("Reading the homes of {names} from the backup", names=", ".join(one.name for one in group)))

@@ -21,12 +21,12 @@ from jupyterhub4family.cli.doctor.base import minimum_versions
 from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, UNKNOWN, WARNING, Check, CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import release_integrity
 from jupyterhub4family.cli.main import main
-from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system.programs import as_account
 from tests.unit.fakes import Call, FakePrograms
-from tests.unit.helpers import DATA
+from tests.unit.helpers import DATA, must_not_be_called
 
 
 def saying(*findings: Finding) -> Check:
@@ -43,9 +43,6 @@ UNSEEN = Finding(UNKNOWN, "The cellar is dark")
 def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Check]:
     found: dict[str, Check] = {"sun": saying(FINE)}
     monkeypatch.setattr(registry, "CHECKS", found)
-    monkeypatch.setattr(
-        registry, "TITLES", {name: f"the {name}" for name in ("sun", "rain", "roof", "cellar", "broken")}
-    )
     monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
     monkeypatch.setattr(doctor, "_wait_for_portal", lambda _bar: None)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -87,6 +84,32 @@ def test_as_json(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -
     }
 
 
+def test_only_the_named_checks_look_in_our_order(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
+    checks.update(roof=must_not_be_called, rain=saying(KNOWN), cellar=saying(UNSEEN))
+    assert main(["doctor", "--json", "cellar", "sun"]) == 0
+    assert [one["check"] for one in json.loads(capsys.readouterr().out)["findings"]] == ["sun", "cellar"]
+
+
+def test_after_repairing_only_the_named_checks_look_again(
+    checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def repaired(_call: Call) -> dict[str, Any]:
+        checks["roof"] = saying(FINE)
+        return {"ok": True}
+
+    FakePrograms(monkeypatch).answer("*", repaired)
+    checks.update(sun=must_not_be_called, roof=saying(BROKEN))
+    assert main(["doctor", "--fix", "--json", "roof"]) == 0
+    assert [one["check"] for one in json.loads(capsys.readouterr().out)["findings"]] == ["roof"]
+
+
+def test_a_check_that_there_is_not_is_refused_before_anything_looks(checks: dict[str, Check]) -> None:
+    checks.update(sun=must_not_be_called, roof=must_not_be_called)
+    with pytest.raises(UsageError) as refused:
+        main(["doctor", "sun", "rof"])
+    assert "'rof'" in refused.value.message and "roof" in refused.value.hint
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -111,7 +134,7 @@ def test_progress_names_checks_in_words(checks: dict[str, Check], monkeypatch: p
     shown: list[str] = []
     monkeypatch.setattr(Bar, "show", lambda _bar, _percent, message: shown.append(message))
     doctor.examine(Bar(quiet=True))
-    assert shown == ["Looking: the weather"]
+    assert shown == ["Checking: the weather"]
 
 
 def test_mending_and_looking_again(
@@ -123,7 +146,7 @@ def test_mending_and_looking_again(
         words = call.args
         asked.append([str(word) for word in words])
         checks["roof"] = saying(FINE)
-        return {"ok": True}
+        return {"ok": True, **({"done": "mended"} if call.name == "own-environment" else {})}
 
     FakePrograms(monkeypatch).answer("*", converse)
     start = Finding(PROBLEM, "It is off", "switch it on", "start")

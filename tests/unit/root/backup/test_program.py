@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -10,21 +11,25 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.state import backup
+from jupyterhub4family.common.state import backup, supervision
 from jupyterhub4family.common.state.backup import read_state
+from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system.files import take_lock
 from jupyterhub4family.root.backup import program as backup_program
 from jupyterhub4family.root.backup import restic, restore
 from jupyterhub4family.root.backup import tree as backup_tree
+from jupyterhub4family.root.backup.accounts import AccountRecord
 from jupyterhub4family.root.backup.restic import Snapshot
+from jupyterhub4family.root.backup.tree import Tell
 from jupyterhub4family.root.base import run_dir, safe_paths, sudo_caller
+from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import must_not_be_called
 
 
@@ -36,21 +41,29 @@ class Disk:
         self.key = ""
         self.count = 0
         self.saved = self.expired = self.pruned = 0
+        self.verified = False
         self.problem_text: FamilyError | None = None
 
-    def at(self, target: Any, _target_file: Any = None, key_file: Path | None = None) -> Any:
+    def at(self, target: Any, target_file: Path | None = None, key_file: Path | None = None) -> Any:
         self.key_file, self.target = key_file or self.folder / "etc/backup/key", target
+        self.target_file = target_file or self.folder / "etc/backup/target"
         return self
 
     def note(self) -> backup.BackupState:
         return read_state(self.folder / "note")
 
     def exists(self) -> bool:
+        self._look_at_secrets()
         if self.key and self.key_file.read_text().strip() != self.key:
             raise RefusedError("the recovery key does not open it")
         return bool(self.key)
 
+    def _look_at_secrets(self) -> None:
+        for file in (self.key_file, self.target_file):
+            assert file.stat().st_mode & 0o777 == 0o600, "both are secrets"
+
     def make(self) -> None:
+        self._look_at_secrets()
         self.key = self.key_file.read_text().strip()
 
     def snapshots(self) -> list[Snapshot]:
@@ -61,6 +74,14 @@ class Disk:
             raise self.problem_text
         self.saved += 1
         return ["error: read /y: input/output error"]
+
+    def size(self, _snapshot: Snapshot) -> tuple[int, int]:
+        return 9, 1234
+
+    def verify(self) -> None:
+        if self.problem_text:
+            raise self.problem_text
+        self.verified = True
 
     def expire(self, prune: bool) -> None:
         self.expired += 1
@@ -117,8 +138,70 @@ def test_another_ones_backup_needs_its_key_and_then_waits_for_somebody_to_decide
     done = set_up(tmp_path, key=disk.key.lower())
     assert (done["key"], done["backups"], disk.note().waiting) == ("", 2, True)
     disk.key = ""
-    with pytest.raises(FamilyError, match="no backup in"):
+    with pytest.raises(FamilyError, match="no backup in") as caught:
         set_up(tmp_path, key="AAAAA-AAAAA-AAAAA-AAAAA-AAAAC")
+    assert "leave the recovery key out" in caught.value.hint and disk.key == ""
+
+
+def test_a_backup_in_another_target_begins_anew(disk: Disk, tmp_path: Path) -> None:
+    set_up(tmp_path)
+    backup_program.now({})
+    backup_program.change_state(problem="x", restoring=7)
+    disk.key = ""
+    set_up(tmp_path)
+    assert disk.note() == backup.BackupState(target=str(tmp_path / "usb")), "nothing of it is true of the new one"
+
+
+def test_room_is_freed_once_a_week(disk: Disk, tmp_path: Path) -> None:
+    set_up(tmp_path)
+    backup_program.now({})
+    for days, pruned in ((6.9, 1), (7, 2), (-8, 3)):  # the clock was set back
+        backup_program.change_state(pruned=int(time.time() - days * backup.DAY))
+        backup_program.now({})
+        assert disk.pruned == pruned
+
+
+def test_a_setup_for_which_there_is_no_room_says_so_and_leaves_no_key(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = files.write_atomically
+    monkeypatch.setattr(files, "write_atomically", _fails_at("backup.target", write))
+    with pytest.raises(OSError, match="No space"):
+        set_up(tmp_path)
+    monkeypatch.setattr(files, "write_atomically", _fails_at("backup.key", write))
+    with pytest.raises(OSError, match="No space"):
+        set_up(tmp_path)
+    assert not list(tmp_path.glob("backup.*")) and disk.key == ""
+
+
+def _fails_at(name: str, write: Callable[..., None]) -> Callable[..., None]:
+    def fails(file: Path, *words: Any) -> None:
+        if file.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(file, *words)
+
+    return fails
+
+
+def test_one_member_brought_back_is_told_as_a_home_and_a_new_folder_as_a_place(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(tmp_path)
+    anna = AccountRecord("anna", 1001, "", "/home/anna", "/bin/bash", True, False)
+    contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [anna], {})
+    monkeypatch.setattr(restore, "read_manifest", lambda _repository, _id: contents)
+
+    def bring_back(*_words: Any, to: Path | None, tell: Tell) -> dict[str, Any]:
+        tell(10, "reading")
+        return {"place": str(to)} if to else {"name": "anna", "taken": 2, "kept": 0, "aside": ""}
+
+    monkeypatch.setattr(restore, "restore_member", bring_back)
+    told = backup_program.restore_request({"member": "anna"})
+    assert '"reading"' in capsys.readouterr().out
+    assert told["homes"] == [{"name": "anna", "taken": 2, "kept": 0, "aside": ""}] and told["place"] == ""
+    told = backup_program.restore_request({"member": "anna", "to": str(tmp_path / "out")})
+    assert told["homes"] == [] and told["place"] == str(tmp_path / "out")
+    assert (told["id"], told["time"], told["host"]) == ("11111111", 7, "old")
 
 
 def test_the_note_says_how_it_went(disk: Disk, tmp_path: Path) -> None:
@@ -152,10 +235,58 @@ def test_at_night_only_what_is_due(disk: Disk, tmp_path: Path, capsys: pytest.Ca
     backup_program.change_state(last_good=int(time.time()) - 3 * backup.DAY)
     lock = take_lock(tmp_path / "backup.lock", wait=False)
     assert lock is not None
-    with pytest.raises(RefusedError, match="under way"):
+    with pytest.raises(RefusedError, match="under way") as refused:
         backup_program.nightly()
+    assert "try again" in refused.value.hint
     os.close(lock)
     assert disk.saved == 1
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """What this process does when it is asked to end is afterwards as it was; nobody ends the tests meanwhile."""
+
+    def unhandled(number: int, _frame: object) -> None:
+        pytest.fail(f"signal {number} would have ended the program")
+
+    before = {number: signal.signal(number, unhandled) for number in backup_program.ENDS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", backup_program.ENDS)
+def test_whoever_is_asked_to_end_tidies_up_first(disk: Disk, tmp_path: Path, number: signal.Signals) -> None:
+    tidied = False
+    with pytest.raises(FamilyError, match="interrupted"), backup_program._exclusive():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        finally:
+            tidied = True
+    assert tidied
+    lock = take_lock(tmp_path / "backup.lock", wait=False)
+    assert lock is not None, "the next one need not wait"
+    os.close(lock)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", backup_program.ENDS)
+def test_once_a_restore_of_everything_has_begun_it_is_not_given_up(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def everything(_repository: Any, _contents: Any, _to: Any, _tell: Any, begin: Any) -> dict[str, Any]:
+        begin()
+        os.kill(os.getpid(), number)
+        return {"made": ["anna"], "homes": [], "notes": []}
+
+    monkeypatch.setattr(restore, "restore_everything", everything)
+    contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [], {})
+    repository: Any = disk
+    with backup_program._exclusive():
+        assert backup_program._everything(repository, contents, None)["made"] == ["anna"]
+    assert disk.note().restoring == 0
 
 
 def test_off_forgets_the_key_and_nothing_else(disk: Disk, tmp_path: Path) -> None:
@@ -163,6 +294,17 @@ def test_off_forgets_the_key_and_nothing_else(disk: Disk, tmp_path: Path) -> Non
     set_up(tmp_path)
     assert backup_program.switch_off({}) == {"done": "off"}
     assert not (tmp_path / "etc/backup").exists() and not (tmp_path / "note").exists() and (tmp_path / "usb").is_dir()
+
+
+def test_systemds_timer_runs_while_there_is_a_target(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs_run: FakePrograms
+) -> None:
+    programs_run.answer("systemctl")
+    monkeypatch.setattr(supervision, "SYSTEMD_RUNS", tmp_path)
+    set_up(tmp_path)
+    assert programs_run.lines == ["systemctl enable --quiet --now jupyterhub4family-backup.timer"]
+    backup_program.switch_off({})
+    assert programs_run.lines[1:] == ["systemctl disable --quiet --now jupyterhub4family-backup.timer"]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +315,53 @@ def test_requests_that_are_refused(disk: Disk, untrusted: dict[str, Any], monkey
     monkeypatch.setattr(restore, "read_manifest", must_not_be_called)
     with pytest.raises(UsageError):
         backup_program.restore_request(untrusted)
+
+
+@pytest.mark.parametrize(
+    "untrusted", [{}, {"target": 1}, {"target": "/x", "key": 1}, {"target": "/x", "more": 1}, {"key": "x"}]
+)
+def test_setups_that_are_refused(disk: Disk, untrusted: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        backup_program.set_up(untrusted)
+    assert not (tmp_path / "etc").exists() and disk.key == ""
+
+
+@pytest.mark.parametrize("action", ["now", "list", "verify", "off"])
+def test_what_takes_no_words_is_given_none(disk: Disk, tmp_path: Path, action: str) -> None:
+    set_up(tmp_path)
+    with pytest.raises(UsageError):
+        backup_program._ACTIONS[action]({"target": "/x"})
+    assert disk.saved == 0 and (tmp_path / "etc/backup").exists()
+
+
+def test_what_is_listed_and_checked(disk: Disk, tmp_path: Path) -> None:
+    set_up(tmp_path)
+    disk.count = 2
+    one = {"id": "11111111", "time": 7, "host": "old"}
+    assert backup_program.list_backups({}) == {"target": str(tmp_path / "usb"), "backups": [one, one]}
+    assert backup_program.verify({}) == {"target": str(tmp_path / "usb"), "backups": 2} and disk.verified
+    disk.problem_text = FamilyError("a pack is damaged")
+    with pytest.raises(FamilyError, match="damaged"):
+        backup_program.verify({})
+
+
+def test_before_everything_is_brought_back_it_can_be_asked_what_that_is(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(tmp_path)
+    anna = AccountRecord("anna", 1001, "", "/home/anna", "/bin/bash", True, False)
+    mum = AccountRecord("mum", 1003, "", "/home/mum", "/bin/bash", False, True)
+    contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [anna, mum], {})
+    monkeypatch.setattr(restore, "read_manifest", lambda _repository, _id: contents)
+    monkeypatch.setattr(restore, "restore_everything", must_not_be_called)
+    monkeypatch.setattr(restore, "restore_member", must_not_be_called)
+    asked: list[Path] = []
+    monkeypatch.setattr(restore, "require", lambda _repository, _contents, _person, path: asked.append(path))
+    told = backup_program.restore_request({"dry_run": True})
+    assert (told["members"], told["delegates"], told["files"], told["bytes"]) == (["anna"], ["mum"], 9, 1234)
+    told = backup_program.restore_request({"dry_run": True, "member": "anna", "paths": ["school/a"]})
+    assert (told["members"], told["paths"], asked) == (["anna"], ["school/a"], [Path("school/a")])
+    assert backup_program.restore_request({"dry_run": True, "member": "anna"})["paths"] == [] and asked[1:] == [Path()]
 
 
 def test_a_restore_of_everything_is_noted_until_it_is_complete(

@@ -14,7 +14,7 @@ import pytest
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.backup import restic as backup_restic
-from jupyterhub4family.root.backup.restic import Locked, NoRepository, Repository, escape_glob, seconds
+from jupyterhub4family.root.backup.restic import Locked, NoRepository, Repository, escape_glob, printable, seconds
 from jupyterhub4family.root.backup.target import parse_target
 from tests.unit.fakes import Call, FakePrograms
 
@@ -42,7 +42,8 @@ class Restic:
 def restic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Restic:
     fake = Restic()
     FakePrograms(monkeypatch).answer("*", fake.run)
-    monkeypatch.setattr(backup_restic, "CACHE", tmp_path / "cache")
+    # Of a machine on which nothing has been backed up yet.
+    monkeypatch.setattr(backup_restic, "CACHE", tmp_path / "backup" / "cache")
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/bin/restic")
     return fake
 
@@ -60,6 +61,7 @@ def test_neither_key_nor_target_is_on_the_command_line(restic: Restic) -> None:
         "Debian 11's restic makes none by it, and later ones refuse both ways at once"
     )
     assert words[:2] == ["/usr/bin/setsid", "restic"]
+    assert backup_restic.CACHE.stat().st_mode & 0o777 == 0o700, "names of files are in it"
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,7 @@ def test_what_restic_says_becomes_a_sentence(
     with pytest.raises(kind, match=sentence) as caught:
         LOCAL.make()
     assert caught.value.status == status
+    assert bool(caught.value.hint) is (said != "Fatal: something new"), "what is known can be helped"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +123,19 @@ def test_backups_are_found_by_the_beginning_of_their_name(restic: Restic) -> Non
     restic.will_say(Finished(0, "null", ""))
     with pytest.raises(FamilyError, match="no backup in"):
         LOCAL.find("")
+
+
+def test_who_only_reads_takes_no_lock(restic: Restic, tmp_path: Path) -> None:
+    """So a backup can be looked at while another one runs, and on a disk that is read-only."""
+    snapshot = backup_restic.Snapshot(ID, 0, "here")
+    sizes = Finished(0, '{"total_file_count": 7, "total_size": 9}', "")
+    found = Finished(0, '{"path": "/"}\n{"path": "/x"}\n', "")
+    restic.will_say(Finished(0, "", ""), Finished(0, "[]", ""), Finished(0, "text", ""), found, found, sizes)
+    assert LOCAL.exists() and LOCAL.snapshots() == [] and LOCAL.read(snapshot, Path("/x")) == "text"
+    assert LOCAL.holds(snapshot, Path("/x")) and not LOCAL.holds(snapshot, Path("/y"))
+    assert LOCAL.size(snapshot) == (7, 9)
+    LOCAL.restore(snapshot, [Path("/x")], tmp_path)
+    assert len(restic.asked) == 7 and all("--no-lock" in words for words in restic.asked)
 
 
 def lock(host: str, age: float) -> Finished:
@@ -166,11 +182,33 @@ def test_what_vanishes_during_a_backup_is_not_missing(restic: Restic) -> None:
     assert LOCAL.save(Path("/tree"), ["/tree/x"]) == ["error: read /y: input/output error"]
 
 
+def test_after_a_dead_lock_an_incomplete_backup_is_one_all_the_same(restic: Restic) -> None:
+    errors = "error: read /y: input/output error\n"
+    restic.will_say(LOCKED, Finished(0, "", ""), Finished(0, "", ""), Finished(3, "", errors))
+    assert LOCAL.save(Path("/tree"), []) == [errors.strip()]
+
+
+def test_only_this_machines_old_backups_are_forgotten(restic: Restic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+    LOCAL.expire(prune=False)
+    LOCAL.expire(prune=True)
+    for words, prune in zip(restic.asked, (False, True)):
+        assert "forget" in words and words[words.index("--host") + 1] == "here"
+        assert words[words.index("--tag") + 1] == backup_restic.TAG and "--keep-daily" in words
+        assert ("--prune" in words) is prune
+    assert len(restic.asked) == 2
+
+
 def test_without_restic_there_is_a_command_that_installs_it(restic: Restic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: None)
     with pytest.raises(FamilyError) as caught:
         LOCAL.snapshots()
     assert caught.value.hint == "sudo apt-get install restic" and restic.asked == []
+
+
+def test_what_is_not_ours_cannot_play_tricks_with_a_terminal() -> None:
+    assert printable("Müller's\x1b[2J\n\u202e") == "Müller's?[2J??" and printable(7) == "7"
+    assert len(printable("x" * 1000)) == 300
 
 
 def test_paths_are_taken_literally_and_times_understood() -> None:

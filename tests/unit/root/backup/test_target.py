@@ -67,8 +67,9 @@ def test_a_key_survives_handwriting() -> None:
     assert check_key("0OI1B" * 5) == "OOIIB-OOIIB-OOIIB-OOIIB-OOIIB"
     assert check_key("88888" * 5) == "BBBBB-BBBBB-BBBBB-BBBBB-BBBBB"
     for wrong in ("", "AAAAA", key + "A", key[:-1] + "9", key[:-1] + "ä"):
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefusedError) as caught:
             check_key(wrong)
+        assert "five groups" in caught.value.hint
 
 
 def test_target_and_key_are_kept_for_root_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +86,8 @@ def test_target_and_key_are_kept_for_root_alone(tmp_path: Path, monkeypatch: pyt
         0o600,
         0o600,
     ]
+    # All settings are below it, and everybody's commands read them.
+    assert folder.parent.stat().st_mode & 0o777 == 0o755
     backup_target.remove_target()
     assert backup_target.configured_target() is None
 

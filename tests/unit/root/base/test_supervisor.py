@@ -121,6 +121,21 @@ def test_without_the_account_there_is_nothing_to_do(machine: Machine) -> None:
     assert machine.lines == []
 
 
+def test_an_upgrade_is_seen_through_by_a_process_of_its_own_and_ended_with_it(machine: Machine) -> None:
+    supervisor.start_upgrade()
+    supervisor.stop_upgrade()
+    # Without systemd it detaches itself; transaction.end ends it by its pid.
+    assert machine.lines == ["/usr/lib/jupyterhub4family/upgrade run --detach"]
+    machine.lines.clear()
+    machine.has_systemd()
+    supervisor.start_upgrade()
+    assert machine.lines == ["systemctl restart --no-block jupyterhub4family-upgrade.service"]
+    # One that does not run is no error.
+    machine.statuses["systemctl stop jupyterhub4family-upgrade.service"] = 5
+    supervisor.stop_upgrade()
+    assert machine.lines[1:] == ["systemctl stop jupyterhub4family-upgrade.service"]
+
+
 def test_the_crontab_is_the_accounts(machine: Machine) -> None:
     machine.crontab.touch()
     supervisor.install_crontab("* * * * * x\n")

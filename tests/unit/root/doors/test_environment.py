@@ -21,7 +21,7 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused
 from jupyterhub4family.root.doors import environment as door
-from tests.unit.helpers import People, must_not_be_called
+from tests.unit.helpers import People, must_not_be_called, run_python
 
 ID = "py3.11-0123456789ab"
 
@@ -87,6 +87,7 @@ def test_a_tree_of_links_is_handed_over(service: Service) -> None:
     folders = {str(path) for path in (place, *place.rglob("*")) if path.is_dir() and not path.is_symlink()}
     assert {path for path, uid in service.given if uid == 1001} == folders
     assert (env / "lib" / "deep" / "empty").is_dir()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (env, env / "lib" / "deep")} == {0o755}
 
 
 def test_each_call_has_a_place_that_nobody_can_guess(service: Service) -> None:
@@ -140,7 +141,7 @@ def test_nothing_is_given_away_that_is_not_the_services(service: Service, people
 )
 def test_a_name_that_the_service_does_not_give_leads_nowhere(service: Service, name: str) -> None:
     service.point(name)
-    with pytest.raises(FamilyError, match="not one that the service gives"):
+    with pytest.raises(FamilyError, match="a name that the service never gives"):
         door.current_template()
 
 
@@ -169,6 +170,63 @@ def test_leftovers_go_in_time(service: Service) -> None:
     owner = pwd.getpwnam("jupyterhub")
     door._remove_leftovers(owner, service.anna)
     assert service.left() == ["1002.fresh"]
+
+
+def test_of_a_member_who_goes_nothing_stays(service: Service) -> None:
+    for name in ("1001.full", "1001.empty", "1002.full", "10011.other"):
+        (service.handover / name).mkdir()
+    (service.handover / "1001.full" / "env").mkdir()
+    door.forget(service.anna)
+    assert service.left() == ["10011.other", "1002.full"]
+
+
+# -- the child that works as somebody else -------------------------------------------------------
+
+
+#: Notes what would be given up; {work} is what the child does then, {refuses} what the kernel refuses before.
+CHILD = """
+    import os, pathlib, sys, types
+    from jupyterhub4family.root.doors import environment
+    log = pathlib.Path(sys.argv[1])
+
+    def noted(name):
+        def note(*words):
+            if name == {refuses!r}:
+                raise PermissionError(1, "Operation not permitted")
+            with open(log, "a") as file:
+                print(name, *words, file=file)
+        return note
+
+    for name in ("setgroups", "setgid", "setuid"):
+        setattr(os, name, noted(name))
+
+    def work():
+        noted("work")(os.getpid() != parent)
+        {work}
+
+    parent = os.getpid()
+    status = environment._as_account(types.SimpleNamespace(pw_uid=998, pw_gid=997), work)
+    noted("status")(status, os.getpid() == parent)
+"""
+GIVEN_UP = ["setgroups []", "setgid 997", "setuid 998", "work True"]
+
+
+@pytest.mark.parametrize(
+    ("work", "refuses", "lines"),
+    [
+        ("pass", "", [*GIVEN_UP, "status 0 True"]),
+        ("raise OSError(1, 'no')", "", [*GIVEN_UP, "status 1 True"]),
+        ("raise OSError(28, 'full')", "", [*GIVEN_UP, "status 2 True"]),
+        ("raise ValueError('x')", "", [*GIVEN_UP, "status 1 True"]),
+        # Whoever cannot give up root does nothing as root.
+        ("pass", "setuid", [*GIVEN_UP[:2], "status 1 True"]),
+        ("pass", "setgroups", ["status 1 True"]),
+    ],
+)
+def test_the_child_gives_up_root_before_it_works(tmp_path: Path, work: str, refuses: str, lines: list[str]) -> None:
+    done = run_python(CHILD.format(work=work, refuses=refuses), str(tmp_path / "log"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "log").read_text("utf-8").splitlines() == lines
 
 
 # -- the program ---------------------------------------------------------------------------------

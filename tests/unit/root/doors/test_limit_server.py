@@ -204,7 +204,7 @@ def test_who_is_in_a_scope_stays_there(machine: Machine, anna: pwd.struct_passwd
 
 def test_systemd_refuses(machine: Machine, anna: pwd.struct_passwd) -> None:
     machine.refuses = "no such bus"
-    with pytest.raises(FamilyError, match="did not confine the server: no such bus"):
+    with pytest.raises(FamilyError, match="did not limit the server: no such bus"):
         door.confine(anna, 50)
 
 
@@ -212,13 +212,13 @@ def test_systemd_says_yes_and_does_nothing(
     machine: Machine, anna: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cgroups, "scope_of", lambda _pid: "")
-    with pytest.raises(FamilyError, match="has not made the scope"):
+    with pytest.raises(FamilyError, match="did not create the scope"):
         door.confine(anna, 50)
 
 
 def test_without_systemd(machine: Machine, anna: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "SYSTEMD_RUNS", machine.proc / "none")
-    with pytest.raises(FamilyError, match="systemd does not run here"):
+    with pytest.raises(FamilyError, match="systemd is not running here"):
         door.confine(anna, 50)
     assert machine.asked == []
 

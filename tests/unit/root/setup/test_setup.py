@@ -9,11 +9,11 @@ import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
-from jupyterhub4family.common.paths import SERVICE_HOME
+from jupyterhub4family.common.paths import SERVICE_DIRECTORIES, SERVICE_HOME
 from jupyterhub4family.common.state import supervision, upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Upgrade
 from jupyterhub4family.common.system.programs import Finished
-from jupyterhub4family.root.base import servers, supervisor
+from jupyterhub4family.root.base import avahi, run_dir, servers, supervisor
 from jupyterhub4family.root.setup import setup
 from jupyterhub4family.root.upgrade import transaction
 from tests.unit.fakes import Call, FakePrograms
@@ -75,6 +75,35 @@ def test_somebody_elses_account_is_left_alone(machine: Machine, uid: int, home: 
     assert caught.value.hint and machine.lines == []
 
 
+def test_folders_get_their_owners_and_modes_and_keep_what_is_in_them(
+    machine: Machine, machine_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.people.add("jupyterhub", 998, gid=65534)
+    owners: dict[str, tuple[int, int]] = {}
+    monkeypatch.setattr(
+        os, "fchown", lambda number, uid, gid: owners.update({os.readlink(f"/proc/self/fd/{number}"): (uid, gid)})
+    )
+    (paths.STATE / "mine").touch()
+    paths.STATE.chmod(0o777)
+    for _twice in range(2):
+        owners.clear()
+        setup.ensure_directories()
+        expected = {str(one): (0, 0) if by_root else (998, 65534) for one, (_, by_root) in SERVICE_DIRECTORIES.items()}
+        assert owners == expected
+        for directory, (mode, _by_root) in SERVICE_DIRECTORIES.items():
+            assert directory.stat().st_mode & 0o7777 == mode
+    assert (paths.STATE / "mine").exists() and paths.AUTHORITY_CERTIFICATE.parent == paths.PUBLIC
+    link = SERVICE_HOME / paths.AUTHORITY_CERTIFICATE.name
+    assert link.parent / os.readlink(link) == paths.AUTHORITY_CERTIFICATE
+
+
+def test_a_link_in_place_of_a_folder_is_not_followed(machine: Machine, machine_root: Path, tmp_path: Path) -> None:
+    machine.people.add("jupyterhub", 998, gid=65534)
+    (machine_root / "link").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="Not a directory"):
+        setup._ensure_directory(machine_root / "link", 0o700, os.getuid(), os.getgid())
+
+
 @pytest.mark.parametrize(("status", "may"), [(0, True), (104, True), (101, False)])
 def test_policy_rc_d_decides_whether_anything_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, may: bool
@@ -130,6 +159,54 @@ def test_removing_ends_every_members_servers(machine: Machine, monkeypatch: pyte
     del machine.people.groups["jupyterhub"]
     setup.end_all_servers()
     assert len(ended) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        ("configure", "configure False"),
+        ("configure --enable", "configure True"),
+        ("remove", "remove False"),
+        ("remove --disable", "remove True"),
+    ],
+)
+def test_words(monkeypatch: pytest.MonkeyPatch, words: str, call: str) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(setup, "configure", lambda enable: done.append(f"configure {enable}"))
+    monkeypatch.setattr(setup, "remove", lambda disable: done.append(f"remove {disable}"))
+    monkeypatch.setattr("sys.argv", ["setup", *words.split()])
+    assert setup.main() == 0 and done == [call]
+
+
+@pytest.mark.parametrize("systemd", [True, False])
+@pytest.mark.parametrize("disable", [True, False])
+def test_removing_forgets_an_upgrade_first_and_leaves_nothing_running(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, systemd: bool, disable: bool
+) -> None:
+    monkeypatch.setattr(supervision, "SYSTEMD_RUNS", tmp_path if systemd else tmp_path / "no")
+    monkeypatch.setattr(run_dir, "RUN_DIR", tmp_path / "run")
+    monkeypatch.setattr(setup, "SYSTEMD_CONTROL", tmp_path / "control")
+    for directory in ("run", "control/jupyterhub4family-1001.slice.d", "control/other.slice.d"):
+        (tmp_path / directory).mkdir(parents=True)
+    for module, name in (
+        (transaction, "end"),
+        (supervisor, "stop"),
+        (supervisor, "remove_crontab"),
+        (avahi, "remove_service_file"),
+        (setup, "end_all_servers"),
+    ):
+        monkeypatch.setattr(module, name, lambda name=name: machine.lines.append(name))
+    setup.remove(disable)
+    own = [line for line in machine.lines if not line.startswith("systemctl")]
+    # An upgrade that goes on would start the hub again.
+    assert own == ["end", "stop", "remove_crontab", "remove_service_file", "end_all_servers"]
+    called = [line for line in machine.lines if line.startswith("systemctl")]
+    assert any("disable --quiet jupyterhub4family-proxy" in line for line in called) is (disable and systemd)
+    assert any("disable --quiet --now jupyterhub4family-backup.timer" in line for line in called) is systemd
+    assert ("systemctl stop jupyterhub4family.slice" in called) is systemd
+    assert not (tmp_path / "run").exists() and (tmp_path / "control/other.slice.d").exists()
+    assert (tmp_path / "control/jupyterhub4family-1001.slice.d").exists() is not systemd
 
 
 @pytest.mark.parametrize("words", [["configure"], ["remove"]])

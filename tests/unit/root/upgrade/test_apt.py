@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from pathlib import Path
 
@@ -132,6 +134,15 @@ def test_one_that_cannot_be_kept_leaves_no_older_one(machine: Machine) -> None:
     assert list(machine.upgrades.iterdir()) == []
 
 
+def test_a_full_disk_is_told_as_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path, **_more: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OSError, match="No space"):
+        apt.save_installed()
+
+
 def test_what_apt_knows(machine: Machine) -> None:
     assert apt.policy() == apt.AptPolicy("1.0", "1.1", has_source=True)
     machine.policy = (
@@ -162,6 +173,22 @@ def test_the_package_before_is_installed_from_the_disk(machine: Machine) -> None
     assert machine.lines[-2] == "dpkg --configure -a"
     assert machine.lines[-1].endswith(f"--allow-downgrades --reinstall {machine.upgrades}/previous.deb")
     assert "--force-confold" in machine.lines[-1]
+
+
+def test_the_newest_is_installed_and_what_is_in_its_way_told(machine: Machine) -> None:
+    apt.install_newest()
+    assert machine.lines[-1].endswith("install --no-install-recommends --only-upgrade jupyterhub4family")
+    machine.problem_text = "unmet dependencies"
+    with pytest.raises(FamilyError, match="unmet dependencies") as caught:
+        apt.install_newest()
+    assert caught.value.hint == "sudo apt-get -f install"
+
+
+def test_a_package_before_that_apt_refuses_is_told_with_the_command_to_try(machine: Machine) -> None:
+    machine.problem_text = "dpkg was interrupted"
+    with pytest.raises(FamilyError, match="dpkg was interrupted") as caught:
+        apt.install_saved()
+    assert caught.value.hint == f"sudo apt-get install --allow-downgrades {machine.upgrades}/previous.deb"
 
 
 def test_one_version_is_kept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,12 @@ def test_files_follow_the_settings(apt: Apt) -> None:
     assert "source.gpg" in apt.source.read_text("utf-8")
     apt_sources.ensure_sources(Settings())
     assert not apt.source.exists() and not apt.keys.exists()
+
+
+def test_apt_which_gives_up_root_can_read_the_key_however_setup_was_called(apt: Apt) -> None:
+    os.umask(0o077)
+    apt_sources.ensure_sources(apt.settings())
+    assert (apt.keys / "source.asc").stat().st_mode & 0o777 == 0o644
 
 
 def test_who_has_switched_it_off_for_the_machine_finds_it_off(apt: Apt) -> None:

@@ -17,9 +17,9 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
-from jupyterhub4family.common.state import upgrade
+from jupyterhub4family.common.state import supervision, upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Upgrade
-from jupyterhub4family.common.system.programs import as_account
+from jupyterhub4family.common.system.programs import Finished, as_account
 from jupyterhub4family.root.base import run_dir, servers, supervisor
 from jupyterhub4family.root.upgrade import apt, transaction
 from tests.unit.fakes import Call, FakePrograms
@@ -101,6 +101,25 @@ def test_all_goes_well(machine: Machine) -> None:
     assert machine.done == [*FORWARD, "allow all"]
     assert upgrade.upgrade_in_progress() is None and upgrade.failed_upgrade() is None
     assert upgrade.previous_edition() == Edition("1.0", OLD)
+
+
+def test_what_fetching_and_the_trial_say_is_told_on_and_percentages_only_grow(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, str]] = []
+    write = upgrade.write_state
+
+    def write_and_remember(file: Path, state: Any) -> None:
+        if file == upgrade.IN_PROGRESS and state.message:
+            told.append((state.percent, str(state.message)))
+        write(file, state)
+
+    machine.begun()
+    monkeypatch.setattr(upgrade, "write_state", write_and_remember)
+    transaction.run_to_completion()
+    # The service and the trial both say "half of it", which is less than half of the whole upgrade, and more.
+    assert [percent for percent, message in told if message == "half of it"] == [15, 76]
+    assert [percent for percent, _message in told] == sorted(percent for percent, _message in told)
 
 
 def test_while_a_release_is_fetched_the_new_version_runs_on_the_old_one(machine: Machine) -> None:
@@ -231,6 +250,27 @@ def test_yet_another_version_in_the_middle(machine: Machine, monkeypatch: pytest
     assert upgrade.previous_edition() == Edition("1.0", OLD)
 
 
+def test_yet_another_version_at_the_very_end(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first has passed its trial, and is not what is installed any more: nothing of it is noted."""
+    machine.begun()
+    original = machine._converse
+    trials: list[str] = []
+
+    def converse(call: Call) -> dict[str, Any]:
+        if call.name != "probe" or trials:
+            return original(call)
+        trials.append(machine.version)
+        machine.version = "1.2"
+        transaction.save_previous()
+        transaction.begin()
+        return {"ok": True}
+
+    FakePrograms(monkeypatch).answer("*", converse)
+    transaction.run_to_completion()
+    assert machine.done == [*FORWARD[:-1], *FORWARD, "allow all"]
+    assert upgrade.previous_edition() == Edition("1.0", OLD) and upgrade.upgrade_in_progress() is None
+
+
 @pytest.mark.parametrize("answer", [{"release": "../../etc"}, {"release": 3}, {}, {"release": "a b"}])
 def test_names_from_the_service_are_words(machine: Machine, answer: dict[str, Any]) -> None:
     machine.answers["build"] = answer
@@ -306,9 +346,82 @@ def test_it_waits_for_busy_kernels_only_if_so_configured(
     assert machine.pauses == [transaction.KERNEL_PAUSE] * 2 and next(busy, "all asked") == "all asked"
 
 
-def test_nothing_under_way_is_nothing_to_do(machine: Machine, tmp_path: Path) -> None:
+def test_who_cannot_be_asked_keeps_no_upgrade_away(
+    machine: Machine, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.add("anna", 1001, "jupyterhub")
+    monkeypatch.setattr(servers, "has_server", lambda _uid: True)
+    machine.troubles["busy-kernels"] = [FamilyError("anna's disk is full")]
+    machine.settings = dataclasses.replace(machine.settings, upgrade_waits_for_kernels=True)
+    machine.begun()
     transaction.run_to_completion()
-    assert machine.done == [] and (tmp_path / "upgrade.lock").exists()
+    assert machine.done == ["busy-kernels", *FORWARD, "allow all"] and machine.pauses == []
+
+
+def test_nothing_under_way_is_nothing_to_do(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "upgrade.lock").write_text("9" * 20, "ascii")
+    transaction.run_to_completion()
+    assert machine.done == []
+    assert (tmp_path / "upgrade.lock").read_text("ascii") == str(os.getpid()), "and nothing of the one before"
+
+
+# -- waiting for the portal --------------------------------------------------------------------------
+
+
+class Portal:
+    """What `status` says, in turn, and how often systemd has started the hub; time passes by waiting alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.says: list[str] = []
+        self.restarts = "0"
+        self.time = 1000.0
+        self.programs = FakePrograms(monkeypatch)
+        self.programs.answer("jupyterhub4family", lambda _call: Finished(0, self.says.pop(0), ""))
+        self.programs.answer("systemctl", lambda _call: Finished(0, f"{self.restarts}\n", ""))
+        monkeypatch.setattr(supervision, "chosen_supervisor", lambda: supervision.SYSTEMD)
+        monkeypatch.setattr(time, "monotonic", lambda: self.time)
+        monkeypatch.setattr(time, "sleep", self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@pytest.fixture
+def portal(monkeypatch: pytest.MonkeyPatch) -> Portal:
+    return Portal(monkeypatch)
+
+
+def test_the_portal_is_waited_for_until_it_runs(portal: Portal) -> None:
+    portal.says = ["", "no JSON", '{"portal": "starting"}', '{"portal": "running"}', "not asked"]
+    transaction._wait_for_portal()
+    assert portal.says == ["not asked"] and portal.time == 1003.0, "asked once a second"
+    assert portal.programs.calls[0].args[:6] == as_account("jupyterhub")
+
+
+def test_a_portal_that_never_runs_is_not_waited_for_for_ever(portal: Portal) -> None:
+    portal.says = ['{"portal": "starting"}'] * 1000
+    with pytest.raises(FamilyError, match="did not answer within 180 seconds"):
+        transaction._wait_for_portal()
+    assert 180 <= portal.time - 1000 <= 182
+
+
+@pytest.mark.parametrize(
+    ("restarts", "ends"), [("6", True), ("7", True), ("5", False), ("", False), ("[not set]", False)]
+)
+def test_a_hub_that_ends_again_and_again_is_not_waited_for(portal: Portal, restarts: str, ends: bool) -> None:
+    portal.says, portal.restarts = ['{"portal": "not running"}', '{"portal": "running"}'], restarts
+    if ends:
+        with pytest.raises(FamilyError, match="again and again"):
+            transaction._wait_for_portal()
+    else:
+        transaction._wait_for_portal()
+
+
+def test_without_systemd_nobody_counts(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "chosen_supervisor", lambda: supervision.CRON)
+    portal.says, portal.restarts = ['{"portal": "starting"}', '{"portal": "running"}'], "99"
+    transaction._wait_for_portal()
+    assert {call.name for call in portal.programs.calls} == {"jupyterhub4family"}
 
 
 def test_it_ends_before_the_package_is_removed(

@@ -11,6 +11,7 @@ import pytest
 from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import rights
 from jupyterhub4family.common import paths
+from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system.programs import Finished
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import DATA, People
@@ -133,16 +134,16 @@ def test_the_packages_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_doors(etc: Etc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    for name in ("MEDIATOR", "AUTHENTICATE", "ENVIRONMENT_DOOR", "CONFINE", "MEMBERS"):
-        (library / name).touch(0o755)
-        monkeypatch.setattr(paths, name, library / name)
+    monkeypatch.setattr(paths, "LIBRARY", library)
+    for door in doors.DOORS:
+        door.path.touch(0o755)
     monkeypatch.setattr(rights, "_all_paths", lambda: iter([library, *library.iterdir()]))
     for path in (library, *library.iterdir()):
         path.chmod(0o755)
     assert [one.state for one in rights.check_doors(ROOT)] == [OK]
-    (library / "MEMBERS").chmod(0o775)
+    doors.MEMBERS.path.chmod(0o775)
     (found,) = rights.check_doors(ROOT)
-    assert found.state == PROBLEM and "MEMBERS" in found.sentence and found.repair == "files"
+    assert found.state == PROBLEM and str(doors.MEMBERS.path) in found.sentence and found.repair == "files"
     (library / "MEMBERS").chmod(0o644)
     assert [one.state for one in rights.check_doors(ROOT)] == [PROBLEM]
     (library / "MEMBERS").unlink()
