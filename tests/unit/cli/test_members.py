@@ -12,6 +12,7 @@ from jupyterhub4family.cli import members
 from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system.programs import Finished
 from tests.unit.fakes import Call, FakePrograms
 
@@ -34,7 +35,7 @@ class Door:
     def _run(self, call: Call) -> Finished:
         words = call.args
         self.asked.append((words, json.loads(call.stdin or "")))
-        return Finished(0, self.output, self.errors)
+        return Finished(1 if self.errors else 0, self.output, self.errors)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Door:
     [
         ("list", {"action": "list"}),
         ("show", {"action": "list"}),
-        ("add anna ben", {"action": "add", "names": ["anna", "ben"]}),
+        ("add anna ben", {"action": "add", "names": ["anna", "ben"], "allow_administrator": False}),
         ("add --allow-administrator dad", {"action": "add", "names": ["dad"], "allow_administrator": True}),
         ("remove anna", {"action": "remove", "names": ["anna"]}),
     ],
@@ -75,7 +76,7 @@ def test_who_may_not_is_told_how_to_be_allowed(door: Door, monkeypatch: pytest.M
 @pytest.mark.parametrize("output", ["", "Traceback (most recent call last):\n", '{"ok": tr'])
 def test_a_door_that_says_nonsense_is_told(door: Door, output: str) -> None:
     door.output, door.errors = output, "NameError: x\n"
-    with pytest.raises(FamilyError, match="gave no answer: NameError: x"):
+    with pytest.raises(FamilyError, match=r"members gave no answer \(status 1\): NameError: x"):
         main(["members", "list"])
 
 
@@ -101,9 +102,10 @@ def test_json_is_the_doors_own(door: Door, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    dad = {**ANNA, "name": "d", "display_name": "", "delegate": True, "administrator": True}
-    ben = {**ANNA, "name": "benjamin", "display_name": "", "delegate": True}
-    members._print_table([ANNA, ben, dad])
+    anna = doors.Member("anna", "Anna Müller", 1001, delegate=False, administrator=False)
+    dad = doors.Member("d", "", 1002, delegate=True, administrator=True)
+    ben = doors.Member("benjamin", "", 1003, delegate=True, administrator=False)
+    members._print_table([anna, ben, dad])
     assert capsys.readouterr().out.splitlines() == [
         "anna      Anna Müller",
         "benjamin    (delegate)",

@@ -81,8 +81,13 @@ def test_there_and_back(service: Service) -> None:
 
 def test_database(service: Service) -> None:
     assert service.ask(action="copy")["copy"] == "c.sqlite"
-    assert service.ask(action="fit", release=NEW) == {"ok": True, "fits": True, "copy": ""}
-    assert service.ask(action="fit", release=OLD) == {"ok": True, "fits": False, "copy": "older.sqlite"}
+    assert service.ask(action="fit", release=NEW) == {"ok": True, "fits": True, "copy": "", "missing": False}
+    assert service.ask(action="fit", release=OLD) == {
+        "ok": True,
+        "fits": False,
+        "copy": "older.sqlite",
+        "missing": False,
+    }
     gone = {"ok": True, "fits": True, "copy": "", "missing": True}
     assert service.ask(action="fit", release="py3.11-222222222222") == gone
     assert "no copy" in str(service.ask(action="restore", copy="../x")["error"])

@@ -17,6 +17,7 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import serving, shapes
 from jupyterhub4family.common.state import backup
 from jupyterhub4family.common.state.backup import read_state
 from jupyterhub4family.common.system.files import take_lock
@@ -93,8 +94,15 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     yield fake
 
 
+def ask(action: str, **untrusted: Any) -> dict[str, Any]:
+    """What the program answers to this request, if it is one."""
+    handler, request = serving.choose([backup_program.HANDLERS[action]], untrusted)
+    answer: dict[str, Any] = shapes.encode(handler.function(None, request))
+    return answer
+
+
 def set_up(tmp_path: Path, **more: str) -> dict[str, Any]:
-    return backup_program.set_up({"target": str(tmp_path / "usb"), **more})
+    return ask("setup", target=str(tmp_path / "usb"), **more)
 
 
 def test_a_new_backup_gets_a_key_of_its_own_and_the_second_setup_needs_none(disk: Disk, tmp_path: Path) -> None:
@@ -123,24 +131,24 @@ def test_another_ones_backup_needs_its_key_and_then_waits_for_somebody_to_decide
 
 def test_the_note_says_how_it_went(disk: Disk, tmp_path: Path) -> None:
     with pytest.raises(FamilyError, match="no backup is set up"):
-        backup_program.now({})
+        ask("now")
     assert not (tmp_path / "note").exists()
     set_up(tmp_path)
-    notes = backup_program.now({})["notes"]
+    notes = ask("now")["notes"]
     note = disk.note()
     assert note.last_good == note.last_try > 0 and note.problem_text() == "" and disk.pruned == 1
     assert "home of x" in disk.note().incomplete()
     assert "home of x" in notes[0] and "input/output error" in notes[1]
     disk.problem_text = FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
     with pytest.raises(FamilyError, match="full"):
-        backup_program.now({})
+        ask("now")
     assert disk.note().problem_text() == "the disk is full" and disk.note().last_good == note.last_good
     disk.problem_text = None
-    backup_program.now({})
+    ask("now")
     assert disk.note().problem_text() == "" and (disk.expired, disk.pruned) == (2, 1), "room is freed once a week"
     (tmp_path / "usb").rmdir()
     with pytest.raises(FamilyError, match="not there"):
-        backup_program.now({})
+        ask("now")
 
 
 def test_at_night_only_what_is_due(disk: Disk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,9 +167,9 @@ def test_at_night_only_what_is_due(disk: Disk, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_off_forgets_the_key_and_nothing_else(disk: Disk, tmp_path: Path) -> None:
-    assert backup_program.switch_off({}) == {"done": "nothing"}
+    assert ask("off") == {"done": "nothing"}
     set_up(tmp_path)
-    assert backup_program.switch_off({}) == {"done": "off"}
+    assert ask("off") == {"done": "off"}
     assert not (tmp_path / "etc/backup").exists() and not (tmp_path / "note").exists() and (tmp_path / "usb").is_dir()
 
 
@@ -172,7 +180,7 @@ def test_off_forgets_the_key_and_nothing_else(disk: Disk, tmp_path: Path) -> Non
 def test_requests_that_are_refused(disk: Disk, untrusted: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restore, "read_manifest", must_not_be_called)
     with pytest.raises(UsageError):
-        backup_program.restore_request(untrusted)
+        ask("restore", **untrusted)
 
 
 def test_a_restore_of_everything_is_noted_until_it_is_complete(
@@ -185,18 +193,18 @@ def test_a_restore_of_everything_is_noted_until_it_is_complete(
     monkeypatch.setattr(signal, "signal", lambda *_words: None)
     fails = [True]
 
-    def everything(_repository: Any, _contents: Any, _to: Any, _tell: Any, begin: Any) -> dict[str, Any]:
+    def everything(_repository: Any, _contents: Any, _tell: Any, begin: Any) -> restore.Everything:
         begin()
         if fails.pop(0):
             raise FamilyError("no")
-        return {"made": ["anna"], "homes": [], "notes": []}
+        return restore.Everything(["anna"], [], [])
 
     monkeypatch.setattr(restore, "restore_everything", everything)
     with pytest.raises(FamilyError):
-        backup_program.restore_request({})
+        ask("restore")
     assert disk.note().restoring > 0 and disk.note().waiting
     fails.append(False)
-    assert backup_program.restore_request({})["made"] == ["anna"]
+    assert ask("restore")["made"] == ["anna"]
     assert (disk.note().restoring, disk.note().waiting) == (0, False)
 
 

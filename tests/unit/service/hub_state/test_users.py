@@ -38,23 +38,23 @@ def hub(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     return Hub(fake.url, Secret(TOKEN))
 
 
-def test_know_makes_users_in_one_request(fake: FakeHub, hub: Hub) -> None:
-    hub.know(["anna", "ben"])
+def test_add_makes_users_in_one_request(fake: FakeHub, hub: Hub) -> None:
+    hub.add(["anna", "ben"])
     assert set(fake.users) == {"anna", "ben"} and fake.requests == ["POST /users"]
 
 
-def test_know_who_is_known_already(fake: FakeHub, hub: Hub) -> None:
+def test_add_who_is_known_already(fake: FakeHub, hub: Hub) -> None:
     fake.add("anna", "")
-    hub.know(["anna"])
-    hub.know(["anna", "ben"])
+    hub.add(["anna"])
+    hub.add(["anna", "ben"])
     assert fake.users["anna"]["servers"], "nothing about a known user changes"
-    hub.know([])
+    hub.add([])
     assert len(fake.requests) == 2
 
 
-def test_forget_stops_every_server_before_the_user_goes(fake: FakeHub, hub: Hub) -> None:
+def test_remove_stops_every_server_before_the_user_goes(fake: FakeHub, hub: Hub) -> None:
     fake.add("anna", "", "maths", "a b/c?d#é")
-    hub.forget("anna")
+    hub.remove("anna")
     assert "anna" not in fake.users
     deletes = [line for line in fake.requests if line.startswith("DELETE")]
     assert deletes == [
@@ -65,14 +65,14 @@ def test_forget_stops_every_server_before_the_user_goes(fake: FakeHub, hub: Hub)
     ]
 
 
-def test_forget_who_is_not_known(fake: FakeHub, hub: Hub) -> None:
-    hub.forget("anna")
+def test_remove_who_is_not_known(fake: FakeHub, hub: Hub) -> None:
+    hub.remove("anna")
     assert fake.requests == ["GET /users/anna"]
 
 
-def test_forget_waits_for_a_server_that_is_just_starting(fake: FakeHub, hub: Hub) -> None:
+def test_remove_waits_for_a_server_that_is_just_starting(fake: FakeHub, hub: Hub) -> None:
     fake.add("anna", "", pending="spawn")
-    hub.forget("anna")
+    hub.remove("anna")
     assert "anna" not in fake.users
     assert fake.requests.count("DELETE /users/anna/server") == 2
 
@@ -82,17 +82,17 @@ def test_a_server_that_does_not_stop_is_told(fake: FakeHub, hub: Hub, monkeypatc
     fake.looks_until_stopped = 10_000
     monkeypatch.setattr(users, "STOP_TIMEOUT", 0.5)
     with pytest.raises(FamilyError, match=r"servers of anna did not stop within 0\.5 seconds"):
-        hub.forget("anna")
+        hub.remove("anna")
     assert "anna" in fake.users
 
 
-def test_synchronize_makes_users_and_members_the_same(fake: FakeHub, hub: Hub) -> None:
+def test_sync_makes_users_and_members_the_same(fake: FakeHub, hub: Hub) -> None:
     fake.add("anna")
     fake.add("old", "")
-    hub.synchronize({"anna", "ben"})
+    hub.sync({"anna", "ben"})
     assert set(fake.users) == {"anna", "ben"}
     fake.requests.clear()
-    hub.synchronize({"anna", "ben"})
+    hub.sync({"anna", "ben"})
     assert fake.requests == ["GET /users?offset=0&limit=100"], "the second time there is nothing to do"
 
 
@@ -101,19 +101,19 @@ def test_many_users_come_in_pages(fake: FakeHub, hub: Hub, count: int) -> None:
     names = {f"user{number}" for number in range(count)}
     for name in names:
         fake.add(name)
-    hub.synchronize(names - {"user7"})
+    hub.sync(names - {"user7"})
     assert set(fake.users) == names - {"user7"}
 
 
 def test_a_hub_that_does_not_run() -> None:
     with pytest.raises(HubNotRunning) as caught:
-        Hub(f"http://127.0.0.1:{free_port()}/hub/api", Secret(TOKEN)).know(["anna"])
+        Hub(f"http://127.0.0.1:{free_port()}/hub/api", Secret(TOKEN)).add(["anna"])
     assert caught.value.status == 6 and TOKEN not in str(caught.value)
 
 
 def test_a_hub_that_refuses_is_told_without_the_secret(fake: FakeHub) -> None:
     with pytest.raises(FamilyError, match="refused POST /users: status 403") as caught:
-        Hub(fake.url, Secret("wrong")).know(["anna"])
+        Hub(fake.url, Secret("wrong")).add(["anna"])
     assert "wrong" not in str(caught.value)
 
 
@@ -134,7 +134,7 @@ def test_an_answer_that_is_none_is_an_error_and_no_traceback(
 ) -> None:
     fake.instead["GET /users/anna"] = answer
     with pytest.raises(FamilyError):
-        hub.forget("anna")
+        hub.remove("anna")
 
 
 # -- the program ---------------------------------------------------------------------------------

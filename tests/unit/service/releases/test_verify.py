@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.common.protocol.service_programs import TreeReport
 from jupyterhub4family.common.system.files import locked
 from jupyterhub4family.service.releases import verify
 from jupyterhub4family.service.releases.builds import Tree
@@ -42,7 +43,7 @@ class Build:
         (folder / "current").symlink_to(self.folder.name)
         self.tree = Tree("release", folder, (), lambda _folder: None)
 
-    def look(self) -> dict[str, object]:
+    def look(self) -> TreeReport:
         return verify.verify(self.tree, "release")
 
 
@@ -53,9 +54,9 @@ def build(tmp_path: Path) -> Build:
 
 def test_everything_as_it_was_fetched(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     found = build.look()
-    assert found["complete"] is True and found["missing"] == found["changed"] == found["broken"] == []
-    assert found["files"] == 4
-    assert found["versions"] == {
+    assert found.complete is True and found.missing == found.changed == found.broken == []
+    assert found.files == 4
+    assert found.versions == {
         "alpha": "1.2", "beta-two": "1.2", "node": "1.2.3", "configurable-http-proxy": "1.2.3", "uv": "1.2.3"
     }  # fmt: skip
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -70,8 +71,8 @@ def test_files_that_are_lost_changed_empty_or_no_files_at_all(build: Build) -> N
     (build.folder / "venv/bin/beta_two").unlink()
     (build.folder / "venv/bin/beta_two").symlink_to("/etc/passwd")
     found = build.look()
-    assert found["changed"] == ["lib/python3.11/site-packages/alpha.py"]
-    assert found["missing"] == ["bin/alpha", "lib/python3.11/site-packages/beta_two.py", "bin/beta_two"]
+    assert found.changed == ["lib/python3.11/site-packages/alpha.py"]
+    assert found.missing == ["bin/alpha", "lib/python3.11/site-packages/beta_two.py", "bin/beta_two"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'"'])
@@ -79,35 +80,35 @@ def test_a_list_that_a_power_cut_left_empty(build: Build, content: bytes) -> Non
     (build.site / "alpha-1.2.dist-info/RECORD").write_bytes(content)
     found = build.look()
     if content != b'"':
-        assert "RECORD" in str(found["changed"])
-    assert found["files"] == (3 if content != b'"' else 2)
+        assert "RECORD" in str(found.changed)
+    assert found.files == (3 if content != b'"' else 2)
 
 
 def test_programs_that_do_not_run(build: Build) -> None:
     write_program(build.folder / "node/bin/node", "raise SystemExit(1)")
     (build.folder / "uv/bin/uv").unlink()
-    assert build.look()["broken"] == ["node", "configurable-http-proxy", "uv"]
+    assert build.look().broken == ["node", "configurable-http-proxy", "uv"]
 
 
 def test_no_release_at_all(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "BUILD_LOCK", tmp_path / "nothing" / "build.lock")
     (build.folder / ".complete").unlink()
     found = build.look()
-    assert found["complete"] is False and found["files"] == 0
-    assert found["being_built"] is False, "who may not look cannot tell"
+    assert found.complete is False and found.files == 0
+    assert found.being_built is False, "who may not look cannot tell"
 
 
 def test_a_release_on_its_way(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "BUILD_LOCK", tmp_path / "build.lock")
     (build.folder / ".complete").unlink()
     with locked(tmp_path / "build.lock"):
-        assert build.look()["being_built"] is True
-    assert build.look()["being_built"] is False
+        assert build.look().being_built is True
+    assert build.look().being_built is False
     with locked(tmp_path / "build.lock"):
-        assert build.look()["being_built"] is True, "looking keeps no lock"
+        assert build.look().being_built is True, "looking keeps no lock"
 
 
 def test_no_packages_at_all(build: Build) -> None:
     for info in build.site.glob("*.dist-info"):
         (info / "RECORD").unlink()
-    assert build.look()["missing"] == ["RECORD"]
+    assert build.look().missing == ["RECORD"]

@@ -133,19 +133,19 @@ def test_the_packages_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_doors(etc: Etc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    for name in ("MEDIATOR", "AUTHENTICATE", "ENVIRONMENT_DOOR", "CONFINE", "MEMBERS"):
+    monkeypatch.setattr(paths, "LIBRARY", library)
+    for name in ("mediator", "authenticate", "environment", "confine", "members"):
         (library / name).touch(0o755)
-        monkeypatch.setattr(paths, name, library / name)
     monkeypatch.setattr(rights, "_all_paths", lambda: iter([library, *library.iterdir()]))
     for path in (library, *library.iterdir()):
         path.chmod(0o755)
     assert [one.state for one in rights.check_doors(ROOT)] == [OK]
-    (library / "MEMBERS").chmod(0o775)
+    (library / "members").chmod(0o775)
     (found,) = rights.check_doors(ROOT)
-    assert found.state == PROBLEM and "MEMBERS" in found.sentence and found.repair == "files"
-    (library / "MEMBERS").chmod(0o644)
+    assert found.state == PROBLEM and str(library / "members") in found.sentence and found.repair == "files"
+    (library / "members").chmod(0o644)
     assert [one.state for one in rights.check_doors(ROOT)] == [PROBLEM]
-    (library / "MEMBERS").unlink()
+    (library / "members").unlink()
     (found,) = rights.check_doors(ROOT)
     assert found.state == PROBLEM and not found.repair
 
