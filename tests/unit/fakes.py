@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -141,6 +142,7 @@ class FakeProcess:
         self._written = ""
         self._timeout: Optional[float] = None
         self._finished: Optional[Finished] = None
+        self._broken_off = False
         self.stdin = self if options.get("stdin") == subprocess.PIPE else None
         self.stdout = self if options.get("stdout") == subprocess.PIPE else None
         self.stderr = self if options.get("stderr") == subprocess.PIPE else None
@@ -185,6 +187,9 @@ class FakeProcess:
         """Of its stdin."""
 
     def _end(self) -> Finished:
+        if self._broken_off:
+            # It was killed after that: nobody is asked twice.
+            return Finished(-signal.SIGKILL, "", "")
         if self._finished is None:
             plain = programs.plain_environment()
             environment = dict(self._options.get("env") or {})
@@ -197,7 +202,9 @@ class FakeProcess:
                 self._timeout,
                 self._options.get("preexec_fn") is processes.die_with_parent,
             )
+            self._broken_off = True
             self._finished = self._owner.decide(call)
+            self._broken_off = False
             self.returncode = self._finished.status
             if self.stdout is None:
                 sys.stdout.write(self._finished.output)

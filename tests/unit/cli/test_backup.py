@@ -100,15 +100,13 @@ def test_now_list_and_verify(program: Program, capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out)["backups"] == 3
 
 
-EVERYTHING = {"member": "", "paths": [], "to": "", "from": "", "dry_run": False}
-
-
 def test_what_restore_asks_for_and_tells(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     about = {"id": "1234abcd", "time": 0, "host": "old"}
+    plain = {"member": "", "paths": [], "to": "", "from": "", "dry_run": False}
     homes = [{"name": "anna", "kept": 1, "aside": "/home/anna/before-restore-1"}]
     program.answers = [{**about, "homes": homes, "place": "", "notes": []}]
     main("backup restore --member anna --path a --path b --from 1234abcd".split())
-    assert program.asked == [("restore", {**EVERYTHING, "paths": ["a", "b"], "member": "anna", "from": "1234abcd"})]
+    assert program.asked == [("restore", {**plain, "paths": ["a", "b"], "member": "anna", "from": "1234abcd"})]
     said = capsys.readouterr().out
     assert "anna has it back" in said and "/home/anna/before-restore-1" in said
     program.answers = [{**about, "homes": [], "made": ["ben"], "place": "", "notes": ["mum: no"]}]
@@ -117,7 +115,7 @@ def test_what_restore_asks_for_and_tells(program: Program, capsys: pytest.Captur
     assert "account ben was made" in said and "starting" in said and "note: mum: no" in said
     program.answers = [{**about, "homes": [], "place": "/root/x", "notes": []}]
     main("backup restore --to /root/x".split())
-    assert program.asked[-1][1] == {**EVERYTHING, "to": "/root/x"} and "/root/x" in capsys.readouterr().out
+    assert program.asked[-1][1] == {**plain, "to": "/root/x"} and "/root/x" in capsys.readouterr().out
     program.answers = [{**about, "members": ["anna", "ben"], "files": 7, "bytes": 3_000_000}]
     main("backup restore --dry-run".split())
     assert program.asked[-1][1]["dry_run"] is True

@@ -56,7 +56,7 @@ def test_the_door_is_asked_for_nothing_in_particular(monkeypatch: pytest.MonkeyP
         (1, "", "sudo: a password is required\n", "a password is required"),
         (1, "", "", "status 1"),
         (0, "nonsense", "", "confine gave no answer (status 0)"),
-        (0, '{"ok": true}', "", "makes no sense"),
+        (0, '{"ok": true}', "", "confine gave an answer that makes no sense"),
     ],
 )
 def test_why_there_are_no_limits(

@@ -18,6 +18,7 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import service_programs, serving, shapes
 from jupyterhub4family.common.state import backup, supervision
 from jupyterhub4family.common.state.backup import read_state
 from jupyterhub4family.common.system import files
@@ -114,8 +115,15 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     yield fake
 
 
+def ask(action: str, **untrusted: Any) -> dict[str, Any]:
+    """What the program answers to this request, if it is one."""
+    handler, request = serving.choose([backup_program.HANDLERS[action]], untrusted)
+    answer: dict[str, Any] = shapes.encode(handler.function(None, request))
+    return answer
+
+
 def set_up(tmp_path: Path, **more: str) -> dict[str, Any]:
-    return backup_program.set_up({"target": str(tmp_path / "usb"), **more})
+    return ask("setup", target=str(tmp_path / "usb"), **more)
 
 
 def test_a_new_backup_gets_a_key_of_its_own_and_the_second_setup_needs_none(disk: Disk, tmp_path: Path) -> None:
@@ -206,24 +214,24 @@ def test_one_member_brought_back_is_told_as_a_home_and_a_new_folder_as_a_place(
 
 def test_the_note_says_how_it_went(disk: Disk, tmp_path: Path) -> None:
     with pytest.raises(FamilyError, match="no backup is set up"):
-        backup_program.now({})
+        ask("now")
     assert not (tmp_path / "note").exists()
     set_up(tmp_path)
-    notes = backup_program.now({})["notes"]
+    notes = ask("now")["notes"]
     note = disk.note()
     assert note.last_good == note.last_try > 0 and note.problem_text() == "" and disk.pruned == 1
     assert "home of x" in disk.note().incomplete()
     assert "home of x" in notes[0] and "input/output error" in notes[1]
     disk.problem_text = FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
     with pytest.raises(FamilyError, match="full"):
-        backup_program.now({})
+        ask("now")
     assert disk.note().problem_text() == "the disk is full" and disk.note().last_good == note.last_good
     disk.problem_text = None
-    backup_program.now({})
+    ask("now")
     assert disk.note().problem_text() == "" and (disk.expired, disk.pruned) == (2, 1), "room is freed once a week"
     (tmp_path / "usb").rmdir()
     with pytest.raises(FamilyError, match="not there"):
-        backup_program.now({})
+        ask("now")
 
 
 def test_at_night_only_what_is_due(disk: Disk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,23 +284,24 @@ def test_whoever_is_asked_to_end_tidies_up_first(disk: Disk, tmp_path: Path, num
 def test_once_a_restore_of_everything_has_begun_it_is_not_given_up(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    def everything(_repository: Any, _contents: Any, _to: Any, _tell: Any, begin: Any) -> dict[str, Any]:
+    def everything(_repository: Any, _contents: Any, _tell: Any, begin: Any) -> restore.Everything:
         begin()
         os.kill(os.getpid(), number)
-        return {"made": ["anna"], "homes": [], "notes": []}
+        return restore.Everything(["anna"], [], [])
 
     monkeypatch.setattr(restore, "restore_everything", everything)
     contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [], {})
     repository: Any = disk
     with backup_program._exclusive():
-        assert backup_program._everything(repository, contents, None)["made"] == ["anna"]
+        report = service_programs.RestoreReport("11111111", 7, "old")
+        assert backup_program._everything(report, repository, contents, None).made == ["anna"]
     assert disk.note().restoring == 0
 
 
 def test_off_forgets_the_key_and_nothing_else(disk: Disk, tmp_path: Path) -> None:
-    assert backup_program.switch_off({}) == {"done": "nothing"}
+    assert ask("off") == {"done": "nothing"}
     set_up(tmp_path)
-    assert backup_program.switch_off({}) == {"done": "off"}
+    assert ask("off") == {"done": "off"}
     assert not (tmp_path / "etc/backup").exists() and not (tmp_path / "note").exists() and (tmp_path / "usb").is_dir()
 
 
@@ -314,7 +323,7 @@ def test_systemds_timer_runs_while_there_is_a_target(
 def test_requests_that_are_refused(disk: Disk, untrusted: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restore, "read_manifest", must_not_be_called)
     with pytest.raises(UsageError):
-        backup_program.restore_request(untrusted)
+        ask("restore", **untrusted)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +331,7 @@ def test_requests_that_are_refused(disk: Disk, untrusted: dict[str, Any], monkey
 )
 def test_setups_that_are_refused(disk: Disk, untrusted: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        backup_program.set_up(untrusted)
+        ask("setup", **untrusted)
     assert not (tmp_path / "etc").exists() and disk.key == ""
 
 
@@ -330,7 +339,7 @@ def test_setups_that_are_refused(disk: Disk, untrusted: dict[str, Any], tmp_path
 def test_what_takes_no_words_is_given_none(disk: Disk, tmp_path: Path, action: str) -> None:
     set_up(tmp_path)
     with pytest.raises(UsageError):
-        backup_program._ACTIONS[action]({"target": "/x"})
+        ask(action, target="/x")
     assert disk.saved == 0 and (tmp_path / "etc/backup").exists()
 
 
@@ -338,11 +347,11 @@ def test_what_is_listed_and_checked(disk: Disk, tmp_path: Path) -> None:
     set_up(tmp_path)
     disk.count = 2
     one = {"id": "11111111", "time": 7, "host": "old"}
-    assert backup_program.list_backups({}) == {"target": str(tmp_path / "usb"), "backups": [one, one]}
-    assert backup_program.verify({}) == {"target": str(tmp_path / "usb"), "backups": 2} and disk.verified
+    assert ask("list") == {"target": str(tmp_path / "usb"), "backups": [one, one]}
+    assert ask("verify") == {"target": str(tmp_path / "usb"), "backups": 2} and disk.verified
     disk.problem_text = FamilyError("a pack is damaged")
     with pytest.raises(FamilyError, match="damaged"):
-        backup_program.verify({})
+        ask("verify")
 
 
 def test_before_everything_is_brought_back_it_can_be_asked_what_that_is(
@@ -357,11 +366,11 @@ def test_before_everything_is_brought_back_it_can_be_asked_what_that_is(
     monkeypatch.setattr(restore, "restore_member", must_not_be_called)
     asked: list[Path] = []
     monkeypatch.setattr(restore, "require", lambda _repository, _contents, _person, path: asked.append(path))
-    told = backup_program.restore_request({"dry_run": True})
+    told = ask("restore", dry_run=True)
     assert (told["members"], told["delegates"], told["files"], told["bytes"]) == (["anna"], ["mum"], 9, 1234)
-    told = backup_program.restore_request({"dry_run": True, "member": "anna", "paths": ["school/a"]})
+    told = ask("restore", dry_run=True, member="anna", paths=["school/a"])
     assert (told["members"], told["paths"], asked) == (["anna"], ["school/a"], [Path("school/a")])
-    assert backup_program.restore_request({"dry_run": True, "member": "anna"})["paths"] == [] and asked[1:] == [Path()]
+    assert ask("restore", dry_run=True, member="anna")["paths"] == [] and asked[1:] == [Path()]
 
 
 def test_a_restore_of_everything_is_noted_until_it_is_complete(
@@ -374,18 +383,18 @@ def test_a_restore_of_everything_is_noted_until_it_is_complete(
     monkeypatch.setattr(signal, "signal", lambda *_words: None)
     fails = [True]
 
-    def everything(_repository: Any, _contents: Any, _to: Any, _tell: Any, begin: Any) -> dict[str, Any]:
+    def everything(_repository: Any, _contents: Any, _tell: Any, begin: Any) -> restore.Everything:
         begin()
         if fails.pop(0):
             raise FamilyError("no")
-        return {"made": ["anna"], "homes": [], "notes": []}
+        return restore.Everything(["anna"], [], [])
 
     monkeypatch.setattr(restore, "restore_everything", everything)
     with pytest.raises(FamilyError):
-        backup_program.restore_request({})
+        ask("restore")
     assert disk.note().restoring > 0 and disk.note().waiting
     fails.append(False)
-    assert backup_program.restore_request({})["made"] == ["anna"]
+    assert ask("restore")["made"] == ["anna"]
     assert (disk.note().restoring, disk.note().waiting) == (0, False)
 
 

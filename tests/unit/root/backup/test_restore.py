@@ -77,7 +77,7 @@ def machine(tmp_path: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> 
     return Machine(tmp_path, people, monkeypatch)
 
 
-def bring_back(machine: Machine, *paths: str, to: Path | None = None) -> dict[str, Any]:
+def bring_back(machine: Machine, *paths: str, to: Path | None = None) -> Any:
     wanted = [Path(path) for path in paths]
     repository: Any = machine
     return restore.restore_member(repository, CONTENTS, ANNA, wanted, to=to, tell=lambda _percent, _what: None)
@@ -86,7 +86,7 @@ def bring_back(machine: Machine, *paths: str, to: Path | None = None) -> dict[st
 def test_a_home_is_handed_over_by_the_member_in_a_session_of_its_own(machine: Machine) -> None:
     machine.files = {"homes/anna/school/a": "x", "homes/ben/b": "y"}
     told = bring_back(machine)
-    assert told["name"] == "anna" and told["taken"] == 2 and told["aside"].startswith(f"{machine.homes}/anna/before-")
+    assert told.name == "anna" and told.taken == 2 and told.aside.startswith(f"{machine.homes}/anna/before-")
     ((words, request),) = machine.requests
     assert words.startswith("/usr/bin/setsid --wait /usr/sbin/runuser -u anna -- ") and words.endswith("/take-restored")
     assert '"iniconfig": "2.0"' in request
@@ -128,7 +128,7 @@ def test_a_failure_while_reading_leaves_nothing(machine: Machine) -> None:
 
 def test_into_another_folder(machine: Machine) -> None:
     machine.files = {"homes/anna/school/a": "x"}
-    assert bring_back(machine, to=machine.homes / "out") == {"place": str(machine.homes / "out")}
+    assert bring_back(machine, to=machine.homes / "out") == machine.homes / "out"
     assert (machine.homes / "out/school/a").read_text() == "x" and machine.requests == []
     assert (machine.homes / "out").stat().st_mode & 0o777 == 0o700
     assert machine.left() == ["anna", "out"]

@@ -20,10 +20,11 @@ from jupyterhub4family.common.errors import (
     UsageError,
 )
 from jupyterhub4family.common.paths import COMPLETE_MARKER, MEDIATOR
-from jupyterhub4family.common.system import programs
+from jupyterhub4family.common.protocol import serving, shapes
 from jupyterhub4family.common.system.programs import Finished, ProgramError, as_account
 from jupyterhub4family.root.base import run_dir, servers
 from jupyterhub4family.root.doors import hub_users, members, sudo_rights
+from tests.unit.fakes import Answer, Call, FakePrograms
 from tests.unit.helpers import People
 
 
@@ -38,9 +39,10 @@ class Door:
         self.preparing_fails = False
         monkeypatch.setattr(run_dir, "RUN_DIR", runtime)
         monkeypatch.setattr(run_dir, "ensure_run_dir", lambda: None)
-        monkeypatch.setattr(programs, "run", self._run)
+        FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(paths, "CURRENT_TEMPLATE", runtime / "template")
-        monkeypatch.setattr(hub_users, "update_hub", self._tell_hub)
+        monkeypatch.setattr(hub_users, "add", lambda name: self._tell_hub("add", name))
+        monkeypatch.setattr(hub_users, "remove", lambda name: self._tell_hub("remove", name))
         monkeypatch.setattr(servers, "end_servers", self._end_servers)
         monkeypatch.setattr(sudo_rights, "rights_beyond_doors", lambda name: self.rights.get(name, []))
         people.add("root", 0)
@@ -52,18 +54,21 @@ class Door:
         people.add("nobody", 65534)
 
     def ask(self, by_root: bool = True, **request: Any) -> dict[str, Any]:
-        return members.handle(request, by_root)
+        handler, known = serving.choose(members.HANDLERS, request)
+        answer: dict[str, Any] = shapes.encode(handler.function(by_root, known))
+        return answer
 
-    def _run(self, words: list[Any], **more: Any) -> Finished:
-        if "/usr/sbin/runuser" in words:
-            name = words[4]
-            assert [str(word) for word in words] == [*as_account(name), str(MEDIATOR)]
+    def _run(self, call: Call) -> Answer:
+        if "/usr/sbin/runuser" in call.args:
+            name = call.args[4]
+            assert call.args == [*as_account(name), str(MEDIATOR)]
+            assert call.timeout == members.PREPARE_TIMEOUT
             self.done.append(("prepare", name))
-            assert json.loads(more["text_input"]) == {"action": "prepare"}
+            assert call.request == {"action": "prepare", "thorough": False}
             if self.preparing_fails:
                 raise ProgramError("mediator did not end within 120 seconds")
-            return Finished(0, "", "")
-        program, action, name, group = words
+            return {"ok": True, "done": "made"}
+        program, action, name, group = call.args
         assert (program, group) == ("/usr/bin/gpasswd", "jupyterhub")
         self.done.append(("group", action, name))
         names = self.people.groups[group][1]
@@ -89,9 +94,9 @@ def test_add(door: Door) -> None:
     assert [(result["name"], result["done"]) for result in results] == [("ben", "added"), ("clara", "added")]
     assert door.done == [
         ("group", "--add", "ben"),
-        ("hub", "know", "ben"),
+        ("hub", "add", "ben"),
         ("group", "--add", "clara"),
-        ("hub", "know", "clara"),
+        ("hub", "add", "clara"),
     ]
 
 
@@ -118,15 +123,15 @@ def test_a_name_that_stands_twice_is_added_once(door: Door) -> None:
 def test_remove_ends_what_is_left_after_the_rights_are_gone(door: Door) -> None:
     assert door.ask(action="remove", names=["anna"])["results"][0]["done"] == "removed"
     assert door.done == [
-        ("hub", "forget", "anna"),
+        ("hub", "remove", "anna"),
         ("group", "--delete", "anna"),
-        ("hub", "forget", "anna"),
+        ("hub", "remove", "anna"),
         ("servers", "1001"),
     ]
 
 
 def test_removing_somebody_else_changes_nothing(door: Door) -> None:
-    assert door.ask(action="remove", names=["ben"])["results"] == [{"name": "ben", "done": "no member"}]
+    assert door.ask(action="remove", names=["ben"])["results"] == [{"name": "ben", "done": "no member", "note": ""}]
     assert door.done == []
 
 
@@ -167,19 +172,23 @@ def test_one_bad_name_among_several_and_nothing_is_changed(door: Door, action: s
 @pytest.mark.parametrize(
     ("refused", "sentence"),
     [
-        ({}, "'action' is missing"),
-        ({"action": "ADD", "names": ["ben"]}, "must be one of add, remove, list"),
-        ({"action": "", "names": ["ben"]}, "must be one of add, remove, list"),
-        ({"action": ["add"], "names": ["ben"]}, "'action' must be of type str"),
-        ({"action": "add"}, "no name was given"),
+        ({}, "must be one of add, list, remove"),
+        ({"action": "ADD", "names": ["ben"]}, "must be one of add, list, remove"),
+        ({"action": "", "names": ["ben"]}, "must be one of add, list, remove"),
+        ({"action": ["add"], "names": ["ben"]}, "must be one of add, list, remove"),
+        ({"action": "add"}, "'names' is missing"),
+        ({"action": "remove"}, "'names' is missing"),
+        ({"action": "add", "names": []}, "no name was given"),
         ({"action": "remove", "names": []}, "no name was given"),
-        ({"action": "add", "names": "ben"}, "'names' must be of type list"),
-        ({"action": "add", "names": {"ben": 1}}, "'names' must be of type list"),
-        ({"action": "add", "names": ["ben", 1]}, "a list of at most 100 texts"),
-        ({"action": "add", "names": ["ben", None]}, "a list of at most 100 texts"),
-        ({"action": "add", "names": [["ben"]]}, "a list of at most 100 texts"),
+        ({"action": "add", "names": "ben"}, "'names' must be of type list of str"),
+        ({"action": "add", "names": {"ben": 1}}, "'names' must be of type list of str"),
+        ({"action": "add", "names": ["ben", 1]}, "'names' must be of type str"),
+        ({"action": "add", "names": ["ben", None]}, "'names' must be of type str"),
+        ({"action": "add", "names": [["ben"]]}, "'names' must be of type str"),
         ({"action": "add", "names": ["ben"] * 101}, "a list of at most 100 texts"),
-        ({"action": "list", "names": [1]}, "a list of at most 100 texts"),
+        ({"action": "remove", "names": ["ben"] * 101}, "a list of at most 100 texts"),
+        ({"action": "list", "names": [1]}, "unknown key 'names'"),
+        ({"action": "remove", "names": ["anna"], "allow_administrator": True}, "unknown key 'allow_administrator'"),
         ({"action": "add", "names": ["ben"], "group": "sudo"}, "unknown key 'group'"),
         ({"action": "add", "names": ["ben"], "allow_administrator": 1}, "'allow_administrator' must be of type bool"),
     ],

@@ -10,7 +10,6 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import SERVICE_HOME
-from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import Finished
 from jupyterhub4family.root.base import supervisor
 from jupyterhub4family.root.setup import repair
@@ -117,10 +116,11 @@ def test_files_that_others_could_write(tmp_path: Path, monkeypatch: pytest.Monke
     assert modes == {"library": 0o755, "door": 0o755, "module.py": 0o644, "outside": 0o666}
 
 
-def test_a_release_that_cannot_be_fetched_restarts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        programs, "call_json", lambda *_words, **_more: {"ok": False, "error": "no network", "status": 7}
-    )
+def test_a_release_that_cannot_be_fetched_restarts_nothing(
+    monkeypatch: pytest.MonkeyPatch, programs_run: FakePrograms
+) -> None:
+    programs_run.answer("build-release", {"ok": False, "error": "no network", "status": 7})
     monkeypatch.setattr(supervisor, "restart", lambda **_more: pytest.fail("it goes on with what it has"))
     with pytest.raises(FamilyError, match="no network"):
         repair.fetch_release()
+    assert programs_run.calls[0].program == [str(paths.LIBRARY / "build-release"), "--anew"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError
+from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system.programs import Finished, as_account
 from jupyterhub4family.root.base import servers
 from jupyterhub4family.root.doors import members
@@ -26,7 +27,10 @@ class Machine:
         for name in ("useradd", "userdel", "chpasswd"):
             fake.answer(name, self._run)
         monkeypatch.setattr(servers, "end_servers", lambda uid: self.lines.append(f"end {uid}"))
-        monkeypatch.setattr(members, "handle", self._handle)
+        monkeypatch.setattr(members, "add_members", lambda by_root, request: self._change("add", by_root, request))
+        monkeypatch.setattr(
+            members, "remove_members", lambda by_root, request: self._change("remove", by_root, request)
+        )
         monkeypatch.setattr(signal, "signal", lambda *_words: None)
 
     def _run(self, call: Call) -> Finished:
@@ -42,10 +46,13 @@ class Machine:
             del self.people.accounts[smoke_test.NAME]
         return Finished(0, "", "")
 
-    def _handle(self, request: dict[str, Any], by_root: bool) -> dict[str, Any]:
-        assert by_root and request["names"] == [smoke_test.NAME] and "allow_administrator" not in request
-        self.actions.append(request["action"])
-        return {}
+    def _change(
+        self, action: str, by_root: bool, request: Union[doors.AddMembers, doors.RemoveMembers]
+    ) -> doors.MemberResults:
+        wanted = {"add": doors.AddMembers, "remove": doors.RemoveMembers}[action]
+        assert by_root is True and request == wanted([smoke_test.NAME]), "and no administrator"
+        self.actions.append(action)
+        return doors.MemberResults([])
 
 
 @pytest.fixture
@@ -70,7 +77,7 @@ def conversation(machine: Machine, answer: dict[str, Any], error: Optional[Excep
 
 def test_a_round(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = conversation(machine, {"ok": True})
-    assert smoke_test.run_smoke_test()["seconds"] >= 0
+    assert smoke_test.run_smoke_test().seconds >= 0
     ((words, request),) = asked
     assert words[:6] == as_account("jupyterhub")
     password = request["password"]

@@ -39,6 +39,8 @@ class Machine:
             "build": {"release": NEW},
             "copy": {"copy": "c.sqlite"},
             "fit": {"fits": True, "copy": ""},
+            "switch": {"changed": True},
+            "probe": {"seconds": 60},
         }
         #: What each step raises, in turn.
         self.troubles: dict[str, list[Optional[FamilyError]]] = {}
@@ -92,7 +94,7 @@ def machine(tmp_path: Path, machine_root: Path, monkeypatch: pytest.MonkeyPatch)
     return Machine(tmp_path, monkeypatch)
 
 
-FORWARD = ["ready", "build", "copy", f"fit {NEW}", f"switch {NEW}", "restart", "portal", "probe"]
+FORWARD = ["ready", "build", "copy", f"fit {NEW}", f"switch {NEW} True", "restart", "portal", "probe"]
 
 
 def test_all_goes_well(machine: Machine) -> None:
@@ -141,7 +143,7 @@ def test_without_a_network_it_waits_as_long_as_it_takes(machine: Machine) -> Non
 BACK = ["install kept", f"switch {OLD} False", "restore c.sqlite", "restart", "portal", "probe"]
 
 
-@pytest.mark.parametrize("step", ["portal", "probe", f"switch {NEW}", "restart"])
+@pytest.mark.parametrize("step", ["portal", "probe", f"switch {NEW} True", "restart"])
 def test_whatever_fails_everything_goes_back(machine: Machine, step: str) -> None:
     machine.troubles[step] = [FamilyError("it is broken")] * (2 if step == "probe" else 1)
     machine.begun()
@@ -198,7 +200,7 @@ def test_a_database_that_the_release_cannot_read(machine: Machine) -> None:
     machine.begun()
     transaction.run_to_completion()
     place = machine.done.index(f"fit {NEW}")
-    assert machine.done[place + 1 : place + 3] == ["restore older.sqlite", f"switch {NEW}"]
+    assert machine.done[place + 1 : place + 3] == ["restore older.sqlite", f"switch {NEW} True"]
 
     machine.answers["fit"] = {"fits": False, "copy": ""}
     machine.begun()

@@ -77,7 +77,7 @@ def environment(
     return list(members.check_environments(CheckContext(by_root=by_root))), asked
 
 
-GOOD = {"ok": True, "place": "/home/anna/env", "exists": True, "missing": [], "made_by": "links"}
+GOOD = {"ok": True, "place": "/home/anna/.local/env", "exists": True, "missing": [], "made_by": "links"}
 
 
 def test_an_environment_is_looked_at_with_its_owners_rights(people: People, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import pytest
 from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import rights
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system.programs import Finished
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import DATA, People
@@ -135,18 +134,18 @@ def test_doors(etc: Etc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     library = tmp_path / "library"
     library.mkdir()
     monkeypatch.setattr(paths, "LIBRARY", library)
-    for door in doors.DOORS:
-        door.path.touch(0o755)
+    for name in ("mediator", "authenticate", "environment", "confine", "members"):
+        (library / name).touch(0o755)
     monkeypatch.setattr(rights, "_all_paths", lambda: iter([library, *library.iterdir()]))
     for path in (library, *library.iterdir()):
         path.chmod(0o755)
     assert [one.state for one in rights.check_doors(ROOT)] == [OK]
-    doors.MEMBERS.path.chmod(0o775)
+    (library / "members").chmod(0o775)
     (found,) = rights.check_doors(ROOT)
-    assert found.state == PROBLEM and str(doors.MEMBERS.path) in found.sentence and found.repair == "files"
-    (library / "MEMBERS").chmod(0o644)
+    assert found.state == PROBLEM and str(library / "members") in found.sentence and found.repair == "files"
+    (library / "members").chmod(0o644)
     assert [one.state for one in rights.check_doors(ROOT)] == [PROBLEM]
-    (library / "MEMBERS").unlink()
+    (library / "members").unlink()
     (found,) = rights.check_doors(ROOT)
     assert found.state == PROBLEM and not found.repair
 
