@@ -36,7 +36,7 @@ class Builder:
         return self.current
 
     async def _ask(self, action: Any, _request: Any, on_progress: Any) -> Built:
-        assert action is service_programs.BUILD_TEMPLATE and action.timeout >= 1200
+        assert action is service_programs.BUILD_TEMPLATE and (action.timeout or 0) >= 1200
         self.calls += 1
         on_progress(10, "Fetching")
         await self.go_on.wait()

@@ -13,8 +13,8 @@ from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
 from jupyterhub4family.common.protocol.responses import Bounds
 from jupyterhub4family.common.protocol.shapes import Sentence
 
-#: Seconds to fetch a release or template over a slow line; for a member's program that moves a whole home.
-BUILD_TIMEOUT, MOVE_TIMEOUT = 3600, 12 * 3600
+#: Seconds to fetch a release or template over a slow line.
+BUILD_TIMEOUT = 3600
 #: For answers with a list of files or backups in them.
 LISTS = Bounds(line=1024 * 1024, lines=10_000)
 #: The hub's state crosses in one line: a database of at most 512 MiB (service/hub_state/export.py), in base64.
@@ -141,7 +141,7 @@ class Kept:
 
 
 EXPORT_STATE = Action(HUB_STATE, "", Nothing, HubState, args=("export",), timeout=300, bounds=STATE)
-IMPORT_STATE = Action(HUB_STATE, "", HubState, Kept, args=("import",), timeout=600)
+IMPORT_STATE = Action(HUB_STATE, "", HubState, Kept, args=("import",), timeout=3600)
 
 # -- service: a trial login --------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ UPGRADE_ENVIRONMENT = Action(OWN_ENVIRONMENT, "", Nothing, EnvironmentChange, ar
 REPAIR_ENVIRONMENT = Action(OWN_ENVIRONMENT, "", Nothing, EnvironmentChange, args=("repair",), timeout=BUILD_TIMEOUT)
 RESET_ENVIRONMENT = Action(OWN_ENVIRONMENT, "", Nothing, EnvironmentChange, args=("reset",), timeout=BUILD_TIMEOUT)
 COUNT_BUSY_KERNELS = Action(Program("busy-kernels", "user.busy_kernels"), "", Nothing, BusyKernels)
-IMPORT_RESTORED = Action(Program("take-restored", "user.import_restored"), "", Restored, Imported, timeout=MOVE_TIMEOUT)
+IMPORT_RESTORED = Action(Program("take-restored", "user.import_restored"), "", Restored, Imported, timeout=None)
 
 # -- root: repairs and upgrades ----------------------------------------------------------------------
 

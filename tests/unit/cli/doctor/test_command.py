@@ -85,7 +85,7 @@ def test_as_json(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -
 
 
 def test_only_the_named_checks_look_in_our_order(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
-    checks.update(roof=must_not_be_called, rain=saying(KNOWN), cellar=saying(UNSEEN))
+    checks.update(roof=Check("the weather", must_not_be_called), rain=saying(KNOWN), cellar=saying(UNSEEN))
     assert main(["doctor", "--json", "cellar", "sun"]) == 0
     assert [one["check"] for one in json.loads(capsys.readouterr().out)["findings"]] == ["sun", "cellar"]
 
@@ -98,13 +98,13 @@ def test_after_repairing_only_the_named_checks_look_again(
         return {"ok": True}
 
     FakePrograms(monkeypatch).answer("*", repaired)
-    checks.update(sun=must_not_be_called, roof=saying(BROKEN))
+    checks.update(sun=Check("the weather", must_not_be_called), roof=saying(BROKEN))
     assert main(["doctor", "--fix", "--json", "roof"]) == 0
     assert [one["check"] for one in json.loads(capsys.readouterr().out)["findings"]] == ["roof"]
 
 
 def test_a_check_that_there_is_not_is_refused_before_anything_looks(checks: dict[str, Check]) -> None:
-    checks.update(sun=must_not_be_called, roof=must_not_be_called)
+    checks.update(sun=Check("the weather", must_not_be_called), roof=Check("the weather", must_not_be_called))
     with pytest.raises(UsageError) as refused:
         main(["doctor", "sun", "rof"])
     assert "'rof'" in refused.value.message and "roof" in refused.value.hint

@@ -153,7 +153,7 @@ def test_another_ones_backup_needs_its_key_and_then_waits_for_somebody_to_decide
 
 def test_a_backup_in_another_target_begins_anew(disk: Disk, tmp_path: Path) -> None:
     set_up(tmp_path)
-    backup_program.now({})
+    ask("now")
     backup_program.change_state(problem="x", restoring=7)
     disk.key = ""
     set_up(tmp_path)
@@ -162,10 +162,10 @@ def test_a_backup_in_another_target_begins_anew(disk: Disk, tmp_path: Path) -> N
 
 def test_room_is_freed_once_a_week(disk: Disk, tmp_path: Path) -> None:
     set_up(tmp_path)
-    backup_program.now({})
+    ask("now")
     for days, pruned in ((6.9, 1), (7, 2), (-8, 3)):  # the clock was set back
         backup_program.change_state(pruned=int(time.time() - days * backup.DAY))
-        backup_program.now({})
+        ask("now")
         assert disk.pruned == pruned
 
 
@@ -199,15 +199,15 @@ def test_one_member_brought_back_is_told_as_a_home_and_a_new_folder_as_a_place(
     contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [anna], {})
     monkeypatch.setattr(restore, "read_manifest", lambda _repository, _id: contents)
 
-    def bring_back(*_words: Any, to: Path | None, tell: Tell) -> dict[str, Any]:
+    def bring_back(*_words: Any, to: Path | None, tell: Tell) -> Path | service_programs.RestoredHome:
         tell(10, "reading")
-        return {"place": str(to)} if to else {"name": "anna", "taken": 2, "kept": 0, "aside": ""}
+        return to or service_programs.RestoredHome("anna", 2)
 
     monkeypatch.setattr(restore, "restore_member", bring_back)
-    told = backup_program.restore_request({"member": "anna"})
+    told = ask("restore", member="anna")
     assert '"reading"' in capsys.readouterr().out
     assert told["homes"] == [{"name": "anna", "taken": 2, "kept": 0, "aside": ""}] and told["place"] == ""
-    told = backup_program.restore_request({"member": "anna", "to": str(tmp_path / "out")})
+    told = ask("restore", member="anna", to=str(tmp_path / "out"))
     assert told["homes"] == [] and told["place"] == str(tmp_path / "out")
     assert (told["id"], told["time"], told["host"]) == ("11111111", 7, "old")
 
@@ -312,7 +312,7 @@ def test_systemds_timer_runs_while_there_is_a_target(
     monkeypatch.setattr(supervision, "SYSTEMD_RUNS", tmp_path)
     set_up(tmp_path)
     assert programs_run.lines == ["systemctl enable --quiet --now jupyterhub4family-backup.timer"]
-    backup_program.switch_off({})
+    ask("off")
     assert programs_run.lines[1:] == ["systemctl disable --quiet --now jupyterhub4family-backup.timer"]
 
 
@@ -365,7 +365,7 @@ def test_before_everything_is_brought_back_it_can_be_asked_what_that_is(
     monkeypatch.setattr(restore, "restore_everything", must_not_be_called)
     monkeypatch.setattr(restore, "restore_member", must_not_be_called)
     asked: list[Path] = []
-    monkeypatch.setattr(restore, "require", lambda _repository, _contents, _person, path: asked.append(path))
+    monkeypatch.setattr(restore, "require", lambda _repository, _contents, _record, path: asked.append(path))
     told = ask("restore", dry_run=True)
     assert (told["members"], told["delegates"], told["files"], told["bytes"]) == (["anna"], ["mum"], 9, 1234)
     told = ask("restore", dry_run=True, member="anna", paths=["school/a"])

@@ -59,7 +59,7 @@ class Machine:
             return Finished(0, f"{self.hub}\n", "")
         if isinstance(self.extras, Exception):
             raise self.extras
-        return Finished(0, json.dumps({"ok": True, "extras": self.extras}) + "\n", "")
+        return Finished(0, json.dumps({"ok": True, "place": "x", "exists": True, "extras": self.extras}) + "\n", "")
 
     def build(self) -> list[str]:
         notes = backup_tree.build_tree(lambda percent, message: self.told.append((percent, message)))
@@ -117,7 +117,15 @@ def test_without_the_hubs_state_there_is_a_backup_all_the_same(machine: Machine,
 
 @pytest.mark.parametrize(
     "extras",
-    [None, [], "x", 7, {f"p{number}": "1" for number in range(backup_tree.MAXIMUM_PACKAGES + 1)}, ProgramError("no")],
+    [
+        None,
+        [],
+        "x",
+        7,
+        {"a": ["1"]},
+        {f"p{number}": "1" for number in range(backup_tree.MAXIMUM_PACKAGES + 1)},
+        ProgramError("no"),
+    ],
 )
 def test_packages_that_cannot_be_told_are_none(machine: Machine, extras: Any) -> None:
     machine.extras = extras
@@ -131,7 +139,6 @@ def test_only_what_can_be_a_package_is_kept(machine: Machine) -> None:
         "bad one": "1",
         "-r": "1",
         "x": "1; id",
-        "y": ["1"],
         "z": "-1",
     }
     found = backup_tree.packages_of(ANNA)

@@ -31,15 +31,15 @@ def test_a_hub_that_was_told_needs_no_note(programs_run: FakePrograms) -> None:
 
 def test_a_hub_that_does_not_run_is_noted(programs_run: FakePrograms) -> None:
     programs_run.answer("tell-hub", Finished(6, '{"ok": false, "error": "the hub does not answer", "status": 6}\n', ""))
-    assert hub_users.remove("anna") == "the hub does not answer; the hub finds out at its next start"
+    assert hub_users.remove("anna") == "the hub does not answer; the hub learns of it at its next start"
 
 
 @pytest.mark.parametrize("output", ["", "\n", "Traceback (most recent call last):\n  …", '{"ok": tr'])
 def test_nonsense_is_noted(programs_run: FakePrograms, output: str) -> None:
     programs_run.answer("tell-hub", output)
-    assert "could not be told" in hub_users.remove("anna")
+    assert "could not be reached" in hub_users.remove("anna")
 
 
 def test_a_program_that_does_not_start_or_end_is_noted(programs_run: FakePrograms) -> None:
     programs_run.answer("tell-hub", ProgramError("runuser did not end within 120 seconds"))
-    assert "could not be told" in hub_users.remove("anna")
+    assert "could not be reached" in hub_users.remove("anna")
