@@ -77,13 +77,6 @@ COMPLETE_MARKER = ".complete"
 #: Debian's own interpreter: the doors and every environment are built on it.
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 
-#: Doors (started through sudo, without arguments).
-MEDIATOR = LIBRARY / "mediator"
-AUTHENTICATE = LIBRARY / "authenticate"
-MEMBERS = LIBRARY / "members"
-ENVIRONMENT_DOOR = LIBRARY / "environment"
-CONFINE = LIBRARY / "confine"
-
 #: There exactly when systemd is PID 1 (sd_booted(3)).
 SYSTEMD_RUNS = Path("/run/systemd/system")
 

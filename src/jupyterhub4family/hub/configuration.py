@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from jupyterhub4family.common import paths
+from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system import accounts
@@ -93,7 +94,7 @@ def _servers(config: Any, settings: Settings) -> None:
         "cookie_options": {"secure": settings.https},
         "headers": {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"},
     }
-    config.FamilySpawner.sudospawner_path = str(paths.MEDIATOR)
+    config.FamilySpawner.sudospawner_path = str(doors.MEDIATOR.path)
     config.FamilySpawner.mediator_log_level = ""
     config.FamilySpawner.default_url = "/lab"
     config.FamilySpawner.notebook_dir = "~"

@@ -19,8 +19,8 @@ from jupyterhub4family.common.errors import (
     UnknownAccountError,
     UsageError,
 )
-from jupyterhub4family.common.paths import COMPLETE_MARKER, MEDIATOR
-from jupyterhub4family.common.protocol import serving, shapes
+from jupyterhub4family.common.paths import COMPLETE_MARKER
+from jupyterhub4family.common.protocol import doors, serving, shapes
 from jupyterhub4family.common.system.programs import Finished, ProgramError, as_account
 from jupyterhub4family.root.base import run_dir, servers
 from jupyterhub4family.root.doors import hub_users, members, sudo_rights
@@ -61,7 +61,7 @@ class Door:
     def _run(self, call: Call) -> Answer:
         if "/usr/sbin/runuser" in call.args:
             name = call.args[4]
-            assert call.args == [*as_account(name), str(MEDIATOR)]
+            assert call.args == [*as_account(name), str(doors.MEDIATOR.path)]
             assert call.timeout == members.PREPARE_TIMEOUT
             self.done.append(("prepare", name))
             assert call.request == {"action": "prepare", "thorough": False}
