@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.paths import STATE
+from jupyterhub4family.common.protocol import calling
+from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
+from jupyterhub4family.common.protocol.responses import NoAnswer
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Finished, ProgramError, as_account, call_json, run, run_attached
+from jupyterhub4family.common.system.programs import Finished, ProgramError, as_account, run, run_attached
 from tests.unit.fakes import Call, FakePrograms
+
+
+@dataclass(frozen=True)
+class Number:
+    """What the door is asked, and answers."""
+
+    a: int
+
+
+DOOR: Action[Number, Number] = Action(Program("door", "no.module"), "count", Number, Number)
+REST: Action[Nothing, Nothing] = Action(Program("program", "no.module"), "", Nothing, Nothing, timeout=None)
 
 
 def test_it_works_however_a_module_imports_run(programs_run: FakePrograms) -> None:
@@ -41,19 +56,32 @@ def test_a_status_is_an_error_as_with_a_real_program(programs_run: FakePrograms)
         run(["/usr/sbin/userdel", "anna"], check=False)
 
 
-def test_json_programs_are_asked_and_tell_their_progress(programs_run: FakePrograms) -> None:
+def test_doors_are_asked_and_tell_their_progress(programs_run: FakePrograms) -> None:
     def decide(call: Call) -> dict[str, object]:
         call.progress(50, "half of it")
-        return {"ok": True, "asked": call.request}
+        assert call.request == {"action": "count", "a": 1}
+        return {"ok": True, "a": 2}
 
     programs_run.answer("door", decide)
     seen: list[tuple[int, str]] = []
-    answer = call_json(["/x/door"], {"a": 1}, on_progress=lambda percent, text: seen.append((percent, text)))
-    assert answer == {"ok": True, "asked": {"a": 1}} and seen == [(50, "half of it")]
-    assert json.loads(programs_run.calls[0].stdin or "") == {"a": 1}
+    answer = calling.call(DOOR, Number(1), on_progress=lambda percent, text: seen.append((percent, text)))
+    assert answer == Number(2) and seen == [(50, "half of it")]
+    (asked,) = programs_run.calls
+    assert json.loads(asked.stdin or "") == {"action": "count", "a": 1}
+    assert (asked.args, asked.environment, asked.directory, asked.timeout) == ([str(DOOR.program.path)], {}, "/", 60)
     programs_run.answer("door", "")
-    with pytest.raises(ProgramError, match="gave no answer"):
-        call_json(["/x/door"], {})
+    with pytest.raises(NoAnswer, match="gave no answer"):
+        calling.call(DOOR, Number(1))
+    programs_run.answer("door", Finished(1, "", "sudo: no\n"))
+    with pytest.raises(NoAnswer, match=r"gave no answer \(status 1\): sudo: no"):
+        calling.call(DOOR, Number(1))
+
+
+def test_one_that_fails_is_asked_once(programs_run: FakePrograms) -> None:
+    programs_run.answer("door", ProgramError("too long"))
+    with pytest.raises(ProgramError, match="too long"):
+        calling.call(DOOR, Number(1))
+    assert len(programs_run.calls) == 1
 
 
 def test_what_is_shown_is_shown(programs_run: FakePrograms, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,7 +109,8 @@ def test_a_program_is_known_by_its_name_whoever_runs_it(programs_run: FakeProgra
 def test_ctrl_c_signals_no_process_of_the_machine(programs_run: FakePrograms) -> None:
     programs_run.answer("program", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        call_json([*as_account("anna"), "/x/program"], {})
+        calling.call(REST, Nothing(), become=as_account("anna"))
+    assert programs_run.calls[0].args == [*as_account("anna"), str(REST.program.path)]
 
 
 def test_the_folders_are_real_however_a_module_knows_them(machine_root: Path) -> None:

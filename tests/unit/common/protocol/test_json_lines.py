@@ -1,4 +1,4 @@
-"""common.documents: a door survives whatever is sent to it."""
+"""common.protocol.json_lines: a door survives whatever is sent to it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from jupyterhub4family.common.protocol.json_lines import (
     clean_text,
     error_answer,
     error_of,
-    last_answer,
-    only_keys,
     read_request,
     write_line,
 )
@@ -94,50 +92,6 @@ def test_an_endless_request_is_not_read_to_its_end() -> None:
     assert stream.given <= MAXIMUM_REQUEST + 1
 
 
-ALLOWED = {"name": str, "pid": int, "force": bool, "names": list, "env": dict}
-
-
-@pytest.mark.parametrize(
-    "good",
-    [{"name": "anna"}, {"name": "", "pid": 0, "force": False, "names": [], "env": {}}, {"name": "a", "pid": -1}],
-)
-def test_known_keys_of_the_right_type_pass(good: dict[str, Any]) -> None:
-    only_keys(good, ALLOWED, ("name",))
-
-
-@pytest.mark.parametrize(
-    ("bad", "sentence"),
-    [
-        ({}, "'name' is missing"),
-        ({"pid": 1}, "'name' is missing"),
-        ({"name": "a", "shell": "/bin/sh"}, "unknown key 'shell'"),
-        ({"name": "a", "Name": "b"}, "unknown key 'Name'"),
-        ({"name": "a", "": 1}, "unknown key ''"),
-        ({"name": 1}, "'name' must be of type str"),
-        ({"name": None}, "'name' must be of type str"),
-        ({"name": ["a"]}, "'name' must be of type str"),
-        ({"name": "a", "pid": True}, "'pid' must be of type int"),
-        ({"name": "a", "pid": False}, "'pid' must be of type int"),
-        ({"name": "a", "pid": 1.0}, "'pid' must be of type int"),
-        ({"name": "a", "pid": "1"}, "'pid' must be of type int"),
-        ({"name": "a", "force": 1}, "'force' must be of type bool"),
-        ({"name": "a", "force": "yes"}, "'force' must be of type bool"),
-        ({"name": "a", "names": "anna"}, "'names' must be of type list"),
-        ({"name": "a", "names": {}}, "'names' must be of type list"),
-        ({"name": "a", "env": []}, "'env' must be of type dict"),
-    ],
-)
-def test_other_keys_and_types_are_refused(bad: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
-        only_keys(bad, ALLOWED, ("name",))
-
-
-def test_a_long_unknown_key_is_cut_in_the_sentence() -> None:
-    with pytest.raises(UsageError) as caught:
-        only_keys({"k" * 10_000: 1}, ALLOWED, ())
-    assert len(caught.value.message) < 100
-
-
 @pytest.mark.parametrize("text", ["", "anna", "192.168.0.7", "Jürgen Groß", "x" * 64])
 def test_clean_text_passes_what_people_can_read(text: str) -> None:
     assert clean_text(text, "the address", 64) is text
@@ -188,13 +142,3 @@ def test_sentences_cross_a_door(capsys: pytest.CaptureFixture[str]) -> None:
 def test_errors_of_older_doors_and_odd_ones(answer: dict[str, Any], told: tuple[str, str, ExitStatus]) -> None:
     error = error_of(answer)
     assert (error.message, error.hint, error.status) == told
-
-
-def test_the_answer_stands_in_the_last_line() -> None:
-    assert last_answer('{"percent": 5}\n{"ok": true}\n') == {"ok": True}
-
-
-@pytest.mark.parametrize("output", ["", "\n", "sudo: no\n", '{"ok": true}\nkilled\n', "[]", "null", "5", "[" * 100_000])
-def test_what_is_no_answer(output: str) -> None:
-    with pytest.raises(ValueError):
-        last_answer(output)

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.processes import start_time
-from jupyterhub4family.common.system.programs import ProgramError, as_account, call_json, last_lines, run, run_attached
+from jupyterhub4family.common.system.programs import Arg, ProgramError, as_account, last_lines, run, run_attached, stream
 from tests.unit.helpers import wait_until, write_program
 
 SECRET = "correct horse battery staple"
@@ -141,63 +142,141 @@ def test_last_lines(text: str, count: int, wanted: str) -> None:
     assert last_lines(text, count) == wanted
 
 
-# -- a program that speaks JSON lines --------------------------------------------------------------
+# -- a program that is listened to while it runs ----------------------------------------------------
 
 
-def test_progress_is_told_at_once_and_the_answer_is_the_last_object(tmp_path: Path) -> None:
-    program = write_program(
-        tmp_path / "door",
-        """
-        import json, pathlib, sys, time
-        request = json.load(sys.stdin)
-        print('{"percent": 10, "message": "first"}', flush=True)
-        seen = pathlib.Path(request["seen"])
-        while not seen.exists():  # written when the first line was told
-            time.sleep(0.01)
-        print("no JSON"); print("[]"); print('{"ok": false}')
-        print('{"percent": 90}')
-        print('{"ok": true}')
-        """,
-    )
-    told: list[tuple[int, str]] = []
+class Listener:
+    """What a program has written, as it came."""
 
-    def tell(percent: int, message: str) -> None:
-        told.append((percent, message))
-        (tmp_path / "seen").touch()
+    def __init__(self) -> None:
+        self.stdout, self.stderr = bytearray(), bytearray()
 
-    assert call_json([program], {"seen": str(tmp_path / "seen")}, on_progress=tell) == {"ok": True}
-    assert told == [(10, "first"), (90, "")]
+    def run(self, *words: Arg, text_input: str = "", timeout: Optional[float] = 20.0) -> int:
+        return stream(
+            words, text_input=text_input, timeout=timeout, on_stdout=self.stdout.extend, on_stderr=self.stderr.extend
+        )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "print('no JSON')",
-        "print('[]')",
-        "print('[' * 200_000)",
-        """print('{"percent": 1}')""",
-        "import sys; sys.exit(3)",
-    ],
-)
-def test_no_answer_is_an_error(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ProgramError, match="door gave no answer"):
-        call_json([write_program(tmp_path / "door", text)], {})
+def test_both_ends_and_the_status_are_passed_on() -> None:
+    listener = Listener()
+    assert listener.run("/bin/sh", "-c", "echo out; printf '\\377' >&2; exit 3") == 3
+    assert (listener.stdout, listener.stderr) == (b"out\n", b"\xff")
+    assert listener.run("/bin/sh", "-c", "kill -9 $$") == -9
 
 
-def test_a_door_that_does_not_read_its_request_may_still_answer(tmp_path: Path) -> None:
-    program = write_program(tmp_path / "door", """import os; os.close(0); print('{"ok": false, "error": "no"}')""")
-    assert call_json([program], {"long": "x" * 200_000}) == {"ok": False, "error": "no"}
+def test_it_gets_what_any_program_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/tmp/bad")
+    listener = Listener()
+    listener.run("/usr/bin/env")
+    assert sorted(listener.stdout.decode().split()) == ["LC_ALL=C.UTF-8", f"PATH={programs.SAFE_PATH}"]
+    listener = Listener()
+    listener.run("/bin/sh", "-c", "pwd; cat", text_input="Grüße")
+    assert listener.stdout.decode() == "/\nGrüße"
 
 
-def test_a_door_that_is_missing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ProgramError, match="door could not be started"):
-        call_json([tmp_path / "door"], {})
+def test_what_is_written_is_passed_on_at_once(tmp_path: Path) -> None:
+    """The program waits until its first line was told."""
+    seen = tmp_path / "seen"
+
+    def tell(piece: bytes) -> None:
+        if b"first" in piece:
+            seen.touch()
+
+    script = f"echo first; while [ ! -e {seen} ]; do sleep 0.01; done; exit 7"
+    words = ["/bin/sh", "-c", script]
+    assert stream(words, text_input="", timeout=20, on_stdout=tell, on_stderr=tell) == 7
+
+
+def test_much_in_both_directions_blocks_nobody() -> None:
+    listener = Listener()
+    much = "x" * 1_000_000
+    assert listener.run("/bin/sh", "-c", "tee /dev/stderr", text_input=much) == 0
+    assert listener.stdout.decode() == listener.stderr.decode() == much
+
+
+def test_what_nobody_reads_is_no_error() -> None:
+    assert Listener().run("/bin/true", text_input="x" * 1_000_000) == 0
+
+
+def test_one_that_cannot_be_started_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match="no-such could not be started: No such file or directory"):
+        Listener().run("/nowhere/no-such")
+    (tmp_path / "text").write_text("hello", "utf-8")
+    with pytest.raises(ProgramError, match="text could not be started: Permission denied"):
+        Listener().run(tmp_path / "text")
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "exec >&- 2>&-; sleep 60", "exec <&- >&- 2>&-; exec sleep 60"])
+def test_one_that_takes_too_long_is_ended(tmp_path: Path, script: str) -> None:
+    pid_file = tmp_path / "pid"
+    begin = time.monotonic()
+    with pytest.raises(ProgramError, match=r"sh did not end within 0\.5 seconds"):
+        Listener().run("/bin/sh", "-c", f"echo $$ > {pid_file}; {script}", timeout=0.5, text_input="x" * 1_000_000)
+    assert time.monotonic() - begin < 10
+    assert start_time(int(pid_file.read_text("ascii"))) is None
+
+
+def test_one_that_does_not_want_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "GRACE_PERIOD", 0.2)
+    pid_file = tmp_path / "pid"
+    with pytest.raises(ProgramError, match="did not end"):
+        Listener().run(
+            "/bin/sh", "-c", f"trap '' TERM; echo $$ > {pid_file}; while true; do sleep 0.1; done", timeout=0.5
+        )
+    assert start_time(int(pid_file.read_text("ascii"))) is None
+
+
+def test_one_that_may_be_asked_to_end_can_tidy_up(tmp_path: Path) -> None:
+    tidy = tmp_path / "tidy"
+    with pytest.raises(ProgramError, match="did not end"):
+        Listener().run("/bin/sh", "-c", f"trap 'touch {tidy}; exit 0' TERM; sleep 60 & wait", timeout=0.5)
+    assert tidy.exists()
+
+
+@pytest.mark.parametrize("to", ["", " >&2"])
+def test_who_listens_can_break_it_off(tmp_path: Path, to: str) -> None:
+    pid_file = tmp_path / "pid"
+
+    def enough(piece: bytes) -> None:
+        raise ValueError("enough")
+
+    words = ["/bin/sh", "-c", f"echo $$ > {pid_file}; exec yes{to}"]
+    with pytest.raises(ValueError, match="enough"):
+        stream(words, text_input="", timeout=None, on_stdout=enough, on_stderr=enough)
+    assert start_time(int(pid_file.read_text("ascii"))) is None
+
+
+def test_what_it_has_started_in_its_session_ends_with_it(tmp_path: Path) -> None:
+    def enough(piece: bytes) -> None:
+        raise ValueError("enough")
+
+    script = f"sleep 60 & echo $! > {tmp_path / 'pid'}; exec yes"
+    with pytest.raises(ValueError):
+        stream(
+            ["/usr/bin/setsid", "--wait", "/bin/sh", "-c", script],
+            text_input="",
+            timeout=None,
+            on_stdout=enough,
+            on_stderr=enough,
+        )
+    child = int((tmp_path / "pid").read_text("ascii"))
+    wait_until(lambda: start_time(child) is None, "the end of what the program has started")
+
+
+def test_what_went_in_is_in_no_error_of_one_that_is_listened_to() -> None:
+    with pytest.raises(ProgramError) as caught:
+        Listener().run("/bin/sh", "-c", "cat >/dev/null; exec sleep 60", text_input=SECRET, timeout=0.3)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert SECRET not in str(error) + repr(error) + repr(vars(error))
+        error = error.__cause__ or error.__context__
 
 
 # -- programs of somebody else on root's terminal ---------------------------------------------------
 
 
+#: What goes to `stream` beside the words.
+NOTHING = "text_input='', timeout=None, on_stdout=print, on_stderr=print"
 #: The environment of another interpreter that imports what this one does.
 WITH_OUR_PACKAGE = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": programs.SAFE_PATH}
 
@@ -217,7 +296,7 @@ def test_show_passes_output_and_status_on(capfd: pytest.CaptureFixture[str]) -> 
         run_attached(["/nowhere/no-such"])
 
 
-@pytest.mark.parametrize("call", ["run_attached({words})", "call_json({words}, {{}})"])
+@pytest.mark.parametrize("call", ["run_attached({words})", "stream({words}, {nothing})"])
 def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call: str) -> None:
     pid_file = tmp_path / "pid"
     program = write_program(
@@ -225,7 +304,7 @@ def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call
         f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)",
     )
     words = repr(["/usr/bin/setsid", "--wait", str(program)])
-    code = f"from jupyterhub4family.common.system.programs import call_json, run_attached; {call.format(words=words)}"
+    code = f"from jupyterhub4family.common.system.programs import run_attached, stream; {call.format(words=words, nothing=NOTHING)}"
     # Whoever started the tests may have had this signal ignored, and programs inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     outer = subprocess.Popen(
@@ -242,13 +321,13 @@ def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call
     wait_until(lambda: start_time(pid) is None, "the end of the program")
 
 
-@pytest.mark.parametrize("call", ["run_attached(words)", "call_json(words, {})"])
+@pytest.mark.parametrize("call", ["run_attached(words)", "stream(words, {nothing})"])
 def test_ctrl_c_in_the_midst_of_a_start_leaves_no_program(tmp_path: Path, call: str) -> None:
     pid_file = tmp_path / "pid"
     program = write_program(tmp_path / "program", "import time; time.sleep(60)")
     code = f"""
 import os, signal, subprocess
-from jupyterhub4family.common.system.programs import call_json, run_attached
+from jupyterhub4family.common.system.programs import run_attached, stream
 class Early(subprocess.Popen):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -257,7 +336,7 @@ class Early(subprocess.Popen):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 subprocess.Popen = Early
 words = ["/usr/bin/setsid", "--wait", {str(program)!r}]
-{call}
+{call.format(nothing=NOTHING)}
 """
     done = subprocess.run(
         [sys.executable, "-c", code], env=WITH_OUR_PACKAGE, stderr=subprocess.PIPE, text=True, timeout=30, check=False
@@ -265,13 +344,3 @@ words = ["/usr/bin/setsid", "--wait", {str(program)!r}]
     assert "KeyboardInterrupt" in done.stderr, done.stderr
     pid = int(pid_file.read_text())
     wait_until(lambda: start_time(pid) is None, "the end of the program")
-
-
-@pytest.mark.parametrize("percent", ['"many"', "null", "[]", "1.5", "{}"])
-def test_progress_that_is_none_is_passed_over(tmp_path: Path, percent: str) -> None:
-    program = write_program(
-        tmp_path / "p", f'print(\'{{"percent": {percent}, "message": 1}}\'); print(\'{{"ok": true}}\')'
-    )
-    told: list[int] = []
-    assert call_json([program], {}, on_progress=lambda number, _message: told.append(number)) == {"ok": True}
-    assert told == []
