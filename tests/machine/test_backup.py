@@ -184,7 +184,7 @@ def _check_targets(machine: Machine) -> None:
     machine.run("mkdir -m 777 /srv/open; mkdir /home/anna/mine; ln -s /home/anna/mine /srv/link")
     for target in ("/home/anna/backup", "/srv/open/backup", "/srv/link/backup", "/tmp"):
         assert "mislead root" in refused(machine, f"setup {target}", 3), target
-    assert "not a folder" in refused(machine, "setup /media/nothing/backup", 1)
+    assert "no folder" in refused(machine, "setup /media/nothing/backup", 1)
     for target in ("s3:somewhere", "sftp:-oProxyCommand=id:/x", "rest:http://nas/x", "sftp:user@host"):
         refused(machine, f"setup {target}", 2)
     assert "cannot be reached" in refused(machine, "setup sftp:backup@127.0.0.1:/backup", 7)

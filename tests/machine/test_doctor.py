@@ -169,7 +169,7 @@ def test_ports_disk_and_round_trip(new_machine: NewMachine, suite: str) -> None:
     # A stranger of that name is left alone.
     machine.add_account("jh4f-probe", PASSWORD)
     told = examine(machine, "disk", "--deep")
-    assert "not of jupyterhub4family's making" in sentences(told)
+    assert "that jupyterhub4family did not make" in sentences(told)
     machine.run("getent passwd jh4f-probe && userdel -r jh4f-probe 2>/dev/null")
 
     machine.run(f"fallocate -l $(( $(df --output=avail -B1 {HOME} | tail -1) - 100000000 )) {HOME}/cache/big")

@@ -134,9 +134,9 @@ def test_who_may_not_is_refused_before_anything_is_read(
         ({"action": "repeat", "text": "a", "times": True}, "'times' must be of type int"),
         ({"action": "repeat", "text": "a", "shell": "sh"}, "unknown key 'shell'"),
         ({"action": "rest", "text": "a"}, "unknown key 'text'"),
-        (b"", "no JSON object"),
-        (b"[]", "no JSON object"),
-        (b'{"action": "rest", "action": "repeat"}', "no JSON object"),
+        (b"", "not a JSON object"),
+        (b"[]", "not a JSON object"),
+        (b'{"action": "rest", "action": "repeat"}', "not a JSON object"),
         (b" " * 300_000, "longer than"),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_failure_says_the_last_lines_of_stderr() -> None:
 def test_a_failure_without_stderr_says_the_last_lines_of_stdout() -> None:
     with pytest.raises(ProgramError, match="status 1: only this"):
         run(["/bin/sh", "-c", "echo only this; exit 1"])
-    with pytest.raises(ProgramError, match="it said nothing"):
+    with pytest.raises(ProgramError, match="it printed nothing"):
         run(["/bin/false"])
 
 
