@@ -18,6 +18,8 @@ SHAPES = [
         "name password address",
         "action names",
         "action names allow_administrator",
+        "action names",
+        "action",
         "action args env",
         "action pid signal start_time",
         "action name",
@@ -25,7 +27,8 @@ SHAPES = [
         "",
     )
 ]
-ACTIONS = "prepare spawn kill log list add remove know forget synchronize exec confine".split()
+# Those of the door `members` twice, because it refuses most names.
+ACTIONS = "prepare spawn kill log list add remove list add remove know forget synchronize exec confine".split()
 #: What names, paths, options, variables and texts could do harm with.
 TEXTS = [
     *(

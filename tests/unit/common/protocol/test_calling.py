@@ -180,7 +180,7 @@ def test_a_door_that_does_not_read_its_request_may_still_answer(door: Door) -> N
     ignores = door.does("""print('{"ok": true, "text": "done"}')""")
     assert call(ignores, big) == Reply("done")
     refuses = door.does("""print('{"ok": false, "error": "no"}')""")
-    with pytest.raises(FamilyError, match="^no$"):
+    with pytest.raises(FamilyError, match=r"^no$"):
         call(refuses, big)
 
 

@@ -14,7 +14,15 @@ import pytest
 
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.processes import start_time
-from jupyterhub4family.common.system.programs import Arg, ProgramError, as_account, last_lines, run, run_attached, stream
+from jupyterhub4family.common.system.programs import (
+    Arg,
+    ProgramError,
+    as_account,
+    last_lines,
+    run,
+    run_attached,
+    stream,
+)
 from tests.unit.helpers import wait_until, write_program
 
 SECRET = "correct horse battery staple"
@@ -160,7 +168,7 @@ class Listener:
 def test_both_ends_and_the_status_are_passed_on() -> None:
     listener = Listener()
     assert listener.run("/bin/sh", "-c", "echo out; printf '\\377' >&2; exit 3") == 3
-    assert (listener.stdout, listener.stderr) == (b"out\n", b"\xff")
+    assert (bytes(listener.stdout), bytes(listener.stderr)) == (b"out\n", b"\xff")
     assert listener.run("/bin/sh", "-c", "kill -9 $$") == -9
 
 
@@ -304,7 +312,8 @@ def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call
         f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)",
     )
     words = repr(["/usr/bin/setsid", "--wait", str(program)])
-    code = f"from jupyterhub4family.common.system.programs import run_attached, stream; {call.format(words=words, nothing=NOTHING)}"
+    called = call.format(words=words, nothing=NOTHING)
+    code = f"from jupyterhub4family.common.system.programs import run_attached, stream; {called}"
     # Whoever started the tests may have had this signal ignored, and programs inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     outer = subprocess.Popen(
