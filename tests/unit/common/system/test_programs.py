@@ -234,6 +234,25 @@ def test_one_that_does_not_want_to_end_is_killed(tmp_path: Path, monkeypatch: py
     assert start_time(int(pid_file.read_text("ascii"))) is None
 
 
+def test_one_that_is_not_ours_to_end_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As sudo is, which runs as root; here the kernel's refusal is put in its place."""
+
+    def refuse(_process: object, _number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(programs, "GRACE_PERIOD", 0.2)
+    monkeypatch.setattr(subprocess.Popen, "send_signal", refuse)
+    pid_file = tmp_path / "pid"
+    begin = time.monotonic()
+    with pytest.raises(ProgramError, match="did not end"):
+        Listener().run("/bin/sh", "-c", f"echo $$ > {pid_file}; exec sleep 60", timeout=0.5)
+    assert time.monotonic() - begin < 10
+    pid = int(pid_file.read_text("ascii"))
+    assert start_time(pid) is not None
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
 def test_one_that_may_be_asked_to_end_can_tidy_up(tmp_path: Path) -> None:
     tidy = tmp_path / "tidy"
     with pytest.raises(ProgramError, match="did not end"):
