@@ -5,44 +5,64 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import from_json
-from jupyterhub4family.common.protocol.json_lines import (
-    clean_text,
-    error_of,
-    last_answer,
-    only_keys,
-    read_request,
-    unwrap,
-)
+from jupyterhub4family.common.protocol import calling, doors, serving, shapes
+from jupyterhub4family.common.protocol.json_lines import clean_text, error_of, read_request, unwrap
+from jupyterhub4family.common.protocol.responses import DEFAULT, ResponseError, ResponseReader
 from jupyterhub4family.common.settings.model import KEYS, parse_text, settings_of
 from jupyterhub4family.common.settings.types import BadValue
 
 
 def requests(data: bytes) -> None:
-    """What comes through a door, up to where it is known to have the right keys and types."""
-    try:
+    """What comes through a door, up to where it is known to be one of its requests."""
+    with refusing():
         request = read_request(io.BytesIO(data))
         assert isinstance(request, dict) and all(isinstance(key, str) for key in request)
-        only_keys(request, {"action": str, "pid": int, "args": list, "env": dict, "thorough": bool}, ("action",))
-        assert type(request.get("pid", 0)) is int
-        assert clean_text(request["action"], "action", 40).isprintable()
+        for handlers in HANDLERS:
+            with refusing():
+                handler, known = serving.choose(handlers, dict(request))
+                assert type(known) is handler.action.request
+                crossed = json.loads(json.dumps(shapes.encode(known)))
+                assert shapes.decode_request(type(known), crossed) == known
+        assert clean_text(str(request.get("action", "")), "action", 40).isprintable()
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """What is refused is refused as the documents say."""
+    try:
+        yield
     except UsageError as error:
         assert error.status == ExitStatus.USAGE and str(error.message)
 
 
+#: What each door can be asked for; here nothing is done.
+HANDLERS: list[list[serving.Handler[None]]] = [
+    [serving.on(action, lambda _caller, _request: None) for action in doors.actions_of(door)] for door in doors.DOORS
+]
+
+
 def answers(data: bytes) -> None:
     """What a door or a member's program answers: root and the hub read it."""
-    with contextlib.suppress(ValueError):
-        answer = last_answer(data.decode("utf-8", "replace"))
+    told: list[tuple[int, str]] = []
+    reader = ResponseReader("door", DEFAULT, lambda percent, message: told.append((percent, message)))
+    with contextlib.suppress(ResponseError):
+        reader.feed_stdout(data[: len(data) // 2])
+        reader.feed_stdout(data[len(data) // 2 :])
+        answer = reader.answer(0)
         error = error_of(answer)
         assert isinstance(error.status, ExitStatus) and isinstance(str(error), str)
         for value in answer.values():
             assert isinstance(str(from_json(value)), str)
         with contextlib.suppress(FamilyError):
             unwrap(answer)
+        for action in doors.ACTIONS:
+            with contextlib.suppress(ResponseError):
+                assert type(calling.understood(action, answer)) is action.answer
+    assert all(0 <= percent <= 100 and isinstance(message, str) for percent, message in told)
 
 
 def settings(data: bytes) -> None:
@@ -73,11 +93,14 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "requests": (
         b'{"action": "spawn", "args": [], "env": {"A": "b"}}',
-        b'{"action": "kill", "pid": 1, "thorough": true}',
+        b'{"action": "kill", "pid": 1, "signal": 15}',
+        b'{"action": "add", "names": ["a"], "allow_administrator": true}',
+        b'{"name": "a", "password": "b"}',
     ),
     "answers": (
         b'noise\n{"ok": false, "error": {"text": "no {name}", "values": {"name": "x"}}, "hint": "try", "status": 3}',
         b'{"ok": true, "error": "x", "status": [1]}',
+        b'{"percent": 5, "message": "m"}\n{"ok": true, "results": [{"name": "a", "done": "added", "note": "n"}]}',
     ),
     "settings": (
         b"port: 8000\nfamily_name: No\nextra_names: [a.home, b]\n",

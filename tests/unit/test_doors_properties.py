@@ -14,7 +14,7 @@ import pwd
 import random
 import syslog
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, NoReturn
@@ -26,24 +26,32 @@ pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import from_json
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
-from jupyterhub4family.common.protocol.json_lines import error_of, only_keys, read_request, unwrap
+from jupyterhub4family.common.protocol import calling, doors, serving, shapes
+from jupyterhub4family.common.protocol.json_lines import error_of, read_request, unwrap
+from jupyterhub4family.common.protocol.responses import ResponseError
 from jupyterhub4family.common.system import processes
 from jupyterhub4family.root.base import run_dir
-from jupyterhub4family.root.doors import authenticate, members, sudo_rights
+from jupyterhub4family.root.doors import authenticate, limit_server, members, sudo_rights
+from jupyterhub4family.root.doors import environment as environment_door
 from jupyterhub4family.root.doors.pam import Verdict
 from jupyterhub4family.user import environment, mediator, server
 from tests.unit import hostile
 from tests.unit.helpers import People
 
-#: 5 x 20,000 requests that were made for doors, and some thousand that hypothesis thinks of.
+#: 6 x 20,000 requests that were made for doors, and some thousand that hypothesis thinks of.
 EACH = 20_000
 many = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 BYTES = st.binary(max_size=200) | st.integers(0, 2**32).map(lambda seed: hostile.raw(random.Random(seed)))
 
 Door = Callable[[Mapping[str, Any]], Any]
+
+#: The doors that have a watcher below; test_registry.py compares them with the registry.
+WATCHED = ("authenticate", "members", "mediator", "environment", "confine")
+#: And what reads their answers.
+DOORS = [*WATCHED, "answers"]
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +75,15 @@ class Watched:
         self._around_authenticate(patch, folder)
         self._around_members(patch, folder)
         self._around_mediator(patch, folder)
+        patch.setattr(environment_door, "give", lambda member: Path("/given", member.pw_name))
+        patch.setattr(limit_server, "callers_process", lambda _member: 1)
+        patch.setattr(limit_server, "confine", lambda member, _pid: member.pw_name)
         self.doors: dict[str, Door] = {
             "authenticate": self.authenticate,
-            "members": lambda request: members.handle(request, by_root=False),
-            "mediator": self.mediator,
-            "environment": lambda request: only_keys(request, {}, ()),
+            "members": lambda request: opened(members.HANDLERS, False, request),
+            "mediator": lambda request: opened(mediator.HANDLERS, self.alice, request),
+            "environment": lambda request: opened(environment_door.HANDLERS, self.alice, request),
+            "confine": lambda request: opened(limit_server.HANDLERS, self.alice, request),
             "answers": self.answers,
         }
 
@@ -94,13 +106,13 @@ class Watched:
         patch.setattr(syslog, "syslog", log)
 
     def _around_members(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
-        def removed(account: pwd.struct_passwd) -> dict[str, Any]:
+        def removed(account: pwd.struct_passwd) -> doors.MemberResult:
             assert account.pw_name in ("alice", "boss")
-            return {"name": account.pw_name}
+            return doors.MemberResult(account.pw_name, "removed")
 
-        def added(account: pwd.struct_passwd) -> dict[str, Any]:
+        def added(account: pwd.struct_passwd) -> doors.MemberResult:
             assert account.pw_name == "alice", "and not who can become root"
-            return {"name": account.pw_name}
+            return doors.MemberResult(account.pw_name, "added")
 
         patch.setattr(members, "_add", added)
         patch.setattr(members, "_remove", removed)
@@ -131,27 +143,33 @@ class Watched:
         basics = set(known)
         patch.setattr(server, "_start_detached", start)
         patch.setattr(os, "kill", killed)
+        (folder / "proc").mkdir()
         patch.setattr(processes, "PROC", folder / "proc")
         patch.setattr(environment, "prepare", lambda *_words: environment.NOTHING)
 
     def authenticate(self, untrusted: Mapping[str, Any]) -> None:
-        answer = authenticate.authenticate(untrusted)
-        assert answer == {"ok": True, "allowed": False, "reason": "refused"}
-
-    def mediator(self, untrusted: Mapping[str, Any]) -> None:
-        rest = dict(untrusted)
-        action = mediator._ACTIONS.get(str(rest.pop("action", "")))
-        if action is None:
-            raise UsageError("what main() says")
-        json.dumps(action(self.alice, rest))
+        answer = opened(authenticate.HANDLERS, None, untrusted)
+        assert answer == doors.Verdict(allowed=False, reason="refused")
 
     def answers(self, untrusted: Mapping[str, Any]) -> None:
         """What a door answers is read by the hub and by root's programs: a member's door may lie."""
         for text in (from_json(untrusted), *map(from_json, untrusted.values())):
             assert len(text) <= 300_000
         assert isinstance(error_of(untrusted).status, ExitStatus)
+        action = doors.ACTIONS[len(str(untrusted)) % len(doors.ACTIONS)]
+        with contextlib.suppress(ResponseError):
+            assert type(calling.understood(action, dict(untrusted))) is action.answer
         with contextlib.suppress(FamilyError):
             unwrap(untrusted)
+
+
+def opened(handlers: Sequence[serving.Handler[Any]], caller: Any, untrusted: Mapping[str, Any]) -> Any:
+    """What a door does for who may open it; its answer can be written, and is one that its caller understands."""
+    handler, request = serving.choose(handlers, dict(untrusted))
+    assert type(request) is handler.action.request
+    answer = handler.function(caller, request)
+    assert calling.understood(handler.action, json.loads(json.dumps(shapes.encode(answer)))) == answer
+    return answer
 
 
 def send(door: Door, data: bytes) -> str:
@@ -162,9 +180,6 @@ def send(door: Door, data: bytes) -> str:
         assert str(error.message) and isinstance(error.status, ExitStatus)
         return type(error).__name__
     return "done"
-
-
-DOORS = ["authenticate", "members", "mediator", "environment", "answers"]
 
 
 @pytest.mark.parametrize("name", DOORS)

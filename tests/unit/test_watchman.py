@@ -13,7 +13,7 @@ import pytest
 
 from jupyterhub4family.common import paths
 from tests.unit.helpers import MACHINE_ROOT, ROOT, TIMEOUT, run_python
-from tests.unit.watchman import check_process
+from tests.unit.watchman import check_group, check_process
 
 Caught = pytest.fail.Exception
 
@@ -59,6 +59,19 @@ def test_only_processes_of_the_tests_are_signalled() -> None:
     child = subprocess.Popen(["/bin/sleep", "60"])
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait(TIMEOUT) == -signal.SIGKILL
+
+
+def test_only_groups_of_the_tests_are_signalled() -> None:
+    for group in (0, 1, os.getpgrp(), os.getpgid(os.getppid())):
+        with pytest.raises(Caught, match=r"which it has not started|signals the group"):
+            check_group(group)
+        with pytest.raises(Caught, match=r"which it has not started|signals the group"):
+            os.killpg(group, signal.SIGURG)
+    child = subprocess.Popen(["/bin/sleep", "60"], start_new_session=True)
+    os.killpg(child.pid, signal.SIGKILL)
+    assert child.wait(TIMEOUT) == -signal.SIGKILL
+    with pytest.raises(Caught, match="signals the group"):
+        check_group(child.pid)
 
 
 def test_the_folders_of_an_installed_service_are_out_of_reach_here_and_in_other_interpreters() -> None:

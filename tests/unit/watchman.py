@@ -76,9 +76,7 @@ class Watchman:
         elif event == "os.kill" and arguments[1] != 0:
             check_process(arguments[0])
         elif event == "os.killpg":
-            if arguments[0] in (0, os.getpgid(0)):
-                pytest.fail(f"a unit test signals the group {arguments[0]}")
-            check_process(arguments[0])
+            check_group(arguments[0])
 
     def check_place(self, path: str) -> None:
         """Fail the test unless it may change `path`."""
@@ -98,6 +96,13 @@ def check_process(pid: int) -> None:
     # Not younger is also who started in the same clock tick: our parent.
     if pid != os.getpid() and begun is not None and begun <= (_begun(os.getpid()) or 0):
         pytest.fail(f"a unit test signals the process {pid}, which it has not started")
+
+
+def check_group(group: int) -> None:
+    """Fail the test unless it may signal all of `group`: its leader is somebody whom the tests have started."""
+    if group <= 0 or group == os.getpgrp() or _begun(group) is None:
+        pytest.fail(f"a unit test signals the group {group}")
+    check_process(group)
 
 
 def _begun(pid: int) -> Optional[int]:

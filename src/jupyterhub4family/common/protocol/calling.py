@@ -32,6 +32,7 @@ def call(
         timeout=action.timeout,
         on_stdout=reader.feed_stdout,
         on_stderr=reader.feed_stderr,
+        name=action.program.name,
     )
     return understood(action, json_lines.unwrap(reader.answer(returncode)))
 

@@ -185,13 +185,15 @@ def stream(
     timeout: Optional[float],
     on_stdout: Callable[[bytes], None],
     on_stderr: Callable[[bytes], None],
+    name: str = "",
 ) -> int:
     """Run a program and pass on what it writes, as it comes; returns its exit status.
 
     It is ended, with what it has started in its session, when it takes longer than `timeout` seconds, when one of
-    the two functions raises, and with Ctrl-C. Raises ProgramError when it cannot be started or takes too long.
+    the two functions raises, and with Ctrl-C. `name` is what people are told of one that runs as somebody else.
+    Raises ProgramError when it cannot be started or takes too long.
     """
-    name = Path(args[0]).name
+    name = name or Path(args[0]).name
     with _with_ctrl_c(
         args,
         stdin=subprocess.PIPE,
@@ -276,8 +278,11 @@ def _kill(process: subprocess.Popen[Any], args: Sequence[Arg]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_PERIOD)
         return
-    with contextlib.suppress(OSError):
+    try:
         process.kill()
+    except PermissionError:
+        # sudo is root's and may never end: nobody waits for it.
+        process.returncode = -signal.SIGKILL
 
 
 def _not_started(name: str, error: OSError) -> ProgramError:

@@ -180,7 +180,7 @@ def test_a_door_that_does_not_read_its_request_may_still_answer(door: Door) -> N
     ignores = door.does("""print('{"ok": true, "text": "done"}')""")
     assert call(ignores, big) == Reply("done")
     refuses = door.does("""print('{"ok": false, "error": "no"}')""")
-    with pytest.raises(FamilyError, match="^no$"):
+    with pytest.raises(FamilyError, match=r"^no$"):
         call(refuses, big)
 
 
@@ -252,7 +252,7 @@ def test_one_that_takes_too_long_is_ended(door: Door, become: list[str]) -> None
         timeout=1.5,
     )
     begin = time.monotonic()
-    with pytest.raises(ProgramError, match=r"did not end within 1\.5 seconds"):
+    with pytest.raises(ProgramError, match=r"door did not end within 1\.5 seconds"):
         call(action, Question(), become=become)
     assert time.monotonic() - begin < 10
     wait_until(lambda: start_time(door.pid()) is None, "the end of the program")

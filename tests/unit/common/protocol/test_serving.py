@@ -18,7 +18,7 @@ from jupyterhub4family.common.errors import ExitStatus, PermissionRefused, Refus
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import serving
 from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
-from tests.unit.helpers import PYTHON, must_not_be_called, wait_until, with_our_package
+from tests.unit.helpers import PYTHON, must_not_be_called, with_our_package
 
 
 @dataclass(frozen=True)

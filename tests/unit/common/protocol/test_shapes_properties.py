@@ -56,7 +56,7 @@ SHAPES = [
     if dataclasses.is_dataclass(shape) and isinstance(shape, type) and not issubclass(shape, (Action, Program, Bounds))
 ]
 # A sentence with its values has a test of its own: test_shapes.py.
-st.register_type_strategy(Message, st.text())  # type: ignore[arg-type]  # a plain one
+st.register_type_strategy(Message, st.text())
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=[shape.__name__ for shape in SHAPES])

@@ -14,7 +14,15 @@ import pytest
 
 from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.processes import start_time
-from jupyterhub4family.common.system.programs import Arg, ProgramError, as_account, last_lines, run, run_attached, stream
+from jupyterhub4family.common.system.programs import (
+    Arg,
+    ProgramError,
+    as_account,
+    last_lines,
+    run,
+    run_attached,
+    stream,
+)
 from tests.unit.helpers import wait_until, write_program
 
 SECRET = "correct horse battery staple"
@@ -160,7 +168,7 @@ class Listener:
 def test_both_ends_and_the_status_are_passed_on() -> None:
     listener = Listener()
     assert listener.run("/bin/sh", "-c", "echo out; printf '\\377' >&2; exit 3") == 3
-    assert (listener.stdout, listener.stderr) == (b"out\n", b"\xff")
+    assert (bytes(listener.stdout), bytes(listener.stderr)) == (b"out\n", b"\xff")
     assert listener.run("/bin/sh", "-c", "kill -9 $$") == -9
 
 
@@ -224,6 +232,25 @@ def test_one_that_does_not_want_to_end_is_killed(tmp_path: Path, monkeypatch: py
             "/bin/sh", "-c", f"trap '' TERM; echo $$ > {pid_file}; while true; do sleep 0.1; done", timeout=0.5
         )
     assert start_time(int(pid_file.read_text("ascii"))) is None
+
+
+def test_one_that_is_not_ours_to_end_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As sudo is, which runs as root; here the kernel's refusal is put in its place."""
+
+    def refuse(_process: object, _number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(programs, "GRACE_PERIOD", 0.2)
+    monkeypatch.setattr(subprocess.Popen, "send_signal", refuse)
+    pid_file = tmp_path / "pid"
+    begin = time.monotonic()
+    with pytest.raises(ProgramError, match="did not end"):
+        Listener().run("/bin/sh", "-c", f"echo $$ > {pid_file}; exec sleep 60", timeout=0.5)
+    assert time.monotonic() - begin < 10
+    pid = int(pid_file.read_text("ascii"))
+    assert start_time(pid) is not None
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def test_one_that_may_be_asked_to_end_can_tidy_up(tmp_path: Path) -> None:
@@ -304,7 +331,8 @@ def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call
         f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)",
     )
     words = repr(["/usr/bin/setsid", "--wait", str(program)])
-    code = f"from jupyterhub4family.common.system.programs import run_attached, stream; {call.format(words=words, nothing=NOTHING)}"
+    called = call.format(words=words, nothing=NOTHING)
+    code = f"from jupyterhub4family.common.system.programs import run_attached, stream; {called}"
     # Whoever started the tests may have had this signal ignored, and programs inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     outer = subprocess.Popen(
