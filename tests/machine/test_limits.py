@@ -169,7 +169,7 @@ def test_limits_hold(new_machine: NewMachine, suite: str) -> None:
         assert told["alice"]["killed"] == 1 and told["alice"]["limit_megabytes"] == 400, told
         assert told["bob"]["killed"] == 0 and 20 < told["bob"]["megabytes"] < 1000, told
         assert "Server of alice" in machine.run("jupyterhub4family status")
-        assert "server of alice wanted too much memory" in doctor(machine)
+        assert "server of alice needed too much memory" in doctor(machine)
         assert "needed more memory than the server may use" in alice.get("/hub/home").text
         assert "of 400 MB of memory" in alice.get("/hub/home").words()
         assert "needed more memory than the server may use" not in bob.get("/hub/home").text

@@ -228,7 +228,16 @@ def check_to(to: Path) -> Path:
     return safe_paths.safe_directory(to.parent) / to.name
 
 
+def _require_directory(path: Path) -> None:
+    """Raise FamilyError for what is not a directory itself: whoever had the key could have put a link in its place."""
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        raise FamilyError(
+            _("{folder} in the backup is not a folder", folder=path.name), "sudo jupyterhub4family backup list"
+        )
+
+
 def _rename_to(tree: Path, to: Path) -> None:
+    _require_directory(tree)
     # Its new place may be one that everybody can look into.
     os.chown(tree, 0, 0, follow_symlinks=False)
     os.chmod(tree, 0o700)
@@ -243,6 +252,7 @@ def transfer(name: str, home: Path, place: Path, packages: dict[str, str]) -> Re
             _("{name} is a system account (uid {uid}) and cannot be a member", name=name, uid=account.pw_uid)
         )
     top = place / f"for-{account.pw_uid}"
+    _require_directory(home)
     # Until everything is theirs nobody can enter: the numbers in the backup may be somebody else's here.
     os.chmod(place, 0o700)
     os.rename(home, top)

@@ -98,6 +98,26 @@ def test_a_home_is_handed_over_by_the_member_in_a_session_of_its_own(machine: Ma
     assert machine.left() == ["anna"], "nothing is left beside the homes"
 
 
+@pytest.mark.parametrize("to", [False, True])
+def test_a_home_that_is_a_link_in_the_backup_leads_root_nowhere(machine: Machine, tmp_path: Path, to: bool) -> None:
+    """Whoever knows the key and the target could have put one there: its target would get a new owner and mode."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    mode = elsewhere.stat().st_mode
+    machine.files = {"homes/anna": "in its place comes a link"}
+
+    def make_link() -> None:
+        (file,) = machine.homes.glob("*/reading/tree/homes/anna")
+        file.unlink()
+        file.symlink_to(elsewhere)
+
+    machine.problem_text = make_link
+    with pytest.raises(FamilyError, match="anna in the backup is not a folder"):
+        bring_back(machine, to=machine.homes / "out" if to else None)
+    assert elsewhere.stat().st_mode == mode and machine.owners == [] and machine.requests == []
+    assert machine.left() == ["anna"]
+
+
 def test_single_files_bring_no_packages(machine: Machine) -> None:
     machine.files = {"homes/anna/school/a": "x"}
     bring_back(machine, "school/a")
