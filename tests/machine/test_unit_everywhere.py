@@ -44,5 +44,6 @@ def run_pytest(machine: Machine, python: str, what: str) -> dict[str, int]:
         timeout=900,
     )
     print(output[-500:])
-    last = output.strip().splitlines()[-1]
-    return {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error|skipped)", last)}
+    # Not always the last one: Python 3.11.2 of Debian 12 complains of its own garbage collection when it ends.
+    summary = [line for line in output.splitlines() if re.fullmatch(r"(\d+ \w+(, )?)+ in [\d.]+s.*", line)][-1]
+    return {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error|skipped)", summary)}
