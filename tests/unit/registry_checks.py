@@ -7,6 +7,7 @@ test_registry.py can also add a door and an action to it and see that each of th
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Callable
@@ -103,32 +104,49 @@ def fuzz(
 
 
 def reference(doors: Sequence[Door], actions: Actions) -> list[str]:
-    """docs/reference/doors.md has a row and a section for each door, each action with all its keys."""
+    """docs/reference/doors.md has a row and a section for each door, in it each action with its keys and no others."""
     text = (PROJECT / "docs/reference/doors.md").read_text("utf-8")
     rows = re.findall(r"^\| \[`([\w-]+)`\]\(#[\w-]+\) \| [^|]+ \| ([^|]+) \|", text, re.MULTILINE)
     sections = dict(re.findall(r"^## ([\w-]+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
-    wanted_rows = [(door.name, "root" if door.runs_as == ROOT else "the member") for door in doors]
-    problems = differences(
-        "the table of docs/reference/doors.md", [(row[0], row[1].strip()) for row in rows], wanted_rows
-    )
+    wanted = [(door.name, "root" if door.runs_as == ROOT else "the member") for door in doors]
+    problems = differences("the table of docs/reference/doors.md", [(row[0], row[1].strip()) for row in rows], wanted)
     for door in doors:
-        section = sections.get(door.name)
-        if section is None:
+        if door.name not in sections:
             problems.append(f"docs/reference/doors.md has no section {door.name}")
             continue
-        named = [action for action in actions if action.program == door and action.name]
-        documented = {
-            *re.findall(r"^\*\*(\w+)\*\*:", section, re.MULTILINE),
-            *re.findall(r'\{"action": "(\w+)"', section),
-        }
-        problems += differences(f"docs/reference/doors.md ({door.name})", documented, [one.name for one in named])
-        for action in (one for one in actions if one.program == door):
-            for kind, shape in (("request", action.request), ("answer", action.answer)):
-                missing = [key for key in _keys(shape) if f'"{key}"' not in section and f"`{key}`" not in section]
-                problems += [
-                    f"docs/reference/doors.md ({door.name} {action.name}) lacks the {kind}'s {key}" for key in missing
-                ]
+        named = {action.name: action for action in actions if action.program == door}
+        where = f"docs/reference/doors.md ({door.name})"
+        told = dict(_examples(sections[door.name]))
+        problems += differences(
+            where, [name or "its only action" for name in told], [one or "its only action" for one in named]
+        )
+        for name in told.keys() & named.keys():
+            for kind, found, shape in zip(("request", "answer"), told[name], (named[name].request, named[name].answer)):
+                problems += differences(f"{where}, the {kind} of {name or 'its only action'},", found, _keys(shape))
     return problems
+
+
+def _examples(section: str) -> dict[str, tuple[set[str], set[str]]]:
+    """The keys of requests and answers in a section, by action: an example of JSON belongs to the request above it."""
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    name = ""
+    for line in re.findall(r"^    (\{.*\})$", section, re.MULTILINE):
+        example = json.loads(re.sub(r",? ?…\}", "}", line))
+        if "percent" in example:
+            continue
+        if "ok" not in example:
+            name = example.pop("action", "")
+            found.setdefault(name, (set(), set()))[0].update(example)
+            continue
+        del example["ok"]
+        found.setdefault(name, (set(), set()))[1].update(_keys_within(example))
+    return found
+
+
+def _keys_within(example: dict[str, Any]) -> set[str]:
+    """The keys of an object, and those of objects in its lists."""
+    inner = [one for value in example.values() if isinstance(value, list) for one in value if isinstance(one, dict)]
+    return set(example).union(*inner)
 
 
 def _keys(shape: type) -> list[str]:

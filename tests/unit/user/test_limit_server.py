@@ -1,4 +1,4 @@
-"""user.confinement: a server starts whatever becomes of its scope, and what is in a scope ends.
+"""user.limit_server: a server starts whatever becomes of its scope, and what is in a scope ends.
 
 Real scopes are made on real machines; here some processes of the test's own are said to be in one.
 """
