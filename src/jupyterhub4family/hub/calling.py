@@ -50,13 +50,17 @@ async def call(
     except OSError as error:
         raise DoorError(_("{name} could not be opened: {reason}", name=name, reason=error.strerror)) from error
     try:
-        await asyncio.wait_for(asyncio.shield(exchange.ended), action.timeout)
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes in the same turn as the answer.
+        await asyncio.wait({exchange.ended}, timeout=action.timeout)
+        if not exchange.ended.done():
+            raise DoorError(
+                _("{name} did not answer within {seconds} seconds", name=name, seconds=f"{action.timeout:g}")
+            )
+        exchange.ended.result()
         untrusted = json_lines.unwrap(reader.answer(transport.get_returncode()))
         return calling.understood(action, untrusted)
-    except asyncio.TimeoutError:
-        raise DoorError(
-            _("{name} did not answer within {seconds} seconds", name=name, seconds=f"{action.timeout:g}")
-        ) from None
+    except DoorError:
+        raise
     except FamilyError as error:
         raise DoorError(error.message, error.hint, error.status) from error
     finally:
@@ -74,7 +78,9 @@ async def _start(args: Sequence[str], exchange: _Exchange) -> asyncio.Subprocess
 
 async def _end(transport: asyncio.SubprocessTransport, exchange: _Exchange) -> None:
     """See a program to its end; one that is still at work is told to end, and nothing of it is read any more."""
-    exchange.ended.cancel()
+    if not exchange.ended.cancel() and not exchange.ended.cancelled():
+        # Looked at, so that nobody complains of an error that came too late for anybody.
+        exchange.ended.exception()
     if transport.get_returncode() is None:
         # sudo passes SIGTERM on to what it runs; as another account we cannot do that ourselves.
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -87,8 +93,7 @@ async def _end(transport: asyncio.SubprocessTransport, exchange: _Exchange) -> N
         elif pipe is not None:
             pipe.close()
     # Seen to its end: a hub that stops just now would else complain about a loop that is closed.
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(exchange.exited.wait(), programs.GRACE_PERIOD)
+    await asyncio.wait({exchange.exited}, timeout=programs.GRACE_PERIOD)
 
 
 class _Exchange(asyncio.SubprocessProtocol):
@@ -98,7 +103,7 @@ class _Exchange(asyncio.SubprocessProtocol):
         self._reader, self._request = reader, request
         #: Done when the program has ended and all is read; fails when it has written more than it may.
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.exited = asyncio.Event()
+        self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: stdin, stdout, stderr, as far as they are not closed yet.
         self.open_pipes = {0, 1, 2}
 
@@ -126,9 +131,9 @@ class _Exchange(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         """The program has ended; what it has written may still be on its way."""
-        self.exited.set()
+        self.exited.set_result(None)
         self._look()
 
     def _look(self) -> None:
-        if self.exited.is_set() and self.open_pipes <= {0} and not self.ended.done():
+        if self.exited.done() and self.open_pipes <= {0} and not self.ended.done():
             self.ended.set_result(None)
