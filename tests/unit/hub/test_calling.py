@@ -338,26 +338,24 @@ def test_no_descriptor_stays_open(door: Path) -> None:
     assert after <= before
 
 
-def test_a_cancellation_in_the_same_turn_as_the_answer_is_not_lost(door: Path) -> None:
+def test_a_cancellation_in_the_same_turn_as_the_answer_is_not_lost(door: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when the hub stops: whoever waited would go on with its work, and hold the end up."""
     write_program(door, """print('{"ok": true}')""")
+    ended: list[asyncio.Future[None]] = []
+    real = calling._start
+
+    async def start(args: Sequence[str], exchange: Any) -> Any:
+        ended.append(exchange.ended)
+        return await real(args, exchange)
 
     async def work() -> None:
-        ended: list[asyncio.Future[None]] = []
-        real = calling._start
+        task = asyncio.ensure_future(calling.call(action_of(door), Text()))
+        while not ended:
+            await asyncio.sleep(0)
+        # The first to hear of the answer; the task itself wakes up a turn later.
+        ended[0].add_done_callback(lambda _ended: task.cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
-        async def start(args: Sequence[str], exchange: Any) -> Any:
-            ended.append(exchange.ended)
-            return await real(args, exchange)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(calling, "_start", start)
-            task = asyncio.ensure_future(calling.call(action_of(door), Text()))
-            while not ended:
-                await asyncio.sleep(0)
-            # The first to hear of the answer; the task itself wakes up a turn later.
-            ended[0].add_done_callback(lambda _ended: task.cancel())
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
+    monkeypatch.setattr(calling, "_start", start)
     asyncio.run(asyncio.wait_for(work(), 15))
