@@ -53,14 +53,11 @@ async def call(
         # Not wait_for: before Python 3.12 it loses a cancellation that comes in the same turn as the answer.
         await asyncio.wait({exchange.ended}, timeout=action.timeout)
         if not exchange.ended.done():
-            raise DoorError(
-                _("{name} did not answer within {seconds} seconds", name=name, seconds=f"{action.timeout:g}")
-            )
+            seconds = f"{action.timeout:g}"
+            raise FamilyError(_("{name} did not answer within {seconds} seconds", name=name, seconds=seconds))
         exchange.ended.result()
         untrusted = json_lines.unwrap(reader.answer(transport.get_returncode()))
         return calling.understood(action, untrusted)
-    except DoorError:
-        raise
     except FamilyError as error:
         raise DoorError(error.message, error.hint, error.status) from error
     finally:

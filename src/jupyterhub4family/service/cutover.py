@@ -21,7 +21,7 @@ from jupyterhub4family.service.run import proxy
 def main() -> int:
     """Answer one request; progress comes before the answer."""
     os.umask(0o077)
-    return serving.serve(service_programs.CHANGE_OVER, lambda: None, HANDLERS)
+    return serving.serve(lambda: None, HANDLERS)
 
 
 def _ready(_caller: None, _request: Nothing) -> Ready:

@@ -27,7 +27,7 @@ from jupyterhub4family.common.system import files
 def main() -> int:
     """Answer one request."""
     os.umask(0o077)
-    return serving.serve(service_programs.IMPORT_RESTORED.program, _never_root, HANDLERS)
+    return serving.serve(_never_root, HANDLERS)
 
 
 def _never_root() -> None:

@@ -25,7 +25,7 @@ from jupyterhub4family.user import environment, limit_server, server
 
 def main() -> int:
     """Answer one request; the exit status is always 0."""
-    return serving.serve(doors.MEDIATOR, _member, HANDLERS, always_end_with_0=doors.MEDIATOR.always_ends_with_0)
+    return serving.serve(_member, HANDLERS)
 
 
 def _member() -> pwd.struct_passwd:

@@ -53,7 +53,7 @@ class Got:
 
 def action_of(door: Path, timeout: Optional[float] = 10, bounds: Bounds = doors.PREPARE.bounds) -> Action[Text, Got]:
     """What the program `door` can be asked for."""
-    return Action(ProgramAt(door.name, "", door), "do", Text, Got, timeout=timeout, bounds=bounds)
+    return Action(ProgramAt(door.name, "", at=door), "do", Text, Got, timeout=timeout, bounds=bounds)
 
 
 def opened(

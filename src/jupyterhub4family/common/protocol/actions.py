@@ -28,6 +28,8 @@ class Program:
     name: str
     #: The module with its `main`, below the package.
     module: str
+    #: Whether it ends with 0 whatever it answers; else with the answer's status.
+    always_ends_with_0: bool = False
 
     @property
     def path(self) -> Path:

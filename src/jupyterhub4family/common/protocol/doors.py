@@ -25,8 +25,6 @@ class Door(Program):
     #: As sudoers names them: an account, or a group with % in front.
     opened_by: str = ""
     runs_as: str = ROOT
-    #: Whether it ends with 0 whatever it answers; else with the answer's status.
-    always_ends_with_0: bool = False
     #: Whether it must run in its caller's own session, not in one with a terminal that sudo makes.
     in_callers_session: bool = False
 
@@ -35,7 +33,7 @@ class Door(Program):
 
 # SudoSpawner (sudospawner) takes any status but 0 for a broken mediator, and drops the reason.
 MEDIATOR = Door(
-    "mediator", "user.mediator", accounts.SERVICE_ACCOUNT, runs_as=MEMBERS_NOT_ROOT, always_ends_with_0=True
+    "mediator", "user.mediator", opened_by=accounts.SERVICE_ACCOUNT, runs_as=MEMBERS_NOT_ROOT, always_ends_with_0=True
 )
 
 
@@ -134,7 +132,7 @@ LOG = Action(MEDIATOR, "log", ReadLog, LogLines)
 
 # -- authenticate ------------------------------------------------------------------------------------
 
-AUTHENTICATE = Door("authenticate", "root.doors.authenticate", accounts.SERVICE_ACCOUNT)
+AUTHENTICATE = Door("authenticate", "root.doors.authenticate", opened_by=accounts.SERVICE_ACCOUNT)
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ CHECK_PASSWORD = Action(AUTHENTICATE, "", Login, Verdict)
 
 # -- environment -------------------------------------------------------------------------------------
 
-ENVIRONMENT = Door("environment", "root.doors.environment", f"%{accounts.MEMBER_GROUP}")
+ENVIRONMENT = Door("environment", "root.doors.environment", opened_by=f"%{accounts.MEMBER_GROUP}")
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,7 @@ COPY_TEMPLATE = Action(ENVIRONMENT, "", Nothing, Copy, timeout=300)
 
 # -- confine -----------------------------------------------------------------------------------------
 
-CONFINE = Door("confine", "root.doors.limit_server", f"%{accounts.MEMBER_GROUP}", in_callers_session=True)
+CONFINE = Door("confine", "root.doors.limit_server", opened_by=f"%{accounts.MEMBER_GROUP}", in_callers_session=True)
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ LIMIT_SERVER = Action(CONFINE, "", Nothing, Confined, timeout=10)
 
 # -- members -----------------------------------------------------------------------------------------
 
-MEMBERS = Door("members", "root.doors.members", f"%{accounts.DELEGATE_GROUP}")
+MEMBERS = Door("members", "root.doors.members", opened_by=f"%{accounts.DELEGATE_GROUP}")
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Generic, TypeVar
 
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import json_lines, shapes
-from jupyterhub4family.common.protocol.actions import Action, AnswerT, Program, RequestT
+from jupyterhub4family.common.protocol.actions import Action, AnswerT, RequestT
 
 CallerT = TypeVar("CallerT")
 
@@ -34,16 +34,11 @@ def on(action: Action[RequestT, AnswerT], function: Callable[[CallerT, RequestT]
     return Handler(action, function)
 
 
-def serve(
-    program: Program,
-    admit: Callable[[], CallerT],
-    handlers: Iterable[Handler[CallerT]],
-    *,
-    always_end_with_0: bool = False,
-) -> int:
+def serve(admit: Callable[[], CallerT], handlers: Sequence[Handler[CallerT]]) -> int:
     """Answer the one request on stdin; returns the exit status.
 
-    `admit` looks at who calls before anything is read, and raises the FamilyError with which others are refused.
+    The handlers are those of one program. `admit` looks at who calls before anything is read, and raises the
+    FamilyError with which others are refused.
     """
 
     def work() -> Any:
@@ -53,7 +48,7 @@ def serve(
         return handler.function(caller, request)
 
     status = answer(work)
-    return 0 if always_end_with_0 else status
+    return 0 if handlers[0].action.program.always_ends_with_0 else status
 
 
 def choose(handlers: Iterable[Handler[CallerT]], untrusted: dict[str, Any]) -> tuple[Handler[CallerT], Any]:

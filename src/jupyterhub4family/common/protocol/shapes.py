@@ -88,10 +88,10 @@ def name_of(kind: Any) -> str:
 
 
 def _decode(shape: type[T], untrusted: Mapping[str, Any], *, strict: bool) -> T:
-    values = {}
+    values, kinds = {}, types_of(shape)
     for name, field in fields(shape).items():
         if name in untrusted:
-            values[field.name] = _checked(name, types_of(shape)[field.name], untrusted[name], strict)
+            values[field.name] = _checked(name, kinds[field.name], untrusted[name], strict)
         elif not is_optional(field):
             raise UsageError(_("key {key} is missing in the request", key=repr(name)))
     return shape(**values)

@@ -69,7 +69,7 @@ def main() -> int:
             sudo_caller.require_root()
             stack.enter_context(_exclusive())
 
-        return serving.serve(service_programs.BACKUP, admit, [HANDLERS[action]])
+        return serving.serve(admit, [HANDLERS[action]])
 
 
 def nightly() -> int:

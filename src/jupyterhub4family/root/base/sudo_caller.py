@@ -8,6 +8,7 @@ from typing import Optional
 
 from jupyterhub4family.common.errors import PermissionRefused
 from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.system import accounts
 
 
 def require_root() -> None:
@@ -30,3 +31,12 @@ def calling_account() -> Optional[pwd.struct_passwd]:
     except (ValueError, KeyError, OverflowError) as error:
         raise PermissionRefused(_("the calling account is unknown")) from error
     return None if account.pw_uid == 0 else account
+
+
+def calling_member(refusal: str) -> pwd.struct_passwd:
+    """The member who called sudo. Raises PermissionRefused: with `refusal` for everybody else."""
+    require_root()
+    caller = calling_account()
+    if caller is None or not accounts.is_member(caller):
+        raise PermissionRefused(refusal)
+    return caller

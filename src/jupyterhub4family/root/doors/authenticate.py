@@ -32,7 +32,7 @@ TALLY_DIRECTORY = Path("/run/jupyterhub4family/faillock")
 
 def main() -> int:
     """Answer one request; exit status 0 whether the password is right or wrong."""
-    return serving.serve(doors.AUTHENTICATE, _check_caller, HANDLERS)
+    return serving.serve(_check_caller, HANDLERS)
 
 
 def _check_caller() -> None:

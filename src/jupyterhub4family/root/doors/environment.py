@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Callable
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import doors, serving
 from jupyterhub4family.common.protocol.actions import Nothing
@@ -36,16 +36,11 @@ _LINKED, _NOT_LINKED, _DISK_FULL = 0, 1, 2
 
 def main() -> int:
     """Answer one request with a directory of the member's that holds `env`."""
-    return serving.serve(doors.ENVIRONMENT, _calling_member, HANDLERS)
+    return serving.serve(_calling_member, HANDLERS)
 
 
 def _calling_member() -> pwd.struct_passwd:
-    """The member who calls. Raises PermissionRefused for everybody else."""
-    sudo_caller.require_root()
-    caller = sudo_caller.calling_account()
-    if caller is None or not accounts.is_member(caller):
-        raise PermissionRefused(_("only a member may ask for an environment"))
-    return caller
+    return sudo_caller.calling_member(_("only a member may ask for an environment"))
 
 
 def _copy_template(member: pwd.struct_passwd, _request: Nothing) -> doors.Copy:

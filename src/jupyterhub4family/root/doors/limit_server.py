@@ -24,7 +24,7 @@ from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.settings import model, types
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.settings.types import Amount
-from jupyterhub4family.common.system import accounts, cgroups, processes, programs
+from jupyterhub4family.common.system import cgroups, processes, programs
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.root.base import sudo_caller
 
@@ -63,16 +63,11 @@ class Limits:
 def main() -> int:
     """Answer one request with the name of the scope that holds the caller now."""
     os.umask(0o022)
-    return serving.serve(doors.CONFINE, _calling_member, HANDLERS)
+    return serving.serve(_calling_member, HANDLERS)
 
 
 def _calling_member() -> pwd.struct_passwd:
-    """The member who calls. Raises PermissionRefused for everybody else."""
-    sudo_caller.require_root()
-    caller = sudo_caller.calling_account()
-    if caller is None or not accounts.is_member(caller):
-        raise PermissionRefused(_("only a member may have a server limited"))
-    return caller
+    return sudo_caller.calling_member(_("only a member may have a server limited"))
 
 
 def _confine_caller(member: pwd.struct_passwd, _request: Nothing) -> doors.Confined:

@@ -31,7 +31,7 @@ PREPARE_TIMEOUT = 120
 def main() -> int:
     """Answer one request."""
     os.umask(0o022)
-    return serving.serve(doors.MEMBERS, _check_caller, HANDLERS)
+    return serving.serve(_check_caller, HANDLERS)
 
 
 def add_members(by_root: bool, request: doors.AddMembers) -> doors.MemberResults:

@@ -39,7 +39,7 @@ class HubNotRunning(FamilyError):
 
 def main() -> int:
     """Answer one request."""
-    return serving.serve(service_programs.TELL_HUB, _hub, HANDLERS)
+    return serving.serve(_hub, HANDLERS)
 
 
 def _hub() -> Hub:

@@ -34,7 +34,7 @@ TIMEOUT, START, STOP = 30, 300, 60
 
 def main() -> int:
     """Answer one request; progress comes before the answer."""
-    return serving.serve(service_programs.USE_PORTAL.program, lambda: None, HANDLERS)
+    return serving.serve(lambda: None, HANDLERS)
 
 
 def use_portal(_caller: None, request: TrialLogin) -> Nothing:

@@ -24,7 +24,7 @@ class Jump:
 
 
 JUMP: Action[Any, Any] = Action(doors.MEDIATOR, "jump", Jump, Nothing)
-KNOCK = Door("knock", "root.doors.knock", "%jupyterhub")
+KNOCK = Door("knock", "root.doors.knock", opened_by="%jupyterhub")
 KNOCKING: Action[Any, Any] = Action(KNOCK, "", Nothing, Nothing)
 
 COMPARISONS = [*registry_checks.COMPARISONS, "fuzz"]

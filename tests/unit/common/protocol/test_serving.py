@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import json
@@ -72,7 +73,10 @@ class Served:
         """The exit status, and all lines."""
         data = request if isinstance(request, bytes) else json.dumps(request).encode()
         self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        status = serving.serve(DOOR, admit, handlers, always_end_with_0=always_end_with_0)
+        if always_end_with_0:
+            program = dataclasses.replace(DOOR, always_ends_with_0=True)
+            handlers = [serving.on(dataclasses.replace(one.action, program=program), one.function) for one in handlers]
+        status = serving.serve(admit, handlers)
         return status, [json.loads(line) for line in self._capsys.readouterr().out.splitlines()]
 
     def raising(self, error: BaseException) -> tuple[int, dict[str, Any]]:
@@ -113,7 +117,7 @@ def test_who_may_not_is_refused_before_anything_is_read(
 
     monkeypatch.setattr(sys, "stdin", None)
     handlers = [serving.on(REPEAT, must_not_be_called)]
-    assert serving.serve(DOOR, admit, handlers) == 4
+    assert serving.serve(admit, handlers) == 4
     answer = json.loads(capsys.readouterr().out)
     assert (answer["ok"], answer["status"]) == (False, 4)
     assert (answer["error"]["id"], answer["hint"]["id"]) == ("only the hub may", "ask it")
