@@ -36,7 +36,7 @@ class Book:
             for stack, values in stacks.items():
                 values[:0] = rows.get(figure, {}).get(stack, {}).get("values", [])
 
-    def trouble(self, what: str) -> None:
+    def problem(self, what: str) -> None:
         """Keep what went wrong: a repeat that failed is missing, and the report says so."""
         self.troubles.append(what)
         print(f"{time.monotonic() - self.began:7.0f} s  FAILED {what}", flush=True)

@@ -35,7 +35,7 @@ def ten(book: Book, stages: list[Stage], repeats: int) -> None:
                 book.note("ten_at_once", here.stack.name, _start_all(mine, TEN))
             except ClientError as error:
                 # One server that did not start spoils this repeat, not the figure.
-                book.trouble(f"ten at once, {here.stack.name}: {str(error).splitlines()[0]}")
+                book.problem(f"ten at once, {here.stack.name}: {str(error).splitlines()[0]}")
                 _stop_all(mine)
                 continue
             time.sleep(REST)

@@ -53,7 +53,7 @@ def main() -> int:
         run_scenes(book, ours, stock, SMOKE_PLAN if arguments.smoke else plan)
     except KeyboardInterrupt:
         # What has been measured in an hour is not thrown away.
-        book.trouble("interrupted")
+        book.problem("interrupted")
     earlier = report.read(arguments.output) if arguments.only or arguments.append else {}
     if arguments.append:
         book.put_before(earlier.get("figures", {}))
@@ -115,7 +115,7 @@ def _try(book: Book, name: str, work: Callable[[], None]) -> None:
         work()
     except Exception as error:
         traceback.print_exc()
-        book.trouble(f"{name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        book.problem(f"{name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 
 def make_report(book: Book, ours: Ours, earlier: dict[str, Any]) -> dict[str, Any]:

@@ -42,13 +42,13 @@ def processes(machine: Machine) -> dict[int, Process]:
 def _process(entry: Path, users: dict[int, str]) -> Process | None:
     try:
         status = (entry / "status").read_text()
-        words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        args = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         memory = (entry / "smaps_rollup").read_text()
     except OSError:
         return None  # ended at this moment, or one of the kernel's
     parent = int(_field(r"PPid:\s+(\d+)", status))
     user = users.get(int(_field(r"Uid:\s+(\d+)", status)), "?")
-    return Process(int(entry.name), parent, user, words.strip(), int(_field(r"\nPss:\s+(\d+)", memory)) / 1024)
+    return Process(int(entry.name), parent, user, args.strip(), int(_field(r"\nPss:\s+(\d+)", memory)) / 1024)
 
 
 def _field(pattern: str, text: str) -> str:

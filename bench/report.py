@@ -143,7 +143,7 @@ def _circumstances(report: dict[str, Any]) -> list[str]:
         " while this ran (the bench itself included); other work went on beside it. Therefore trust the ratios more"
         " than the seconds.",
         *[f"- {note}" for note in report["notes"]],
-        *[f"- A repeat failed and is missing: {trouble}" for trouble in report["troubles"]],
+        *[f"- A repeat failed and is missing: {problem}" for problem in report["troubles"]],
         "",
     ]
     return lines

@@ -63,16 +63,16 @@ def log_in(page: Page, machine: Machine, name: str, then: str = "/hub/home", pas
 
 def picture(page: Page, name: str) -> None:
     """Take a picture of the page, for people to look at; docs/pictures holds copies of some."""
-    folder = RUN / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=str(folder / f"{name}.png"), full_page=True)
+    directory = RUN / "pictures"
+    directory.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(directory / f"{name}.png"), full_page=True)
 
 
-def in_german(sentence: str) -> str:
+def in_german(text: str) -> str:
     """What the German catalogue has for a sentence; itself if it has nothing (`./test lint` finds that)."""
     with open(ROOT / "locale/de/LC_MESSAGES/jupyterhub4family.po", "rb") as file:
-        message = read_po(file).get(sentence)
-    return str(message.string) if message and message.string else sentence
+        message = read_po(file).get(text)
+    return str(message.string) if message and message.string else text
 
 
 class Watcher:
@@ -107,7 +107,7 @@ def expect_good(page: Page, name: str) -> None:
         width = page.viewport_size["width"] if page.viewport_size else 0
         picture(page, f"{name}-{width}-{scheme}")
         found = Axe().run(page).response["violations"]
-        told = [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in found]
-        assert told == [], f"{name}, {width} px, {scheme}"
+        reported = [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in found]
+        assert reported == [], f"{name}, {width} px, {scheme}"
         too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert too_wide <= 0, f"{name} is {too_wide} px wider than the screen of {width} px"

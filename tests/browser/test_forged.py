@@ -70,7 +70,7 @@ def server() -> Iterator[http.server.ThreadingHTTPServer]:
             self.end_headers()
             self.wfile.write(b"<title>forged</title>")
 
-        def log_message(self, *_words: object) -> None:
+        def log_message(self, *_args: object) -> None:
             """Say nothing."""
 
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -135,7 +135,7 @@ def test_a_delegate_sees_and_stops_everybodys_servers(
     page.context.close()
 
 
-def _told(page: Page) -> list[str]:
+def _reported(page: Page) -> list[str]:
     return page.locator("#progress-log li").all_text_contents()
 
 
@@ -146,17 +146,17 @@ def test_reload_and_second_device_see_the_same_progress(family: Machine, chromiu
     first.wait_for_url(re.compile("/spawn-pending/"), timeout=SOON)
     # The last event before the server answers: nothing more comes while it sleeps.
     expect(first.locator("#progress-message")).to_have_text("Starting your server", timeout=SOON)
-    told = _told(first)
-    assert len(told) > 1 and told[-1] == "Starting your server"
+    reported = _reported(first)
+    assert len(reported) > 1 and reported[-1] == "Starting your server"
     percent = first.locator("#progress-bar").get_attribute("aria-valuenow")
 
     first.reload()
     expect(first.locator("#progress-message")).to_have_text("Starting your server", timeout=SOON)
-    assert _told(first) == told
+    assert _reported(first) == reported
     second = chromium.new_context(viewport=PHONE, locale="de-DE").new_page()
     log_in(second, family, "bob", then="/hub/spawn-pending/bob/slow")
-    expect(second.locator("#progress-log li")).to_have_count(len(told), timeout=SOON)
-    assert _told(second)[-1] == in_german("Starting your server")
+    expect(second.locator("#progress-log li")).to_have_count(len(reported), timeout=SOON)
+    assert _reported(second)[-1] == in_german("Starting your server")
     assert second.locator("#progress-bar").get_attribute("aria-valuenow") == percent
 
     family.run("touch /home/bob/go")

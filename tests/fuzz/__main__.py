@@ -43,23 +43,23 @@ def run(name: str, seconds: int) -> int:
     """Fuzz one target in a process of its own, and say how often."""
     from tests.fuzz.targets import SEEDS
 
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder, "corpus")
+    with tempfile.TemporaryDirectory() as directory:
+        corpus = Path(directory, "corpus")
         corpus.mkdir()
         for number, seed in enumerate(SEEDS[name]):
             (corpus / str(number)).write_bytes(seed)
         limits = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", "-rss_limit_mb=1024"]
-        words = [
+        args = [
             sys.executable,
             "-m",
             "tests.fuzz",
             "--target",
             name,
             *limits,
-            f"-artifact_prefix={folder}/",
+            f"-artifact_prefix={directory}/",
             str(corpus),
         ]
-        done = subprocess.run(words, check=False, capture_output=True, text=True, errors="replace")
+        done = subprocess.run(args, check=False, capture_output=True, text=True, errors="replace")
         output = done.stdout + done.stderr
         tried = re.search(r"Done (\d+) runs", output)
         count = int(tried[1]) if tried else 0
@@ -67,7 +67,7 @@ def run(name: str, seconds: int) -> int:
         if done.returncode == 0 and count >= LEAST:
             return 0
         print(output[-4000:])
-        for found in Path(folder).glob("*-*"):
+        for found in Path(directory).glob("*-*"):
             if found.is_file():
                 print(f"fuzzing: the input was {found.read_bytes()[:2000]!r}")
         return 1

@@ -47,8 +47,8 @@ HANDLERS: list[list[serving.Handler[None]]] = [
 
 def answers(data: bytes) -> None:
     """What a door or a member's program answers: root and the hub read it."""
-    told: list[tuple[int, str]] = []
-    reader = ResponseReader("door", DEFAULT, lambda percent, message: told.append((percent, message)))
+    reported: list[tuple[int, str]] = []
+    reader = ResponseReader("door", DEFAULT, lambda percent, message: reported.append((percent, message)))
     with contextlib.suppress(ResponseError):
         reader.feed_stdout(data[: len(data) // 2])
         reader.feed_stdout(data[len(data) // 2 :])
@@ -62,7 +62,7 @@ def answers(data: bytes) -> None:
         for action in doors.ACTIONS:
             with contextlib.suppress(ResponseError):
                 assert type(calling.understood(action, answer)) is action.answer
-    assert all(0 <= percent <= 100 and isinstance(message, str) for percent, message in told)
+    assert all(0 <= percent <= 100 and isinstance(message, str) for percent, message in reported)
 
 
 def settings(data: bytes) -> None:

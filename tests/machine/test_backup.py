@@ -35,9 +35,9 @@ def set_up(machine: Machine, target: str) -> str:
     return found[1]
 
 
-def refused(machine: Machine, words: str, status: int) -> str:
+def refused(machine: Machine, args: str, status: int) -> str:
     """What `backup` says when it ends with this status, without a traceback."""
-    done = machine.execute(f"{BACKUP} {words}")
+    done = machine.execute(f"{BACKUP} {args}")
     assert done.returncode == status, done
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -83,8 +83,8 @@ def test_a_lost_machine_comes_back(new_machine: NewMachine, tmp_path: Path) -> N
     _connect(new, key)
     assert "anna, ben" in new.run(f"{BACKUP} restore --dry-run") and not new.exists("/home/anna")
 
-    said = new.run(f"{BACKUP} restore --yes")
-    assert "The account anna was made" in said and "note:" not in said, said
+    response = new.run(f"{BACKUP} restore --yes")
+    assert "The account anna was made" in response and "note:" not in response, response
     ready(new)
     assert new.run(IDENTITY) == before, "devices still trust it"
     new.put(tmp_path / "school", "/root/school")
@@ -131,8 +131,8 @@ def _connect(machine: Machine, key: str) -> None:
     assert "does not open" in refused(machine, f"setup {USB} --key-file /root/key", 3)
     assert "--key-file" in refused(machine, f"setup {USB}", 2)
     machine.write("/root/key", key.lower().replace("-", " "), 0o600)
-    said = machine.run(f"{BACKUP} setup {USB} --key-file /root/key")
-    assert "2 backups" in said and not KEY.search(said), "a key that is known is not shown"
+    response = machine.run(f"{BACKUP} setup {USB} --key-file /root/key")
+    assert "2 backups" in response and not KEY.search(response), "a key that is known is not shown"
     machine.run("/usr/lib/jupyterhub4family/backup nightly")
     assert backups(machine) == 2
 
@@ -172,7 +172,7 @@ def test_single_things_come_back_and_nobody_misleads_root(new_machine: NewMachin
     machine.run(f"{BACKUP} now")
     _check_one_path(machine)
     _check_a_home_full_of_traps(machine)
-    _check_other_folders(machine)
+    _check_other_directories(machine)
     _check_races(machine)
     _check_interrupted(machine)
     _check_night(machine)
@@ -194,8 +194,8 @@ def _check_targets(machine: Machine) -> None:
 
 def _check_one_path(machine: Machine) -> None:
     machine.run("echo second > school/homework; echo new > school/later", user="anna")
-    said = machine.run(f"{BACKUP} restore --path /home/anna/school/homework")
-    assert machine.read("/home/anna/school/homework") == "first\n" and "before-restore-" in said
+    response = machine.run(f"{BACKUP} restore --path /home/anna/school/homework")
+    assert machine.read("/home/anna/school/homework") == "first\n" and "before-restore-" in response
     assert machine.run("cat /home/anna/before-restore-*/school/homework") == "second\n"
     assert machine.read("/home/anna/school/later") == "new\n", "what came later stays"
     assert "not in the backup" in refused(machine, "restore --member anna --path school/nothing", 1)
@@ -224,7 +224,7 @@ def _check_a_home_full_of_traps(machine: Machine) -> None:
     assert machine.run("stat -c '%U %a' /home/anna/school/suid").split() == ["anna", "755"]
 
 
-def _check_other_folders(machine: Machine) -> None:
+def _check_other_directories(machine: Machine) -> None:
     machine.run(f"{BACKUP} restore --member anna --path school --to /root/out")
     assert machine.read("/root/out/school/homework") == "first\n"
     assert machine.run("stat -c '%U %a' /root/out").split() == ["root", "700"]
@@ -299,8 +299,8 @@ def _kill_restic(machine: Machine, command: str, ready: str, whole: bool = False
     machine.run(
         "pkill -9 -f '[l]ib/jupyterhub4family/backup'; pkill -9 -x restic; true" if whole else "pkill -9 -x restic"
     )
-    said, _nothing = running.communicate(timeout=60)
-    assert running.returncode != 0 and "Traceback" not in said, said
+    response, _nothing = running.communicate(timeout=60)
+    assert running.returncode != 0 and "Traceback" not in response, response
 
 
 def _check_night(machine: Machine) -> None:
@@ -335,8 +335,8 @@ def _check_key_and_target(machine: Machine) -> None:
     machine.write("/root/key", f"{small}\n", 0o600)
     assert "does not open" in refused(machine, "setup /srv/backup --key-file /root/key", 3)
     machine.run("echo /srv/backup > /etc/jupyterhub4family/backup/target")
-    for words in ("list", "now", "verify", "restore --member anna"):
-        assert "does not open" in refused(machine, words, 3), words
+    for args in ("list", "now", "verify", "restore --member anna"):
+        assert "does not open" in refused(machine, args, 3), args
     machine.run(f"{BACKUP} off --yes")
     assert not machine.exists("/etc/jupyterhub4family/backup")
     assert machine.execute("systemctl is-enabled jupyterhub4family-backup.timer").returncode != 0

@@ -44,9 +44,9 @@ def test_a_wrong_clock_becomes_right(new_machine: NewMachine) -> None:
         kernel = alice.kernel()
         kernel.execute("kept = 42")
         # A dead battery on the board, and a clock that somebody has set a year too late.
-        for difference, said in (("-2500d", "expired"), ("+400d", "not yet valid")):
+        for difference, output in (("-2500d", "expired"), ("+400d", "not yet valid")):
             machine.write(DIFFERENCE, f"{difference}\n")
-            machine.wait(VERDICT.format(ca=CA, said=said), timeout=TIMEOUT)
+            machine.wait(VERDICT.format(ca=CA, output=output), timeout=TIMEOUT)
             assert (
                 "Browsers do not trust the portal's certificate"
                 in machine.execute("jupyterhub4family doctor certificate").stdout

@@ -15,8 +15,8 @@ EXPERTS = "/etc/jupyterhub4family/jupyterhub_config.d"
 LAST_GOOD = "/var/lib/jupyterhub4family/public/settings.last-good.json"
 
 
-def set_(machine: Machine, words: str) -> str:
-    return machine.run(f"jupyterhub4family config set {words}")
+def set_(machine: Machine, args: str) -> str:
+    return machine.run(f"jupyterhub4family config set {args}")
 
 
 def portal_answers(machine: Machine, port: int) -> bool:
@@ -41,8 +41,8 @@ def test_settings_are_changed_while_it_runs(new_machine: NewMachine, suite: str)
     assert not machine.exists(FILE)
 
     proxy, hub = proxy_pid(machine), hub_pid(machine)
-    told = set_(machine, "family_name The Millers")
-    assert "restarting" in told
+    reported = set_(machine, "family_name The Millers")
+    assert "restarting" in reported
     machine.wait(f"! test -e /proc/{hub}", timeout=60)
     wait_for_portal(machine, 8000)
     assert proxy_pid(machine) == proxy, "open notebooks stay connected"
@@ -79,9 +79,9 @@ def test_a_bad_file_stops_nothing(new_machine: NewMachine, suite: str, init: str
             machine.run(f"jupyterhub4family {happens}")
         wait_for_portal(machine, 8010)
         assert not portal_answers(machine, 8011)
-    said = machine.execute("jupyterhub4family config show")
-    assert said.returncode == 8 and f"{FILE}:3: listen must be one of lan, local" in said.stderr, said
-    assert "port: 8010" in said.stdout
+    output = machine.execute("jupyterhub4family config show")
+    assert output.returncode == 8 and f"{FILE}:3: listen must be one of lan, local" in output.stderr, output
+    assert "port: 8010" in output.stdout
     status = machine.execute("jupyterhub4family status")
     assert f"{FILE}:3: listen must be" in status.stdout + status.stderr
     log = machine.run("jupyterhub4family logs hub -n 500")
@@ -134,29 +134,29 @@ def test_shells_complete_and_the_manual_is_shown(new_machine: NewMachine, suite:
     machine.run(
         "apt-get -qy update; apt-get -qy install --no-install-recommends bash-completion zsh fish man-db", timeout=600
     )
-    for words, offered in (
+    for args, offered in (
         ("jupyterhub4family config set li", "listen"),
         ("jh4f config set listen lo", "local"),
         ("jh4f members remove a", "anna"),
         ("jh4f sta", "start status"),
         ("jh4f restart --a", "--all"),
     ):
-        fish = machine.run(f"fish -c 'complete -C \"{words}\"'")
-        assert sorted(line.split("\t")[0] for line in fish.splitlines()) == offered.split(), words
+        fish = machine.run(f"fish -c 'complete -C \"{args}\"'")
+        assert sorted(line.split("\t")[0] for line in fish.splitlines()) == offered.split(), args
         # As bash-completion does it: the file is found by the command's name when the tabulator is first pressed.
-        name = words.split()[0]
+        name = args.split()[0]
         bash = machine.run(
             "bash -c '. /usr/share/bash-completion/bash_completion; "
-            f"_comp_load {name} 2>/dev/null || _completion_loader {name}; COMP_WORDS=({words}); "
+            f"_comp_load {name} 2>/dev/null || _completion_loader {name}; COMP_WORDS=({args}); "
             'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _jupyterhub4family; printf "%s\\n" "${COMPREPLY[@]}"\''
         )
-        assert sorted(bash.split()) == offered.split(), words
+        assert sorted(bash.split()) == offered.split(), args
         # Outside of the line editor there is nothing to add candidates to, so they are printed.
         zsh = machine.run(
             "zsh -f -c 'compadd() { print -l -- ${(P)2} }; _describe() { print -l -- ${${(P)argv[-1]}%%:*} }; "
-            f"words=({words}); CURRENT=$#words; . /usr/share/zsh/vendor-completions/_jupyterhub4family'"
+            f"words=({args}); CURRENT=$#words; . /usr/share/zsh/vendor-completions/_jupyterhub4family'"
         )
-        assert sorted(one for one in zsh.split() if one.startswith(words.split()[-1])) == sorted(offered.split()), words
+        assert sorted(one for one in zsh.split() if one.startswith(args.split()[-1])) == sorted(offered.split()), args
     machine.run("zsh -n /usr/share/zsh/vendor-completions/_jupyterhub4family")
     for page in ("jupyterhub4family", "jh4f", "jupyterhub-members", "jupyterhub4family-config"):
         assert "jupyterhub4family" in machine.run(f"man {page}")

@@ -17,21 +17,21 @@ RELEASE = f"{HOME}/releases/current"
 LIBRARY = "/usr/lib/jupyterhub4family"
 
 
-def examine(machine: Machine, *words: str, user: str | None = None) -> dict[str, Any]:
+def examine(machine: Machine, *args: str, user: str | None = None) -> dict[str, Any]:
     """What `doctor --json` says; its exit status must agree with it."""
-    done = machine.execute(f"jupyterhub4family doctor --json {' '.join(words)}", user=user, timeout=300)
+    done = machine.execute(f"jupyterhub4family doctor --json {' '.join(args)}", user=user, timeout=300)
     assert "Traceback" not in done.stderr, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == (1 if told["state"] == "problem" else 0), done
-    return told
+    reported: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (1 if reported["state"] == "problem" else 0), done
+    return reported
 
 
-def findings(told: dict[str, Any], state: str) -> list[dict[str, Any]]:
-    return [one for one in told["findings"] if one["state"] == state]
+def findings(reported: dict[str, Any], state: str) -> list[dict[str, Any]]:
+    return [one for one in reported["findings"] if one["state"] == state]
 
 
-def sentences(told: dict[str, Any], state: str = "problem") -> str:
-    return "\n".join(one["sentence"] for one in findings(told, state))
+def sentences(reported: dict[str, Any], state: str = "problem") -> str:
+    return "\n".join(one["sentence"] for one in findings(reported, state))
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Defect:
 
     breaking: str
     check: str
-    words: str
+    args: str
     undo: str = ""
 
 
@@ -108,21 +108,21 @@ def test_defects_are_named_and_mended(new_machine: NewMachine, suite: str) -> No
     assert examine(machine)["state"] != "problem"
     for defect in DEFECTS:
         machine.run(defect.breaking)
-        told = examine(machine, defect.check)
-        named = [one for one in findings(told, "problem") if one["check"] == defect.check]
-        assert named and any(defect.words in one["sentence"] for one in named), (defect, told["findings"])
-        assert all(one["hint"] for one in findings(told, "problem")), told
-        assert "secret123" not in json.dumps(told)
+        reported = examine(machine, defect.check)
+        named = [one for one in findings(reported, "problem") if one["check"] == defect.check]
+        assert named and any(defect.args in one["sentence"] for one in named), (defect, reported["findings"])
+        assert all(one["hint"] for one in findings(reported, "problem")), reported
+        assert "secret123" not in json.dumps(reported)
         if defect.undo:
             assert not any(one["repairable"] for one in named), defect
             machine.run(defect.undo)
             continue
-        told = examine(machine, "--fix", defect.check)
-        assert told["fixed"], defect
-        assert told["state"] != "problem", (defect, told)
+        reported = examine(machine, "--fix", defect.check)
+        assert reported["fixed"], defect
+        assert reported["state"] != "problem", (defect, reported)
     assert machine.run("stat -c '%a %U' /etc/sudoers.d/jupyterhub4family").split() == ["440", "root"]
-    told = examine(machine)
-    assert told["state"] != "problem", told
+    reported = examine(machine)
+    assert reported["state"] != "problem", reported
     kept = machine.read("/etc/sudoers.d/jupyterhub4family.dpkg-old")
     assert "nonsense" in kept or "NOPASSWD: ALL" in kept, "what was there is kept"
     assert machine.run("getent shadow jupyterhub").split(":")[1] == "*"
@@ -137,15 +137,15 @@ def test_damaged_files_of_release_and_template(new_machine: NewMachine, suite: s
     spoilt = machine.run(f"ls -d {RELEASE}/venv/lib/python3*/site-packages/alembic/config.py").strip()
     machine.run(f"printf x >> {spoilt}; : > {RELEASE}/venv/lib/python3*/site-packages/tornado/web.py")
     machine.run(f"rm {TEMPLATE}/lib/python3*/site-packages/notebook/app.py")
-    told = examine(machine)
-    found = {one["check"]: one["sentence"] for one in findings(told, "problem")}
-    assert "2 files" in found["release"] and "alembic/config.py" in found["release"], told
-    assert "notebook/app.py" in found["template"], told
-    told = examine(machine, "--fix")
-    assert len(told["fixed"]) >= 2, told
+    reported = examine(machine)
+    found = {one["check"]: one["sentence"] for one in findings(reported, "problem")}
+    assert "2 files" in found["release"] and "alembic/config.py" in found["release"], reported
+    assert "notebook/app.py" in found["template"], reported
+    reported = examine(machine, "--fix")
+    assert len(reported["fixed"]) >= 2, reported
     machine.wait("jupyterhub4family status", timeout=60)
-    told = examine(machine, "--deep")
-    assert told["state"] != "problem", sentences(told)
+    reported = examine(machine, "--deep")
+    assert reported["state"] != "problem", sentences(reported)
 
 
 @pytest.mark.any_debian
@@ -153,8 +153,8 @@ def test_ports_disk_and_round_trip(new_machine: NewMachine, suite: str) -> None:
     """A taken port and a full disk are named; a trial member goes the whole way and leaves nothing, however it ends."""
     machine = ready(new_machine(suite, layer="installed", disk_mb=6000))
     before = snapshot(machine)
-    told = examine(machine, "disk", "--deep")
-    assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in told["findings"]), told
+    reported = examine(machine, "disk", "--deep")
+    assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in reported["findings"]), reported
     assert "jh4f-probe" not in machine.run("getent passwd; getent group; ls /home")
     assert before.difference(snapshot(machine)) == ""
 
@@ -162,29 +162,29 @@ def test_ports_disk_and_round_trip(new_machine: NewMachine, suite: str) -> None:
     machine.run("setsid jupyterhub4family doctor --deep >/dev/null 2>&1 </dev/null & sleep 0")
     machine.wait("getent passwd jh4f-probe", timeout=30)
     machine.run("pkill -9 -f '[/]usr/lib/jupyterhub4family/probe'; sleep 1; getent passwd jh4f-probe")
-    told = examine(machine, "disk", "--deep")
-    assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in told["findings"]), told
+    reported = examine(machine, "disk", "--deep")
+    assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in reported["findings"]), reported
     assert before.difference(snapshot(machine)) == ""
 
     # A stranger of that name is left alone.
     machine.add_account("jh4f-probe", PASSWORD)
-    told = examine(machine, "disk", "--deep")
-    assert "that jupyterhub4family did not make" in sentences(told)
+    reported = examine(machine, "disk", "--deep")
+    assert "that jupyterhub4family did not make" in sentences(reported)
     machine.run("getent passwd jh4f-probe && userdel -r jh4f-probe 2>/dev/null")
 
     machine.run(f"fallocate -l $(( $(df --output=avail -B1 {HOME} | tail -1) - 100000000 )) {HOME}/cache/big")
-    told = examine(machine, "disk")
-    assert "disk is full" in sentences(told), told
+    reported = examine(machine, "disk")
+    assert "disk is full" in sentences(reported), reported
     machine.run(f"rm {HOME}/cache/big")
 
     machine.run("jupyterhub4family stop")
     listen = "IO::Socket::INET->new(LocalPort => 8000, Listen => 5, ReuseAddr => 1) or die; sleep 600"
     machine.run(f"setsid perl -MIO::Socket::INET -e '$s = {listen}' >/dev/null 2>&1 </dev/null & sleep 1")
-    told = examine(machine, "ports")
-    taken = [one["sentence"] for one in findings(told, "problem") if one["check"] == "ports"]
-    assert taken == ["Port 8000 is taken by perl of root"], told
-    told = examine(machine, "disk", "--deep")
-    assert any(one["check"] == "round-trip" and one["state"] == "problem" for one in told["findings"]), told
+    reported = examine(machine, "ports")
+    taken = [one["sentence"] for one in findings(reported, "problem") if one["check"] == "ports"]
+    assert taken == ["Port 8000 is taken by perl of root"], reported
+    reported = examine(machine, "disk", "--deep")
+    assert any(one["check"] == "round-trip" and one["state"] == "problem" for one in reported["findings"]), reported
     assert "jh4f-probe" not in machine.run("getent passwd; ls /home")
     machine.run("pkill perl; jupyterhub4family start")
     machine.wait("jupyterhub4family status", timeout=60)
@@ -194,10 +194,10 @@ def test_ports_disk_and_round_trip(new_machine: NewMachine, suite: str) -> None:
 def test_defects_where_cron_supervises(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed", init="sysvinit"))
     machine.run("crontab -u jupyterhub -r")
-    told = examine(machine, "supervisor")
-    assert "crontab" in sentences(told), told
-    told = examine(machine, "supervisor", "--fix")
-    assert told["state"] != "problem", told
+    reported = examine(machine, "supervisor")
+    assert "crontab" in sentences(reported), reported
+    reported = examine(machine, "supervisor", "--fix")
+    assert reported["state"] != "problem", reported
     assert "ensure" in machine.run("crontab -u jupyterhub -l")
     machine.run("jupyterhub4family stop")
     assert "stopped by hand" in sentences(examine(machine, "supervisor", "portal"))
@@ -205,9 +205,9 @@ def test_defects_where_cron_supervises(new_machine: NewMachine, suite: str) -> N
     machine.wait("jupyterhub4family status", timeout=60)
     assert examine(machine)["state"] != "problem"
     machine.run("/etc/init.d/cron stop")
-    told = examine(machine, "supervisor", "--deep")
-    assert "cron is not running" in sentences(told), told
-    assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in told["findings"]), told
+    reported = examine(machine, "supervisor", "--deep")
+    assert "cron is not running" in sentences(reported), reported
+    assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in reported["findings"]), reported
     machine.run("/etc/init.d/cron start")
 
 
@@ -225,20 +225,22 @@ def _all_is_well(machine: Machine) -> None:
     """All is well, root sees everything, others are told what they cannot see, and looking changes nothing."""
     add_member(machine, "alice")
     before = snapshot(machine)
-    told = examine(machine)
-    assert told["state"] in ("ok", "warning"), sentences(told)
-    assert findings(told, "not checkable") == []
-    for one in findings(told, "warning"):
+    reported = examine(machine)
+    assert reported["state"] in ("ok", "warning"), sentences(reported)
+    assert findings(reported, "not checkable") == []
+    for one in findings(reported, "warning"):
         assert one["hint"], one
         # Known of these machines: no backup; no avahi; a home as this Debian makes it; versions of which there is no
         # newer one; no limits without systemd, or where the host's kernel counts for itself (test_limits.py has it
         # otherwise).
         assert one["check"] in ("backup", "names", "homes", "release", "template", "limits"), one
-    said = machine.run("jupyterhub4family doctor portal")
-    assert "No problems." in said and "PROBLEM" not in said
+    response = machine.run("jupyterhub4family doctor portal")
+    assert "No problems." in response and "PROBLEM" not in response
     assert before.difference(snapshot(machine)) == ""
 
-    told = examine(machine, user="alice")
-    assert told["state"] != "problem", sentences(told)
-    assert "password" in sentences(told, "not checkable") and "rules for sudo" in sentences(told, "not checkable")
+    reported = examine(machine, user="alice")
+    assert reported["state"] != "problem", sentences(reported)
+    assert "password" in sentences(reported, "not checkable") and "rules for sudo" in sentences(
+        reported, "not checkable"
+    )
     assert machine.execute("jupyterhub4family doctor --fix", user="alice").returncode == 4

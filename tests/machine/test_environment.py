@@ -151,8 +151,8 @@ def test_upgrade_and_repair_keep_own_packages(new_machine: NewMachine, suite: st
         ("true", "reset"),
     ):
         machine.run(damage, user="alice")
-        said = machine.run(f"jupyterhub4family env {cure}", user="alice")
-        assert "Repaired" in said or "Rebuilt" in said, said
+        response = machine.run(f"jupyterhub4family env {cure}", user="alice")
+        assert "Repaired" in response or "Rebuilt" in response, response
         extras = env_status(machine, "alice")["extras"]
         assert extras == ({"iniconfig": "2.0.0"} if cure != "reset" else {}), (damage, extras)
         assert machine.read("/home/alice/notes.ipynb") == "precious\n"

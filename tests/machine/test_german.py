@@ -23,12 +23,12 @@ class Terminal:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self.told = ""
+        self.reported = ""
 
     def tells(self, command: str, status: int, sentence: str, user: str | None = None) -> None:
         """Run `command`, which must end with `status` and say `sentence`."""
         done = self._machine.execute(f"{GERMAN} {command} 2>&1", user=user)
-        self.told += done.stdout
+        self.reported += done.stdout
         assert done.returncode == status and sentence in done.stdout, f"{command}: {done.returncode}\n{done.stdout}"
 
 
@@ -85,7 +85,7 @@ def test_everything_is_german(new_machine: NewMachine, suite: str) -> None:
     terminal.tells(f"{COMMAND} restart", 0, "JupyterHub startet neu; mehr dazu: ")
     ready(machine)
     terminal.tells(f"{COMMAND} members remove anna", 0, "anna ist kein Mitglied mehr; die Server sind", user="mama")
-    assert [piece for piece in english_pieces() if piece in terminal.told] == []
+    assert [piece for piece in english_pieces() if piece in terminal.reported] == []
 
 
 @pytest.mark.any_debian
@@ -104,4 +104,4 @@ def test_install_is_german_before_anything_is_installed(new_machine: NewMachine,
     terminal.tells(
         "/srv/project/install", 3, "das braucht Debian 11, 12 oder 13, auf diesem Rechner läuft aber debian 10"
     )
-    assert [piece for piece in english_pieces() if piece in terminal.told] == []
+    assert [piece for piece in english_pieces() if piece in terminal.reported] == []

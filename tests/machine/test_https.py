@@ -47,9 +47,9 @@ def served(machine: Machine, what: str = "-serial") -> str:
     return machine.run(f"{show} {what}").strip()
 
 
-def inside_network(machine: Machine, *words: str) -> None:
+def inside_network(machine: Machine, *args: str) -> None:
     """Run a network tool of the developer's machine in the network of this one."""
-    subprocess.run(["nsenter", "-t", str(machine.pid), "-n", *words], check=True)
+    subprocess.run(["nsenter", "-t", str(machine.pid), "-n", *args], check=True)
 
 
 def reaches(name: str) -> str:
@@ -100,8 +100,8 @@ def _every_name_and_address(machine: Machine) -> None:
     assert machine.execute("curl -s https://127.0.0.1:8000/").returncode == 60, "nobody trusts it without being told"
     old = "openssl s_client -connect 127.0.0.1:8000 -tls1_1 -cipher DEFAULT:@SECLEVEL=0 </dev/null"
     assert machine.execute(old).returncode != 0
-    said = machine.run("jupyterhub4family status")
-    assert f"https://{machine.ip}:8000/" in said
+    output = machine.run("jupyterhub4family status")
+    assert f"https://{machine.ip}:8000/" in output
 
 
 def _keys_are_the_accounts(machine: Machine) -> None:
@@ -165,8 +165,8 @@ def _renewed_while_a_notebook_is_open(machine: Machine) -> None:
     ends = ssl.cert_time_to_seconds(served(machine, "-enddate").partition("=")[2])
     assert abs(ends - time.time() - (398 - 1 + 397) * 86400) < 3600
     # By the real clock that one is not valid yet, and so replaced.
-    said = machine.run("runuser -u jupyterhub -- /usr/lib/jupyterhub4family/certificates ensure")
-    assert "not valid yet" in said
+    output = machine.run("runuser -u jupyterhub -- /usr/lib/jupyterhub4family/certificates ensure")
+    assert "not valid yet" in output
     machine.wait(HEALTHY, timeout=20)
 
 
@@ -195,8 +195,8 @@ def _another_address(machine: Machine) -> None:
 def _another_name(machine: Machine) -> None:
     machine.run("hostname pantry")
     machine.wait(reaches("pantry.local"), timeout=30)
-    said = machine.run("jupyterhub4family cert show")
-    assert "--new-authority" in said, "the bare new name needs another authority, and that is told"
+    output = machine.run("jupyterhub4family cert show")
+    assert "--new-authority" in output, "the bare new name needs another authority, and that is told"
     assert machine.execute(reaches("pantry")).returncode == 60
     machine.run("jupyterhub4family cert renew --new-authority")
     machine.wait(reaches("pantry"), timeout=30)

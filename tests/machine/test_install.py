@@ -55,11 +55,11 @@ def test_the_readmes_first_command(new_machine: NewMachine, suite: str) -> None:
     put_clone(machine)
     answers = _watch_the_port(machine)
     install = commands_of_readme()[0].replace("sudo ./", "/root/clone/")  # root needs no sudo, which is not there yet
-    said = machine.run(f"cd /tmp && {install} </dev/null 2>&1", timeout=840)
+    output = machine.run(f"cd /tmp && {install} </dev/null 2>&1", timeout=840)
     codes = answers()
-    assert "JupyterHub is running" in said and f"https://{machine.ip}:8000/" in said, said
-    assert "%" in said, "it tells how far it is"
-    assert _without_what_differs(said) == _without_what_differs(_shown()), "the handbook shows what it says"
+    assert "JupyterHub is running" in output and f"https://{machine.ip}:8000/" in output, output
+    assert "%" in output, "it tells how far it is"
+    assert _without_what_differs(output) == _without_what_differs(_shown()), "the handbook shows what it says"
     assert 503 in codes and codes[-1] == 200, "the port has answered before the portal did"
     assert machine.execute("dpkg -s debhelper").returncode != 0, "the tools for building are gone again"
     assert machine.execute("dpkg -s nodejs npm").returncode != 0
@@ -70,7 +70,7 @@ def test_the_readmes_first_command(new_machine: NewMachine, suite: str) -> None:
         kernel = alice.kernel()
         kernel.execute("kept = 42")
         machine.write("/root/clone/debian/changelog", _newer_changelog())
-        said = machine.run("/root/clone/install </dev/null 2>&1", timeout=840)
+        output = machine.run("/root/clone/install </dev/null 2>&1", timeout=840)
         assert "0.1.1" in machine.run("dpkg-query -W jupyterhub4family")
         kernel.reconnect()
         assert kernel.execute("kept") == "42", "an upgrade in place leaves kernels alone"
@@ -91,9 +91,9 @@ def _shown() -> str:
     return (REPOSITORY / "docs/howto/install.md").read_text("utf-8").partition("```text\n")[2].partition("```")[0]
 
 
-def _without_what_differs(said: str) -> list[str]:
+def _without_what_differs(output: str) -> list[str]:
     """Its lines but for the machine's address and fingerprint, and for steps that may be too quick to be seen."""
-    text = re.sub(r"//[\d.]+:", "//ADDRESS:", re.sub(r"\b(?:[0-9A-F]{2}:?){15,16}", "FINGERPRINT", said))
+    text = re.sub(r"//[\d.]+:", "//ADDRESS:", re.sub(r"\b(?:[0-9A-F]{2}:?){15,16}", "FINGERPRINT", output))
     return [line for line in text.strip().splitlines() if "%" not in line]
 
 
@@ -202,12 +202,12 @@ def test_install_refuses_with_one_clear_line(new_machine: NewMachine, suite: str
     put_clone(machine)
     packages = machine.run("dpkg-query -W")
 
-    def refused(status: int, *words: str) -> None:
+    def refused(status: int, *args: str) -> None:
         done = machine.execute("/root/clone/install </dev/null", timeout=300)
         assert done.returncode == status, done
         lines = done.stderr.strip().splitlines()
         assert len(lines) == 2 and lines[1].startswith("Try: "), done.stderr
-        assert all(word in done.stderr for word in words), done.stderr
+        assert all(word in done.stderr for word in args), done.stderr
         assert machine.run("dpkg-query -W") == packages, "nothing is half-installed"
         assert machine.run(ACCOUNT_ENTRIES).strip() == ""
 
@@ -241,10 +241,10 @@ def test_install_where_nothing_may_be_started(new_machine: NewMachine, deb: Path
     machine.put(deb, "/root/j.deb")
     machine.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
     machine.run("/etc/init.d/cron stop")
-    said = machine.run("/root/clone/install --deb /root/j.deb </dev/null 2>&1", timeout=600)
-    assert "Nothing has started JupyterHub on this machine, so this does" in said
-    assert "nobody restarts" in said
-    assert "JupyterHub is running" in said
+    output = machine.run("/root/clone/install --deb /root/j.deb </dev/null 2>&1", timeout=600)
+    assert "Nothing has started JupyterHub on this machine, so this does" in output
+    assert "nobody restarts" in output
+    assert "JupyterHub is running" in output
     machine.wait_http("/hub/login")
 
 
@@ -254,8 +254,8 @@ def test_without_the_deb(new_machine: NewMachine, suite: str) -> None:
     machine = new_machine(suite, layer="deps")
     before = snapshot(machine)
     put_clone(machine)
-    said = machine.run("/root/clone/install --without-deb </dev/null 2>&1", timeout=600)
-    assert "JupyterHub is running" in said
+    output = machine.run("/root/clone/install --without-deb </dev/null 2>&1", timeout=600)
+    assert "JupyterHub is running" in output
     assert machine.execute("dpkg -s jupyterhub4family").returncode != 0
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:
@@ -277,8 +277,8 @@ def test_an_unfetchable_release_is_told_and_retried(new_machine: NewMachine, deb
     machine.internet(False)
     machine.run("dpkg -i /root/j.deb >/dev/null 2>&1")
     machine.wait("jupyterhub4family status | grep -q Problem:", timeout=120)
-    said = machine.execute("jupyterhub4family status")
-    assert said.returncode == 6 and "internet connection" in said.stdout, said
+    output = machine.execute("jupyterhub4family status")
+    assert output.returncode == 6 and "internet connection" in output.stdout, output
     page = browser(machine).get("/")
     assert page.status == 503 and "being set up" in page.text
     progress = json.loads(browser(machine).get("/setup-progress.json").text)

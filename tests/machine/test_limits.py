@@ -77,9 +77,9 @@ os.kill(leader, 9)
 """
 
 
-def alone(name: str, words: str) -> str:
-    """A command that runs `words` as a process of the system's; not `login`: sessions stay apart."""
-    return f"systemd-run --quiet --wait --pipe --collect -p User={name} -- {words}"
+def alone(name: str, args: str) -> str:
+    """A command that runs `args` as a process of the system's; not `login`: sessions stay apart."""
+    return f"systemd-run --quiet --wait --pipe --collect -p User={name} -- {args}"
 
 
 def server_pid(machine: Machine, name: str) -> int:
@@ -99,14 +99,14 @@ def shown(machine: Machine, unit: str) -> dict[str, str]:
 
 
 def status(machine: Machine) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(machine.execute("jupyterhub4family status --json").stdout)
-    return told
+    reported: dict[str, Any] = json.loads(machine.execute("jupyterhub4family status --json").stdout)
+    return reported
 
 
 def doctor(machine: Machine) -> str:
     """What `doctor` says about limits: state and sentence of each finding."""
-    told = json.loads(machine.execute("jupyterhub4family doctor limits --json").stdout)
-    return "\n".join(f"{one['state']}: {one['sentence']}" for one in told["findings"])
+    reported = json.loads(machine.execute("jupyterhub4family doctor limits --json").stdout)
+    return "\n".join(f"{one['state']}: {one['sentence']}" for one in reported["findings"])
 
 
 def _answers_again(kernel: Kernel, code: str) -> str:
@@ -126,8 +126,8 @@ def test_limits_hold(new_machine: NewMachine, suite: str) -> None:
     """A notebook that eats memory dies alone and its owner is told why; the neighbour notices nothing."""
     machine = ready(new_machine(suite, layer="installed", memory_cgroup=True))
     limits = "alice.memory=400M alice.cpu=50 alice.processes=150"
-    said = machine.run(f"jupyterhub4family config set member_limits {limits}")
-    assert "Nothing has to be restarted" in said
+    response = machine.run(f"jupyterhub4family config set member_limits {limits}")
+    assert "Nothing has to be restarted" in response
     add_member(machine, "alice", "bob")
     machine.write("/opt/forker.py", FORKER)
     forked = machine.run(alone("alice", "python3 /opt/forker.py '{}'")).split()
@@ -165,13 +165,13 @@ def test_limits_hold(new_machine: NewMachine, suite: str) -> None:
         assert scope(machine, pid) == place
         assert neighbour.execute("kept") == "'untouched'" and neighbour.execute("os.getpid()") == others
 
-        told = {one["member"]: one for one in status(machine)["servers"]}
-        assert told["alice"]["killed"] == 1 and told["alice"]["limit_megabytes"] == 400, told
-        assert told["bob"]["killed"] == 0 and 20 < told["bob"]["megabytes"] < 1000, told
+        reported = {one["member"]: one for one in status(machine)["servers"]}
+        assert reported["alice"]["killed"] == 1 and reported["alice"]["limit_megabytes"] == 400, reported
+        assert reported["bob"]["killed"] == 0 and 20 < reported["bob"]["megabytes"] < 1000, reported
         assert "Server of alice" in machine.run("jupyterhub4family status")
         assert "server of alice needed too much memory" in doctor(machine)
         assert "needed more memory than the server may use" in alice.get("/hub/home").text
-        assert "of 400 MB of memory" in alice.get("/hub/home").words()
+        assert "of 400 MB of memory" in alice.get("/hub/home").args()
         assert "needed more memory than the server may use" not in bob.get("/hub/home").text
         log = "/home/alice/.local/state/jupyterhub4family/server.log"
         # The hub looks every half minute.
@@ -220,8 +220,8 @@ def test_the_door_confines_nobody_else(new_machine: NewMachine, suite: str) -> N
             assert refused.startswith("1 ") and "slice/jupyterhub4family" not in refused, refused
         # The leader of the group is root's, or bob's, or alice's but not the one who asks.
         for leader in ("root", "bob", "alice"):
-            said = machine.run(alone("root", f"python3 /opt/leader.py {leader}"))
-            assert said.startswith("4 ") and "slice/jupyterhub4family" not in said, said
+            response = machine.run(alone("root", f"python3 /opt/leader.py {leader}"))
+            assert response.startswith("4 ") and "slice/jupyterhub4family" not in response, response
         # A login session keeps the limits that it has.
         login = machine.login("alice", "python3 /opt/asker.py '{}'")
         assert login.startswith("4 ") and "slice/jupyterhub4family" not in login, login
@@ -270,7 +270,7 @@ def test_a_full_disk(new_machine: NewMachine, suite: str) -> None:
         assert alice.fetch("PUT", save, {"type": "notebook", "content": notebook}).status in (200, 201)
         assert "nearly full" not in alice.get("/hub/home").text
         _leave(machine, 1000)
-        assert "nearly full" in alice.get("/hub/home").words()
+        assert "nearly full" in alice.get("/hub/home").args()
         assert status(machine)["disk"], "administrators are told as well"
         assert "nearly full" in machine.execute("jupyterhub4family doctor disk").stdout
 
@@ -279,7 +279,7 @@ def test_a_full_disk(new_machine: NewMachine, suite: str) -> None:
         machine.execute("cat /dev/zero > /var/tmp/rest; cat /dev/zero > /var/tmp/more")
         assert int(machine.run("df --output=avail -B1 / | tail -1")) < MEBIBYTE
         with logged_in(machine, "bob") as bob:
-            assert "nearly full" in bob.get("/hub/home").words()
+            assert "nearly full" in bob.get("/hub/home").args()
             assert bob.user_model()["name"] == "bob"
         assert logged_in(machine, "alice").status("/hub/home") == 200
         assert kernel.execute("kept") == "1"

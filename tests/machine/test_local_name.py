@@ -27,7 +27,7 @@ def addresses(machine: Machine) -> list[str]:
     return list(json.loads(machine.execute("jupyterhub4family status --json").stdout)["addresses"])
 
 
-def told(machine: Machine) -> str:
+def reported(machine: Machine) -> str:
     """What doctor says of names."""
     return machine.execute("jupyterhub4family doctor names").stdout
 
@@ -40,12 +40,12 @@ def test_the_name_in_local(new_machine: NewMachine) -> None:
     for machine in (box, other):
         machine.run(f"hostnamectl set-hostname {name} && echo 127.0.1.1 {name} >>/etc/hosts")
 
-    assert f"avahi is not running, so {name}.local does not lead here" in told(box)
+    assert f"avahi is not running, so {name}.local does not lead here" in reported(box)
     assert addresses(box)[0] == f"https://{box.ip}:8000/"
     install_avahi(box)
     wait_for_name(box, f"{name}.local")
     assert addresses(box)[0] == f"https://{name}.local:8000/"
-    assert f"avahi announces {name}.local at home" in told(box)
+    assert f"avahi announces {name}.local at home" in reported(box)
     assert f"https://{name}.local:8000/   https://{box.ip}:8000/" in box.run("run-parts /etc/update-motd.d")
     # What a new device is sent to is an address that every device can find.
     assert f"http://{box.ip}:8000/trust" in box.run("jupyterhub4family status")
@@ -61,16 +61,16 @@ def test_the_name_in_local(new_machine: NewMachine) -> None:
     box.wait(portal.replace("/root/ca.crt", "/var/lib/jupyterhub4family/ca.crt"), timeout=TIMEOUT)
     other.wait(portal, timeout=TIMEOUT)
 
-    assert f"another device at home is called {name}, too, and {name}.local leads to that one" in told(other)
+    assert f"another device at home is called {name}, too, and {name}.local leads to that one" in reported(other)
     assert addresses(other)[0] == f"https://{other.ip}:8000/"
     assert ".local" not in other.run("run-parts /etc/update-motd.d")
 
     # The way out that doctor names, and what it says half-way.
     other.run(f"hostnamectl set-hostname {name}x && echo 127.0.1.1 {name}x >>/etc/hosts")
-    if re.search("avahi announces another name", told(other)):
+    if re.search("avahi announces another name", reported(other)):
         other.run("service avahi-daemon restart")
     wait_for_name(other, f"{name}x.local")
-    assert f"avahi announces {name}x.local at home" in told(other)
+    assert f"avahi announces {name}x.local at home" in reported(other)
     assert addresses(other)[0] == f"https://{name}x.local:8000/"
 
     # systemd keeps avahi's socket when avahi is stopped.

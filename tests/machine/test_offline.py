@@ -18,8 +18,8 @@ def test_a_bundle_installs_without_internet(new_machine: NewMachine, deb: Path, 
     maker = new_machine(suite, layer="deps")
     put_clone(maker)
     maker.put(deb, f"/root/{deb.name}")
-    said = maker.run(f"/root/clone/tools/make-bundle /root/bundle /root/{deb.name} 2>&1", timeout=600)
-    assert "./install --bundle" in said
+    output = maker.run(f"/root/clone/tools/make-bundle /root/bundle /root/{deb.name} 2>&1", timeout=600)
+    assert "./install --bundle" in output
     shutil.copytree(maker.path("/root/bundle"), tmp_path / "bundle")
     maker.destroy()
 
@@ -40,8 +40,8 @@ def test_a_bundle_installs_without_internet(new_machine: NewMachine, deb: Path, 
     assert done.returncode == 3 and f"Debian {other}" in done.stderr, done
     assert machine.run("dpkg-query -W") == packages, "nothing was changed"
 
-    said = machine.run("/root/clone/install --bundle /root/bundle </dev/null 2>&1", timeout=600)
-    assert "JupyterHub is running" in said, said
+    output = machine.run("/root/clone/install --bundle /root/bundle </dev/null 2>&1", timeout=600)
+    assert "JupyterHub is running" in output, output
     machine.wait("ls /var/lib/jupyterhub4family/templates/current/.complete", timeout=300)
     add_member(machine, "alice")
     with logged_in(machine, "alice") as alice:

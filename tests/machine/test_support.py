@@ -69,8 +69,8 @@ def test_the_support_archive_holds_no_secrets(new_machine: NewMachine, suite: st
 @pytest.mark.any_debian
 def test_greeting_and_status(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
-    said = machine.run("run-parts /etc/update-motd.d")
-    assert f"JupyterHub for the family: https://{machine.ip}:8000/" in said and "members add" in said, said
+    output = machine.run("run-parts /etc/update-motd.d")
+    assert f"JupyterHub for the family: https://{machine.ip}:8000/" in output and "members add" in output, output
     # agetty wants a terminal, so what it would print is shown in one.
     show = "script -qec 'agetty --show-issue' /dev/null"
     shown = machine.run(show)
@@ -84,8 +84,8 @@ def test_greeting_and_status(new_machine: NewMachine, suite: str) -> None:
     assert now["portal"] == "running" and now["members"] == 0 and "members add" in now["next"]
     assert now["trust"] == f"http://{machine.ip}:8000/trust"
     assert re.fullmatch(r"[0-9A-F]{2}(:[0-9A-F]{2}){31}", now["fingerprint"]), now
-    said = machine.run("jupyterhub4family status --qr")
-    assert f"https://{machine.ip}:8000/" in said and now["fingerprint"][:47] in said and "█" in said, said
+    output = machine.run("jupyterhub4family status --qr")
+    assert f"https://{machine.ip}:8000/" in output and now["fingerprint"][:47] in output and "█" in output, output
     add_member(machine, "alice")
     assert json.loads(machine.run("jupyterhub4family status --json", check=False))["next"] == ""
     assert machine.run("jupyterhub4family open", user="alice").strip() == f"https://{machine.ip}:8000/"

@@ -33,8 +33,8 @@ def version(machine: Machine) -> str:
 
 
 def status(machine: Machine) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(machine.execute("jupyterhub4family status --json").stdout)
-    return told
+    reported: dict[str, Any] = json.loads(machine.execute("jupyterhub4family status --json").stdout)
+    return reported
 
 
 def kernel_with_variable(browser: Browser) -> Kernel:
@@ -98,10 +98,10 @@ def with_newer_release(machine: Machine, deb: str) -> str:
     wanted = machine.run("python3 -I /root/wanted.py /root/tree").strip()
     head = revision(machine)
     machine.run(f"cd {HOME}/releases && runuser -u jupyterhub -- cp -al $(readlink current) {wanted}")
-    folder = machine.run(
+    directory = machine.run(
         f"ls -d {HOME}/releases/{wanted}/venv/lib/python3*/site-packages/jupyterhub/alembic/versions"
     ).strip()
-    machine.write(f"{folder}/aaaaaaaaaaaa_newer.py", MIGRATION.replace("{head}", head))
+    machine.write(f"{directory}/aaaaaaaaaaaa_newer.py", MIGRATION.replace("{head}", head))
     return wanted
 
 
@@ -171,15 +171,15 @@ def test_by_hand_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Pa
         kernel = kernel_with_variable(alice)
         repository.publish(altered_deb(deb, "99.1", tmp_path))
         repository.configure()
-        told = json.loads(machine.run("jupyterhub4family upgrade --check --json"))
-        assert told == {"installed": now, "newer": "99.1", "source": True, "failed": ""}
-        said = machine.run("jupyterhub4family upgrade")
-        assert "99.1" in said and version(machine) == "99.1" and not machine.exists(IN_PROGRESS)
+        reported = json.loads(machine.run("jupyterhub4family upgrade --check --json"))
+        assert reported == {"installed": now, "newer": "99.1", "source": True, "failed": ""}
+        output = machine.run("jupyterhub4family upgrade")
+        assert "99.1" in output and version(machine) == "99.1" and not machine.exists(IN_PROGRESS)
         assert "99.1" in machine.run("jupyterhub4family upgrade")  # there is nothing newer, and that is no error
         assert_same(kernel)
 
-        said = machine.run("jupyterhub4family rollback")
-        assert version(machine) == now and now in said
+        output = machine.run("jupyterhub4family rollback")
+        assert version(machine) == now and now in output
         assert_same(kernel)
         again = machine.execute("jupyterhub4family rollback")
         assert again.returncode == 3 and "no version to go back to" in again.stderr, again

@@ -60,9 +60,9 @@ def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with manual pages, completion and the sample of the settings, as `make install` makes them below /."""
-    folder = tmp_path_factory.mktemp("manual")
-    make_manual(str(folder))
-    return folder
+    directory = tmp_path_factory.mktemp("manual")
+    make_manual(str(directory))
+    return directory
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import processes, programs
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Call:
             if Path(rest[0]).name == "runuser":
                 rest = rest[rest.index("--") + 1 :]
                 continue
-            words = iter(rest[1:])
-            rest = next(([word, *words] for word in words if not word.startswith("-")), [])
+            arguments = iter(rest[1:])
+            rest = next(([word, *arguments] for word in arguments if not word.startswith("-")), [])
         return rest or self.args
 
     @property
@@ -73,7 +73,7 @@ class Call:
 
 
 #: What a program does: how it ends, the object that it answers with, or an error in place of that.
-Answer = Union[Finished, Mapping[str, Any], BaseException]
+Answer = Union[CompletedProcess, Mapping[str, Any], BaseException]
 #: Decides that when it is called.
 Decides = Callable[[Call], Answer]
 
@@ -95,7 +95,7 @@ class FakePrograms:
 
     def answer(self, name: str, answer: Union[Answer, Decides, str] = "") -> None:
         """Have the program `name`, or every other one for "*", answer so; text is what it prints."""
-        self._answers[name] = Finished(0, answer, "") if isinstance(answer, str) else answer
+        self._answers[name] = CompletedProcess(0, answer, "") if isinstance(answer, str) else answer
 
     @property
     def lines(self) -> list[str]:
@@ -119,7 +119,7 @@ class FakePrograms:
         on_stdout(output.encode())
         on_stderr(errors.encode())
 
-    def decide(self, call: Call) -> Finished:
+    def decide(self, call: Call) -> CompletedProcess:
         """How a program ends that has been called so."""
         self.calls.append(call)
         answer = self._answers.get(call.name, self._answers.get("*"))
@@ -128,9 +128,9 @@ class FakePrograms:
         decided = answer(call) if callable(answer) else answer
         if isinstance(decided, BaseException):
             raise decided
-        if isinstance(decided, Finished):
+        if isinstance(decided, CompletedProcess):
             return decided
-        return Finished(0, "".join(f"{json.dumps(event)}\n" for event in [*call.events, decided]), "")
+        return CompletedProcess(0, "".join(f"{json.dumps(event)}\n" for event in [*call.events, decided]), "")
 
 
 class FakeProcess:
@@ -141,7 +141,7 @@ class FakeProcess:
         self.returncode: Optional[int] = None
         self._written = ""
         self._timeout: Optional[float] = None
-        self._finished: Optional[Finished] = None
+        self._finished: Optional[CompletedProcess] = None
         self._broken_off = False
         self.stdin = self if options.get("stdin") == subprocess.PIPE else None
         self.stdout = self if options.get("stdout") == subprocess.PIPE else None
@@ -163,14 +163,14 @@ class FakeProcess:
         self.write(text or "")
         self._timeout = timeout
         finished = self._end()
-        return finished.output, finished.errors
+        return finished.stdout, finished.stderr
 
     def terminate(self) -> None:
         """As Popen's."""
 
     def wait(self, _timeout: Optional[float] = None) -> int:
         """As Popen's."""
-        return self._end().status
+        return self._end().returncode
 
     def poll(self) -> Optional[int]:
         """As Popen's."""
@@ -186,10 +186,10 @@ class FakeProcess:
     def close(self) -> None:
         """Of its stdin."""
 
-    def _end(self) -> Finished:
+    def _end(self) -> CompletedProcess:
         if self._broken_off:
             # It was killed after that: nobody is asked twice.
-            return Finished(-signal.SIGKILL, "", "")
+            return CompletedProcess(-signal.SIGKILL, "", "")
         if self._finished is None:
             plain = programs.plain_environment()
             environment = dict(self._options.get("env") or {})
@@ -205,9 +205,9 @@ class FakeProcess:
             self._broken_off = True
             self._finished = self._owner.decide(call)
             self._broken_off = False
-            self.returncode = self._finished.status
+            self.returncode = self._finished.returncode
             if self.stdout is None:
-                sys.stdout.write(self._finished.output)
+                sys.stdout.write(self._finished.stdout)
         return self._finished
 
 

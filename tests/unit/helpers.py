@@ -94,7 +94,7 @@ class People:
         return [gid] + [number for number, members in self.groups.values() if name in members and number != gid]
 
 
-def must_not_be_called(*_words: Any, **_more: Any) -> NoReturn:
+def must_not_be_called(*_args: Any, **_more: Any) -> NoReturn:
     """In place of a function that a test proves to be left alone."""
     pytest.fail("this must not be called here")
 
@@ -115,9 +115,9 @@ def make_manual(where: str) -> str:
     ).stdout
 
 
-def run_python(code: str, *words: str, interpreter: tuple[str, ...] = PYTHON) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, *args: str, interpreter: tuple[str, ...] = PYTHON) -> subprocess.CompletedProcess[str]:
     """Run `code` in a new interpreter that knows our package."""
-    command = [*interpreter, "-c", with_our_package(code), *words]
+    command = [*interpreter, "-c", with_our_package(code), *args]
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=TIMEOUT, check=False)
 
 

@@ -116,12 +116,14 @@ def reference(doors: Sequence[Door], actions: Actions) -> list[str]:
             continue
         named = {action.name: action for action in actions if action.program == door}
         where = f"docs/reference/doors.md ({door.name})"
-        told = dict(_examples(sections[door.name]))
+        reported = dict(_examples(sections[door.name]))
         problems += differences(
-            where, [name or "its only action" for name in told], [one or "its only action" for one in named]
+            where, [name or "its only action" for name in reported], [one or "its only action" for one in named]
         )
-        for name in told.keys() & named.keys():
-            for kind, found, shape in zip(("request", "answer"), told[name], (named[name].request, named[name].answer)):
+        for name in reported.keys() & named.keys():
+            for kind, found, shape in zip(
+                ("request", "answer"), reported[name], (named[name].request, named[name].answer)
+            ):
                 problems += differences(f"{where}, the {kind} of {name or 'its only action'},", found, _keys(shape))
     return problems
 

@@ -62,9 +62,9 @@ def test_that_nobody_could_be_asked_is_no_good_news(
 ) -> None:
     assert audit.holes_in_python(report) is None
     assert audit.holes_in_npm(report) is None
-    assert audit.tell("x.txt", None, "dns error\n") == audit.NOT_CHECKED
+    assert audit.on_progress("x.txt", None, "dns error\n") == audit.NOT_CHECKED
     assert "NOT CHECKED" in capsys.readouterr().out
-    assert audit.tell("x.txt", [], "") == audit.FINE and audit.tell("x.txt", ["hole"], "") == audit.FOUND
+    assert audit.on_progress("x.txt", [], "") == audit.FINE and audit.on_progress("x.txt", ["hole"], "") == audit.FOUND
 
 
 def test_everything_that_is_locked_is_asked_about(audit: types.ModuleType) -> None:
@@ -172,5 +172,5 @@ def test_where_nobody_can_be_asked_the_file_stays_with_its_date(
     monkeypatch.setattr(audit, "ask_json", ask_json)
     assert audit.write_minimum_versions("2026-12-24") == audit.NOT_CHECKED
     assert file.read_text("utf-8") == before
-    assert "NOT ASKED, no database gave an answer (" in (said := capsys.readouterr().out)
-    assert f"those of {json.loads(before)['asked']} stay" in said
+    assert "NOT ASKED, no database gave an answer (" in (output := capsys.readouterr().out)
+    assert f"those of {json.loads(before)['asked']} stay" in output

@@ -127,13 +127,13 @@ def test_no_german_page_is_alone() -> None:
 # -- reference -------------------------------------------------------------------------------------
 
 
-def words_of(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[str]:
+def words_of(parser: argparse.ArgumentParser, args: tuple[str, ...] = ()) -> Iterator[str]:
     """Every command with its options, as one can type them."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name in {choice.dest for choice in action._choices_actions}:
-                yield " ".join([*words, name])
-                yield from words_of(action.choices[name], (*words, name))
+                yield " ".join([*args, name])
+                yield from words_of(action.choices[name], (*args, name))
         elif action.help != argparse.SUPPRESS:
             yield from action.option_strings
 
@@ -141,7 +141,7 @@ def words_of(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> It
 def test_every_command_and_option_is_in_the_reference() -> None:
     """As tools/docs makes it; readers of the folder are told where else it is told."""
     page = whole_page("reference/commands", text_of(COMMANDS))
-    missing = [words for words in set(words_of(build_parser())) if not re.search(rf"`{re.escape(words)}[` ]", page)]
+    missing = [args for args in set(words_of(build_parser())) if not re.search(rf"`{re.escape(args)}[` ]", page)]
     assert missing == []
 
 
@@ -153,18 +153,18 @@ def commands_in_pages() -> Iterator[tuple[Path, str]]:
         inline = re.findall(r"`((?:sudo )?(?:jupyterhub4family|jh4f) [^`]+)`", prose(page))
         lines = [line for block in blocks(page) for line in block.splitlines()]
         for line in [*inline, *lines]:
-            words = re.sub(r"^sudo |\s*\\?\|.*", "", line)  # what is before a pipe
-            if re.match(r"(jupyterhub4family|jh4f) [a-z]", words) and "…" not in words:
-                yield page, words
+            args = re.sub(r"^sudo |\s*\\?\|.*", "", line)  # what is before a pipe
+            if re.match(r"(jupyterhub4family|jh4f) [a-z]", args) and "…" not in args:
+                yield page, args
 
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(commands_in_pages())), ids=str)
 def test_commands_in_pages_exist(page: Path, line: str) -> None:
-    words = shlex.split(line)[1:]
-    if words[0] in AWAITED - set(words_of(build_parser())):
-        pytest.skip(f"{words[0]} is not there yet")
+    args = shlex.split(line)[1:]
+    if args[0] in AWAITED - set(words_of(build_parser())):
+        pytest.skip(f"{args[0]} is not there yet")
     try:
-        build_parser().parse_args(words)
+        build_parser().parse_args(args)
     except SystemExit as ended:
         pytest.fail(f"{name_of(page)}: {line}: no such command ({ended.code})")
 
@@ -224,9 +224,9 @@ def is_said(line: str, sentences: list[str]) -> bool:
     """Whether `line` is a sentence with its placeholders filled: by one word, a command, or a sentence again."""
     if not line or re.fullmatch(r"\S+|sudo [\w ]+", line):
         return True
-    for sentence in sentences:
-        words = re.split(r"\{\w+\}", sentence)
-        found = re.fullmatch("(.+)".join(map(re.escape, words)), line) if re.search(r"\w", "".join(words)) else None
+    for message in sentences:
+        args = re.split(r"\{\w+\}", message)
+        found = re.fullmatch("(.+)".join(map(re.escape, args)), line) if re.search(r"\w", "".join(args)) else None
         if found and all(is_said(part, sentences) for part in found.groups()):
             return True
     return False

@@ -64,17 +64,17 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Any:
 class Watched:
     """What stands around the doors, and what must never be done to it."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, directory: Path) -> None:
         people = People(patch)
         people.add("root", 0)
         people.add("jupyterhub", 998)
         people.add("www-data", 33)
         people.add("nobody", 65534)
-        self.alice = people.add("alice", 1001, "jupyterhub", home=folder)
+        self.alice = people.add("alice", 1001, "jupyterhub", home=directory)
         people.add("boss", 1002, "jupyterhub", "sudo")
-        self._around_authenticate(patch, folder)
-        self._around_members(patch, folder)
-        self._around_mediator(patch, folder)
+        self._around_authenticate(patch, directory)
+        self._around_members(patch, directory)
+        self._around_mediator(patch, directory)
         patch.setattr(environment_door, "give", lambda member: Path("/given", member.pw_name))
         patch.setattr(limit_server, "callers_process", lambda _member: 1)
         patch.setattr(limit_server, "confine", lambda member, _pid: member.pw_name)
@@ -87,7 +87,7 @@ class Watched:
             "answers": self.answers,
         }
 
-    def _around_authenticate(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+    def _around_authenticate(self, patch: pytest.MonkeyPatch, directory: Path) -> None:
         class Libpam:
             def check(self, service: str, name: str, password: str, address: str) -> Verdict:
                 assert (service, name) == ("jupyterhub4family", "alice"), "nobody else is ever asked about"
@@ -100,12 +100,12 @@ class Watched:
             assert sentence.isprintable() and len(sentence) < 250
 
         patch.setattr(authenticate, "Libpam", Libpam)
-        patch.setattr(authenticate, "TALLY_DIRECTORY", folder / "tally")
+        patch.setattr(authenticate, "TALLY_DIRECTORY", directory / "tally")
         patch.setattr(time, "sleep", lambda _seconds: None)
-        patch.setattr(syslog, "openlog", lambda *_words: None)
+        patch.setattr(syslog, "openlog", lambda *_args: None)
         patch.setattr(syslog, "syslog", log)
 
-    def _around_members(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+    def _around_members(self, patch: pytest.MonkeyPatch, directory: Path) -> None:
         def removed(account: pwd.struct_passwd) -> doors.MemberResult:
             assert account.pw_name in ("alice", "boss")
             return doors.MemberResult(account.pw_name, "removed")
@@ -117,15 +117,15 @@ class Watched:
         patch.setattr(members, "_add", added)
         patch.setattr(members, "_remove", removed)
         patch.setattr(sudo_rights, "rights_beyond_doors", lambda _name: [])
-        patch.setattr(run_dir, "RUN_DIR", folder)
+        patch.setattr(run_dir, "RUN_DIR", directory)
         patch.setattr(run_dir, "ensure_run_dir", lambda: None)
 
-    def _around_mediator(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
-        def start(words: list[str], variables: Mapping[str, str], *_more: object) -> server.Started:
-            assert words[:2] == [
-                str(folder / MEMBER_ENVIRONMENT / "bin" / name) for name in ("python", "jupyterhub-singleuser")
+    def _around_mediator(self, patch: pytest.MonkeyPatch, directory: Path) -> None:
+        def start(args: list[str], variables: Mapping[str, str], *_more: object) -> server.Started:
+            assert args[:2] == [
+                str(directory / MEMBER_ENVIRONMENT / "bin" / name) for name in ("python", "jupyterhub-singleuser")
             ]
-            assert all(word.startswith("--ServerKernelManager.transport=") for word in words[2:]), (
+            assert all(word.startswith("--ServerKernelManager.transport=") for word in args[2:]), (
                 "no words of the hub's"
             )
             assert set(variables) <= basics | server.HUB_VARIABLES
@@ -136,16 +136,16 @@ class Watched:
             assert number == 0, "there is no server here that could get a signal"
             raise ProcessLookupError
 
-        program = folder / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser"
+        program = directory / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser"
         program.parent.mkdir(parents=True)
         program.touch()
         known = server.server_environment(self.alice, {})
         basics = set(known)
         patch.setattr(server, "_start_detached", start)
         patch.setattr(os, "kill", killed)
-        (folder / "proc").mkdir()
-        patch.setattr(processes, "PROC", folder / "proc")
-        patch.setattr(environment, "prepare", lambda *_words: environment.NOTHING)
+        (directory / "proc").mkdir()
+        patch.setattr(processes, "PROC", directory / "proc")
+        patch.setattr(environment, "prepare", lambda *_args: environment.NOTHING)
 
     def authenticate(self, untrusted: Mapping[str, Any]) -> None:
         answer = opened(authenticate.HANDLERS, None, untrusted)

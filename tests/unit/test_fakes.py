@@ -15,7 +15,7 @@ from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
 from jupyterhub4family.common.protocol.responses import NoAnswer
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Finished, ProgramError, as_account, run, run_attached
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError, as_account, run, run_attached
 from tests.unit.fakes import Call, FakePrograms
 
 
@@ -32,8 +32,8 @@ REST: Action[Nothing, Nothing] = Action(Program("program", "no.module"), "", Not
 
 def test_it_works_however_a_module_imports_run(programs_run: FakePrograms) -> None:
     programs_run.answer("useradd", "done\n")
-    assert run(["/usr/sbin/useradd", Path("/x")], environment={"A": "1"}, text_input="secret").output == "done\n"
-    assert programs.run(["/usr/sbin/useradd"], directory="/tmp", timeout=5, dies_with_us=True).status == 0
+    assert run(["/usr/sbin/useradd", Path("/x")], environment={"A": "1"}, text_input="secret").stdout == "done\n"
+    assert programs.run(["/usr/sbin/useradd"], directory="/tmp", timeout=5, dies_with_us=True).returncode == 0
     assert programs_run.calls == [
         Call(["/usr/sbin/useradd", "/x"], "secret", {"A": "1"}, "/", 60, False),
         Call(["/usr/sbin/useradd"], "", {}, "/tmp", 5, True),
@@ -47,10 +47,10 @@ def test_what_nobody_expects_fails_the_test(programs_run: FakePrograms) -> None:
 
 
 def test_a_status_is_an_error_as_with_a_real_program(programs_run: FakePrograms) -> None:
-    programs_run.answer("userdel", Finished(6, "", "no such user\n"))
+    programs_run.answer("userdel", CompletedProcess(6, "", "no such user\n"))
     with pytest.raises(ProgramError, match="userdel ended with status 6: no such user"):
         run(["/usr/sbin/userdel", "anna"])
-    assert run(["/usr/sbin/userdel", "anna"], check=False).status == 6
+    assert run(["/usr/sbin/userdel", "anna"], check=False).returncode == 6
     programs_run.answer("userdel", ProgramError("too long"))
     with pytest.raises(ProgramError, match="too long"):
         run(["/usr/sbin/userdel", "anna"], check=False)
@@ -72,7 +72,7 @@ def test_doors_are_asked_and_tell_their_progress(programs_run: FakePrograms) -> 
     programs_run.answer("door", "")
     with pytest.raises(NoAnswer, match="gave no answer"):
         calling.call(DOOR, Number(1))
-    programs_run.answer("door", Finished(1, "", "sudo: no\n"))
+    programs_run.answer("door", CompletedProcess(1, "", "sudo: no\n"))
     with pytest.raises(NoAnswer, match=r"gave no answer \(status 1\): sudo: no"):
         calling.call(DOOR, Number(1))
 
@@ -85,7 +85,7 @@ def test_one_that_fails_is_asked_once(programs_run: FakePrograms) -> None:
 
 
 def test_what_is_shown_is_shown(programs_run: FakePrograms, capsys: pytest.CaptureFixture[str]) -> None:
-    programs_run.answer("journalctl", Finished(3, "a line\n", ""))
+    programs_run.answer("journalctl", CompletedProcess(3, "a line\n", ""))
     assert run_attached(["/usr/bin/journalctl"]) == 3
     assert capsys.readouterr().out == "a line\n" and programs_run.calls[0].stdin is None
 
@@ -102,7 +102,7 @@ def test_what_is_shown_is_shown(programs_run: FakePrograms, capsys: pytest.Captu
 )
 def test_a_program_is_known_by_its_name_whoever_runs_it(programs_run: FakePrograms, before: list[str]) -> None:
     programs_run.answer("program", "yes")
-    assert run([*before, "/x/program", "-a", "b"]).output == "yes"
+    assert run([*before, "/x/program", "-a", "b"]).stdout == "yes"
     assert programs_run.calls[0].program == ["/x/program", "-a", "b"]
 
 

@@ -52,10 +52,10 @@ GETENT = """
 """
 
 
-def completed(words: str, share: Path, folder: Path) -> list[str]:
-    """What bash offers when the tabulator is pressed behind `words`."""
-    write_program(folder / "getent", GETENT, "/bin/sh")
-    parts = words.split(" ")
+def completed(args: str, share: Path, directory: Path) -> list[str]:
+    """What bash offers when the tabulator is pressed behind `args`."""
+    write_program(directory / "getent", GETENT, "/bin/sh")
+    parts = args.split(" ")
     script = f"""
         . {share}/bash-completion/completions/jupyterhub4family
         COMP_WORDS=({" ".join(f"'{part}'" for part in parts)}) COMP_CWORD={len(parts) - 1}
@@ -64,8 +64,8 @@ def completed(words: str, share: Path, folder: Path) -> list[str]:
     """
     done = subprocess.run(
         ["bash", "--norc", "-uc", script],
-        env={"PATH": f"{folder}:/usr/bin:/bin"},
-        cwd=folder,
+        env={"PATH": f"{directory}:/usr/bin:/bin"},
+        cwd=directory,
         capture_output=True,
         encoding="utf-8",
         timeout=TIMEOUT,
@@ -81,7 +81,7 @@ def keys(beginning: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("words", "offered"),
+    ("args", "offered"),
     [
         ("jupyterhub4family stat", "status"),
         ("jh4f sta", "status start"),
@@ -112,8 +112,8 @@ def keys(beginning: str) -> str:
         ("jh4f nonsense ", ""),
     ],
 )
-def test_bash_completes(words: str, offered: str, share: Path, tmp_path: Path) -> None:
-    assert completed(words, share, tmp_path) == offered.split()
+def test_bash_completes(args: str, offered: str, share: Path, tmp_path: Path) -> None:
+    assert completed(args, share, tmp_path) == offered.split()
 
 
 def test_bash_completes_every_key(share: Path, tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_the_scripts_for_other_shells_can_be_parsed(shell: str, share: Path) -> 
 
 
 PAGES = [
-    f"{folder}{page}"
-    for folder in ("", "de/")
+    f"{directory}{page}"
+    for directory in ("", "de/")
     for page in ("man1/jupyterhub4family.1", "man5/jupyterhub4family-config.5")
 ]
 

@@ -27,7 +27,7 @@ from jupyterhub4family.common.i18n.messages import _, translated
 from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
-from jupyterhub4family.common.system.programs import Finished, ProgramError, run
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError, run
 from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import SRC
 
@@ -38,16 +38,16 @@ CATALOGUE = Path("de") / "LC_MESSAGES" / "jupyterhub4family"
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The catalogue as `make install` lays it."""
-    folder = tmp_path_factory.mktemp("locale")
-    (folder / CATALOGUE).parent.mkdir(parents=True)
-    words: list[str | Path] = [
+    directory = tmp_path_factory.mktemp("locale")
+    (directory / CATALOGUE).parent.mkdir(parents=True)
+    args: list[str | Path] = [
         "msgfmt",
         "-o",
-        folder / CATALOGUE.with_suffix(".mo"),
+        directory / CATALOGUE.with_suffix(".mo"),
         PROJECT / "locale" / CATALOGUE.with_suffix(".po"),
     ]
-    subprocess.run(words, check=True)
-    return folder
+    subprocess.run(args, check=True)
+    return directory
 
 
 @pytest.fixture
@@ -66,22 +66,22 @@ def german(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_catalogue_is_complete_and_in_step() -> None:
     # What makes the venv of ./test has it; a Debian's own is too old for tools/messages.
     pytest.importorskip("babel", minversion="2.18")
-    words: list[str | Path] = [sys.executable, PROJECT / "tools" / "messages", "check"]
-    done = subprocess.run(words, capture_output=True, check=False)
+    args: list[str | Path] = [sys.executable, PROJECT / "tools" / "messages", "check"]
+    done = subprocess.run(args, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
 
 
 @pytest.mark.usefixtures("german")
 def test_help_is_german(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["members", "--help"], ["members", "add", "--help"], ["env", "--help"], ["logs", "--help"]):
+    for args in (["members", "--help"], ["members", "add", "--help"], ["env", "--help"], ["logs", "--help"]):
         with pytest.raises(SystemExit) as ended:
-            main(words)
+            main(args)
         assert ended.value.code == 0
-    said = capsys.readouterr().out
-    assert said.startswith("Aufruf: jupyterhub4family members")
-    assert "diese Hilfe zeigen" in said and "diese Konten aufnehmen" in said and "Optionen:" in said
+    output = capsys.readouterr().out
+    assert output.startswith("Aufruf: jupyterhub4family members")
+    assert "diese Hilfe zeigen" in output and "diese Konten aufnehmen" in output and "Optionen:" in output
     for english in ("usage", "options", "positional", "show this", "default", "start", " the "):
-        assert english not in said
+        assert english not in output
 
 
 def every_help(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
@@ -99,19 +99,19 @@ def every_help(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 def test_every_help_has_its_german(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(argparse, "_", getattr(argparse, "_"))  # noqa: B009 (not in typeshed)
     monkeypatch.setattr(messages, "LOCALES", compiled)
-    told = []
+    reported = []
     for locale in ("C.UTF-8", "de_DE.UTF-8"):
         monkeypatch.setenv("LC_ALL", locale)
         messages.catalogue.cache_clear()
-        told.append(list(every_help(build_parser())))
+        reported.append(list(every_help(build_parser())))
     messages.catalogue.cache_clear()
-    assert len(told[0]) > 50
-    assert [place for (place, text), (_place, other) in zip(*told) if text and text == other] == []
+    assert len(reported[0]) > 50
+    assert [place for (place, text), (_place, other) in zip(*reported) if text and text == other] == []
 
 
 @pytest.mark.usefixtures("german")
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("args", "sentence"),
     [
         (["members", "add"], "members add: Fehler: es fehlt: NAME"),
         (["members", "shout"], "'shout' gibt es nicht (zur Wahl stehen "),
@@ -120,12 +120,12 @@ def test_every_help_has_its_german(compiled: Path, monkeypatch: pytest.MonkeyPat
         (["logs", "hub", "proxy"], "unbekannt: proxy"),
     ],
 )
-def test_wrong_words_are_told_in_german(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_words_are_told_in_german(args: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(words)
+        main(args)
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert sentence in said and said.startswith("Aufruf: ")
+    output = capsys.readouterr().err
+    assert sentence in output and output.startswith("Aufruf: ")
 
 
 @pytest.mark.usefixtures("german")
@@ -134,7 +134,7 @@ def test_the_progress_of_doctor_is_german(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(
         registry,
         "CHECKS",
-        {name: dataclasses.replace(check, look=lambda _context: iter(())) for name, check in registry.CHECKS.items()},
+        {name: dataclasses.replace(check, find=lambda _context: iter(())) for name, check in registry.CHECKS.items()},
     )
     shown: list[str] = []
     bar = Bar(quiet=True)
@@ -154,8 +154,8 @@ def test_numbers_have_a_comma_in_german(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.usefixtures("german")
 def test_errors_are_german(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(lambda: main(["logs", "Not A Name"])) == 3
-    said = capsys.readouterr().err
-    assert said.startswith("jupyterhub4family: 'Not A Name' enthält Leerzeichen\nTipp: das Konto nennen"), said
+    output = capsys.readouterr().err
+    assert output.startswith("jupyterhub4family: 'Not A Name' enthält Leerzeichen\nTipp: das Konto nennen"), output
 
 
 @pytest.mark.usefixtures("german")
@@ -171,10 +171,10 @@ def test_a_door_that_speaks_english_is_told_in_german(
         json_lines.write_line(json_lines.error_answer(UsageError(_("no name was given"), _("run it with sudo"))))
         answers += capsys.readouterr().out.splitlines()
     assert "the hub does not answer" in answers[0]
-    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, answers.pop(0), ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: CompletedProcess(0, answers.pop(0), ""))
     assert main(["members", "add", "anna"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(
+    output = capsys.readouterr().out
+    assert output.startswith(
         "anna ist jetzt Mitglied und kann sich anmelden\n  Hinweis: der Hub antwortet nicht; der Hub"
     )
     assert run_program(lambda: main(["members", "list"])) == 2
@@ -184,7 +184,7 @@ def test_a_door_that_speaks_english_is_told_in_german(
 @pytest.mark.usefixtures("german")
 def test_an_older_door_says_plain_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     answer = {"ok": False, "error": "something else", "hint": "", "status": 99}
-    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, json.dumps(answer), ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: CompletedProcess(0, json.dumps(answer), ""))
     assert run_program(lambda: main(["members", "list"])) == 1
     assert capsys.readouterr().err == "jupyterhub4family: something else\n"
 
@@ -205,8 +205,8 @@ def test_the_system_s_reasons_are_german(tmp_path: Path) -> None:
 
 
 def test_the_system_s_reasons_are_spelled_as_the_system_does() -> None:
-    said = {os.strerror(number) for number in errno.errorcode}
-    assert said >= messages.SYSTEM_REASONS
+    output = {os.strerror(number) for number in errno.errorcode}
+    assert output >= messages.SYSTEM_REASONS
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -229,15 +229,15 @@ def environment(**variables: str) -> dict[str, str]:
     ],
 )
 def test_install_speaks_german(variables: dict[str, str], sentence: str) -> None:
-    words: list[str | Path] = [PROJECT / "install", "--fast"]
-    done = subprocess.run(words, env=environment(**variables), capture_output=True, text=True, check=False)
+    args: list[str | Path] = [PROJECT / "install", "--fast"]
+    done = subprocess.run(args, env=environment(**variables), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, sentence)
 
 
 def test_install_reads_the_catalogue_as_gettext_does() -> None:
     """Every sentence of install, said by its own functions, with quotes, newlines and placeholders."""
     script = (PROJECT / "install").read_text("utf-8").rpartition('main "$@"')[0]
-    tell = 'catalogue=$1; read_catalogue; shift; for id; do say "$id" port=8000; printf "\\0"; done'
+    report = 'catalogue=$1; read_catalogue; shift; for id; do say "$id" port=8000; printf "\\0"; done'
     ids = [
         "another program already uses port {port} of this machine",
         "see which one: ss -ltnp 'sport = :{port}'; stop it, or choose another port for JupyterHub: "
@@ -248,20 +248,20 @@ def test_install_reads_the_catalogue_as_gettext_does() -> None:
     ]
     po = PROJECT / "locale" / CATALOGUE.with_suffix(".po")
     # Its `readonly` would refuse the test's own catalogue.
-    words: list[str | Path] = [
+    args: list[str | Path] = [
         "bash",
         "-c",
-        script.replace("readonly catalogue=", "catalogue=") + tell,
+        script.replace("readonly catalogue=", "catalogue=") + report,
         "install",
         po,
         *ids,
     ]
-    done = subprocess.run(words, env=environment(LANG="de_DE.UTF-8"), capture_output=True, text=True, check=True)
-    said = done.stdout.split("\n\0")
-    assert said[0] == "ein anderes Programm belegt schon Port 8000 dieses Rechners"
-    assert "'sport = :8000'" in said[1] and "„port: 8010“" in said[1]
-    assert said[2].startswith("Debians Pakete") and said[3].startswith("das Ende von /var/log/")
-    assert said[4] == "never translated 8000"
+    done = subprocess.run(args, env=environment(LANG="de_DE.UTF-8"), capture_output=True, text=True, check=True)
+    output = done.stdout.split("\n\0")
+    assert output[0] == "ein anderes Programm belegt schon Port 8000 dieses Rechners"
+    assert "'sport = :8000'" in output[1] and "„port: 8010“" in output[1]
+    assert output[2].startswith("Debians Pakete") and output[3].startswith("das Ende von /var/log/")
+    assert output[4] == "never translated 8000"
 
 
 def test_every_text_of_install_is_a_sentence_of_the_catalogue() -> None:

@@ -20,13 +20,13 @@ SCRIPT = DATA / "etc/update-motd.d/60-jupyterhub4family"
 class Box:
     """A machine of files: the script's absolute paths lead into the test's folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.home = folder / "home"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.home = directory / "home"
         (self.home / "public").mkdir(parents=True)
         (self.home / "releases/current").mkdir(parents=True)
-        self.command = write_program(folder / "jupyterhub4family", "")
-        self.programs = folder / "bin"
+        self.command = write_program(directory / "jupyterhub4family", "")
+        self.programs = directory / "bin"
         self.program("hostname", 'if [ "$1" = -I ]; then echo "fd00::1 192.168.0.7 10.0.0.1 "; else echo box.lan; fi')
         self.program("getent", "echo jupyterhub:x:995:anna")
 
@@ -42,9 +42,9 @@ class Box:
     def greeting(self) -> str:
         text = SCRIPT.read_text("utf-8").replace("/var/lib/jupyterhub4family", str(self.home))
         text = text.replace("/usr/bin/jupyterhub4family", str(self.command))
-        text = text.replace("/etc/default/locale", str(self.folder / "locale"))
-        text = text.replace("/run/avahi-daemon/pid", str(self.folder / "avahi"))
-        text = text.replace("/proc/", f"{self.folder}/proc/")
+        text = text.replace("/etc/default/locale", str(self.directory / "locale"))
+        text = text.replace("/run/avahi-daemon/pid", str(self.directory / "avahi"))
+        text = text.replace("/proc/", f"{self.directory}/proc/")
         environment = {"PATH": f"{self.programs}:{os.environ['PATH']}"}
         done = subprocess.run(
             ["/bin/sh", "-c", text],
@@ -85,7 +85,7 @@ def test_the_settings_that_count(box: Box, different: dict[str, object], address
 
 
 @pytest.mark.parametrize(
-    ("title", "told"),
+    ("title", "reported"),
     [
         (b"avahi-daemon: running [Box.local]\0\0\0", True),
         (b"avahi-daemon: running [box-2.local]\0", False),
@@ -94,12 +94,12 @@ def test_the_settings_that_count(box: Box, different: dict[str, object], address
         (None, False),
     ],
 )
-def test_the_name_that_avahi_announces(box: Box, title: bytes | None, told: bool) -> None:
-    (box.folder / "avahi").write_text("77\n")
+def test_the_name_that_avahi_announces(box: Box, title: bytes | None, reported: bool) -> None:
+    (box.directory / "avahi").write_text("77\n")
     if title is not None:
-        (box.folder / "proc/77").mkdir(parents=True)
-        (box.folder / "proc/77/cmdline").write_bytes(title)
-    where = "https://box.local:8000/   https://192.168.0.7:8000/" if told else "https://192.168.0.7:8000/"
+        (box.directory / "proc/77").mkdir(parents=True)
+        (box.directory / "proc/77/cmdline").write_bytes(title)
+    where = "https://box.local:8000/   https://192.168.0.7:8000/" if reported else "https://192.168.0.7:8000/"
     assert box.greeting().splitlines()[0] == f"JupyterHub for the family: {where}"
 
 
@@ -114,9 +114,9 @@ def test_a_note_that_is_none(box: Box, note: str) -> None:
 def test_what_comes_next_and_in_german(box: Box) -> None:
     box.program("getent", "echo jupyterhub:x:995:")
     (box.home / "releases/current").rmdir()
-    said = box.greeting()
-    assert "members add" in said and "being set up" in said
-    (box.folder / "locale").write_text('LANG="de_DE.UTF-8"\n')
+    output = box.greeting()
+    assert "members add" in output and "being set up" in output
+    (box.directory / "locale").write_text('LANG="de_DE.UTF-8"\n')
     assert box.greeting().startswith("JupyterHub für die Familie: https://192.168.0.7:8000/")
 
 

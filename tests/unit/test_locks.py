@@ -66,10 +66,10 @@ def read_lock(name: str) -> list[Requirement]:
     for line in text.replace("\\\n", " ").splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        words = re.fullmatch(r"([a-z0-9][a-z0-9.-]*)==(\S+)(?: ; (.*?))?((?:\s+--hash=\S+)*)\s*", line)
-        assert words, f"{path.name}: not a pinned requirement: {line[:100]}"
-        hashes = tuple(re.findall(r"--hash=(\S+)", words.group(4)))
-        found.append(Requirement(words.group(1), words.group(2), words.group(3) or "", hashes))
+        args = re.fullmatch(r"([a-z0-9][a-z0-9.-]*)==(\S+)(?: ; (.*?))?((?:\s+--hash=\S+)*)\s*", line)
+        assert args, f"{path.name}: not a pinned requirement: {line[:100]}"
+        hashes = tuple(re.findall(r"--hash=(\S+)", args.group(4)))
+        found.append(Requirement(args.group(1), args.group(2), args.group(3) or "", hashes))
     return found
 
 

@@ -32,20 +32,25 @@ def test_good(): pass
 """
 
 
-def run(folder: Path, text: str, *options: str, commit: str = "x") -> subprocess.CompletedProcess[str]:
+def run(directory: Path, text: str, *options: str, commit: str = "x") -> subprocess.CompletedProcess[str]:
     """Run a sample file as `./test` runs those of machines."""
-    (folder / "conftest.py").write_text(CONFTEST)
-    (folder / "pytest.ini").write_text("[pytest]\n")
-    (folder / "test_sample.py").write_text(SAMPLE + text)
-    variables = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/src", "J4F_RUN": str(folder / "run"), "J4F_COMMIT": commit}
+    (directory / "conftest.py").write_text(CONFTEST)
+    (directory / "pytest.ini").write_text("[pytest]\n")
+    (directory / "test_sample.py").write_text(SAMPLE + text)
+    variables = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}:{ROOT}/src",
+        "J4F_RUN": str(directory / "run"),
+        "J4F_COMMIT": commit,
+    }
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST"):
         variables.pop(name, None)
     # Without the plugins that are not needed here it begins in half the time.
     variables["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    words = [sys.executable, "-B", "-m", "pytest", "-p", "xdist.plugin", "-p", "no:cacheprovider", *options]
-    words.append("test_sample.py")
+    args = [sys.executable, "-B", "-m", "pytest", "-p", "xdist.plugin", "-p", "no:cacheprovider", *options]
+    args.append("test_sample.py")
     return subprocess.run(
-        words, cwd=folder, env=variables, capture_output=True, text=True, timeout=4 * TIMEOUT, check=False
+        args, cwd=directory, env=variables, capture_output=True, text=True, timeout=4 * TIMEOUT, check=False
     )
 
 
@@ -155,8 +160,8 @@ def test_long(): pass
 """
 
 
-def chosen(folder: Path, commit: str, *options: str) -> set[str]:
-    done = run(folder, CHOICE, "--collect-only", "-q", *options, commit=commit)
+def chosen(directory: Path, commit: str, *options: str) -> set[str]:
+    done = run(directory, CHOICE, "--collect-only", "-q", *options, commit=commit)
     assert done.returncode == 0, done.stdout
     return {line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line}
 

@@ -140,8 +140,8 @@ def test_every_module_begins_with_the_identity_that_runs_it() -> None:
 
 def test_there_is_no_room_without_walls() -> None:
     assert {room_of(module) for module in MODULES} == set(WALLS) == set(IDENTITIES)
-    folders = {path.name for path in (SRC / PACKAGE).iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders == set(WALLS) - {""}
+    directories = {path.name for path in (SRC / PACKAGE).iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert directories == set(WALLS) - {""}
 
 
 def test_third_party_packages_are_few() -> None:
@@ -204,8 +204,8 @@ def test_an_arrow_that_leads_up_is_seen() -> None:
 
 def place_of(name: str) -> str:
     """The folder in which a module lies, at any depth; the module itself where it has a floor of its own."""
-    folder = name.rpartition(".")[0]
-    return name if folder.count(".") < 2 else folder
+    directory = name.rpartition(".")[0]
+    return name if directory.count(".") < 2 else directory
 
 
 def arrows_of(module: Path) -> Iterator[tuple[str, str]]:
@@ -366,8 +366,8 @@ def needs_cryptography(name: str) -> bool:
 
 def imported_alone(flags: list[str], names: list[str]) -> dict[str, list[str]]:
     """Which top-level modules came with each module."""
-    words = [sys.executable, *flags, "-c", ALONE, str(SRC), *names]
-    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=4 * TIMEOUT, check=True)
+    arguments = [sys.executable, *flags, "-c", ALONE, str(SRC), *names]
+    done = subprocess.run(arguments, capture_output=True, encoding="utf-8", timeout=4 * TIMEOUT, check=True)
     found = {name: rest.split() for name, _, rest in (line.partition(" ") for line in done.stdout.splitlines())}
     assert set(found) == set(names), done.stderr
     return found

@@ -31,8 +31,8 @@ CHANGES = {
     "os.truncate": (0,),
     "shutil.rmtree": (0,),
 }
-FORBIDDEN_FOLDERS = tuple(
-    f"{folder}/" for folder in ("/boot", "/etc", "/home", "/root", "/run", "/srv", "/usr", "/var/lib", ROOT)
+FORBIDDEN_DIRECTORIES = tuple(
+    f"{directory}/" for directory in ("/boot", "/etc", "/home", "/root", "/run", "/srv", "/usr", "/var/lib", ROOT)
 )
 
 
@@ -48,9 +48,9 @@ class Watchman:
         caches = [os.environ[name] for name in ("HYPOTHESIS_STORAGE_DIRECTORY",) if name in os.environ]
         self._allowed = (str(tmp_path), *caches)
 
-    def allow(self, folder: Path) -> None:
-        """This test may write below `folder` as well."""
-        self._allowed = (*(self._allowed or ()), str(folder))
+    def allow(self, directory: Path) -> None:
+        """This test may write below `directory` as well."""
+        self._allowed = (*(self._allowed or ()), str(directory))
 
     def fall_asleep(self) -> None:
         """The test has ended; pytest itself may do what it likes."""
@@ -84,7 +84,7 @@ class Watchman:
             return
         # The working tree itself may be a copy that lies among temporary files.
         forbidden = path.startswith(f"{ROOT}/") or not path.startswith(f"{tempfile.gettempdir()}/")
-        if path.startswith(self._machine_root) or (forbidden and path.startswith(FORBIDDEN_FOLDERS)):
+        if path.startswith(self._machine_root) or (forbidden and path.startswith(FORBIDDEN_DIRECTORIES)):
             pytest.fail(f"a unit test writes to {path}")
 
 

@@ -13,7 +13,7 @@ import jupyterhub4family.cli.base.terminal  # noqa: F401 (what may be completed 
 class Command:
     """One command: its words, what it does, its options and arguments, and the words that may follow it."""
 
-    words: tuple[str, ...]
+    args: tuple[str, ...]
     help: str
     description: str
     options: list[argparse.Action]
@@ -26,7 +26,7 @@ class Command:
     @property
     def path(self) -> str:
         """The words with spaces; empty for the program itself."""
-        return " ".join(self.words)
+        return " ".join(self.args)
 
 
 def all_commands(parser: argparse.ArgumentParser) -> list[Command]:
@@ -34,7 +34,7 @@ def all_commands(parser: argparse.ArgumentParser) -> list[Command]:
     return list(_walk(parser, (), ""))
 
 
-def _walk(parser: argparse.ArgumentParser, words: tuple[str, ...], help_text: str) -> Iterator[Command]:
+def _walk(parser: argparse.ArgumentParser, args: tuple[str, ...], help_text: str) -> Iterator[Command]:
     branches = next((one for one in parser._actions if isinstance(one, argparse._SubParsersAction)), None)
     plain = [one for one in parser._actions if one is not branches and one.help != argparse.SUPPRESS]
     helps: dict[str, str] = {}
@@ -45,7 +45,7 @@ def _walk(parser: argparse.ArgumentParser, words: tuple[str, ...], help_text: st
         helps = {name.partition(" ")[0]: text for name, text in helps.items()}
         aliases = [name for name in branches.choices if name not in helps]
     yield Command(
-        words,
+        args,
         help_text,
         parser.description or "",
         [one for one in plain if one.option_strings and one.dest != "help"],
@@ -55,7 +55,7 @@ def _walk(parser: argparse.ArgumentParser, words: tuple[str, ...], help_text: st
     )
     if branches is not None:
         for name, text in helps.items():
-            yield from _walk(branches.choices[name], (*words, name), text)
+            yield from _walk(branches.choices[name], (*args, name), text)
 
 
 def takes_value(option: argparse.Action) -> bool:
@@ -79,9 +79,9 @@ def help_of(action: argparse.Action) -> str:
 
 def kind(command: Command, action: argparse.Action) -> str:
     """What completes an argument: keys, values, accounts, members, logs, files, or words with spaces."""
-    told = getattr(action, "completes", "")
-    if told:
-        return str(told)
+    reported = getattr(action, "completes", "")
+    if reported:
+        return str(reported)
     if action.choices is not None:
         return " ".join(map(str, action.choices))
     name = placeholder(action)

@@ -92,9 +92,9 @@ _jupyterhub4family() {{
     local line='' skip='' before='' kind='' word
     local -i argument=0 i
     local -a described candidates
-    [[ ${{words[1]:t}} != jupyterhub-members ]] || line=members
+    [[ ${{args[1]:t}} != jupyterhub-members ]] || line=members
     for ((i = 2; i < CURRENT; i++)); do
-        word=${{words[i]}}
+        word=${{args[i]}}
         if [[ -n $skip ]]; then skip=''; continue; fi
         case $line/$word in
             ({_joined(_options_with_values(parser))}) skip=1; continue ;;
@@ -280,15 +280,17 @@ def _argument_cases(parser: argparse.ArgumentParser, with_commands: bool = True)
 
 def _values_cases(indent: int, form: str = "echo {}") -> str:
     return "\n".join(
-        f"{' ' * indent}{key.name}) {form.format(' '.join(key.words()))} ;;" for key in KEYS.values() if key.words()
+        f"{' ' * indent}{key.name}) {form.format(' '.join(key.alternatives()))} ;;"
+        for key in KEYS.values()
+        if key.alternatives()
     )
 
 
 def _fish_values() -> str:
     return "\n".join(
-        f"        case {key.name}\n            string split ' ' '{' '.join(key.words())}'"
+        f"        case {key.name}\n            string split ' ' '{' '.join(key.alternatives())}'"
         for key in KEYS.values()
-        if key.words()
+        if key.alternatives()
     )
 
 

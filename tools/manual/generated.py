@@ -81,8 +81,8 @@ def language(locale: str) -> Iterator[None]:
             os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
-def _compile(folder: Path, code: str) -> None:
-    target = folder / code / "LC_MESSAGES"
+def _compile(directory: Path, code: str) -> None:
+    target = directory / code / "LC_MESSAGES"
     target.mkdir(parents=True)
     source = ROOT / "locale" / code / "LC_MESSAGES" / f"{DOMAIN}.po"
     subprocess.run(["/usr/bin/msgfmt", "-o", str(target / f"{DOMAIN}.mo"), str(source)], check=True)

@@ -11,15 +11,15 @@ def commands(parser: argparse.ArgumentParser) -> str:
     return "".join(f"{line}\n" for line in _described(parser, [], "")).lstrip("\n")
 
 
-def _described(parser: argparse.ArgumentParser, words: list[str], meaning: str) -> Iterator[str]:
+def _described(parser: argparse.ArgumentParser, args: list[str], meaning: str) -> Iterator[str]:
     """The lines about one command and those below it."""
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     rest = [action for action in parser._actions if action not in below and action.help != argparse.SUPPRESS]
     names = [f"`{action.metavar or action.dest}`" for action in rest if not action.option_strings]
-    if words:
+    if args:
         yield ""
-        line = " ".join([*words, *(_placed(action) for action in rest if not action.option_strings)])
-        yield f"{'#' * min(1 + len(words), 3)} `{line}`"
+        line = " ".join([*args, *(_placed(action) for action in rest if not action.option_strings)])
+        yield f"{'#' * min(1 + len(args), 3)} `{line}`"
         if meaning:
             yield ""
             yield _sentence(meaning)
@@ -34,10 +34,10 @@ def _described(parser: argparse.ArgumentParser, words: list[str], meaning: str) 
         for name, text in rows:
             yield f"| {name} | {text} |".replace("`|", "`\\|")
     for action in below:
-        told = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        reported = {choice.dest: choice.help or "" for choice in action._choices_actions}
         for name, one in action.choices.items():
-            if name in told:
-                yield from _described(one, [*words, name], told[name])
+            if name in reported:
+                yield from _described(one, [*args, name], reported[name])
 
 
 def _placed(action: argparse.Action) -> str:

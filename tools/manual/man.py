@@ -111,10 +111,10 @@ def _section(title: str) -> str:
 
 
 def _command(command: Command) -> str:
-    words = " ".join(f"\\fB{roff(word)}\\fR" for word in command.words)
+    args = " ".join(f"\\fB{roff(word)}\\fR" for word in command.args)
     takes = [_usage_of_option(one) for one in command.options] + [_usage_of_argument(one) for one in command.arguments]
-    text = command.description or sentence(command.help)
-    result = f".TP\n{' '.join([words, *takes])}\n{_lines(roff(text))}\n"
+    text = command.description or message(command.help)
+    result = f".TP\n{' '.join([args, *takes])}\n{_lines(roff(text))}\n"
     explained = [one for one in (*command.arguments, *command.options) if one.help]
     if explained:
         result += ".RS\n" + "".join(_option(one) for one in explained) + ".RE\n"
@@ -139,7 +139,7 @@ def _option(option: argparse.Action) -> str:
         names = f"\\fI{roff(placeholder(option))}\\fR"
     elif takes_value(option):
         names += f" \\fI{roff(placeholder(option))}\\fR"
-    return _item(names, sentence(help_of(option)))
+    return _item(names, message(help_of(option)))
 
 
 def _item(tag: str, text: str) -> str:
@@ -151,7 +151,7 @@ def paragraph(text: str) -> str:
     return _lines(roff(text)) + "\n"
 
 
-def sentence(text: str) -> str:
+def message(text: str) -> str:
     """A help text of argparse, which has neither capital letter nor full stop, as a sentence."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
 

@@ -154,7 +154,7 @@ def _key_in(file: Path) -> str:
     try:
         return file.read_text("utf-8", "replace")[:1000]
     except OSError as error:
-        raise FamilyError(_("{file} cannot be read: {why}", file=str(file), why=str(error.strerror))) from error
+        raise FamilyError(_("{file} cannot be read: {error}", file=str(file), error=str(error.strerror))) from error
 
 
 def _off(arguments: argparse.Namespace) -> int:

@@ -107,7 +107,7 @@ def _print_use(now: Status) -> None:
         if use:
             print(_("Server of {name}: {use}", name=f"{one.member:{width}}", use=joined(use)))
     for directory, left in now.disk.items():
-        print(_("The disk is nearly full: {left} MB are left at {folder}.", left=left, folder=directory))
+        print(_("The disk is nearly full: {left} MB are left at {directory}.", left=left, directory=directory))
 
 
 def _fits_code() -> bool:
@@ -118,6 +118,6 @@ def _fits_code() -> bool:
 def code(address: str) -> str:
     """A code of characters that leads a phone to `address`; empty if it cannot be made."""
     try:
-        return programs.run([QRENCODE, "-t", "ANSIUTF8" if sys.stdout.isatty() else "UTF8", "-m", "2", address]).output
+        return programs.run([QRENCODE, "-t", "ANSIUTF8" if sys.stdout.isatty() else "UTF8", "-m", "2", address]).stdout
     except FamilyError:
         return ""

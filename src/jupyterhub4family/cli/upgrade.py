@@ -68,7 +68,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _report_no_upgrade(arguments: argparse.Namespace, found: Available) -> None:
     failed = upgrade.failed_upgrade()
     if failed is not None:
-        terminal.report(arguments, failed.sentence())
+        terminal.report(arguments, failed.message())
         terminal.report(
             arguments, _("To try it once more: {command}", command="sudo jupyterhub4family upgrade --again")
         )

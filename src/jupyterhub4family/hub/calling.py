@@ -124,13 +124,13 @@ class _Exchange(asyncio.SubprocessProtocol):
     def pipe_connection_lost(self, fd: int, exc: Optional[Exception]) -> None:
         """The program has closed one of its pipes."""
         self.open_pipes.discard(fd)
-        self._look()
+        self._check()
 
     def process_exited(self) -> None:
         """The program has ended; what it has written may still be on its way."""
         self.exited.set_result(None)
-        self._look()
+        self._check()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self.exited.done() and self.open_pipes <= {0} and not self.ended.done():
             self.ended.set_result(None)

@@ -25,9 +25,9 @@ MEMBERSHIP_SCOPES = ["admin:users", "admin:servers"]
 
 def configure(config: Any) -> None:
     """Fill JupyterHub's configuration object. A bad settings file has been told in the log by `run-hub`."""
-    settings, _trouble = effective.settings_in_use()
+    settings, _problem = effective.settings_in_use()
     _connections(config, settings)
-    _people(config)
+    _users(config)
     _pages(config, settings)
     _servers(config, settings)
     expert_files.execute_expert_files(config)
@@ -57,7 +57,7 @@ def _connections(config: Any, settings: Settings) -> None:
     ]
 
 
-def _people(config: Any) -> None:
+def _users(config: Any) -> None:
     from jupyterhub4family.hub.authenticator import DoorAuthenticator
 
     config.JupyterHub.authenticator_class = DoorAuthenticator

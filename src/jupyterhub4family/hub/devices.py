@@ -11,7 +11,7 @@ from jupyterhub4family.common.i18n.messages import _, translated
 #: Sections of the trust page, in its order.
 DEVICES = ("ios", "android", "windows", "macos", "firefox", "linux")
 #: Words of a User-Agent header, the telling ones first: every browser claims to be some others, too.
-_TOLD_BY = (
+_MARKS = (
     ("iphone", "ios"),
     ("ipad", "ios"),
     ("ipod", "ios"),
@@ -26,11 +26,11 @@ _NAMESPACE = uuid.UUID("5b1c8d9e-6f0e-4f0b-9a86-2f4c7d1be6a4")
 
 def device(untrusted_user_agent: str) -> str:
     """Which section of the trust page concerns this browser. An iPad that calls itself a Mac is found by the page."""
-    words = untrusted_user_agent[:500].lower()
+    user_agent = untrusted_user_agent[:500].lower()
     # Elsewhere Firefox trusts what the system trusts.
-    if "firefox/" in words and "linux" in words and "android" not in words:
+    if "firefox/" in user_agent and "linux" in user_agent and "android" not in user_agent:
         return "firefox"
-    return next((name for word, name in _TOLD_BY if word in words), "windows")
+    return next((name for word, name in _MARKS if word in user_agent), "windows")
 
 
 def apple_profile(der: bytes, family_name: str, language: str) -> bytes:

@@ -134,7 +134,7 @@ def _xsrf_safe_methods(handler: Any) -> set[str]:
 def news_for_delegates(language: str) -> list[str]:
     """What delegates have to know of the last upgrade and of the database, in their language; empty as a rule."""
     return [
-        translated(one.sentence(), language)
+        translated(one.message(), language)
         for one in (upgrade.failed_upgrade(), database.repaired_database())
         if one is not None
     ]
@@ -184,11 +184,11 @@ def server_cards(user: Any) -> list[ServerCard]:
 def everybodys_servers(viewer: Any) -> list[MemberCards]:
     """All whom the hub knows, by name, with their servers. For pages that only delegates are shown."""
     known = viewer.settings["users"]
-    people = [known[row] for row in viewer.db.query(orm.User).order_by(orm.User.name)]
+    users = [known[row] for row in viewer.db.query(orm.User).order_by(orm.User.name)]
     everybody = memory.snapshot()
     return [
         MemberCards(user.name, display_name(user), [_card(user, spawner, everybody) for spawner in _spawners(user)])
-        for user in people
+        for user in users
     ]
 
 

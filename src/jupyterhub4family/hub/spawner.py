@@ -45,7 +45,7 @@ class StartFailed(web.HTTPError):
     """
 
     def __init__(self, message: str, hint: str = "", log_lines: Sequence[str] = ()) -> None:
-        self.sentence, self.hint, self.log_lines = message, hint, list(log_lines)
+        self.message, self.hint, self.log_lines = message, hint, list(log_lines)
         self.jupyterhub_message = "\n".join([message, *([f"{_('Try:')} {hint}"] if hint else []), *log_lines])
         super().__init__(500, "%s", self.jupyterhub_message, reason="The server could not be started")
 
@@ -60,7 +60,7 @@ class _WithoutTraceback(logging.Filter):
         """Shorten such a record to its sentence; let all pass."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, StartFailed):
-            record.msg, record.args, record.exc_info = "A start has failed: %s", (error.sentence,), None
+            record.msg, record.args, record.exc_info = "A start has failed: %s", (error.message,), None
         return True
 
 

@@ -6,16 +6,15 @@ One build at a time, whoever asks for it; everybody who waits sees its progress.
 from __future__ import annotations
 
 import asyncio
-from typing import Callable, Optional
+from typing import Optional
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import service_programs
 from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.hub import calling
 from jupyterhub4family.service.releases import builds, contents
-
-Progress = Callable[[int, str], None]
 
 
 class TemplateKeeper:
@@ -23,14 +22,14 @@ class TemplateKeeper:
 
     def __init__(self) -> None:
         self._build: Optional[asyncio.Task[None]] = None
-        self._listeners: list[Progress] = []
+        self._listeners: list[ProgressCallback] = []
         self._last: tuple[int, str] = (0, _("Preparing JupyterLab for the family"))
 
     def exists(self) -> bool:
         """Whether environments can be made now, be it from an older template."""
         return builds.is_complete(paths.CURRENT_TEMPLATE)
 
-    async def ensure(self, progress: Optional[Progress] = None) -> None:
+    async def ensure(self, progress: Optional[ProgressCallback] = None) -> None:
         """Return when the wanted template is there. Raises DoorError with the reason if it cannot be made."""
         if contents.template_tree(lambda _percent, _message: None).is_current():
             return
@@ -47,9 +46,9 @@ class TemplateKeeper:
             self._listeners.remove(progress)
 
     async def _run(self) -> None:
-        await calling.call(service_programs.BUILD_TEMPLATE, Nothing(), on_progress=self._tell)
+        await calling.call(service_programs.BUILD_TEMPLATE, Nothing(), on_progress=self._report)
 
-    def _tell(self, percent: int, message: str) -> None:
+    def _report(self, percent: int, message: str) -> None:
         self._last = (percent, message)
         for listener in list(self._listeners):
             listener(percent, message)

@@ -11,18 +11,17 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from typing import Callable
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import calling, doors
 from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.python import venv
 from jupyterhub4family.common.system.programs import ProgramError
 
 #: Told the percentage done and a sentence.
-Progress = Callable[[int, str], None]
 #: Bytes that must be free for a copy by hard links: folders, and room to work in.
 LINKED_NEEDS = 64 * 2**20
 
@@ -35,7 +34,7 @@ def template_id() -> str:
     return name if (paths.CURRENT_TEMPLATE / "env" / "bin" / "python").exists() else ""
 
 
-def copy_template(target: Path, progress: Progress) -> str:
+def copy_template(target: Path, progress: ProgressCallback) -> str:
     """Fill `target`, which must not exist, with a fresh environment; returns how it was done.
 
     Raises FamilyError; `target` may then be half-made, and is for the caller to remove.
@@ -64,29 +63,29 @@ def _same_disk(directory: Path) -> bool:
 
 def _by_door(target: Path) -> None:
     """Ask for a tree in the handover folder and move it here. Raises FamilyError or OSError."""
-    place = Path(calling.call(doors.COPY_TEMPLATE, Nothing(), become=["/usr/bin/sudo", "-n"]).place)
+    staging = Path(calling.call(doors.COPY_TEMPLATE, Nothing(), become=["/usr/bin/sudo", "-n"]).place)
     try:
-        os.rename(place / "env", target)
+        os.rename(staging / "env", target)
     except OSError:
-        shutil.rmtree(place / "env", ignore_errors=True)
+        shutil.rmtree(staging / "env", ignore_errors=True)
         raise
 
 
-def _by_copying(source: Path, target: Path, progress: Progress) -> None:
+def _by_copying(source: Path, target: Path, progress: ProgressCallback) -> None:
     """Copy a whole tree as it is, links as links, telling the percentage by the number of files (10 to 80)."""
     expected = max(1, sum(len(files) for _, _, files in os.walk(source)))
-    done, told = 0, 10
+    done, reported = 0, 10
 
     def copy(one: str, other: str) -> str:
-        nonlocal done, told
+        nonlocal done, reported
         if os.path.islink(one):
             os.symlink(os.readlink(one), other)
         else:
             _copy_file(one, other)
         done += 1
         percent = 10 + 70 * done // expected
-        if percent >= told + 5:
-            told = percent
+        if percent >= reported + 5:
+            reported = percent
             progress(percent, _("Copying {done} of {expected} files", done=done, expected=expected))
         return other
 
@@ -111,7 +110,7 @@ def _copy_file(one: str, other: str) -> None:
     shutil.copystat(one, other)
 
 
-def _fetch(target: Path, progress: Progress) -> str:
+def _fetch(target: Path, progress: ProgressCallback) -> str:
     """Without a template: fetch everything, as the service would. Raises FamilyError."""
     uv = paths.CURRENT_RELEASE / "uv" / "bin" / "uv"
     if not uv.exists():
@@ -149,7 +148,7 @@ def _check_space(directory: Path, needed: int) -> None:
 def disk_full(directory: Path, detail: str) -> FamilyError:
     """The error for a full disk, with what to do."""
     return FamilyError(
-        _("the disk with {folder} is full: {detail}", folder=str(directory), detail=detail),
+        _("the disk with {directory} is full: {detail}", directory=str(directory), detail=detail),
         _("delete what you no longer need (empty the trash), then start the server again"),
         ExitStatus.DISK_FULL,
     )

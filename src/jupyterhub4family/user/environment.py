@@ -8,9 +8,7 @@ member never changed follows the template; one that was changed is left alone.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import os
 import pwd
 import shutil
 import time
@@ -22,11 +20,11 @@ from typing import Any
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.python import uv as python_uv
-from jupyterhub4family.common.system import files, programs
+from jupyterhub4family.common.system import disk_space, files, programs
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.user import copying, installed_packages
-from jupyterhub4family.user.copying import Progress
 
 #: What was done, as the mediator answers it.
 NOTHING, MADE, FOLLOWED, MENDED, UPGRADED = "nothing", "made", "followed", "mended", "upgraded"
@@ -87,7 +85,7 @@ def made_from(member: pwd.struct_passwd) -> str:
     return str(_read_state(home_environment(member)).get("template", ""))
 
 
-def prepare(member: pwd.struct_passwd, progress: Progress, thorough: bool = False) -> str:
+def prepare(member: pwd.struct_passwd, progress: ProgressCallback, thorough: bool = False) -> str:
     """Make sure that the member has an environment in which a server starts; say what was done.
 
     Raises FamilyError with the reason when it cannot be done; then what was there before is there still.
@@ -99,7 +97,7 @@ def prepare(member: pwd.struct_passwd, progress: Progress, thorough: bool = Fals
         return done
 
 
-def _make_sure(environment: Path, progress: Progress, thorough: bool) -> str:
+def _make_sure(environment: Path, progress: ProgressCallback, thorough: bool) -> str:
     condition = examine(environment, thorough)
     if not condition.exists:
         progress(5, _("Making your own environment (only this first time)"))
@@ -119,7 +117,7 @@ def _make_sure(environment: Path, progress: Progress, thorough: bool) -> str:
     return NOTHING
 
 
-def _install_pending_packages(member: pwd.struct_passwd, environment: Path, progress: Progress) -> None:
+def _install_pending_packages(member: pwd.struct_passwd, environment: Path, progress: ProgressCallback) -> None:
     """Install the packages that a restore has noted (user/import_restored.py) and that are not there yet.
 
     What cannot be had, without internet for instance, is tried again at the next start, a few times.
@@ -143,7 +141,7 @@ def _install_pending_packages(member: pwd.struct_passwd, environment: Path, prog
         file.unlink()
 
 
-def rebuild(environment: Path, progress: Progress, with_extras: bool = True) -> list[str]:
+def rebuild(environment: Path, progress: ProgressCallback, with_extras: bool = True) -> list[str]:
     """Put the environment aside and a fresh one in its place, with the member's extra packages in it.
 
     Returns the names of the packages that could not be kept. Raises FamilyError; the old one is then in place.
@@ -180,20 +178,22 @@ def missing_programs(environment: Path, thorough: bool = False) -> list[str]:
         if thorough:
             modules = "import jupyterhub.singleuser.app, jupyterlab.labapp, notebook.app, ipykernel.kernelapp"
             tried = programs.run([python, "-c", modules], check=False, timeout=120, directory=environment)
-            if tried.status != 0:
-                return [programs.last_lines(tried.errors, 1) or "python"]
+            if tried.returncode != 0:
+                return [programs.last_lines(tried.stderr, 1) or "python"]
         found = programs.run([python, "-I", "-c", _FIND, *_MODULES], check=False, timeout=60)
     except FamilyError:
         return ["python"]
-    if found.status != 0:
+    if found.returncode != 0:
         return ["python"]
-    missing = [_MODULES[name] for name in found.output.split() if name in _MODULES]
+    missing = [_MODULES[name] for name in found.stdout.split() if name in _MODULES]
     if not missing and not (environment / "bin" / "jupyterhub-singleuser").exists():
         missing = ["jupyterhub-singleuser"]
     return missing
 
 
-def _replace(environment: Path, progress: Progress, keep_old: bool, extras: dict[str, str] | None = None) -> list[str]:
+def _replace(
+    environment: Path, progress: ProgressCallback, keep_old: bool, extras: dict[str, str] | None = None
+) -> list[str]:
     """Make a fresh environment beside the old one, then change places. Returns the extras that could not be had."""
     staging = _unfinished(environment)
     how = copying.copy_template(staging, progress)
@@ -207,9 +207,9 @@ def _replace(environment: Path, progress: Progress, keep_old: bool, extras: dict
     return lost
 
 
-def _move_to_backup(environment: Path, keep: bool) -> None:
+def _move_to_backup(environment: Path, keep_copy: bool) -> None:
     """Move the old environment out of the way; only the newest of those that are kept stays."""
-    if not keep:
+    if not keep_copy:
         environment.rename(environment.with_name("env.doomed"))
         return
     for older in environment.parent.glob("env.aside-*"):
@@ -236,7 +236,7 @@ def _read_state(environment: Path) -> dict[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-def _install_extras(environment: Path, extras: dict[str, str], progress: Progress) -> list[str]:
+def _install_extras(environment: Path, extras: dict[str, str], progress: ProgressCallback) -> list[str]:
     """Install `extras`; all at once if that works, else one by one. Returns the names that could not be had."""
     if not extras:
         return []
@@ -253,7 +253,7 @@ def _uv_install(environment: Path, requirements: list[str]) -> bool:
     into: list[Arg] = ["--python", environment / "bin" / "python"]
     args: list[Arg] = [uv, "pip", "install", "--quiet", "--no-cache", *into, *requirements]
     try:
-        return programs.run(args, check=False, timeout=600, environment=python_uv.uv_environment()).status == 0
+        return programs.run(args, check=False, timeout=600, environment=python_uv.uv_environment()).returncode == 0
     except ProgramError:
         return False  # uv is missing or takes too long: a server without the extras is better than none
 
@@ -273,7 +273,7 @@ def changing(member: pwd.struct_passwd) -> Iterator[None]:
     environment = home_environment(member)
     if not Path(member.pw_dir).is_dir():
         raise FamilyError(
-            _("the home folder {folder} is missing", folder=member.pw_dir),
+            _("the home folder {directory} is missing", directory=member.pw_dir),
             _("ask the person who looks after this machine"),
         )
     try:
@@ -294,9 +294,8 @@ def changing(member: pwd.struct_passwd) -> Iterator[None]:
 
 
 def _as_error(error: Exception, environment: Path) -> FamilyError:
-    full = (errno.ENOSPC, errno.EDQUOT)
     # shutil.Error holds (source, target, reason) for every file that failed, the reason as text.
-    if getattr(error, "errno", None) in full or any(os.strerror(number) in str(error) for number in full):
+    if disk_space.is_full(error):
         return copying.disk_full(environment.parent, _("no space was left"))
     return FamilyError(
         _("the environment could not be made: {reason}", reason=programs.last_lines(str(error), 3)[-600:])

@@ -52,24 +52,24 @@ class Import:
 
     def __init__(self, staging: Path) -> None:
         """Put what has to make room below `aside`."""
-        self._aside = staging
+        self._backup = staging
         #: How many files or whole folders were put into the home, and how many were put aside for them.
         self.taken = self.kept = 0
 
     def merge(self, source: Path, target: Path, below: Path = Path()) -> None:
         """Move everything in `source` into `target`; what stays behind in `source` is there already. Raises OSError."""
         for name in sorted(os.listdir(source)):
-            fresh, place = source / name, target / name
-            if not os.path.lexists(place):
-                _move(fresh, place)
+            restored, target_path = source / name, target / name
+            if not os.path.lexists(target_path):
+                _move(restored, target_path)
                 self.taken += 1
-            elif _is_directory(fresh) and _is_directory(place):
-                self.merge(fresh, place, below / name)
-            elif not _same(fresh, place):
-                kept = self._aside / below / name
+            elif _is_directory(restored) and _is_directory(target_path):
+                self.merge(restored, target_path, below / name)
+            elif not _same(restored, target_path):
+                kept = self._backup / below / name
                 kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _move(place, kept)
-                _move(fresh, place)
+                _move(target_path, kept)
+                _move(restored, target_path)
                 self.kept += 1
                 self.taken += 1
 

@@ -256,8 +256,8 @@ def _exec(
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(directory)
-        if why := confine():
-            write_to_log(log, f"this server has no limits: {why}")
+        if problem := confine():
+            write_to_log(log, f"this server has no limits: {problem}")
         os.execve(args[0], args, dict(variables))
     except (OSError, ValueError) as error:  # ValueError: a variable that cannot be one
         os.write(writer, json.dumps(str(error)).encode() + b"\n")

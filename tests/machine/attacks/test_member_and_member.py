@@ -80,8 +80,8 @@ class House:
     alice: Browser
     kernel: Kernel
 
-    def pid(self, name: str, words: str = "bin/jupyterhub-singleuser") -> int:
-        return int(self.machine.run(f"pgrep -u {name} -f {words}").split()[0])
+    def pid(self, name: str, args: str = "bin/jupyterhub-singleuser") -> int:
+        return int(self.machine.run(f"pgrep -u {name} -f {args}").split()[0])
 
     def port(self, name: str) -> int:
         """Where this member's server listens."""
@@ -131,12 +131,12 @@ def test_files(house: House) -> None:
 
 def test_processes(house: House) -> None:
     """Memory, environment and descriptors of server and kernel; and signals."""
-    for words in ("bin/jupyterhub-singleuser", "ipykernel_launcher"):
-        pid = house.pid("alice", words)
+    for args in ("bin/jupyterhub-singleuser", "ipykernel_launcher"):
+        pid = house.pid("alice", args)
         own = house.machine.run(f"python3 /usr/local/share/debugger.py {pid}", user="alice")
         assert "read environ" in own and "looked fd" in own, "the test itself: she can"
-        status, said = house.as_bob(f"python3 /usr/local/share/debugger.py {pid}")
-        assert (status, said) == (0, ""), said
+        status, output = house.as_bob(f"python3 /usr/local/share/debugger.py {pid}")
+        assert (status, output) == (0, ""), output
     assert house.kernel.execute("diary") == "'dear diary'"
 
 
@@ -159,15 +159,15 @@ def test_secrets_are_in_no_list_of_processes(house: House) -> None:
 
 def test_no_core_file_is_left_by_a_crash(house: House) -> None:
     """Not by hub, proxy, server and kernel: what they hold in memory are passwords, tokens, notebooks."""
-    for words, user in (
+    for args, user in (
         ("bin/jupyterhub -f", "jupyterhub"),
         ("proxy/launch.js", "jupyterhub"),
         ("bin/jupyterhub-singleuser", "alice"),
         ("ipykernel_launcher", "alice"),
     ):
-        pid = house.machine.run(f"pgrep -u {user} -f '{words}'").split()[0]
+        pid = house.machine.run(f"pgrep -u {user} -f '{args}'").split()[0]
         limits = house.machine.run(f"grep 'core file' /proc/{pid}/limits").split()
-        assert limits[4] == "0", (words, limits)
+        assert limits[4] == "0", (args, limits)
 
 
 def test_her_server_asks_who_comes_by_the_side_door(house: House) -> None:
@@ -195,8 +195,8 @@ def test_her_server_asks_who_comes_by_the_side_door(house: House) -> None:
         ("POST", f"{proxy}/user/alice"),
         ("DELETE", f"{proxy}/user/alice"),
     ):
-        said = house.as_bob(f"{code} -X {method} -d '{route}' {address}")
-        assert said == (0, "403"), (method, address, said)
+        output = house.as_bob(f"{code} -X {method} -d '{route}' {address}")
+        assert output == (0, "403"), (method, address, output)
 
 
 def test_pages_of_another_member_get_nowhere_without_a_token(house: House) -> None:

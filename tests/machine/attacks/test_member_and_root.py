@@ -105,10 +105,10 @@ def test_the_door_environment_is_raced(machine: Machine) -> None:
     before, digest = machine.run(listing), digest_of_template(machine)
     machine.run(f"chmod 755 {STAGING}")
     try:
-        said = machine.run(f"python3 -B /usr/local/share/race.py {STAGING} {DOOR}", user="bob")
+        output = machine.run(f"python3 -B /usr/local/share/race.py {STAGING} {DOOR}", user="bob")
     finally:
         machine.run(f"chmod 711 {STAGING}")
-    raced = json.loads(said.splitlines()[-1])
+    raced = json.loads(output.splitlines()[-1])
     assert raced["doors"] == 3 and raced["tries"] >= 10_000, raced
     owners = machine.run(f"stat -c '%U %a' $(find /home/bob {STAGING} -name hers | head -1)")
     assert owners.split() == ["alice", "700"], "a folder of hers was given to bob"
@@ -149,14 +149,14 @@ def test_a_pid_that_is_used_again_gets_no_signal(machine: Machine) -> None:
         machine.wait(f"! test -e /proc/{pid}")
 
 
-def reuse_pid(machine: Machine, pid: int, *words: str) -> None:
+def reuse_pid(machine: Machine, pid: int, *args: str) -> None:
     """Start a process of alice's that gets this very pid."""
     machine.write("/usr/local/share/reuse.py", REUSE)
     for _ in range(50):
         # Pids are given in turn; some go to what starts meanwhile.
         turn = f"echo {pid - 40} > /proc/sys/kernel/ns_last_pid"
         subprocess.run(["nsenter", "-t", str(machine.pid), "--pid", "sh", "-c", turn], check=True)
-        if "got" in machine.run(f"python3 /usr/local/share/reuse.py {pid} {' '.join(words)}", user="alice"):
+        if "got" in machine.run(f"python3 /usr/local/share/reuse.py {pid} {' '.join(args)}", user="alice"):
             return
     raise AssertionError(f"pid {pid} was never given again")
 

@@ -65,9 +65,9 @@ def test_old_protocols_and_weak_ciphers_are_refused(machine: Machine) -> None:
     assert accepted and all(re.fullmatch(r"ECDHE-\w+-(AES\d+-GCM-SHA\d+|CHACHA20-POLY1305)", name) for name in accepted)
     assert _handshake(machine, ssl.TLSVersion.TLSv1_3)
     for version in ("ssl3", "tls1", "tls1_1"):
-        words = ["openssl", "s_client", "-connect", f"{machine.ip}:8000", f"-{version}", "-cipher", "ALL:@SECLEVEL=0"]
-        assert "BEGIN CERTIFICATE" not in _said(words), version
-    assert "BEGIN CERTIFICATE" in _said(["openssl", "s_client", "-connect", f"{machine.ip}:8000"]), "the test itself"
+        args = ["openssl", "s_client", "-connect", f"{machine.ip}:8000", f"-{version}", "-cipher", "ALL:@SECLEVEL=0"]
+        assert "BEGIN CERTIFICATE" not in _output(args), version
+    assert "BEGIN CERTIFICATE" in _output(["openssl", "s_client", "-connect", f"{machine.ip}:8000"]), "the test itself"
 
 
 def _ciphers() -> list[str]:
@@ -83,8 +83,8 @@ def _ciphers() -> list[str]:
     )
 
 
-def _said(words: list[str]) -> str:
-    return subprocess.run(words, check=False, capture_output=True, text=True, input="", timeout=60).stdout
+def _output(args: list[str]) -> str:
+    return subprocess.run(args, check=False, capture_output=True, text=True, input="", timeout=60).stdout
 
 
 def _handshake(machine: Machine, version: ssl.TLSVersion, cipher: str = "") -> bool:
@@ -136,12 +136,12 @@ def test_a_login_cannot_be_sent_by_another_page(machine: Machine, cookie: str) -
     headers = f"-H 'Sec-Fetch-Mode: navigate' -H 'Cookie: {cookie}'"
     form = f"-d username=alice --data-urlencode 'password={PASSWORD}' -d _xsrf=x"
     for origin in ("https://evil.example", "null", f"https://{machine.ip}:8000"):
-        said = machine.run(
+        output = machine.run(
             f"curl -s -o /dev/null -D - --cacert {CA} {headers} {form} -H 'Origin: {origin}'"
             " https://127.0.0.1:8000/hub/login"
         )
-        assert " 403 " in said.splitlines()[0], said
-        assert not re.search(r'jupyterhub-hub-login="?[^";]', said), said
+        assert " 403 " in output.splitlines()[0], output
+        assert not re.search(r'jupyterhub-hub-login="?[^";]', output), output
 
 
 def test_nobody_is_led_elsewhere_after_a_login(machine: Machine) -> None:

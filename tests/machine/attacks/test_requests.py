@@ -70,10 +70,10 @@ OPENERS = {"jupyterhub": "jupyterhub", "%jupyterhub": "bob", "%jupyterhub_adm": 
 @pytest.mark.parametrize("door", doors.DOORS, ids=lambda door: door.name)
 def test_every_request_gets_an_answer_and_changes_nothing(machine: Machine, door: doors.Door) -> None:
     user, count = OPENERS[door.opened_by], max(70, 12 * len(doors.actions_of(door)))
-    words = f"{door.path}" if door.runs_as == doors.ROOT else f"-u bob {door.path}"
+    args = f"{door.path}" if door.runs_as == doors.ROOT else f"-u bob {door.path}"
     before = machine.run(KEPT)
-    said = machine.run(f"python3 -B /usr/local/share/sender.py {len(user)} {count} {words}", user=user)
-    found = json.loads(said.splitlines()[-1])
+    output = machine.run(f"python3 -B /usr/local/share/sender.py {len(user)} {count} {args}", user=user)
+    found = json.loads(output.splitlines()[-1])
     assert found["odd"] == [], found["odd"]
     assert sum(found["kinds"].values()) == count and found["kinds"]["refused"] > count / 4, found
     # alice, who is an ordinary account, may have become a member and been removed again; nobody else may.

@@ -59,9 +59,9 @@ def as_service(machine: Machine, command: str, request: object = None) -> tuple[
     ],
 )
 def test_the_service_account_may_not(machine: Machine, command: str) -> None:
-    status, said = as_service(machine, command)
-    assert status != 0, said
-    assert "uid=" not in said
+    status, output = as_service(machine, command)
+    assert status != 0, output
+    assert "uid=" not in output
 
 
 @pytest.mark.every_debian
@@ -74,9 +74,9 @@ def test_options_of_sudo_lead_nowhere(machine: Machine) -> None:
         *("PYTHONPATH=/tmp", "PATH=/tmp", "-E HOME=/tmp", "-u stranger", "-u nobody", "-u bob,root"),
     ):
         for program in (MEDIATOR, "/bin/id"):
-            status, said = as_service(machine, f"sudo -n {options} {program}", {"action": "log"})
-            refused = status != 0 or '"ok": false' in said
-            assert refused and "uid=" not in said, (options, program, said)
+            status, output = as_service(machine, f"sudo -n {options} {program}", {"action": "log"})
+            refused = status != 0 or '"ok": false' in output
+            assert refused and "uid=" not in output, (options, program, output)
 
 
 @pytest.mark.every_debian
@@ -100,10 +100,10 @@ def test_a_poisoned_environment_reaches_no_door(machine: Machine) -> None:
         (f"-u alice {MEDIATOR}", {"action": "prepare", "thorough": True}),
         (AUTHENTICATE, {"name": "alice", "password": PASSWORD}),
     ):
-        _status, said = as_service(machine, f"cd {trap} && {poison} /usr/bin/sudo -n {door}", request)
-        assert json.loads(said.splitlines()[-1])["ok"] is True, said
+        _status, output = as_service(machine, f"cd {trap} && {poison} /usr/bin/sudo -n {door}", request)
+        assert json.loads(output.splitlines()[-1])["ok"] is True, output
     # SUDO_UID is sudo's own word: the service is not taken for root here.
-    status, _said = as_service(machine, f"SUDO_UID=0 /usr/bin/sudo -n {MEMBERS}", {"action": "list"})
+    status, _output = as_service(machine, f"SUDO_UID=0 /usr/bin/sudo -n {MEMBERS}", {"action": "list"})
     assert status != 0
     assert not machine.exists("/tmp/trapped")
     machine.run(f"rm -r {trap}")
@@ -185,8 +185,8 @@ def test_the_mediator_runs_nothing_else(machine: Machine) -> None:
         {"action": ["spawn"]},
         {},
     ):
-        _status, said = as_service(machine, f"sudo -n -u alice {MEDIATOR}", request)
-        assert json.loads(said.splitlines()[-1])["ok"] is False, (request, said)
+        _status, output = as_service(machine, f"sudo -n -u alice {MEDIATOR}", request)
+        assert json.loads(output.splitlines()[-1])["ok"] is False, (request, output)
 
 
 @pytest.mark.any_debian
@@ -194,8 +194,10 @@ def test_the_mediator_kills_only_servers_of_its_member(machine: Machine) -> None
     own = int(machine.run("setsid sleep 1000 >/dev/null 2>&1 & echo $!", user="alice"))
     others = int(machine.run("setsid sleep 1000 >/dev/null 2>&1 & echo $!", user="bob"))
     for pid in (-1, 0, 1, own, others, 2**40):
-        _status, said = as_service(machine, f"sudo -n -u alice {MEDIATOR}", {"action": "kill", "pid": pid, "signal": 9})
-        assert json.loads(said.splitlines()[-1]) == {"ok": True, "alive": False}
+        _status, output = as_service(
+            machine, f"sudo -n -u alice {MEDIATOR}", {"action": "kill", "pid": pid, "signal": 9}
+        )
+        assert json.loads(output.splitlines()[-1]) == {"ok": True, "alive": False}
     machine.run(f"kill {own} && kill {others}")
 
 
@@ -220,8 +222,8 @@ def test_a_poisoned_environment_reaches_no_server(machine: Machine) -> None:
         assert known["HOME"] == "/home/alice"
         assert not {"LD_PRELOAD", "PYTHONPATH", "SUDO_USER", "SUDO_COMMAND"} & set(known)
         request = {"action": "spawn", "args": [], "env": {**known, **poison}}
-        _status, said = as_service(machine, f"sudo -n -u alice {MEDIATOR}", request)
-        started = json.loads(said.splitlines()[-1])
+        _status, output = as_service(machine, f"sudo -n -u alice {MEDIATOR}", request)
+        started = json.loads(output.splitlines()[-1])
         environ = machine.run(f"cat /proc/{started['pid']}/environ; kill {started['pid']}")
         for key, value in poison.items():
             assert f"{key}={value}" not in environ.split("\0")
@@ -231,8 +233,8 @@ def test_a_poisoned_environment_reaches_no_server(machine: Machine) -> None:
 @pytest.mark.any_debian
 def test_the_authenticate_door_tells_little(machine: Machine) -> None:
     def ask(request: object) -> dict[str, object]:
-        _status, said = as_service(machine, f"sudo -n {AUTHENTICATE}", request)
-        answer: dict[str, object] = json.loads(said.splitlines()[-1])
+        _status, output = as_service(machine, f"sudo -n {AUTHENTICATE}", request)
+        answer: dict[str, object] = json.loads(output.splitlines()[-1])
         return answer
 
     assert ask({"name": "alice", "password": PASSWORD})["allowed"] is True

@@ -126,8 +126,8 @@ _FIRST = "first-failure.txt"
 
 def _keep(test: str, reports: list[pytest.TestReport]) -> None:
     """Write down the failure: the second try, and later runs, have others."""
-    folder = places.failures_of(test)
-    folder.mkdir(parents=True, exist_ok=True)
+    directory = places.failures_of(test)
+    directory.mkdir(parents=True, exist_ok=True)
     texts = [f"{report.when}: {report.longreprtext}" for report in reports]
     texts += [f"--- {title}\n{text}" for report in reports for title, text in report.sections]
-    (folder / _FIRST).write_text("\n\n".join(texts) + "\n")
+    (directory / _FIRST).write_text("\n\n".join(texts) + "\n")

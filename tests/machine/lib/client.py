@@ -61,7 +61,7 @@ class PageRefused(ClientError):
     """A page or an API answered with an error; `page` is the whole answer."""
 
     def __init__(self, page: Page) -> None:
-        super().__init__(f"{page.status} for {page.path}: {page.words()[:500]}")
+        super().__init__(f"{page.status} for {page.path}: {page.args()[:500]}")
         self.page = page
 
 
@@ -108,7 +108,7 @@ class _PageReader(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.words: list[str] = []
+        self.args: list[str] = []
         self.error: list[str] = []
         self.forms: list[tuple[str, dict[str, str]]] = []
         # Every element that is open at the moment, as its tag and its classes.
@@ -133,7 +133,7 @@ class _PageReader(HTMLParser):
     def handle_data(self, data: str) -> None:
         inside = set().union(*self._open)
         if data.strip() and inside.isdisjoint(self._UNSEEN):
-            self.words.append(" ".join(data.split()))
+            self.args.append(" ".join(data.split()))
             if not inside.isdisjoint(self._ERRORS):
                 self.error.append(" ".join(data.split()))
 
@@ -160,16 +160,16 @@ class Page:
         """Its forms: where each is sent, and its fields as the page fills them in."""
         return _PageReader(self.text).forms
 
-    def words(self) -> str:
+    def args(self) -> str:
         """What a person reads on it."""
         if "json" in self.headers.get("content-type", ""):
             return self.text
-        return " ".join(_PageReader(self.text).words)
+        return " ".join(_PageReader(self.text).args)
 
     def error(self) -> str:
         """What the page says went wrong; "" when it complains about nothing."""
-        said = " ".join(_PageReader(self.text).error)
-        return said or (self.words() if self.status >= 400 else "")
+        printed = " ".join(_PageReader(self.text).error)
+        return printed or (self.args() if self.status >= 400 else "")
 
     def expect(self) -> Page:
         if self.status >= 400:
@@ -290,12 +290,12 @@ class Browser:
         data: Mapping[str, str] | None = None,
         json: object = None,
     ) -> Page:
-        said = {**self._headers(mode), **(headers or {})}
+        printed = {**self._headers(mode), **(headers or {})}
         if method != "GET":
-            said["Origin"] = self.base_url
+            printed["Origin"] = self.base_url
         try:
             answer = self.http.request(
-                method, self._url(path), headers=said, data=data, json=json, follow_redirects=follow
+                method, self._url(path), headers=printed, data=data, json=json, follow_redirects=follow
             )
         except httpx.TransportError as error:
             raise Silence(f"{method} {self._url(path)}: {error}") from error

@@ -70,9 +70,9 @@ def _build(tree: Path, directory: Path) -> None:
         shutil.copy2(deb, directory)
 
 
-def altered_deb(deb: Path, version: str, folder: Path, change: Callable[[Path], None] = lambda _tree: None) -> Path:
-    """Make, in `folder`, a package like `deb` of another version; `change` gets the tree of its files."""
-    tree = folder / f"tree-{version}"
+def altered_deb(deb: Path, version: str, directory: Path, change: Callable[[Path], None] = lambda _tree: None) -> Path:
+    """Make, in `directory`, a package like `deb` of another version; `change` gets the tree of its files."""
+    tree = directory / f"tree-{version}"
     host("dpkg-deb", "--raw-extract", deb, tree)
     control = tree / "DEBIAN/control"
     control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {version}", control.read_text()))
@@ -85,7 +85,7 @@ def altered_deb(deb: Path, version: str, folder: Path, change: Callable[[Path], 
         if tree / "DEBIAN" not in path.parents
     )
     (tree / "DEBIAN/md5sums").write_text("".join(sums))
-    made = folder / f"jupyterhub4family_{version}_all.deb"
+    made = directory / f"jupyterhub4family_{version}_all.deb"
     host("dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", tree, made)
     shutil.rmtree(tree)
     return made

@@ -51,11 +51,11 @@ class Inside:
 
         There is no session of logind and no group of systemd; `login` gives both.
         """
-        words = ["bash", "-c", cmd]
+        args = ["bash", "-c", cmd]
         if user is not None:
-            words = ["runuser", "-l", user, "-w", "LANG", "-c", cmd]
+            args = ["runuser", "-l", user, "-w", "LANG", "-c", cmd]
         enter = ["nsenter", "-t", str(self._pid()), "-a", "env", "-i", *_ENVIRONMENT]
-        return _run([*enter, *words], timeout, input)
+        return _run([*enter, *args], timeout, input)
 
     def run(
         self,
@@ -174,10 +174,10 @@ class Inside:
         return self.pid
 
 
-def _run(words: list[str], timeout: float, input: str | None) -> subprocess.CompletedProcess[str]:
+def _run(args: list[str], timeout: float, input: str | None) -> subprocess.CompletedProcess[str]:
     """Run a command that may start others: on time-out the whole process group ends."""
     process = subprocess.Popen(
-        words,
+        args,
         stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -197,7 +197,7 @@ def _run(words: list[str], timeout: float, input: str | None) -> subprocess.Comp
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         raise
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+    return subprocess.CompletedProcess(args, process.returncode, out, err)
 
 
 def _answer(url: str, authority: str, patience: float) -> str:

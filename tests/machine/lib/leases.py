@@ -96,10 +96,10 @@ def _nspawn_pids(name: str) -> list[int]:
         if not entry.name.isdigit():
             continue
         try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
+            args = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if f"--machine={name}".encode() in words:
+        if f"--machine={name}".encode() in args:
             found.append(int(entry.name))
     return found
 

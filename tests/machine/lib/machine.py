@@ -29,7 +29,7 @@ from types import TracebackType
 from tests.machine.lib import cgroups, leases, network, roots
 from tests.machine.lib.disks import Disk
 from tests.machine.lib.inside import Inside
-from tests.machine.lib.places import folder_for_disks, host, move_tree, read_tail, remove_tree
+from tests.machine.lib.places import directory_for_disks, host, move_tree, read_tail, remove_tree
 
 # nspawn's exit status when the machine asked for a reboot (it leaves that to us, see `cgroups`).
 REBOOT_STATUS = 133
@@ -56,8 +56,8 @@ class Machine(Inside):
         root = roots.root(suite, init)
         self._lease = leases.take()
         self.name, self.ip = self._lease.name, network.address(self._lease.number)
-        folder = folder_for_disks(in_memory and disk_mb is None and not memory_cgroup)
-        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=folder))
+        path = directory_for_disks(in_memory and disk_mb is None and not memory_cgroup)
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=path))
         self._lease.record(self.directory)
         self._disk = Disk(self.directory, (root, *self.layers), disk_mb)
         self._netns: Path | None = None

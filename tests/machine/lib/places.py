@@ -47,14 +47,14 @@ def host(
     *command: str | Path, check: bool = True, input: str | None = None, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a command on the host, with its output captured and shown when it fails."""
-    words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, input=input, check=False, **more)
+    args = [str(word) for word in command]
+    done = subprocess.run(args, capture_output=True, text=True, input=input, check=False, **more)
     if check and done.returncode:
-        raise HostError(f"{' '.join(words)} -> {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        raise HostError(f"{' '.join(args)} -> {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done
 
 
-def folder_for_disks(in_memory: bool) -> Path:
+def directory_for_disks(in_memory: bool) -> Path:
     """Where to make a machine's disk. A member's environment is 24,000 links: a tenth of the time in memory."""
     if in_memory and os.path.ismount(MEMORY.parent):
         available = re.search(r"(?m)^MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())
@@ -79,8 +79,8 @@ def digest(*parts: str | bytes) -> str:
 
 def failures_of(test: str) -> Path:
     """Where what explains a test's failure is kept: of its second try, beside that of the first."""
-    folder = FAILURES / re.sub(r"[^\w.=-]+", "_", test)[-150:]
-    return folder / "second-try" if os.environ.get(SECOND_TRY) else folder
+    directory = FAILURES / re.sub(r"[^\w.=-]+", "_", test)[-150:]
+    return directory / "second-try" if os.environ.get(SECOND_TRY) else directory
 
 
 @contextmanager

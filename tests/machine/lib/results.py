@@ -46,9 +46,9 @@ def read(file: Path) -> Results:
         return Results()
 
 
-def read_all(folder: Path) -> list[Results]:
+def read_all(directory: Path) -> list[Results]:
     """What all parts of this run have kept."""
-    return [read(file) for file in sorted(folder.glob("*.json"))]
+    return [read(file) for file in sorted(directory.glob("*.json"))]
 
 
 def slowest(parts: Iterable[Results], count: int = SLOWEST) -> list[str]:

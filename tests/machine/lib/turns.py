@@ -42,9 +42,9 @@ _PAIR = ("suite", "init")
 
 def commit() -> str:
     """The commit that choices follow from: as told, else git's, else none."""
-    told = os.environ.get(COMMIT)
-    if told:
-        return told
+    reported = os.environ.get(COMMIT)
+    if reported:
+        return reported
     git = host("git", "-C", REPOSITORY, "-c", f"safe.directory={REPOSITORY}", "rev-parse", "HEAD", check=False)
     return git.stdout.strip() or "none"
 

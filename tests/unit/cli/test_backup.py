@@ -20,7 +20,7 @@ from jupyterhub4family.common.errors import FamilyError, PermissionRefused, Usag
 from jupyterhub4family.common.i18n.messages import _, to_json
 from jupyterhub4family.common.state import backup as backup_state
 from jupyterhub4family.common.state.backup import DAY, HOUR, BackupState
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import Call, FakePrograms
 
 KEY = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"
@@ -34,10 +34,10 @@ class Program:
         self.answers: list[dict[str, Any]] = []
 
     def converse(self, call: Call) -> dict[str, Any]:
-        words = call.args
+        arguments = call.args
         request = call.request
-        assert Path(words[0]).name == "backup"
-        self.asked.append((words[1], request))
+        assert Path(arguments[0]).name == "backup"
+        self.asked.append((arguments[1], request))
         return {"ok": True, "target": "/srv/x", **(self.answers.pop(0) if self.answers else {})}
 
 
@@ -49,19 +49,19 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Program:
     return fake
 
 
-@pytest.mark.parametrize("words", ["setup /srv/x", "now", "list", "verify", "restore", "off"])
-def test_only_root_may(program: Program, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+@pytest.mark.parametrize("arguments", ["setup /srv/x", "now", "list", "verify", "restore", "off"])
+def test_only_root_may(program: Program, monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1001)
     with pytest.raises(PermissionRefused):
-        main(["backup", *words.split()])
+        main(["backup", *arguments.split()])
     assert program.asked == []
 
 
 def test_a_new_key_is_shown_with_what_to_do_with_it(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     program.answers = [{"key": KEY, "same_disk": True, "backups": 0}]
     assert main(["backup", "setup", "/srv/x"]) == 0
-    said = capsys.readouterr().out
-    assert f"\n    {KEY}\n" in said and "paper" in said and "same disk" in said and "backup now" in said
+    output = capsys.readouterr().out
+    assert f"\n    {KEY}\n" in output and "paper" in output and "same disk" in output and "backup now" in output
     assert program.asked == [("setup", {"target": "/srv/x"})]
 
 
@@ -76,8 +76,8 @@ def test_a_backup_that_is_there_needs_its_key(
     program.answers = [{"needs_key": True}, {"key": "", "same_disk": False, "backups": 2}]
     assert main(["backup", "setup", "sftp:nas:/x"]) == 0
     assert program.asked[-1] == ("setup", {"target": "sftp:nas:/x", "key": KEY})
-    said = capsys.readouterr().out
-    assert KEY not in said and "2 backups" in said and "backup restore" in said
+    output = capsys.readouterr().out
+    assert KEY not in output and "2 backups" in output and "backup restore" in output
     (tmp_path / "key").write_text(KEY)
     program.answers = [{"key": "", "same_disk": False, "backups": 1}]
     main(["backup", "setup", "x", "--key-file", str(tmp_path / "key")])
@@ -107,24 +107,24 @@ def test_what_restore_asks_for_and_tells(program: Program, capsys: pytest.Captur
     program.answers = [{**about, "homes": homes, "place": "", "notes": []}]
     main("backup restore --member anna --path a --path b --from 1234abcd".split())
     assert program.asked == [("restore", {**plain, "paths": ["a", "b"], "member": "anna", "from": "1234abcd"})]
-    said = capsys.readouterr().out
-    assert "anna has it back" in said and "/home/anna/before-restore-1" in said
+    output = capsys.readouterr().out
+    assert "anna has it back" in output and "/home/anna/before-restore-1" in output
     program.answers = [{**about, "homes": [], "made": ["ben"], "place": "", "notes": ["mum: no"]}]
     main("backup restore --yes".split())
-    said = capsys.readouterr().out
-    assert "account ben was made" in said and "starting" in said and "note: mum: no" in said
+    output = capsys.readouterr().out
+    assert "account ben was made" in output and "starting" in output and "note: mum: no" in output
     program.answers = [{**about, "homes": [], "place": "/root/x", "notes": []}]
     main("backup restore --to /root/x".split())
     assert program.asked[-1][1] == {**plain, "to": "/root/x"} and "/root/x" in capsys.readouterr().out
     program.answers = [{**about, "members": ["anna", "ben"], "files": 7, "bytes": 3_000_000}]
     main("backup restore --dry-run".split())
     assert program.asked[-1][1]["dry_run"] is True
-    said = capsys.readouterr().out
-    assert "7 files, 3 MB" in said and "anna, ben" in said
+    output = capsys.readouterr().out
+    assert "7 files, 3 MB" in output and "anna, ben" in output
     program.answers = [{**about, "members": ["anna"], "paths": ["school/a"]}]
     main("backup restore --dry-run --path /home/anna/school/a --to /root/y".split())
-    said = capsys.readouterr().out
-    assert "school/a" in said and "/root/y" in said
+    output = capsys.readouterr().out
+    assert "school/a" in output and "/root/y" in output
 
 
 def test_off(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def found(
 ) -> list[Finding]:
     monkeypatch.setattr(backup_state, "read_state", lambda: note)
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: "/usr/bin/restic" if restic else None)
-    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, f"{timer}\n", ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: CompletedProcess(0, f"{timer}\n", ""))
     return list(checks.check_backup(CheckContext()))
 
 
@@ -151,7 +151,7 @@ def note(**more: Any) -> BackupState:
 
 
 def test_what_doctor_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    for about, more, state, sentence in (
+    for about, more, state, text in (
         (note(), {}, "ok", "5 hours old"),
         (BackupState(), {}, "warning", "No backup is set up"),
         (note(last_good=0), {}, "warning", "No backup has been made yet"),
@@ -166,15 +166,15 @@ def test_what_doctor_says(monkeypatch: pytest.MonkeyPatch) -> None:
         (note(restoring=7), {}, "problem", "begun and not finished"),
     ):
         first = found(monkeypatch, about, **more)[0]
-        assert (first.state, sentence in first.sentence) == (state, True), first
+        assert (first.state, text in first.message) == (state, True), first
         assert state == "ok" or first.hint
 
 
 def test_what_status_says() -> None:
-    for about, sentence in (
+    for about, text in (
         (note(), "Backup: the last one is 5 hours old, in /srv/x."),
         (note(last_good=0), "none yet"),
         (note(waiting=True), "nothing has been saved"),
         (note(last_good=int(note().last_good - 9 * DAY)), "9 days old. Try: sudo jupyterhub4family backup now"),
     ):
-        assert sentence in backup_state.describe(about)
+        assert text in backup_state.describe(about)

@@ -13,7 +13,7 @@ from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import Call, FakePrograms
 
 
@@ -21,10 +21,10 @@ from tests.unit.fakes import Call, FakePrograms
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     made: list[str] = []
 
-    def run(call: Call) -> Finished:
-        words = call.args
-        made.append(" ".join(map(str, words)))
-        return Finished(0, "", "")
+    def run(call: Call) -> CompletedProcess:
+        arguments = call.args
+        made.append(" ".join(map(str, arguments)))
+        return CompletedProcess(0, "", "")
 
     FakePrograms(monkeypatch).answer("*", run)
     monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "systemd")
@@ -33,20 +33,20 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return made
 
 
-@pytest.mark.parametrize("words", ["start", "stop", "stop --servers", "restart", "restart --all"])
-def test_words_are_handed_on(calls: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words.split()) == 0
-    assert calls == [f"/usr/lib/jupyterhub4family/control {words}"]
-    said = capsys.readouterr().out
-    assert said and ("servers" in said) is ("--servers" in words) and "Note" not in said
+@pytest.mark.parametrize("arguments", ["start", "stop", "stop --servers", "restart", "restart --all"])
+def test_words_are_handed_on(calls: list[str], arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments.split()) == 0
+    assert calls == [f"/usr/lib/jupyterhub4family/control {arguments}"]
+    output = capsys.readouterr().out
+    assert output and ("servers" in output) is ("--servers" in arguments) and "Note" not in output
 
 
-@pytest.mark.parametrize("words", ["start", "stop --servers", "restart --all"])
-def test_only_root_may(calls: list[str], monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+@pytest.mark.parametrize("arguments", ["start", "stop --servers", "restart --all"])
+def test_only_root_may(calls: list[str], monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1001)
     with pytest.raises(PermissionRefused) as caught:
-        main(words.split())
-    assert caught.value.hint == f"sudo jupyterhub4family {words}" and calls == []
+        main(arguments.split())
+    assert caught.value.hint == f"sudo jupyterhub4family {arguments}" and calls == []
 
 
 @pytest.mark.parametrize(("pid", "warned"), [(None, True), ("", True), ("x", True), ("4194305", True), ("own", False)])
@@ -79,7 +79,7 @@ def test_servers_are_stopped_only_after_a_yes(calls: list[str], monkeypatch: pyt
     assert calls == ["/usr/lib/jupyterhub4family/control stop"], "servers go on, so nothing is asked"
 
 
-@pytest.mark.parametrize("words", ["start", "stop", "restart"])
-def test_quiet(calls: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([words, "--quiet"]) == 0
+@pytest.mark.parametrize("arguments", ["start", "stop", "restart"])
+def test_quiet(calls: list[str], arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([arguments, "--quiet"]) == 0
     assert capsys.readouterr().out == "" and len(calls) == 1

@@ -45,10 +45,10 @@ class Program:
         self._monkeypatch.setattr(os, "geteuid", lambda: uid)
 
     def _converse(self, call: Call) -> dict[str, Any]:
-        words = call.args
+        arguments = call.args
         request = call.request
         assert request == {}
-        self.calls.append(words)
+        self.calls.append(arguments)
         call.progress(50, "Copying")
         return self.answer
 
@@ -58,9 +58,9 @@ def program(people: People, monkeypatch: pytest.MonkeyPatch) -> Program:
     return Program(people, monkeypatch)
 
 
-@pytest.mark.parametrize("words", ["upgrade", "upgrade anna"])
-def test_ones_own(program: Program, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["env", *words.split()]) == 0
+@pytest.mark.parametrize("arguments", ["upgrade", "upgrade anna"])
+def test_ones_own(program: Program, arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env", *arguments.split()]) == 0
     assert program.calls == [[PROGRAM, "upgrade"]]
     printed = capsys.readouterr()
     assert printed.out == "Nothing to do: it is in order.\n" and printed.err == "50 %: Copying\n"
@@ -92,8 +92,8 @@ def test_nobody_else_may(program: Program) -> None:
 def test_what_was_done_and_what_was_lost(program: Program, done: str, capsys: pytest.CaptureFixture[str]) -> None:
     program.answer = {"ok": True, "done": done, "lost": ["numpy", "six"]}
     main(["env", "upgrade"])
-    said = capsys.readouterr().out
-    assert "Could not be kept: numpy, six" in said and "stop and start them" in said
+    output = capsys.readouterr().out
+    assert "Could not be kept: numpy, six" in output and "stop and start them" in output
 
 
 def test_a_refusal_keeps_its_status(program: Program) -> None:
@@ -132,8 +132,8 @@ def test_a_dry_run_of_reset_says_what_would_go(program: Program, capsys: pytest.
     program.answer = {**STATUS, "extras": {"numpy": "2.0", "arrow": "1.0"}}
     assert main(["env", "reset", "--dry-run"]) == 0
     assert program.calls == [[PROGRAM, "status"]], "nothing is reset"
-    said = capsys.readouterr().out
-    assert "would be rebuilt" in said and "arrow, numpy" in said
+    output = capsys.readouterr().out
+    assert "would be rebuilt" in output and "arrow, numpy" in output
     program.answer = {**STATUS, "exists": False}
     assert main(["env", "reset", "--dry-run"]) == 0
     assert "no environment yet" in capsys.readouterr().out
@@ -158,5 +158,5 @@ def test_who_says_no_keeps_it(program: Program, monkeypatch: pytest.MonkeyPatch)
 def test_quiet_says_only_what_was_lost(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     program.answer = {"ok": True, "done": "upgraded", "lost": ["numpy"]}
     assert main(["env", "upgrade", "--quiet"]) == 0
-    said = capsys.readouterr()
-    assert said.out == "Could not be kept: numpy\n" and said.err == ""
+    output = capsys.readouterr()
+    assert output.out == "Could not be kept: numpy\n" and output.err == ""

@@ -96,8 +96,8 @@ def test_names_that_are_none(
 def test_it_becomes_the_program_with_a_safe_path(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     became: list[object] = []
 
-    def execve(*words: object) -> None:
-        became.extend(words)
+    def execve(*args: object) -> None:
+        became.extend(args)
         raise SystemExit
 
     monkeypatch.setattr(os, "execve", execve)
@@ -106,6 +106,6 @@ def test_it_becomes_the_program_with_a_safe_path(machine: Path, monkeypatch: pyt
 
     with pytest.raises(SystemExit):
         main(["logs", "-n", "7"])
-    program, words, variables = became
-    assert program == "/usr/bin/tail" and words == ["/usr/bin/tail", "-n", "7", str(machine / "hub.log")]
+    program, args, variables = became
+    assert program == "/usr/bin/tail" and args == ["/usr/bin/tail", "-n", "7", str(machine / "hub.log")]
     assert isinstance(variables, dict) and "/tmp/bad" not in variables["PATH"]

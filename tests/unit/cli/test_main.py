@@ -52,16 +52,16 @@ REFUSED = """
 """.replace("\n", "|").split("|")
 
 
-@pytest.mark.parametrize("words", [words.strip() for words in ACCEPTED if words.strip()])
-def test_words_that_are_understood(words: str) -> None:
-    arguments = build_parser().parse_args(words.split())
+@pytest.mark.parametrize("args", [args.strip() for args in ACCEPTED if args.strip()])
+def test_words_that_are_understood(args: str) -> None:
+    arguments = build_parser().parse_args(args.split())
     assert callable(arguments.run)
 
 
-@pytest.mark.parametrize("words", sorted({words.strip() for words in REFUSED}))
-def test_words_that_are_not(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("args", sorted({args.strip() for args in REFUSED}))
+def test_words_that_are_not(args: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        build_parser().parse_args(words.split())
+        build_parser().parse_args(args.split())
     assert caught.value.code == 2
     assert "usage: jupyterhub4family" in capsys.readouterr().err
 
@@ -84,21 +84,21 @@ def test_every_command_says_in_the_list_what_it_does() -> None:
 def test_the_manual_page_mentions_every_command_and_option(manual: Path) -> None:
     page = (manual / "usr/share/man/man1/jupyterhub4family.1").read_text("utf-8")
     plain = re.sub(r"\\f[BIRP]", "", page.replace("\\-", "-"))
-    words = set(re.findall(r"[\w-]+", plain))
+    args = set(re.findall(r"[\w-]+", plain))
     for name, parser in commands(build_parser()):
-        missing = [word for word in name.split() if word not in words]
+        missing = [word for word in name.split() if word not in args]
         assert not missing, f"the manual page does not mention {name!r}"
         for action in parser._actions:
-            known = [option for option in action.option_strings if option in words]
+            known = [option for option in action.option_strings if option in args]
             assert known or not action.option_strings or "--help" in action.option_strings, (
                 f"the manual page does not mention {action.option_strings[-1]} of {name!r}"
             )
 
 
-@pytest.mark.parametrize("words", [["--version"], ["version"]])
-def test_the_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("args", [["--version"], ["version"]])
+def test_the_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        assert main(words) == 0
+        assert main(args) == 0
     except SystemExit as ended:
         assert ended.code == 0
     assert capsys.readouterr().out == f"jupyterhub4family {__version__}\n"

@@ -13,7 +13,7 @@ from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.protocol import doors
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import Call, FakePrograms
 
 ANNA = {"name": "anna", "display_name": "Anna Müller", "uid": 1001, "delegate": False, "administrator": False}
@@ -32,10 +32,10 @@ class Door:
     def answers(self, **answer: Any) -> None:
         self.output = json.dumps({"ok": True, **answer}) + "\n"
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        self.asked.append((words, json.loads(call.stdin or "")))
-        return Finished(1 if self.errors else 0, self.output, self.errors)
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        self.asked.append((arguments, json.loads(call.stdin or "")))
+        return CompletedProcess(1 if self.errors else 0, self.output, self.errors)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Door:
 
 
 @pytest.mark.parametrize(
-    ("words", "request_"),
+    ("arguments", "request_"),
     [
         ("list", {"action": "list"}),
         ("show", {"action": "list"}),
@@ -53,9 +53,9 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Door:
         ("remove anna", {"action": "remove", "names": ["anna"]}),
     ],
 )
-def test_what_the_door_is_asked(door: Door, words: str, request_: dict[str, Any]) -> None:
+def test_what_the_door_is_asked(door: Door, arguments: str, request_: dict[str, Any]) -> None:
     door.answers(members=[], results=[])
-    assert main(["members", *words.split()]) == 0
+    assert main(["members", *arguments.split()]) == 0
     assert door.asked == [(["/usr/lib/jupyterhub4family/members"], request_)]
 
 
@@ -121,9 +121,9 @@ def test_an_empty_table_says_how_to_fill_it(capsys: pytest.CaptureFixture[str]) 
 def test_a_dry_run_of_remove_removes_nobody(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
     door.answers(members=[ANNA])
     assert main(["members", "remove", "anna", "ben", "--dry-run"]) == 0
-    assert [request for _words, request in door.asked] == [{"action": "list"}]
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("anna would no longer be a member") and said[1] == "ben is not a member"
+    assert [request for _args, request in door.asked] == [{"action": "list"}]
+    response = capsys.readouterr().out.splitlines()
+    assert response[0].startswith("anna would no longer be a member") and response[1] == "ben is not a member"
 
 
 def test_who_says_no_removes_nobody(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,9 +28,9 @@ def test_open(
 ) -> None:
     variable, program, uid, opens = case
     became: list[tuple[str, list[str]]] = []
-    monkeypatch.setattr(os, "execve", lambda path, words, _environment: became.append((path, words)))
+    monkeypatch.setattr(os, "execve", lambda path, args, _environment: became.append((path, args)))
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    monkeypatch.setattr(shutil, "which", lambda *_words, **_more: program)
+    monkeypatch.setattr(shutil, "which", lambda *_args, **_more: program)
     monkeypatch.setattr(portal, "portal_urls", lambda _settings: ["http://box:8000/", "http://127.0.0.1:8000/"])
     monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):

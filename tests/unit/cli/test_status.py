@@ -24,7 +24,7 @@ from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import certificates, supervision
 from jupyterhub4family.common.system import network
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import account, free_port
 
@@ -75,7 +75,7 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
     monkeypatch.setattr(membership, "members", lambda: [account()])
     monkeypatch.setattr(certificates, "read_authority", lambda: None)
     monkeypatch.setattr(effective, "configuration_problems", lambda: [])
-    FakePrograms(monkeypatch).answer("qrencode", lambda call: Finished(0, f"[code of {call.args[-1]}]\n", ""))
+    FakePrograms(monkeypatch).answer("qrencode", lambda call: CompletedProcess(0, f"[code of {call.args[-1]}]\n", ""))
     made = Web()
     yield made
     made.close()
@@ -134,7 +134,7 @@ def test_another_programs_json_is_no_traceback(
 
 
 @pytest.mark.parametrize(
-    ("said", "portal"),
+    ("output", "portal"),
     [
         (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "taken"),
         (b"\x15\x03\x01\x00\x02\x02F", "taken"),
@@ -142,7 +142,7 @@ def test_another_programs_json_is_no_traceback(
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "starting"),
     ],
 )
-def test_something_else_than_a_web_server_has_the_port(web: Web, said: bytes, portal: str) -> None:
+def test_something_else_than_a_web_server_has_the_port(web: Web, output: bytes, portal: str) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:
@@ -153,7 +153,7 @@ def test_something_else_than_a_web_server_has_the_port(web: Web, said: bytes, po
                 return
             with connection:
                 connection.recv(1000)
-                connection.sendall(said)
+                connection.sendall(output)
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
@@ -193,9 +193,9 @@ def test_which_release_and_template(web: Web, tmp_path: Path) -> None:
     assert (now.release, now.template) == ("py3.11-abc", "")
 
 
-def call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *words: str) -> int:
+def call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *arguments: str) -> int:
     monkeypatch.setattr(effective, "settings_in_use", lambda: (settings, None))
-    return main(["status", *words])
+    return main(["status", *arguments])
 
 
 def test_the_command_when_people_can_log_in(
@@ -203,8 +203,8 @@ def test_the_command_when_people_can_log_in(
 ) -> None:
     settings = plain(web.serve({HEALTH: (200, b"")}), web.serve({HEALTH: (200, b"")}))
     assert call(monkeypatch, settings) == 0
-    said = capsys.readouterr().out
-    assert "is running" in said and f"http://192.168.0.7:{settings.port}/" in said
+    output = capsys.readouterr().out
+    assert "is running" in output and f"http://192.168.0.7:{settings.port}/" in output
 
 
 def test_the_command_when_they_cannot(
@@ -214,8 +214,8 @@ def test_the_command_when_they_cannot(
     page = {PROGRESS: (200, json.dumps(event).encode())}
     settings = plain(web.serve(page, otherwise=(503, b"")))
     assert call(monkeypatch, settings) == 6
-    said = capsys.readouterr().out
-    assert "Problem: no network" in said and "Try: plug the cable in" in said
+    output = capsys.readouterr().out
+    assert "Problem: no network" in output and "Try: plug the cable in" in output
     assert call(monkeypatch, plain()) == 6
     assert "Try: sudo jupyterhub4family start" in capsys.readouterr().out
 
@@ -243,8 +243,8 @@ def test_how_a_new_device_learns_to_trust(
     assert now.trust == "http://192.168.0.7:8000/trust"
     assert now.fingerprint.count(":") == 31
     status._print(replace(now, portal="running"), with_code=True)
-    said = capsys.readouterr().out
-    assert now.trust in said and now.fingerprint[-47:] in said and f"[code of {now.trust}]" in said
+    output = capsys.readouterr().out
+    assert now.trust in output and now.fingerprint[-47:] in output and f"[code of {now.trust}]" in output
 
 
 def test_a_code_only_where_it_fits_or_is_wanted(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

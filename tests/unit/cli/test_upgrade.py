@@ -32,9 +32,9 @@ class Program:
         )
 
     def _converse(self, call: Call) -> dict[str, Any]:
-        words = call.args
-        assert Path(words[0]).name == "upgrade"
-        self.asked.append(tuple(map(str, words[1:])))
+        arguments = call.args
+        assert Path(arguments[0]).name == "upgrade"
+        self.asked.append(tuple(map(str, arguments[1:])))
         call.progress(50, "half of it")
         return self.answer
 
@@ -45,7 +45,7 @@ def program(machine_root: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 
 @pytest.mark.parametrize(
-    ("words", "asked"),
+    ("arguments", "asked"),
     [
         (["upgrade"], ("now",)),
         (["upgrade", "--again"], ("now", "--again")),
@@ -53,17 +53,17 @@ def program(machine_root: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     ],
 )
 def test_there_is_nothing_newer(
-    program: Program, capsys: pytest.CaptureFixture[str], words: list[str], asked: tuple[str, ...]
+    program: Program, capsys: pytest.CaptureFixture[str], arguments: list[str], asked: tuple[str, ...]
 ) -> None:
-    assert main(words) == 0
+    assert main(arguments) == 0
     shown = capsys.readouterr()
     assert program.asked == [asked] and "no newer version than 1.0" in shown.out and "half of it" in shown.err
     program.answer["source"] = False
-    assert main(words) == 0
+    assert main(arguments) == 0
     assert "no source" in capsys.readouterr().out
     program.fail()
-    assert main(words) == 0
-    assert "nobody answered" in (said := capsys.readouterr().out) and "--again" in said
+    assert main(arguments) == 0
+    assert "nobody answered" in (output := capsys.readouterr().out) and "--again" in output
 
 
 def test_a_newer_version(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,17 +95,20 @@ def test_back(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rollback", "--dry-run"]) == 0
     assert "1.0 would be" in capsys.readouterr().out and program.asked == []
     assert main(["rollback", "--yes"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        program.asked == [("rollback",)] and "1.0 is back in service" in said and "c.sqlite" in said and "1.1" in said
+        program.asked == [("rollback",)]
+        and "1.0 is back in service" in output
+        and "c.sqlite" in output
+        and "1.1" in output
     )
 
 
-@pytest.mark.parametrize("words", [["upgrade"], ["upgrade", "--check"], ["rollback"]])
-def test_only_root_may(program: Program, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["upgrade"], ["upgrade", "--check"], ["rollback"]])
+def test_only_root_may(program: Program, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1001)
     with pytest.raises(PermissionRefused):
-        main(words)
+        main(arguments)
     assert program.asked == []
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.unit.helpers import People
-from tests.unit.hub.doubles import Doors, MachineFolder, compile_german
+from tests.unit.hub.doubles import Doors, MachineDirectory, compile_german
 
 
 @pytest.fixture
-def machine(tmp_path: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> MachineFolder:
+def machine(tmp_path: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> MachineDirectory:
     """The folders of an installed service, and a member, Anna."""
-    folder = MachineFolder(tmp_path / "machine", people, monkeypatch)
-    folder.member("anna", 1001, gecos="Anna Adler,,,")
-    return folder
+    directory = MachineDirectory(tmp_path / "machine", people, monkeypatch)
+    directory.member("anna", 1001, gecos="Anna Adler,,,")
+    return directory
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-FOLDER = Path(__file__).resolve().parent
+DIRECTORY = Path(__file__).resolve().parent
 #: A line of /proc/net/tcp for a socket of `uid` that listens on `port` of 127.0.0.1.
 SOCKET = "   0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 {uid} 0 1\n"
 
@@ -34,7 +34,7 @@ def main() -> None:
         say({"percent": percent, "message": message})
     answer = {"ok": True, **DEFAULTS.get(f"{door}.{action}", dict)(), **perform(action, request, step)}
     if "hold" in step:
-        wait_for(FOLDER / step["hold"])
+        wait_for(DIRECTORY / step["hold"])
     if "stderr" in step:
         print(step["stderr"], file=sys.stderr)
     if not step.get("silent"):
@@ -65,11 +65,11 @@ def perform(action: str, request: dict[str, Any], step: dict[str, Any]) -> dict[
 
 def next_step(key: str, asked: dict[str, Any]) -> dict[str, Any]:
     """Note what was asked, and take the next step; several may ask at the same time."""
-    with open(FOLDER / "lock", "w") as lock:
+    with open(DIRECTORY / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with open(FOLDER / "asked", "a", encoding="utf-8") as notes:
+        with open(DIRECTORY / "asked", "a", encoding="utf-8") as notes:
             notes.write(json.dumps(asked) + "\n")
-        plan = FOLDER / f"{key}.json"
+        plan = DIRECTORY / f"{key}.json"
         if not plan.exists():
             return {}
         steps: list[dict[str, Any]] = json.loads(plan.read_text("utf-8"))
@@ -96,7 +96,7 @@ def start_server(environment: dict[str, str], step: dict[str, Any]) -> dict[str,
         serve(port, step)
     os.close(begin)
     pid, started = map(int, os.read(end, 60).split())
-    with open(FOLDER / "servers", "a", encoding="ascii") as notes:
+    with open(DIRECTORY / "servers", "a", encoding="ascii") as notes:
         notes.write(f"{pid}\n")
     return {"pid": pid, "start_time": started}
 
@@ -111,9 +111,9 @@ def serve(port: int, step: dict[str, Any]) -> None:
         # Where somebody else has taken the port, it is they who are in the kernel's table.
         owner = step.get("taken_by", step.get("uid", 1001))
         if "listens_when" in step:
-            wait_for(FOLDER / step["listens_when"])
+            wait_for(DIRECTORY / step["listens_when"])
         with socket.create_server(("127.0.0.1", port)) as listening:
-            with open(FOLDER / "sockets", "a", encoding="ascii") as table:
+            with open(DIRECTORY / "sockets", "a", encoding="ascii") as table:
                 table.write(SOCKET.format(port=port, uid=owner))
             while True:
                 connection, _address = listening.accept()

@@ -37,11 +37,11 @@ PROGRAMS = ("authenticate", "build-release", "build-template", "mediator", "tell
 class Doors:
     """What the hub asks of doors, and what they do."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
         for name in PROGRAMS:
-            write_program(folder / name, PROGRAM.read_text("utf-8").partition('"""\n')[2])
-        (folder / "sockets").write_text("  sl  local_address ...\n", "ascii")
+            write_program(directory / name, PROGRAM.read_text("utf-8").partition('"""\n')[2])
+        (directory / "sockets").write_text("  sl  local_address ...\n", "ascii")
         #: Each start of a program as (account, program); root's without a name.
         self.opened: list[tuple[str, str]] = []
         #: The programs of others that were started, and by what some are to be replaced.
@@ -53,7 +53,7 @@ class Doors:
         self._start = calling._start
         monkeypatch.setattr(asyncio, "create_subprocess_exec", self._start_other_instead)
         monkeypatch.setattr(calling, "_start", self._start_instead)
-        monkeypatch.setattr(sockets, "TABLES", (folder / "sockets",))
+        monkeypatch.setattr(sockets, "TABLES", (directory / "sockets",))
 
     async def _start_other_instead(self, *args: Any, **more: Any) -> asyncio.subprocess.Process:
         """Programs that are no doors."""
@@ -65,19 +65,19 @@ class Doors:
         if self.broken:
             raise OSError(2, "No such file or directory")
         self.opened.append((account, program))
-        return await self._start([str(self.folder / program)], exchange)
+        return await self._start([str(self.directory / program)], exchange)
 
     def plan(self, key: str, *steps: dict[str, Any]) -> None:
         """What the door and action `key` ("mediator.spawn") does from now on, call by call; the last is repeated."""
-        (self.folder / f"{key}.json").write_text(json.dumps(steps), "utf-8")
+        (self.directory / f"{key}.json").write_text(json.dumps(steps), "utf-8")
 
     def go_on(self, name: str) -> None:
         """Let go what holds until `name`."""
-        (self.folder / name).touch()
+        (self.directory / name).touch()
 
     def asked(self, door: str = "mediator", action: str | None = None) -> list[dict[str, Any]]:
         """The requests that `door` has got, in their order."""
-        notes = self.folder / "asked"
+        notes = self.directory / "asked"
         lines = notes.read_text("utf-8").splitlines() if notes.exists() else []
         requests = [note["request"] for note in map(json.loads, lines) if note["door"] == door]
         return [one for one in requests if action in (None, one.get("action"))]
@@ -88,7 +88,7 @@ class Doors:
 
     def servers(self) -> list[int]:
         """The pids of all servers that were started, also of those that have ended."""
-        notes = self.folder / "servers"
+        notes = self.directory / "servers"
         return [int(line) for line in notes.read_text("ascii").split()] if notes.exists() else []
 
     def close(self) -> None:
@@ -100,28 +100,30 @@ class Doors:
 
 def _wanted(args: Sequence[str]) -> tuple[str, str]:
     """Whom a command line of ours runs as, and which of our programs; root's without a name."""
-    words = list(args)
+    arguments = list(args)
     account = ""
-    if words[:2] == ["/usr/bin/sudo", "-nH"]:
-        words = words[2:]
+    if arguments[:2] == ["/usr/bin/sudo", "-nH"]:
+        arguments = arguments[2:]
         account = "root"
-        if words[0] == "-u":
-            account, words = words[1], words[2:]
-    assert len(words) == 1 and words[0] in [str(paths.LIBRARY / name) for name in PROGRAMS], f"unforeseen: {args}"
-    return account, Path(words[0]).name
+        if arguments[0] == "-u":
+            account, arguments = arguments[1], arguments[2:]
+    assert len(arguments) == 1 and arguments[0] in [str(paths.LIBRARY / name) for name in PROGRAMS], (
+        f"unforeseen: {args}"
+    )
+    return account, Path(arguments[0]).name
 
 
-class MachineFolder:
+class MachineDirectory:
     """The service's folders, in a temporary one, as `setup` and the first builds leave them."""
 
-    def __init__(self, folder: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
         self.people = people
         _import_everything()
-        _relocate(folder, monkeypatch)
+        _relocate(directory, monkeypatch)
         _forget_everything(monkeypatch)
         for path in ("etc/jupyterhub4family", "var/lib/jupyterhub4family/public", "var/lib/jupyterhub4family/state"):
-            (folder / path).mkdir(parents=True)
+            (directory / path).mkdir(parents=True)
         for tree in _trees():
             build = tree.parent / tree.wanted_id()
             build.mkdir(parents=True)
@@ -131,32 +133,32 @@ class MachineFolder:
     @property
     def state(self) -> Path:
         """The hub's own folder."""
-        return self.folder / "var/lib/jupyterhub4family/state"
+        return self.directory / "var/lib/jupyterhub4family/state"
 
     @property
     def public(self) -> Path:
         """What the service shows everybody."""
-        return self.folder / "var/lib/jupyterhub4family/public"
+        return self.directory / "var/lib/jupyterhub4family/public"
 
     def settings(self, text: str) -> None:
         """Write the settings file."""
-        (self.folder / "etc/jupyterhub4family/config.yaml").write_text(text, "utf-8")
+        (self.directory / "etc/jupyterhub4family/config.yaml").write_text(text, "utf-8")
 
     def expert_file(self, name: str, text: str) -> None:
         """Write a file of jupyterhub_config.d."""
-        path = self.folder / "etc/jupyterhub4family/jupyterhub_config.d" / name
+        path = self.directory / "etc/jupyterhub4family/jupyterhub_config.d" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
 
     def member(self, name: str, uid: int = 1001, *groups: str, **more: Any) -> None:
         """An account that is a member's."""
-        home = self.folder / "home" / name
+        home = self.directory / "home" / name
         home.mkdir(parents=True)
         self.people.add(name, uid, "jupyterhub", *groups, home=home, **more)
 
     def runs_systemd(self) -> None:
         """From now on systemd is PID 1 here."""
-        (self.folder / "run/systemd/system").mkdir(parents=True)
+        (self.directory / "run/systemd/system").mkdir(parents=True)
 
 
 def _trees() -> Iterator[Any]:
@@ -190,10 +192,10 @@ def _forget_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trust, "_drawings", {})
 
 
-def _relocate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Move every path of the machine that any module of ours holds, however it was imported, into `folder`."""
+def _relocate(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Move every path of the machine that any module of ours holds, however it was imported, into `directory`."""
     places = {
-        f"{MACHINE_ROOT}/": folder,
+        f"{MACHINE_ROOT}/": directory,
         "/usr/share/jupyterhub4family/locks": ROOT / "locks",
         "/usr/share/jupyterhub4family": DATA / "usr/share/jupyterhub4family",
     }
@@ -217,13 +219,13 @@ def _relocate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                     monkeypatch.setattr(value, "__defaults__", defaults)
 
 
-def compile_german(folder: Path) -> Path:
+def compile_german(directory: Path) -> Path:
     """The German catalogue, as `make install` lays it; returns the folder of catalogues."""
     import subprocess
 
     source = ROOT / "locale/de/LC_MESSAGES/jupyterhub4family.po"
-    target = folder / "de/LC_MESSAGES/jupyterhub4family.mo"
+    target = directory / "de/LC_MESSAGES/jupyterhub4family.mo"
     target.parent.mkdir(parents=True)
     subprocess.run(["msgfmt", "-o", target, source], check=True)
     assert shutil.which("msgfmt")
-    return folder
+    return directory

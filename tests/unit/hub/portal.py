@@ -22,7 +22,7 @@ from traitlets.config import Config
 
 from jupyterhub4family.hub import configuration
 from tests.unit.helpers import TIMEOUT, free_port
-from tests.unit.hub.doubles import MachineFolder
+from tests.unit.hub.doubles import MachineDirectory
 
 
 class MemoryProxy(Proxy):  # type: ignore[misc]  # jupyterhub has no types
@@ -47,7 +47,7 @@ class MemoryProxy(Proxy):  # type: ignore[misc]  # jupyterhub has no types
 class Hub(JupyterHub):  # type: ignore[misc]
     """JupyterHub as it is, but for what belongs to a process of its own: its file, signals, a log on stderr."""
 
-    def load_config_file(self, *_words: Any, **_more: Any) -> None:
+    def load_config_file(self, *_args: Any, **_more: Any) -> None:
         pass
 
     def init_signal(self) -> None:
@@ -62,7 +62,9 @@ class Hub(JupyterHub):  # type: ignore[misc]
 class Portal:
     """A hub that runs: `async with Portal(machine) as portal`. A second one in the same folder is a restarted hub."""
 
-    def __init__(self, machine: MachineFolder, settings: str = "", change: Callable[[Any], None] | None = None) -> None:
+    def __init__(
+        self, machine: MachineDirectory, settings: str = "", change: Callable[[Any], None] | None = None
+    ) -> None:
         self.machine = machine
         self.port = free_port()
         machine.settings(f"hub_port: {self.port}\n{settings}")

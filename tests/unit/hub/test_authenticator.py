@@ -10,7 +10,7 @@ from jupyterhub import orm
 
 from jupyterhub4family.common.i18n import messages
 from jupyterhub4family.hub import authenticator, throttle
-from tests.unit.hub.doubles import Doors, MachineFolder
+from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Browser, Portal, in_a_loop, text_of, until
 
 WRONG = "Invalid username or password"
@@ -27,28 +27,28 @@ def groups_of(portal: Portal, name: str) -> set[str]:
     return {group.name for group in row.groups}
 
 
-def german_of(sentence: str) -> str:
-    return messages.translated(messages.Message(sentence, sentence, {}), "de")
+def german_of(message: str) -> str:
+    return messages.translated(messages.Message(message, message, {}), "de")
 
 
 # -- the door's verdict -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("typed", "address", "told"),
+    ("typed", "address", "reported"),
     [
         ("anna", "192.0.2.7", "192.0.2.7"),
         ("Anna ", "::ffff:192.0.2.8", "192.0.2.8"),
         (" ANNA", "2001:db8::1", "2001:db8::1"),
     ],
 )
-def test_the_right_password(machine: MachineFolder, doors: Doors, typed: str, address: str, told: str) -> None:
+def test_the_right_password(machine: MachineDirectory, doors: Doors, typed: str, address: str, reported: str) -> None:
     async def work() -> None:
         async with Portal(machine) as portal:
             browser = portal.browser(address=address)
             status, _page = await attempt(browser, typed)
             assert status == 302 and (await browser.get("/hub/home")).code == 200
-            assert doors.asked("authenticate") == [{"name": "anna", "password": "secret", "address": told}]
+            assert doors.asked("authenticate") == [{"name": "anna", "password": "secret", "address": reported}]
             assert ("root", "authenticate") in doors.opened
             assert groups_of(portal, "anna") == {"jupyterhub"}
             row = orm.User.find(portal.app.db, "anna")
@@ -57,7 +57,7 @@ def test_the_right_password(machine: MachineFolder, doors: Doors, typed: str, ad
     in_a_loop(work)
 
 
-def test_the_wrong_password_and_wrong_names(machine: MachineFolder, doors: Doors, german: None) -> None:
+def test_the_wrong_password_and_wrong_names(machine: MachineDirectory, doors: Doors, german: None) -> None:
     async def work() -> None:
         async with Portal(machine) as portal:
             for name in ("anna", "nobody-knows-them", "root", "../anna", "anna\0", "ä" * 500):
@@ -75,7 +75,7 @@ def test_the_wrong_password_and_wrong_names(machine: MachineFolder, doors: Doors
 @pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.parametrize("reason", ["account-expired", "password-expired"])
 def test_who_knows_the_password_is_told_what_is_wrong_with_the_account(
-    machine: MachineFolder, doors: Doors, german: None, reason: str, language: str
+    machine: MachineDirectory, doors: Doors, german: None, reason: str, language: str
 ) -> None:
     doors.plan("authenticate.", {"answer": {"allowed": False, "reason": reason}})
 
@@ -83,17 +83,19 @@ def test_who_knows_the_password_is_told_what_is_wrong_with_the_account(
         async with Portal(machine) as portal:
             browser = portal.browser(language)
             status, page = await attempt(browser, "anna")
-            sentence = authenticator._EXPLAINED[reason]
+            message = authenticator._EXPLAINED[reason]
             assert status == 403 and WRONG not in page
-            assert (sentence if language == "en" else german_of(sentence)) in page
-            assert german_of(sentence) != sentence
+            assert (message if language == "en" else german_of(message)) in page
+            assert german_of(message) != message
             assert (await browser.get("/hub/home")).code == 302
 
     in_a_loop(work)
 
 
 @pytest.mark.parametrize("name", ["bert", "root", "gone"])
-def test_a_door_that_lets_in_who_is_no_member_is_not_believed(machine: MachineFolder, doors: Doors, name: str) -> None:
+def test_a_door_that_lets_in_who_is_no_member_is_not_believed(
+    machine: MachineDirectory, doors: Doors, name: str
+) -> None:
     machine.people.add("bert", 1002)
     machine.people.add("root", 0, "jupyterhub")
     doors.plan("authenticate.", {"answer": {"allowed": True, "name": name}})
@@ -109,7 +111,7 @@ def test_a_door_that_lets_in_who_is_no_member_is_not_believed(machine: MachineFo
 
 
 def test_a_broken_door_lets_nobody_in_and_counts_against_nobody(
-    machine: MachineFolder, doors: Doors, caplog: pytest.LogCaptureFixture
+    machine: MachineDirectory, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
     plans: dict[str, dict[str, Any]] = {
         "no sudo": {},
@@ -133,7 +135,9 @@ def test_a_broken_door_lets_nobody_in_and_counts_against_nobody(
     in_a_loop(work)
 
 
-def test_no_password_gets_into_the_log(machine: MachineFolder, doors: Doors, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_password_gets_into_the_log(
+    machine: MachineDirectory, doors: Doors, caplog: pytest.LogCaptureFixture
+) -> None:
     async def work() -> None:
         async with Portal(machine) as portal:
             await attempt(portal.browser(), "anna", "open-sesame")
@@ -148,10 +152,10 @@ def test_no_password_gets_into_the_log(machine: MachineFolder, doors: Doors, cap
 
 
 def test_too_many_wrong_passwords_from_one_address(
-    machine: MachineFolder, doors: Doors, german: None, monkeypatch: pytest.MonkeyPatch
+    machine: MachineDirectory, doors: Doors, german: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(throttle, "MAXIMUM", 3)
-    sentence = authenticator._TOO_MANY
+    message = authenticator._TOO_MANY
 
     async def work() -> None:
         async with Portal(machine) as portal:
@@ -160,9 +164,9 @@ def test_too_many_wrong_passwords_from_one_address(
             # Another address of the same device, another name, the right password.
             neighbour = portal.browser("de", address="2001:db8:0:1::67")
             status, page = await attempt(neighbour, "anna")
-            assert status == 403 and german_of(sentence) in page
+            assert status == 403 and german_of(message) in page
             status, page = await attempt(guesser, "anna")
-            assert status == 403 and sentence in page
+            assert status == 403 and message in page
             assert len(doors.asked("authenticate")) == 3, "the door is not even asked"
             somebody = portal.browser(address="2001:db8:0:2::66")
             assert (await attempt(somebody, "anna"))[0] == 302
@@ -170,7 +174,7 @@ def test_too_many_wrong_passwords_from_one_address(
     in_a_loop(work)
 
 
-def test_only_wrong_passwords_count(machine: MachineFolder, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_wrong_passwords_count(machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "MAXIMUM", 1)
     doors.plan("authenticate.", {"answer": {"reason": "account-expired"}}, {"password": "secret"})
 
@@ -190,9 +194,9 @@ def test_only_wrong_passwords_count(machine: MachineFolder, doors: Doors, monkey
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_who_is_removed_is_out_at_the_next_click(
-    machine: MachineFolder, doors: Doors, german: None, language: str
+    machine: MachineDirectory, doors: Doors, german: None, language: str
 ) -> None:
-    sentence = (
+    message = (
         "Your account does not belong to this portal any more. Your files are still there. Ask your administrator."
     )
 
@@ -212,7 +216,7 @@ def test_who_is_removed_is_out_at_the_next_click(
                 line for line in answer.headers.get_list("Set-Cookie") if line.startswith(authenticator.REMOVED_COOKIE)
             )
             page = text_of(await browser.page("/hub/login"))
-            assert (sentence if language == "en" else german_of(sentence)) in page
+            assert (message if language == "en" else german_of(message)) in page
             program = portal.browser()
             assert (await program.get("/hub/api/user", Authorization=f"token {token}")).code == 403
             # And back again.
@@ -222,7 +226,7 @@ def test_who_is_removed_is_out_at_the_next_click(
     in_a_loop(work)
 
 
-def test_an_account_that_is_deleted_is_out_as_well(machine: MachineFolder, doors: Doors) -> None:
+def test_an_account_that_is_deleted_is_out_as_well(machine: MachineDirectory, doors: Doors) -> None:
     async def work() -> None:
         async with Portal(machine) as portal:
             browser = portal.browser()
@@ -237,7 +241,7 @@ def test_an_account_that_is_deleted_is_out_as_well(machine: MachineFolder, doors
     in_a_loop(work)
 
 
-def test_a_helper_sees_and_stops_servers_and_may_nothing_else(machine: MachineFolder, doors: Doors) -> None:
+def test_a_helper_sees_and_stops_servers_and_may_nothing_else(machine: MachineDirectory, doors: Doors) -> None:
     machine.member("paul", 1003, "jupyterhub_adm", "sudo")
 
     async def work() -> None:
@@ -265,7 +269,7 @@ def test_a_helper_sees_and_stops_servers_and_may_nothing_else(machine: MachineFo
     in_a_loop(work)
 
 
-def test_who_is_no_helper_any_more_loses_the_rights_and_nothing_else(machine: MachineFolder, doors: Doors) -> None:
+def test_who_is_no_helper_any_more_loses_the_rights_and_nothing_else(machine: MachineDirectory, doors: Doors) -> None:
     machine.member("paul", 1003, "jupyterhub_adm")
 
     async def work() -> None:
@@ -281,7 +285,7 @@ def test_who_is_no_helper_any_more_loses_the_rights_and_nothing_else(machine: Ma
     in_a_loop(work)
 
 
-def test_no_account_is_ever_made(machine: MachineFolder, doors: Doors) -> None:
+def test_no_account_is_ever_made(machine: MachineDirectory, doors: Doors) -> None:
     """LocalAuthenticator would call adduser; the watchman of unit tests sees to it that nobody does."""
 
     async def work() -> None:

@@ -123,14 +123,14 @@ def test_progress_is_told_while_the_door_works(door: Path, tmp_path: Path) -> No
         print('{"ok": true, "got": "made"}')
         """,
     )
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
 
-    def tell(percent: int, message: str) -> None:
-        told.append((percent, message))
+    def report(percent: int, message: str) -> None:
+        reported.append((percent, message))
         (tmp_path / "seen").touch()
 
-    answer = opened(door, str(tmp_path / "seen"), on_progress=tell)
-    assert answer == Got("made") and told == [(5, "one"), (100, "")]
+    answer = opened(door, str(tmp_path / "seen"), on_progress=report)
+    assert answer == Got("made") and reported == [(5, "one"), (100, "")]
 
 
 def test_progress_that_nobody_wants_is_no_answer(door: Path) -> None:

@@ -15,11 +15,11 @@ from traitlets.config.loader import PyFileConfigLoader
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.hub import authenticator, configuration, spawner
 from tests.unit.helpers import SRC
-from tests.unit.hub.doubles import Doors, MachineFolder
+from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Portal, in_a_loop
 
 
-def configured(machine: MachineFolder, settings: str = "") -> Any:
+def configured(machine: MachineDirectory, settings: str = "") -> Any:
     """What JupyterHub is told with these settings."""
     machine.settings(settings)
     config = Config()
@@ -60,7 +60,7 @@ def value_of(config: Any, key: str) -> Any:
         ("listen: local\nhttps: false", "JupyterHub.tornado_settings:cookie_options:secure", False),
     ],
 )
-def test_what_a_setting_does(machine: MachineFolder, settings: str, key: str, value: Any) -> None:
+def test_what_a_setting_does(machine: MachineDirectory, settings: str, key: str, value: Any) -> None:
     assert value_of(configured(machine, settings), key) == value
 
 
@@ -91,11 +91,11 @@ PROMISES = {
 
 
 @pytest.mark.parametrize("key", PROMISES)
-def test_what_no_setting_changes(machine: MachineFolder, key: str) -> None:
+def test_what_no_setting_changes(machine: MachineDirectory, key: str) -> None:
     assert value_of(configured(machine), key) == PROMISES[key]
 
 
-def test_roles_give_what_they_are_for_and_no_more(machine: MachineFolder) -> None:
+def test_roles_give_what_they_are_for_and_no_more(machine: MachineDirectory) -> None:
     roles = {role.pop("name"): role for role in configured(machine).JupyterHub.load_roles}
     assert roles == {
         "jupyterhub_adm": {
@@ -107,7 +107,7 @@ def test_roles_give_what_they_are_for_and_no_more(machine: MachineFolder) -> Non
     }
 
 
-def test_tokens_are_made_once_and_are_nobody_elses_to_read(machine: MachineFolder) -> None:
+def test_tokens_are_made_once_and_are_nobody_elses_to_read(machine: MachineDirectory) -> None:
     first, second = configured(machine), configured(machine)
     services = {one["name"]: one["api_token"] for one in first.JupyterHub.services}
     assert services == {one["name"]: one["api_token"] for one in second.JupyterHub.services}
@@ -121,7 +121,7 @@ def test_tokens_are_made_once_and_are_nobody_elses_to_read(machine: MachineFolde
     assert first.JupyterHub.db_url == f"sqlite:///{machine.state}/jupyterhub.sqlite"
 
 
-def test_a_bad_settings_file_gives_way_to_the_last_good_one(machine: MachineFolder) -> None:
+def test_a_bad_settings_file_gives_way_to_the_last_good_one(machine: MachineDirectory) -> None:
     machine.settings("port: 8123\n")
     effective.settings_of_service("hub")
     assert configured(machine, "prot: 9\n").JupyterHub.bind_url == "https://:8123"
@@ -130,7 +130,7 @@ def test_a_bad_settings_file_gives_way_to_the_last_good_one(machine: MachineFold
     assert configured(machine, "prot: 9\n").JupyterHub.bind_url == "https://127.0.0.1:8000", "no wider than asked for"
 
 
-def test_experts_files_come_last_and_in_order(machine: MachineFolder) -> None:
+def test_experts_files_come_last_and_in_order(machine: MachineDirectory) -> None:
     machine.expert_file("20.py", "c.FamilySpawner.default_url += '/tree'")
     machine.expert_file("10.py", "c.FamilySpawner.default_url = '/x'\nc.JupyterHub.services.append({'name': 'theirs'})")
     config = configured(machine)
@@ -140,7 +140,7 @@ def test_experts_files_come_last_and_in_order(machine: MachineFolder) -> None:
 
 
 def test_a_broken_file_of_an_expert_leaves_no_trace_but_a_note(
-    machine: MachineFolder, capsys: pytest.CaptureFixture[str]
+    machine: MachineDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = configured(machine)
     machine.expert_file("10.py", "c.FamilySpawner.default_url = '/x'\nc.JupyterHub.services.clear()\nnonsense\n")
@@ -152,7 +152,7 @@ def test_a_broken_file_of_an_expert_leaves_no_trace_but_a_note(
 
 
 def test_jupyterhub_understands_every_word(
-    machine: MachineFolder, doors: Doors, caplog: pytest.LogCaptureFixture
+    machine: MachineDirectory, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A trait that a newer JupyterHub has renamed would be passed over with a warning in the log."""
 
@@ -170,7 +170,7 @@ def test_jupyterhub_understands_every_word(
 
 
 def test_the_file_that_jupyterhub_executes_does_the_same(
-    machine: MachineFolder, monkeypatch: pytest.MonkeyPatch
+    machine: MachineDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     file = SRC / "jupyterhub4family/hub/jupyterhub_config.py"
@@ -181,7 +181,7 @@ def test_the_file_that_jupyterhub_executes_does_the_same(
     assert sys.path[0] == "/usr/lib/jupyterhub4family"
 
 
-def test_the_hubs_database_keeps_its_journal(machine: MachineFolder, doors: Doors) -> None:
+def test_the_hubs_database_keeps_its_journal(machine: MachineDirectory, doors: Doors) -> None:
     """What lets people log in when the disk is full (service/hub_state/disk_reserve.py)."""
 
     async def work() -> None:

@@ -32,23 +32,23 @@ class Config(dict[str, Any]):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "SKIPPED_EXPERT_FILES", tmp_path / "skipped.json")
     (tmp_path / "d").mkdir()
     return tmp_path / "d"
 
 
-def execute(folder: Path, files: dict[str, str]) -> Config:
+def execute(directory: Path, files: dict[str, str]) -> Config:
     for name, text in files.items():
-        (folder / name).write_text(text, "utf-8")
+        (directory / name).write_text(text, "utf-8")
     config = Config()
     config.JupyterHub.services = ["ours"]
-    execute_expert_files(config, folder)
+    execute_expert_files(config, directory)
     return config
 
 
-def test_files_are_executed_in_the_order_of_their_names(folder: Path) -> None:
-    config = execute(folder, {"20.py": "c.Spawner.x += 'b'", "10.py": "c.Spawner.x = 'a'", "30.txt": "syntax error"})
+def test_files_are_executed_in_the_order_of_their_names(directory: Path) -> None:
+    config = execute(directory, {"20.py": "c.Spawner.x += 'b'", "10.py": "c.Spawner.x = 'a'", "30.txt": "syntax error"})
     assert config == {"JupyterHub": {"services": ["ours"]}, "Spawner": {"x": "ab"}}
     assert skipped_files() == []
 
@@ -72,46 +72,46 @@ def test_without_a_folder_there_is_nothing_to_do(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_file_is_left_out_as_a_whole(
-    folder: Path, text: str, line: int, problem: str, capsys: pytest.CaptureFixture[str]
+    directory: Path, text: str, line: int, problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = execute(folder, {"10-bad.py": text, "20-good.py": "c.Spawner.x = 1"})
+    config = execute(directory, {"10-bad.py": text, "20-good.py": "c.Spawner.x = 1"})
     assert config == {"JupyterHub": {"services": ["ours"]}, "Spawner": {"x": 1}}
     (skipped,) = skipped_files()
     # What Python says of a null character differs between its versions.
     assert skipped.name == "10-bad.py"
     assert "\0" in text or (skipped.line, skipped.problem) == (line, problem)
-    said = capsys.readouterr().err
-    assert said.startswith(f"hub: {folder}/10-bad.py") and "runs without this file" in said
-    assert len(said.splitlines()) == 1 and "Traceback" not in said
+    output = capsys.readouterr().err
+    assert output.startswith(f"hub: {directory}/10-bad.py") and "runs without this file" in output
+    assert len(output.splitlines()) == 1 and "Traceback" not in output
 
 
-def test_a_mended_file_is_not_told_any_more(folder: Path) -> None:
-    execute(folder, {"10.py": "nonsense"})
+def test_a_mended_file_is_not_told_any_more(directory: Path) -> None:
+    execute(directory, {"10.py": "nonsense"})
     assert skipped_files() == [SkippedFile("10.py", 1, "NameError")]
     assert "10.py:1: NameError. The hub runs without this file" in skipped_files()[0].explain().message
-    execute(folder, {"10.py": "c.A.x = 1"})
+    execute(directory, {"10.py": "c.A.x = 1"})
     assert skipped_files() == []
 
 
-def test_what_cannot_be_copied_does_not_stop_it(folder: Path) -> None:
+def test_what_cannot_be_copied_does_not_stop_it(directory: Path) -> None:
     lock = "import threading\nc.A.lock = threading.Lock()\n"
-    config = execute(folder, {"10.py": lock, "20.py": "c.A.x = 1\nc.B.y = 1\nnonsense", "30.py": "c.A.z = 3"})
+    config = execute(directory, {"10.py": lock, "20.py": "c.A.x = 1\nc.B.y = 1\nnonsense", "30.py": "c.A.z = 3"})
     assert set(config) == {"JupyterHub", "A"} and set(config["A"]) == {"lock", "z"}
     assert isinstance(config["A"]["lock"], type(threading.Lock()))
 
 
-def test_odd_names_do_not_reach_a_terminal(folder: Path) -> None:
-    execute(folder, {"a \x1b[31m ü.py": "nonsense"})
+def test_odd_names_do_not_reach_a_terminal(directory: Path) -> None:
+    execute(directory, {"a \x1b[31m ü.py": "nonsense"})
     assert [one.name for one in skipped_files()] == ["a___31m__.py"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_told(folder: Path) -> None:
-    (folder / "10.py").write_text("c.A.x = 1", "utf-8")
-    (folder / "10.py").chmod(0)
-    execute(folder, {})
+def test_what_may_not_be_read_is_told(directory: Path) -> None:
+    (directory / "10.py").write_text("c.A.x = 1", "utf-8")
+    (directory / "10.py").chmod(0)
+    execute(directory, {})
     assert skipped_files() == [SkippedFile("10.py", 0, "PermissionError")]
-    folder.chmod(0)
-    execute_expert_files(Config(), folder)
-    folder.chmod(0o755)
+    directory.chmod(0)
+    execute_expert_files(Config(), directory)
+    directory.chmod(0o755)
     assert skipped_files() == [SkippedFile(".", 0, "PermissionError")]

@@ -20,13 +20,13 @@ from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.system import cgroups
 from jupyterhub4family.hub import language as languages
 from jupyterhub4family.hub import memory, pages
-from tests.unit.hub.doubles import Doors, MachineFolder
+from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Browser, Portal, in_a_loop, start, text_of, until
 
 LANGUAGES = ("en", "de")
 
 
-def told(sentence: str, language: str, **values: Any) -> str:
+def reported(sentence: str, language: str, **values: Any) -> str:
     """A sentence of the templates, as its readers see it; it must have a German."""
     catalogue = messages.catalogue("de")
     assert catalogue.gettext(sentence) != sentence, f"no German for {sentence!r}"
@@ -59,10 +59,10 @@ def card(page: str, name: str = "") -> str:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_start_page_through_the_life_of_a_server(
-    machine: MachineFolder, doors: Doors, german: None, language: str
+    machine: MachineDirectory, doors: Doors, german: None, language: str
 ) -> None:
     doors.plan("mediator.spawn", {"listens_when": "listening", "ignores_sigterm": True})
-    wanted = (machine.folder / "var/lib/jupyterhub4family/templates/current").resolve().name
+    wanted = (machine.directory / "var/lib/jupyterhub4family/templates/current").resolve().name
     doors.plan("mediator.prepare", {"answer": {"template": wanted}})
 
     async def work() -> None:
@@ -72,11 +72,11 @@ def test_the_start_page_through_the_life_of_a_server(
                 page = await browser.page("/hub/home")
                 assert f'data-state="{state}"' in card(page)
                 for sentence in sentences:
-                    assert told(sentence, language) in text_of("<" + card(page)), sentence
+                    assert reported(sentence, language) in text_of("<" + card(page)), sentence
                 return page
 
             page = await shows("stopped", "stopped", "Start", "My server")
-            assert told("Hello %(name)s", language, name="Anna Adler") in text_of(page)
+            assert reported("Hello %(name)s", language, name="Anna Adler") in text_of(page)
             assert f'<html lang="{language}">' in page and 'href="/hub/spawn/anna"' in page
             await browser.api("POST", "users/anna/server")
             page = await shows("starting", "starting", "Show progress", "Stop")
@@ -98,7 +98,7 @@ def test_the_start_page_through_the_life_of_a_server(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_the_start_page_says_of_memory_and_environment(
-    machine: MachineFolder, doors: Doors, german: None, monkeypatch: pytest.MonkeyPatch, language: str
+    machine: MachineDirectory, doors: Doors, german: None, monkeypatch: pytest.MonkeyPatch, language: str
 ) -> None:
     usage = cgroups.Usage(memory=700 * 2**20, memory_limit=2048 * 2**20, processor=1.0, killed=1)
     monkeypatch.setattr(cgroups, "usage", lambda _pid: usage)
@@ -114,13 +114,13 @@ def test_what_the_start_page_says_of_memory_and_environment(
                 "A newer environment is ready. You get it at the next start or, if you have changed your packages, "
                 "with: jupyterhub4family env upgrade",
             ):
-                assert told(sentence, language) in text
-            assert told("%(megabytes)s of %(limit)s MB of memory", language, megabytes=700, limit=2048) in text
+                assert reported(sentence, language) in text
+            assert reported("%(megabytes)s of %(limit)s MB of memory", language, megabytes=700, limit=2048) in text
 
     in_a_loop(work)
 
 
-def test_named_servers_and_names_that_could_be_html(machine: MachineFolder, doors: Doors) -> None:
+def test_named_servers_and_names_that_could_be_html(machine: MachineDirectory, doors: Doors) -> None:
     machine.member("bert", 1002, gecos="<b>Bert</b> & Co,,,")
 
     async def work() -> None:
@@ -146,18 +146,18 @@ def test_named_servers_and_names_that_could_be_html(machine: MachineFolder, door
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_pages_around_a_start(machine: MachineFolder, doors: Doors, german: None, language: str) -> None:
+def test_the_pages_around_a_start(machine: MachineDirectory, doors: Doors, german: None, language: str) -> None:
     doors.plan("mediator.prepare", {"hold": "never"}, {"answer": {"ok": False, "error": "no", "hint": "yes"}})
 
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal, language) as (user, browser):
             text = text_of(await browser.page("/hub/user/anna/"))
-            assert told("Your server is not running", language) in text and told("Start it", language) in text
+            assert reported("Your server is not running", language) in text and reported("Start it", language) in text
             await browser.api("POST", "users/anna/server")
             page = await browser.page("/hub/spawn-pending/anna")
-            assert told("Your server is starting", language) in text_of(page)
+            assert reported("Your server is starting", language) in text_of(page)
             assert 'data-progress-url="/hub/api/users/anna/server/progress?_xsrf=' in page
-            assert told("What has been done so far", language) in text_of(page)
+            assert reported("What has been done so far", language) in text_of(page)
             await until(doors.actions, "the mediator's start")
             await browser.api("DELETE", "users/anna/server")
             await start(browser, user)
@@ -167,7 +167,7 @@ def test_the_pages_around_a_start(machine: MachineFolder, doors: Doors, german: 
                 "What to do now",
                 "Start it once more: what was broken may have been repaired in the meantime.",
             ):
-                assert told(sentence, language) in text
+                assert reported(sentence, language) in text
             assert " no " in text and " yes " in text and "Traceback" not in text
             assert "sudo jupyterhub4family doctor" in text
 
@@ -176,7 +176,7 @@ def test_the_pages_around_a_start(machine: MachineFolder, doors: Doors, german: 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_start_that_fails_while_its_page_waits(
-    machine: MachineFolder, doors: Doors, german: None, language: str
+    machine: MachineDirectory, doors: Doors, german: None, language: str
 ) -> None:
     """As it is if an expert has set slow_spawn_timeout."""
     machine.expert_file("10.py", "c.JupyterHub.tornado_settings['slow_spawn_timeout'] = 10")
@@ -186,16 +186,16 @@ def test_a_start_that_fails_while_its_page_waits(
             doors.broken = True
             answer = await browser.get("/hub/spawn/anna")
             page = answer.body.decode("utf-8")
-            assert answer.code == 500 and told("Your server could not be started", language) in text_of(page)
+            assert answer.code == 500 and reported("Your server could not be started", language) in text_of(page)
             sentence = messages._("{name} could not be opened: {reason}", name="mediator", reason=os.strerror(2))
             assert messages.translated(sentence, language) in text_of(page)
-            assert told("What to do now", language) in text_of(page) and "Traceback" not in page
+            assert reported("What to do now", language) in text_of(page) and "Traceback" not in page
 
     in_a_loop(work)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_errors_say_what_to_do(machine: MachineFolder, doors: Doors, german: None, language: str) -> None:
+def test_errors_say_what_to_do(machine: MachineDirectory, doors: Doors, german: None, language: str) -> None:
     from jupyterhub.handlers.base import BaseHandler
     from tornado import web
 
@@ -224,9 +224,9 @@ def test_errors_say_what_to_do(machine: MachineFolder, doors: Doors, german: Non
             for status, sentence in expected.items():
                 answer = await browser.get(f"/hub/fail/{status:03}")
                 page = answer.body.decode("utf-8")
-                assert answer.code == (status or 500) and f"<h1>{told(sentence, language)}</h1>" in page, status
+                assert answer.code == (status or 500) and f"<h1>{reported(sentence, language)}</h1>" in page, status
                 assert "inner life" not in page and "Traceback" not in page, status
-                assert told("To the start page", language) in text_of(page), status
+                assert reported("To the start page", language) in text_of(page), status
             assert (await browser.get("/hub/no-such-page")).code == 404
             stranger = await portal.browser(language).page("/hub/fail/403")
             assert "sudo jupyterhub4family members add NAME" in stranger
@@ -234,7 +234,7 @@ def test_errors_say_what_to_do(machine: MachineFolder, doors: Doors, german: Non
     in_a_loop(work)
 
 
-def test_the_page_of_a_server_that_stops(machine: MachineFolder, doors: Doors, german: None) -> None:
+def test_the_page_of_a_server_that_stops(machine: MachineDirectory, doors: Doors, german: None) -> None:
     doors.plan("mediator.spawn", {"ignores_sigterm": True})
 
     async def work() -> None:
@@ -264,7 +264,7 @@ def test_the_page_of_a_server_that_stops(machine: MachineFolder, doors: Doors, g
     ],
 )
 def test_setting_then_choice_then_browser(  # noqa: PLR0917
-    machine: MachineFolder,
+    machine: MachineDirectory,
     doors: Doors,
     german: None,
     setting: str,
@@ -278,7 +278,7 @@ def test_setting_then_choice_then_browser(  # noqa: PLR0917
             if cookie is not None:
                 browser.cookies[languages.COOKIE] = cookie
             page = await browser.page("/hub/login")
-            assert f'<html lang="{expected}">' in page and told("Log in", expected) in text_of(page)
+            assert f'<html lang="{expected}">' in page and reported("Log in", expected) in text_of(page)
             # Where the family has set one there is nothing to choose.
             assert ('data-language="de"' in page) is (setting == "auto")
 
@@ -288,7 +288,7 @@ def test_setting_then_choice_then_browser(  # noqa: PLR0917
 # -- what delegates see, and what is short ------------------------------------------------------------------------
 
 
-def test_news_are_for_helpers_only(machine: MachineFolder, doors: Doors, german: None) -> None:
+def test_news_are_for_helpers_only(machine: MachineDirectory, doors: Doors, german: None) -> None:
     machine.member("paul", 1003, "jupyterhub_adm")
     upgrade.FAILED.parent.mkdir(parents=True)
     failure = upgrade.Failure("1.0", "1.1", "r", "2026-11-01T12:00:00Z", "it is broken", "1.0 serves")
@@ -299,11 +299,11 @@ def test_news_are_for_helpers_only(machine: MachineFolder, doors: Doors, german:
             paul, anna = portal.browser("de"), portal.browser("de")
             await paul.log_in("paul")
             await anna.log_in("anna")
-            sentence = messages.translated(failure.sentence(), "de")
-            assert sentence != failure.sentence() and sentence in text_of(await paul.page("/hub/home"))
+            sentence = messages.translated(failure.message(), "de")
+            assert sentence != failure.message() and sentence in text_of(await paul.page("/hub/home"))
             assert "1.1" not in text_of(await anna.page("/hub/home"))
             everybody = text_of(await paul.page("/hub/admin"))
-            assert told("Everybody's servers", "de") in everybody
+            assert reported("Everybody's servers", "de") in everybody
             assert "Anna Adler (anna)" in everybody and " paul " in everybody and "(paul)" not in everybody
 
     in_a_loop(work)
@@ -311,7 +311,7 @@ def test_news_are_for_helpers_only(machine: MachineFolder, doors: Doors, german:
 
 @pytest.mark.parametrize(("megabytes", "is_told"), [(1535, True), (1537, False)])
 def test_a_disk_that_is_nearly_full_is_told_to_members(
-    machine: MachineFolder,
+    machine: MachineDirectory,
     doors: Doors,
     monkeypatch: pytest.MonkeyPatch,
     megabytes: int,
@@ -331,7 +331,7 @@ def test_a_disk_that_is_nearly_full_is_told_to_members(
 # -- what no page may do ------------------------------------------------------------------------------------------
 
 
-def test_no_page_leaks(machine: MachineFolder, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_page_leaks(machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     """Secrets, places on the computer, ports and processes behind the portal, other members, where errors come from."""
     enough_room(monkeypatch)
     machine.member("bert", 1002, gecos="Bert Bussard,,,")
@@ -342,7 +342,13 @@ def test_no_page_leaks(machine: MachineFolder, doors: Doors, monkeypatch: pytest
             await start(browser, user)
             secrets = [(machine.state / f"{name}_token").read_text("ascii").strip() for name in TOKENS]
             secrets += [(machine.state / "cookie_secret").read_text("ascii").strip(), user.spawner.api_token]
-            inner = [str(machine.folder), str(portal.port), str(user.spawner.port), str(doors.folder), "site-packages"]
+            inner = [
+                str(machine.directory),
+                str(portal.port),
+                str(user.spawner.port),
+                str(doors.directory),
+                "site-packages",
+            ]
             others = ["bert", "Bert", "192.0.2.7"]
             for path in PATHS:
                 answer = await browser.get(path)
@@ -377,7 +383,7 @@ PATHS = (
 )
 
 
-def test_every_page_loads_from_the_portal_only(machine: MachineFolder, doors: Doors) -> None:
+def test_every_page_loads_from_the_portal_only(machine: MachineDirectory, doors: Doors) -> None:
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (_user, browser):
             for path in ("/hub/home", "/hub/login", "/hub/no-such-page", "/hub/trust"):
@@ -398,7 +404,7 @@ def test_every_page_loads_from_the_portal_only(machine: MachineFolder, doors: Do
     in_a_loop(work)
 
 
-def test_scripts_may_not_read_pages(machine: MachineFolder, doors: Doors) -> None:
+def test_scripts_may_not_read_pages(machine: MachineDirectory, doors: Doors) -> None:
     """Those of members' servers come from the same origin."""
 
     async def work() -> None:
@@ -411,7 +417,7 @@ def test_scripts_may_not_read_pages(machine: MachineFolder, doors: Doors) -> Non
     in_a_loop(work)
 
 
-def test_style_and_script_are_there_without_a_login(machine: MachineFolder, doors: Doors) -> None:
+def test_style_and_script_are_there_without_a_login(machine: MachineDirectory, doors: Doors) -> None:
     async def work() -> None:
         async with Portal(machine) as portal:
             page = await portal.browser().page("/hub/login")
@@ -435,7 +441,7 @@ def test_the_version_of_style_and_script_changes_with_them(tmp_path: Path, monke
     assert first != pages.static_version() and len(first) == 12
 
 
-def test_what_people_are_called(machine: MachineFolder) -> None:
+def test_what_people_are_called(machine: MachineDirectory) -> None:
     class Somebody:
         def __init__(self, name: str) -> None:
             self.name = name

@@ -19,7 +19,7 @@ from jupyterhub4family.common.i18n import messages
 from jupyterhub4family.common.protocol import doors as registry
 from jupyterhub4family.common.system import cgroups, processes
 from jupyterhub4family.hub import spawner
-from tests.unit.hub.doubles import Doors, MachineFolder
+from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Browser, Portal, begin, in_a_loop, start, text_of, until
 
 
@@ -60,7 +60,7 @@ def nothing_is_left(portal: Portal, doors: Doors) -> None:
 # -- a start ------------------------------------------------------------------------------------------
 
 
-def test_a_start_makes_sure_of_the_environment_then_starts_and_waits(machine: MachineFolder, doors: Doors) -> None:
+def test_a_start_makes_sure_of_the_environment_then_starts_and_waits(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.prepare", {"progress": [[0, "a"], [100, "b"]], "answer": {"template": "py3.11-abc"}})
 
     async def work() -> None:
@@ -85,10 +85,10 @@ def test_a_start_makes_sure_of_the_environment_then_starts_and_waits(machine: Ma
 
 
 def test_progress_is_told_from_the_beginning_to_everybody_in_every_language(
-    machine: MachineFolder, doors: Doors, german: None
+    machine: MachineDirectory, doors: Doors, german: None
 ) -> None:
-    sentence = messages.to_json(messages._("Making your environment"))
-    doors.plan("mediator.prepare", {"progress": [[0, "begin"], [50, sentence], [100, "end"]], "hold": "prepared"})
+    message = messages.to_json(messages._("Making your environment"))
+    doors.plan("mediator.prepare", {"progress": [[0, "begin"], [50, message], [100, "end"]], "hold": "prepared"})
 
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
@@ -98,16 +98,16 @@ def test_progress_is_told_from_the_beginning_to_everybody_in_every_language(
             second = asyncio.ensure_future(browser.api("GET", "users/anna/server/progress"))
             await asyncio.sleep(0.05)
             doors.go_on("prepared")
-            told, again = events((await first).body), events((await second).body)
-            assert told == again
+            reported, again = events((await first).body), events((await second).body)
+            assert reported == again
             # The first is JupyterHub's own.
-            assert [one["progress"] for one in told] == [0, 0, 40, 62, 85, 88, 97, 100]
-            assert told[-1]["ready"] is True
-            assert told[3]["messages"] == {
+            assert [one["progress"] for one in reported] == [0, 0, 40, 62, 85, 88, 97, 100]
+            assert reported[-1]["ready"] is True
+            assert reported[3]["messages"] == {
                 "en": "Making your environment",
                 "de": messages.translated(messages._("Making your environment"), "de"),
             }
-            assert told[1]["messages"]["de"] != told[1]["messages"]["en"] == told[1]["message"]
+            assert reported[1]["messages"]["de"] != reported[1]["messages"]["en"] == reported[1]["message"]
             # A second start begins with a clean slate.
             await stop(browser)
             await start(browser, user)
@@ -116,7 +116,7 @@ def test_progress_is_told_from_the_beginning_to_everybody_in_every_language(
     in_a_loop(work)
 
 
-def test_a_server_that_takes_its_time_to_listen_is_waited_for(machine: MachineFolder, doors: Doors) -> None:
+def test_a_server_that_takes_its_time_to_listen_is_waited_for(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.spawn", {"listens_when": "later"})
 
     async def work() -> None:
@@ -131,7 +131,7 @@ def test_a_server_that_takes_its_time_to_listen_is_waited_for(machine: MachineFo
     in_a_loop(work)
 
 
-def test_what_experts_want_before_and_after(machine: MachineFolder, doors: Doors) -> None:
+def test_what_experts_want_before_and_after(machine: MachineDirectory, doors: Doors) -> None:
     machine.expert_file(
         "10.py",
         """
@@ -159,7 +159,7 @@ def test_what_experts_want_before_and_after(machine: MachineFolder, doors: Doors
 
 
 @pytest.mark.parametrize("seconds", [0.3, 2.0])
-def test_stopped_while_the_mediator_starts_the_server(machine: MachineFolder, doors: Doors, seconds: float) -> None:
+def test_stopped_while_the_mediator_starts_the_server(machine: MachineDirectory, doors: Doors, seconds: float) -> None:
     """Also if the mediator takes longer than the second that JupyterHub waits."""
     doors.plan("mediator.spawn", {"hold": "started"}, {})
     machine.runs_systemd()
@@ -185,7 +185,7 @@ def test_stopped_while_the_mediator_starts_the_server(machine: MachineFolder, do
     in_a_loop(work)
 
 
-def test_stopped_while_the_server_does_not_listen_yet(machine: MachineFolder, doors: Doors) -> None:
+def test_stopped_while_the_server_does_not_listen_yet(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.spawn", {"listens_when": "never"}, {})
 
     async def work() -> None:
@@ -203,7 +203,7 @@ def test_stopped_while_the_server_does_not_listen_yet(machine: MachineFolder, do
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
-def test_stopped_while_the_environment_is_made(machine: MachineFolder, doors: Doors, stubborn: bool) -> None:
+def test_stopped_while_the_environment_is_made(machine: MachineDirectory, doors: Doors, stubborn: bool) -> None:
     """Also if the mediator does not end within the second that JupyterHub waits."""
     doors.plan("mediator.prepare", {"progress": [[5, "Copying"]], "hold": "end", "stubborn": stubborn}, {})
 
@@ -224,7 +224,7 @@ def test_stopped_while_the_environment_is_made(machine: MachineFolder, doors: Do
     in_a_loop(work)
 
 
-def test_stopped_while_a_broken_environment_is_looked_at(machine: MachineFolder, doors: Doors) -> None:
+def test_stopped_while_a_broken_environment_is_looked_at(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.prepare", {}, {"progress": [[50, "Looking closely"]], "hold": "never"}, {})
     doors.plan("mediator.spawn", {"ends": True}, {})
 
@@ -241,7 +241,7 @@ def test_stopped_while_a_broken_environment_is_looked_at(machine: MachineFolder,
     in_a_loop(work)
 
 
-def test_a_start_that_takes_too_long_leaves_nothing(machine: MachineFolder, doors: Doors) -> None:
+def test_a_start_that_takes_too_long_leaves_nothing(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.spawn", {"listens_when": "never"})
 
     async def work() -> None:
@@ -262,7 +262,7 @@ def test_a_start_that_takes_too_long_leaves_nothing(machine: MachineFolder, door
 
 
 def test_a_port_that_somebody_else_has_taken_is_given_up(
-    machine: MachineFolder, doors: Doors, caplog: pytest.LogCaptureFixture
+    machine: MachineDirectory, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
     doors.plan("mediator.spawn", {"taken_by": 1002}, {})
     machine.runs_systemd()
@@ -283,7 +283,7 @@ def test_a_port_that_somebody_else_has_taken_is_given_up(
     in_a_loop(work)
 
 
-def test_ports_that_are_taken_twice_are_told(machine: MachineFolder, doors: Doors) -> None:
+def test_ports_that_are_taken_twice_are_told(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.spawn", {"taken_by": 1002}, {"taken_by": 1002}, {})
     machine.runs_systemd()
 
@@ -303,7 +303,7 @@ def test_ports_that_are_taken_twice_are_told(machine: MachineFolder, doors: Door
 
 
 def test_two_starts_never_draw_the_same_port(
-    machine: MachineFolder, doors: Doors, monkeypatch: pytest.MonkeyPatch
+    machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = jupyterhub.utils.random_port
     repeated: list[int] = []
@@ -331,7 +331,9 @@ def test_two_starts_never_draw_the_same_port(
     in_a_loop(work)
 
 
-def test_a_computer_without_a_free_port(machine: MachineFolder, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_computer_without_a_free_port(
+    machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def none_left() -> int:
         raise OSError(98, "Address already in use")
 
@@ -357,7 +359,7 @@ def draw_ports(monkeypatch: pytest.MonkeyPatch, draw: Any) -> None:
 
 
 def test_the_end_of_the_log_of_a_server_that_ends_is_the_reason(
-    machine: MachineFolder, doors: Doors, german: None
+    machine: MachineDirectory, doors: Doors, german: None
 ) -> None:
     doors.plan("mediator.spawn", {"ends": True})
     doors.plan("mediator.log", {"answer": {"lines": ["ImportError: no <tornado>", "bye"]}})
@@ -380,7 +382,7 @@ def test_the_end_of_the_log_of_a_server_that_ends_is_the_reason(
     in_a_loop(work)
 
 
-def test_an_environment_that_had_to_be_mended_is_tried_once_more(machine: MachineFolder, doors: Doors) -> None:
+def test_an_environment_that_had_to_be_mended_is_tried_once_more(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.spawn", {"ends": True}, {})
     doors.plan("mediator.prepare", {}, {"answer": {"done": "mended", "template": "py3.11-new"}})
 
@@ -394,7 +396,7 @@ def test_an_environment_that_had_to_be_mended_is_tried_once_more(machine: Machin
     in_a_loop(work)
 
 
-def test_it_is_tried_once_more_and_not_for_ever(machine: MachineFolder, doors: Doors) -> None:
+def test_it_is_tried_once_more_and_not_for_ever(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.spawn", {"ends": True})
     doors.plan("mediator.prepare", {"answer": {"done": "mended"}})
 
@@ -408,7 +410,7 @@ def test_it_is_tried_once_more_and_not_for_ever(machine: MachineFolder, doors: D
     in_a_loop(work)
 
 
-def test_a_log_that_cannot_be_read_is_no_reason_to_say_nothing(machine: MachineFolder, doors: Doors) -> None:
+def test_a_log_that_cannot_be_read_is_no_reason_to_say_nothing(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.spawn", {"ends": True})
     doors.plan("mediator.log", {"answer": {"ok": False, "error": "the log is gone"}})
 
@@ -423,7 +425,7 @@ def test_a_log_that_cannot_be_read_is_no_reason_to_say_nothing(machine: MachineF
 
 
 @pytest.mark.parametrize("action", ["prepare", "spawn"])
-def test_what_the_mediator_refuses_is_told_with_its_hint(machine: MachineFolder, doors: Doors, action: str) -> None:
+def test_what_the_mediator_refuses_is_told_with_its_hint(machine: MachineDirectory, doors: Doors, action: str) -> None:
     doors.plan(f"mediator.{action}", {"answer": {"ok": False, "error": "The disk is full.", "hint": "delete films"}})
 
     async def work() -> None:
@@ -440,7 +442,7 @@ def test_what_the_mediator_refuses_is_told_with_its_hint(machine: MachineFolder,
     in_a_loop(work)
 
 
-def test_without_sudo_a_start_fails_with_a_sentence(machine: MachineFolder, doors: Doors) -> None:
+def test_without_sudo_a_start_fails_with_a_sentence(machine: MachineDirectory, doors: Doors) -> None:
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
             doors.broken = True
@@ -452,7 +454,7 @@ def test_without_sudo_a_start_fails_with_a_sentence(machine: MachineFolder, door
 
 
 def test_a_mediator_that_never_ends_is_given_up(
-    machine: MachineFolder, doors: Doors, monkeypatch: pytest.MonkeyPatch
+    machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (registry.PREPARE.timeout or 0) >= 1200, "a slow line, a slow disk"
     monkeypatch.setattr(registry, "PREPARE", dataclasses.replace(registry.PREPARE, timeout=0.5))
@@ -467,7 +469,7 @@ def test_a_mediator_that_never_ends_is_given_up(
 
 
 def test_a_mediator_that_floods_the_hub_is_ended_and_what_is_kept_of_it_is_little(
-    machine: MachineFolder, doors: Doors
+    machine: MachineDirectory, doors: Doors
 ) -> None:
     """Whoever runs as the member can write into its pipes: the hub's memory must not be theirs (walls.md W2)."""
     doors.plan("mediator.prepare", {"progress": [[number % 100, "x" * 5000] for number in range(2000)]})
@@ -484,7 +486,7 @@ def test_a_mediator_that_floods_the_hub_is_ended_and_what_is_kept_of_it_is_littl
     in_a_loop(work)
 
 
-def test_pages_are_told_every_event_that_is_kept_once_and_in_order(machine: MachineFolder, doors: Doors) -> None:
+def test_pages_are_told_every_event_that_is_kept_once_and_in_order(machine: MachineDirectory, doors: Doors) -> None:
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, _browser):
             seen: list[int] = []
@@ -511,7 +513,7 @@ def test_pages_are_told_every_event_that_is_kept_once_and_in_order(machine: Mach
     in_a_loop(work)
 
 
-def test_what_the_mediator_says_is_bounded_and_told_anew_each_time(machine: MachineFolder, doors: Doors) -> None:
+def test_what_the_mediator_says_is_bounded_and_told_anew_each_time(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.prepare", {"answer": {"template": "x" * 1000}})
 
     async def work() -> None:
@@ -523,7 +525,7 @@ def test_what_the_mediator_says_is_bounded_and_told_anew_each_time(machine: Mach
     in_a_loop(work)
 
 
-def test_a_mediator_that_breaks_off_is_told_with_its_last_words(machine: MachineFolder, doors: Doors) -> None:
+def test_a_mediator_that_breaks_off_is_told_with_its_last_words(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.prepare", {"silent": True, "stderr": "sudo: unknown user anna", "status": 1})
 
     async def work() -> None:
@@ -551,8 +553,8 @@ def test_a_failed_start_is_told_without_a_traceback(caplog: pytest.LogCaptureFix
 # -- the template -----------------------------------------------------------------------------------------
 
 
-def test_a_missing_template_is_built_first(machine: MachineFolder, doors: Doors) -> None:
-    templates = machine.folder / "var/lib/jupyterhub4family/templates"
+def test_a_missing_template_is_built_first(machine: MachineDirectory, doors: Doors) -> None:
+    templates = machine.directory / "var/lib/jupyterhub4family/templates"
     doors.plan("build-template.", {"progress": [[50, "Fetching"]], "hold": "built"})
 
     async def work() -> None:
@@ -567,12 +569,12 @@ def test_a_missing_template_is_built_first(machine: MachineFolder, doors: Doors)
     in_a_loop(work)
 
 
-def test_without_any_template_there_is_no_start(machine: MachineFolder, doors: Doors) -> None:
+def test_without_any_template_there_is_no_start(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("build-template.", {"answer": {"ok": False, "error": "No internet.", "hint": "plug it in"}})
 
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
-            (machine.folder / "var/lib/jupyterhub4family/templates/current").unlink()
+            (machine.directory / "var/lib/jupyterhub4family/templates/current").unlink()
             await start(browser, user)
             page = text_of(await browser.page("/hub/spawn-pending/anna"))
             assert "No internet." in page and "plug it in" in page and doors.actions() == []
@@ -581,10 +583,10 @@ def test_without_any_template_there_is_no_start(machine: MachineFolder, doors: D
 
 
 def test_an_older_template_serves_when_the_newer_one_cannot_be_built(
-    machine: MachineFolder, doors: Doors, caplog: pytest.LogCaptureFixture
+    machine: MachineDirectory, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
     doors.plan("build-template.", {"answer": {"ok": False, "error": "No internet."}})
-    templates = machine.folder / "var/lib/jupyterhub4family/templates"
+    templates = machine.directory / "var/lib/jupyterhub4family/templates"
 
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
@@ -600,7 +602,7 @@ def test_an_older_template_serves_when_the_newer_one_cannot_be_built(
 # -- while it runs, and its end -----------------------------------------------------------------------------
 
 
-def test_a_server_ends_by_sigterm_then_by_force(machine: MachineFolder, doors: Doors) -> None:
+def test_a_server_ends_by_sigterm_then_by_force(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.spawn", {"ignores_sigterm": True})
     machine.runs_systemd()
     doors.plan("mediator.end", {"answer": {"ended": 2}})
@@ -624,7 +626,7 @@ def test_a_server_ends_by_sigterm_then_by_force(machine: MachineFolder, doors: D
     in_a_loop(work)
 
 
-def test_without_systemd_there_is_no_scope_to_end(machine: MachineFolder, doors: Doors) -> None:
+def test_without_systemd_there_is_no_scope_to_end(machine: MachineDirectory, doors: Doors) -> None:
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
             await start(browser, user)
@@ -635,18 +637,18 @@ def test_without_systemd_there_is_no_scope_to_end(machine: MachineFolder, doors:
 
 
 def test_a_server_of_somebody_who_is_no_longer_a_member_cannot_be_signalled(
-    machine: MachineFolder, doors: Doors, caplog: pytest.LogCaptureFixture
+    machine: MachineDirectory, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine.runs_systemd()
-    refusal = {"answer": {"ok": False, "error": "anna is not a member"}}
+    refused = {"answer": {"ok": False, "error": "anna is not a member"}}
 
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, browser):
             await start(browser, user)
             doors.plan("mediator.kill", {"answer": {"alive": False}})
             assert await user.spawner._signal(signal.SIGTERM) is False, "the mediator knows best"
-            doors.plan("mediator.kill", refusal)
-            doors.plan("mediator.end", refusal)
+            doors.plan("mediator.kill", refused)
+            doors.plan("mediator.end", refused)
             assert await user.spawner._signal(signal.SIGTERM) is True, "it still runs"
             os.kill(user.spawner.pid, signal.SIGKILL)
             await until(lambda: not running(doors), "the server's end")
@@ -658,7 +660,7 @@ def test_a_server_of_somebody_who_is_no_longer_a_member_cannot_be_signalled(
     in_a_loop(work)
 
 
-def test_a_server_that_ends_by_itself_is_tidied_up(machine: MachineFolder, doors: Doors) -> None:
+def test_a_server_that_ends_by_itself_is_tidied_up(machine: MachineDirectory, doors: Doors) -> None:
     machine.runs_systemd()
 
     async def work() -> None:
@@ -676,7 +678,7 @@ def test_a_server_that_ends_by_itself_is_tidied_up(machine: MachineFolder, doors
 
 
 def test_programs_that_the_kernel_has_ended_are_told_once(
-    machine: MachineFolder, doors: Doors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     counted = [0]
     monkeypatch.setattr(cgroups, "usage", lambda _pid: cgroups.Usage(1, 2, 3.0, counted[0]))
@@ -700,7 +702,7 @@ def test_programs_that_the_kernel_has_ended_are_told_once(
 # -- a hub that was restarted -------------------------------------------------------------------------------
 
 
-def test_servers_are_found_again(machine: MachineFolder, doors: Doors) -> None:
+def test_servers_are_found_again(machine: MachineDirectory, doors: Doors) -> None:
     doors.plan("mediator.prepare", {"answer": {"template": "py3.11-abc"}})
 
     async def before() -> None:
@@ -721,7 +723,7 @@ def test_servers_are_found_again(machine: MachineFolder, doors: Doors) -> None:
     in_a_loop(after)
 
 
-def test_a_pid_that_is_somebody_elses_now_is_not_taken_for_the_server(machine: MachineFolder, doors: Doors) -> None:
+def test_a_pid_that_is_somebody_elses_now_is_not_taken_for_the_server(machine: MachineDirectory, doors: Doors) -> None:
     machine.runs_systemd()
     wrong: dict[str, int] = {}
 
@@ -745,7 +747,7 @@ def test_a_pid_that_is_somebody_elses_now_is_not_taken_for_the_server(machine: M
     in_a_loop(after)
 
 
-def test_a_server_that_ended_while_the_hub_was_down(machine: MachineFolder, doors: Doors) -> None:
+def test_a_server_that_ended_while_the_hub_was_down(machine: MachineDirectory, doors: Doors) -> None:
     machine.runs_systemd()
 
     async def before() -> None:
@@ -765,7 +767,7 @@ def test_a_server_that_ended_while_the_hub_was_down(machine: MachineFolder, door
     in_a_loop(after)
 
 
-def test_the_state_of_an_older_version_is_understood(machine: MachineFolder, doors: Doors) -> None:
+def test_the_state_of_an_older_version_is_understood(machine: MachineDirectory, doors: Doors) -> None:
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal) as (user, _browser):
             user.spawner.load_state({"pid": os.getpid()})

@@ -47,7 +47,7 @@ class Startup:
         self.module = module
         self.keeper = keeper
         self.asked: list[Any] = []
-        self.refusal: Optional[FamilyError] = None
+        self.error: Optional[FamilyError] = None
         #: How often the release cannot be built, and whether it is another one then.
         self.build_failures = 0
         self.changed = False
@@ -61,8 +61,8 @@ class Startup:
     async def _ask(self, action: Action[Any, Any], request: Any) -> Any:
         self.asked.append((action.program.name, json.loads(action.write_request(request))))
         if action is service_programs.SYNC_USERS:
-            if self.refusal is not None:
-                raise self.refusal
+            if self.error is not None:
+                raise self.error
             return Nothing()
         if self.build_failures:
             self.build_failures -= 1
@@ -123,7 +123,7 @@ def test_first_the_hub_then_the_members_then_release_and_template(startup: Start
 def test_a_comparison_that_fails_does_not_keep_the_rest_from_being_done(
     startup: Startup, caplog: pytest.LogCaptureFixture
 ) -> None:
-    startup.refusal = DoorError("the hub does not answer")
+    startup.error = DoorError("the hub does not answer")
     port = free_port()
     with caplog.at_level(logging.ERROR):
         startup.run(port, listening_on(port))
@@ -190,7 +190,7 @@ def test_a_release_that_failed_is_left_alone(
         def wanted_id(self) -> str:
             return "py3.11-000000000000"
 
-    monkeypatch.setattr(contents, "release_tree", lambda _tell: Wanted())
+    monkeypatch.setattr(contents, "release_tree", lambda _report: Wanted())
     port = free_port()
     startup.run(port, listening_on(port))
     assert (("build-release", {}) in startup.asked) is built

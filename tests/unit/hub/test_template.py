@@ -29,7 +29,7 @@ class Builder:
         self.current = False
         self.failure: Optional[DoorError] = None
         monkeypatch.setattr(calling, "call", self._ask)
-        monkeypatch.setattr(contents, "template_tree", lambda _tell: self)
+        monkeypatch.setattr(contents, "template_tree", lambda _report: self)
         self.go_on = asyncio.Event()
 
     def is_current(self) -> bool:
@@ -100,10 +100,10 @@ def test_a_failure_is_everybodys_and_the_next_who_asks_tries_again(monkeypatch: 
 
 
 def test_who_gives_up_waiting_does_not_stop_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: Told = []
+    reported: Told = []
 
     async def work(builder: Builder, keeper: TemplateKeeper) -> None:
-        impatient = asyncio.ensure_future(keeper.ensure(lambda *event: told.append(event)))
+        impatient = asyncio.ensure_future(keeper.ensure(lambda *event: reported.append(event)))
         patient = asyncio.ensure_future(keeper.ensure())
         await asyncio.sleep(0.05)
         impatient.cancel()
@@ -114,7 +114,7 @@ def test_who_gives_up_waiting_does_not_stop_the_build(monkeypatch: pytest.Monkey
         assert builder.current
 
     in_a_loop(monkeypatch, work)
-    assert (85, "Trying") not in told, "a page that was closed is told nothing more"
+    assert (85, "Trying") not in reported, "a page that was closed is told nothing more"
 
 
 def test_an_older_template_serves_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

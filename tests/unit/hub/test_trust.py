@@ -19,7 +19,7 @@ from jupyterhub4family.common.state import certificates
 from jupyterhub4family.common.system import network
 from jupyterhub4family.hub import trust
 from tests.unit.helpers import write_program
-from tests.unit.hub.doubles import Doors, MachineFolder
+from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Portal, in_a_loop, text_of
 
 #: No certificate, but DER to everybody who only passes it on.
@@ -34,13 +34,13 @@ def lan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "lan_addresses", lambda: ["192.168.178.20"])
 
 
-def give_authority(machine: MachineFolder) -> None:
+def give_authority(machine: MachineDirectory) -> None:
     (machine.public / "ca.crt").write_text(certificates.to_pem(DER), "ascii")
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_the_page_is_for_everybody_and_opens_this_devices_section(
-    machine: MachineFolder, doors: Doors, lan: None, german: None, language: str
+    machine: MachineDirectory, doors: Doors, lan: None, german: None, language: str
 ) -> None:
     give_authority(machine)
 
@@ -54,9 +54,11 @@ def test_the_page_is_for_everybody_and_opens_this_devices_section(
                 opened = [line for line in page.splitlines() if 'id="device-' in line and " open>" in line]
                 assert len(opened) == 1 and f'id="device-{section}"' in opened[0]
             assert certificates.fingerprint(DER) in text_of(page).replace(": ", ":")
-            sentence = "Let this device trust the portal"
-            told = sentence if language == "en" else messages.translated(messages.Message(sentence, sentence, {}), "de")
-            assert f"<h1>{told}</h1>" in page and f'<html lang="{language}">' in page
+            message = "Let this device trust the portal"
+            reported = (
+                message if language == "en" else messages.translated(messages.Message(message, message, {}), "de")
+            )
+            assert f"<h1>{reported}</h1>" in page and f'<html lang="{language}">' in page
             assert 'data-host="familybox:8000"' in page and "http://192.168.178.20:8000/trust" in page
             assert 'type="password"' not in page
             assert (await browser.get("/hub/home")).code == 302, "nobody has logged in"
@@ -64,11 +66,11 @@ def test_the_page_is_for_everybody_and_opens_this_devices_section(
     in_a_loop(work)
 
 
-@pytest.mark.parametrize("why", ["none", "own"])
+@pytest.mark.parametrize("reason", ["none", "own"])
 def test_without_an_authority_of_its_own_there_is_nothing_to_install(
-    machine: MachineFolder, doors: Doors, lan: None, why: str
+    machine: MachineDirectory, doors: Doors, lan: None, reason: str
 ) -> None:
-    if why == "own":
+    if reason == "own":
         give_authority(machine)
         (machine.public / "certificate.json").write_text(json.dumps({"source": "own"}), "ascii")
 
@@ -80,7 +82,7 @@ def test_without_an_authority_of_its_own_there_is_nothing_to_install(
     in_a_loop(work)
 
 
-def test_downloads(machine: MachineFolder, doors: Doors, german: None) -> None:
+def test_downloads(machine: MachineDirectory, doors: Doors, german: None) -> None:
     async def work() -> None:
         async with Portal(machine, "family_name: Adlers\n") as portal:
             browser = portal.browser("de")
@@ -104,7 +106,7 @@ def test_downloads(machine: MachineFolder, doors: Doors, german: None) -> None:
     in_a_loop(work)
 
 
-def test_the_address_as_a_qr_code_drawn_once(machine: MachineFolder, doors: Doors, lan: None) -> None:
+def test_the_address_as_a_qr_code_drawn_once(machine: MachineDirectory, doors: Doors, lan: None) -> None:
     async def work() -> None:
         async with Portal(machine) as portal:
             browser = portal.browser()
@@ -116,7 +118,7 @@ def test_the_address_as_a_qr_code_drawn_once(machine: MachineFolder, doors: Door
     in_a_loop(work)
 
 
-def test_another_address_is_drawn_anew(machine: MachineFolder, doors: Doors) -> None:
+def test_another_address_is_drawn_anew(machine: MachineDirectory, doors: Doors) -> None:
     async def work() -> None:
         drawings = [await trust.drawing(f"http://192.168.178.{number}/") for number in (1, 2, 1)]
         assert drawings[0] == drawings[2] != drawings[1] and doors.others.count("/usr/bin/qrencode") == 3
@@ -125,7 +127,7 @@ def test_another_address_is_drawn_anew(machine: MachineFolder, doors: Doors) -> 
 
 
 def test_without_qrencode_the_page_stays(
-    machine: MachineFolder, doors: Doors, lan: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    machine: MachineDirectory, doors: Doors, lan: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(trust, "DRAWING_TIME", 0.2)
     give_authority(machine)
@@ -144,7 +146,9 @@ def test_without_qrencode_the_page_stays(
     in_a_loop(work)
 
 
-def test_a_portal_for_this_computer_alone_has_no_next_device(machine: MachineFolder, doors: Doors, lan: None) -> None:
+def test_a_portal_for_this_computer_alone_has_no_next_device(
+    machine: MachineDirectory, doors: Doors, lan: None
+) -> None:
     give_authority(machine)
 
     async def work() -> None:
@@ -155,7 +159,7 @@ def test_a_portal_for_this_computer_alone_has_no_next_device(machine: MachineFol
     in_a_loop(work)
 
 
-def test_without_https_there_is_nothing_to_trust(machine: MachineFolder, doors: Doors) -> None:
+def test_without_https_there_is_nothing_to_trust(machine: MachineDirectory, doors: Doors) -> None:
     assert trust.handlers(Settings(https=False, listen="local")) == []
 
     async def work() -> None:
@@ -180,7 +184,7 @@ def test_without_https_there_is_nothing_to_trust(machine: MachineFolder, doors: 
     ],
 )
 def test_the_check_answers_pages_of_this_portal_only(
-    machine: MachineFolder, doors: Doors, origin: str, allowed: bool
+    machine: MachineDirectory, doors: Doors, origin: str, allowed: bool
 ) -> None:
     async def work() -> None:
         async with Portal(machine) as portal:
@@ -205,12 +209,12 @@ async def greeting(portal: Portal, origin: str) -> Any:
     except Exception as error:
         assert getattr(error, "code", None) == 403
         return None
-    said = await connection.read_message()
+    output = await connection.read_message()
     assert await connection.read_message() is None, "and then it closes"
-    return said
+    return output
 
 
-def test_nothing_here_is_secret(machine: MachineFolder, doors: Doors, lan: None) -> None:
+def test_nothing_here_is_secret(machine: MachineDirectory, doors: Doors, lan: None) -> None:
     """It comes over plain HTTP as well."""
     give_authority(machine)
 
@@ -225,11 +229,11 @@ def test_nothing_here_is_secret(machine: MachineFolder, doors: Doors, lan: None)
                 assert "hub-login" not in cookies and "session-id" not in cookies
             for name in ("proxy_token", "routes_token", "membership_token", "cookie_secret"):
                 assert (machine.state / name).read_text("ascii").strip() not in everything
-            assert str(machine.folder) not in everything and "anna" not in everything
+            assert str(machine.directory) not in everything and "anna" not in everything
 
     in_a_loop(work)
 
 
 def test_the_fingerprint_is_the_one_that_cert_show_tells() -> None:
-    told = certificates.fingerprint(DER).replace(":", "").lower()
-    assert told == hashlib.sha256(DER).hexdigest()
+    reported = certificates.fingerprint(DER).replace(":", "").lower()
+    assert reported == hashlib.sha256(DER).hexdigest()

@@ -22,28 +22,28 @@ OLD, NEW = "py3.11-000000000000", "py3.11-111111111111"
 class Service:
     """Releases in a folder, and the program."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.releases = folder / "releases"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.releases = directory / "releases"
         self.releases.mkdir()
-        self.lock = folder / "lock.txt"
+        self.lock = directory / "lock.txt"
         self.lock.touch()
         self.renewed = 0
         self._monkeypatch, self._capsys = monkeypatch, capsys
-        monkeypatch.setattr(paths, "STATE", folder)
-        monkeypatch.setattr(paths, "CACHE", folder / "cache")
+        monkeypatch.setattr(paths, "STATE", directory)
+        monkeypatch.setattr(paths, "CACHE", directory / "cache")
         monkeypatch.setattr(paths, "RELEASES", self.releases)
-        monkeypatch.setattr(contents, "release_tree", lambda _tell: self.tree())
+        monkeypatch.setattr(contents, "release_tree", lambda _report: self.tree())
         monkeypatch.setattr(proxy, "end_proxy", self._renew)
         monkeypatch.setattr(database, "copy_database", lambda: "c.sqlite")
-        monkeypatch.setattr(database, "fits", lambda folder: folder.name == NEW)
-        monkeypatch.setattr(database, "newest_fitting_copy", lambda _folder: "older.sqlite")
+        monkeypatch.setattr(database, "fits", lambda directory: directory.name == NEW)
+        monkeypatch.setattr(database, "newest_fitting_copy", lambda _directory: "older.sqlite")
         for name in (OLD, NEW):
             (self.releases / name).mkdir()
             (self.releases / name / ".complete").touch()
         (self.releases / "current").symlink_to(OLD)
 
     def tree(self) -> Tree:
-        return Tree("release", self.releases, (self.lock,), lambda folder: (folder / "x").touch())
+        return Tree("release", self.releases, (self.lock,), lambda directory: (directory / "x").touch())
 
     def ask(self, text: Optional[str] = None, **request: Any) -> dict[str, Any]:
         data = (json.dumps(request) if text is None else text).encode()

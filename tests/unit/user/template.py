@@ -25,23 +25,23 @@ TEMPLATE_ID = "py3.11-aaaaaaaaaaaa"
 PACKAGES = {"jupyterhub": "6.1.1", "jupyterlab": "4.6.6", "notebook": "7.6.5", "ipykernel": "7.0", "pip": "26.0"}
 
 
-def make_template(folder: Path) -> Path:
+def make_template(directory: Path) -> Path:
     """A template as the service builds one; returns its `env`."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "env")], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory / "env")], check=True, timeout=60)
     for name in ("activate", "activate.csh", "activate.fish", "Activate.ps1"):
-        (folder / "env" / "bin" / name).unlink()
-    site = site_of(folder / "env")
+        (directory / "env" / "bin" / name).unlink()
+    site = site_of(directory / "env")
     for name in MODULES:
         (site / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
         (site / f"{name}.py").write_text(f"# {name}\n", "utf-8")
     for name, version in PACKAGES.items():
-        add_package(folder / "env", name, version, with_module=False)
-    write_program(folder / "env" / "bin" / "jupyterhub-singleuser", "", interpreter="/bin/sh")
-    (folder / "env" / "share").mkdir()
-    (folder / "env" / "share" / "link").symlink_to("../pyvenv.cfg")
-    (folder / "size").write_text("1000000", "ascii")
-    (folder / COMPLETE_MARKER).touch()
-    return folder / "env"
+        add_package(directory / "env", name, version, with_module=False)
+    write_program(directory / "env" / "bin" / "jupyterhub-singleuser", "", interpreter="/bin/sh")
+    (directory / "env" / "share").mkdir()
+    (directory / "env" / "share" / "link").symlink_to("../pyvenv.cfg")
+    (directory / "size").write_text("1000000", "ascii")
+    (directory / COMPLETE_MARKER).touch()
+    return directory / "env"
 
 
 def site_of(env: Path) -> Path:
@@ -61,15 +61,15 @@ def add_package(env: Path, name: str, version: str, with_module: bool = True) ->
         (site / name / "__init__.py").write_text("", "utf-8")
 
 
-def tree(folder: Path) -> dict[str, tuple[int, int, str]]:
-    """Every name below `folder` with mode, size and target, to see whether anything changed."""
+def tree(directory: Path) -> dict[str, tuple[int, int, str]]:
+    """Every name below `directory` with mode, size and target, to see whether anything changed."""
     found = {}
-    for path in folder.rglob("*"):
+    for path in directory.rglob("*"):
         status = path.lstat()
         target = os.readlink(path) if path.is_symlink() else ""
         if "__pycache__" not in path.parts:
             size = 0 if path.is_dir() else status.st_size
-            found[str(path.relative_to(folder))] = (status.st_mode, size, target)
+            found[str(path.relative_to(directory))] = (status.st_mode, size, target)
     return found
 
 
@@ -87,14 +87,14 @@ def remove(*names: str) -> Callable[[Path], None]:
 class Home:
     """A member's home, and a service that has a template."""
 
-    def __init__(self, folder: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.service = folder / "service"
-        self.home = folder / "anna"
+    def __init__(self, directory: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.service = directory / "service"
+        self.home = directory / "anna"
         self.home.mkdir()
         (self.home / "work.ipynb").write_text("precious", "utf-8")
         self.member = account("anna", os.getuid(), home=self.home)
         self.env = self.home / MEMBER_ENVIRONMENT
-        self.uv_log = folder / "uv.log"
+        self.uv_log = directory / "uv.log"
         self.events: list[tuple[int, str]] = []
         (self.service / "templates").mkdir(parents=True)
         self.point(str(template.parent))
@@ -146,6 +146,6 @@ class Home:
     def works(self) -> bool:
         """Whether Python of the environment runs and finds everything there, and only there."""
         code = "import jupyterhub.singleuser.app, jupyterlab, notebook, sys; print(jupyterlab.__file__, sys.prefix)"
-        words = [str(self.env / "bin" / "python"), "-I", "-c", code]
-        done = subprocess.run(words, capture_output=True, encoding="utf-8", check=False)
+        args = [str(self.env / "bin" / "python"), "-I", "-c", code]
+        done = subprocess.run(args, capture_output=True, encoding="utf-8", check=False)
         return done.returncode == 0 and done.stdout.count(str(self.env)) == 2

@@ -30,7 +30,7 @@ class Server(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_words: Any) -> None:
+    def log_message(self, *_args: Any) -> None:
         """Nothing."""
 
 

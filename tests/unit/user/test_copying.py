@@ -13,7 +13,7 @@ import pytest
 
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.python import venv
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.user import copying
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.user.template import TEMPLATE_ID, Home
@@ -49,7 +49,7 @@ def test_a_file_is_copied_where_the_kernel_cannot_help(
     content = os.urandom(size)
     (tmp_path / "one").write_bytes(content)
 
-    def refuse(*_words: Any) -> int:
+    def refuse(*_args: Any) -> int:
         assert number is not None
         raise OSError(number, os.strerror(number))
 
@@ -86,7 +86,7 @@ def test_a_kernel_that_copies_nothing_is_asked_once(tmp_path: Path, monkeypatch:
     """As of some file systems in user space."""
     calls = 0
 
-    def nothing(*_words: Any) -> int:
+    def nothing(*_args: Any) -> int:
         nonlocal calls
         calls += 1
         assert calls == 1
@@ -99,7 +99,7 @@ def test_a_kernel_that_copies_nothing_is_asked_once(tmp_path: Path, monkeypatch:
 
 
 def test_another_error_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_words: Any) -> int:
+    def full(*_args: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     (tmp_path / "one").write_bytes(b"x")
@@ -128,15 +128,15 @@ class Door:
         self.place.mkdir(parents=True)
         FakePrograms(monkeypatch).answer("*", self._run)
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        assert [str(word) for word in words] == ["/usr/bin/sudo", "-n", "/usr/lib/jupyterhub4family/environment"]
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        assert [str(word) for word in arguments] == ["/usr/bin/sudo", "-n", "/usr/lib/jupyterhub4family/environment"]
         assert (call.stdin or "") == "{}"
         if self.answer is not None:
-            return Finished(1, self.answer, "sudo: a password is required")
+            return CompletedProcess(1, self.answer, "sudo: a password is required")
         (self.place / "env").mkdir()
         (self.place / "env" / "by-door").touch()
-        return Finished(0, json.dumps({"ok": True, "place": str(self.place)}) + "\n", "")
+        return CompletedProcess(0, json.dumps({"ok": True, "place": str(self.place)}) + "\n", "")
 
 
 @pytest.fixture
@@ -160,14 +160,14 @@ def test_what_the_door_hands_over_is_moved_in(door: Door, target: Path) -> None:
 )
 def test_a_door_that_refuses_means_a_copy(door: Door, target: Path, answer: str, reason: str) -> None:
     door.answer = answer
-    told: list[str] = []
-    assert copying.copy_template(target, lambda _percent, message: told.append(message)) == copying.COPY
+    reported: list[str] = []
+    assert copying.copy_template(target, lambda _percent, message: reported.append(message)) == copying.COPY
     assert (target / "pyvenv.cfg").exists()
-    assert told[0].startswith(f"Hard links are not possible ({reason})")
+    assert reported[0].startswith(f"Hard links are not possible ({reason})")
 
 
 def test_a_door_that_does_not_open_means_a_copy(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(call: Call) -> Finished:
+    def run(call: Call) -> CompletedProcess:
         raise ProgramError("sudo did not end within 300 seconds")
 
     FakePrograms(monkeypatch).answer("*", run)
@@ -177,7 +177,7 @@ def test_a_door_that_does_not_open_means_a_copy(door: Door, target: Path, monkey
 def test_a_tree_that_cannot_be_moved_in_is_not_left_lying_about(
     door: Door, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rename(*_words: Any) -> None:
+    def rename(*_args: Any) -> None:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr(os, "rename", rename)
@@ -186,7 +186,7 @@ def test_a_tree_that_cannot_be_moved_in_is_not_left_lying_about(
 
 
 def test_on_another_disk_the_door_is_not_even_asked(door: Door, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "_same_disk", lambda _folder: False)
+    monkeypatch.setattr(copying, "_same_disk", lambda _directory: False)
     FakePrograms(monkeypatch)
     assert copying.copy_template(target, nobody) == copying.COPY
 
@@ -197,8 +197,8 @@ def test_on_another_disk_the_door_is_not_even_asked(door: Door, target: Path, mo
 def test_without_a_template_everything_is_fetched(home: Home, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def make(*words: Any) -> None:
-        asked.extend(words)
+    def make(*arguments: Any) -> None:
+        asked.extend(arguments)
         (target.parent / "cache.unfinished").mkdir()
 
     home.point("nowhere")
@@ -212,7 +212,7 @@ def test_without_a_template_everything_is_fetched(home: Home, target: Path, monk
 def test_without_a_network_either_there_is_a_sentence(
     home: Home, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make(*_words: Any) -> None:
+    def make(*_args: Any) -> None:
         raise ProgramError("JupyterLab could not be fetched: dns error")
 
     home.point("nowhere")

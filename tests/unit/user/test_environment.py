@@ -52,8 +52,8 @@ def python_that_fails(env: Path) -> None:
 
 def other_version(env: Path) -> None:
     """As an upgrade of Debian leaves it: python3 is another one now."""
-    (folder,) = (env / "lib").glob("python3*")
-    folder.rename(folder.with_name("python3.1"))
+    (directory,) = (env / "lib").glob("python3*")
+    directory.rename(directory.with_name("python3.1"))
 
 
 BROKEN: dict[str, Any] = {

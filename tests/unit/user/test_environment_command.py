@@ -118,9 +118,9 @@ def test_who_is_no_member_has_none(command: Command, people: People) -> None:
     assert not command.home.env.exists()
 
 
-@pytest.mark.parametrize("words", [[], ["delete"], ["status", "ben"]])
-def test_other_words_are_refused(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["own-environment", *words])
+@pytest.mark.parametrize("args", [[], ["delete"], ["status", "ben"]])
+def test_other_words_are_refused(monkeypatch: pytest.MonkeyPatch, args: list[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["own-environment", *args])
     with pytest.raises(SystemExit) as caught:
         environment_command.main()
     assert caught.value.code == 2

@@ -21,8 +21,8 @@ from tests.unit.helpers import account
 class Home:
     """A home, and beside it what a restore has prepared."""
 
-    def __init__(self, folder: Path) -> None:
-        self.home, self.fresh, self.outside = folder / "home", folder / "fresh", folder / "outside"
+    def __init__(self, directory: Path) -> None:
+        self.home, self.fresh, self.outside = directory / "home", directory / "fresh", directory / "outside"
         for place in (self.home, self.fresh, self.outside):
             place.mkdir()
         self.aside = self.home / "before-restore-1"

@@ -17,7 +17,7 @@ import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import cgroups as scopes
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.user import limit_server
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import TIMEOUT, must_not_be_called
@@ -32,10 +32,10 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def answer(monkeypatch: pytest.MonkeyPatch, status: int, output: str, errors: str = "") -> list[Any]:
     asked: list[Any] = []
 
-    def run(call: Call) -> Finished:
-        words = call.args
-        asked.append(([str(word) for word in words], (call.stdin or "")))
-        return Finished(status, output, errors)
+    def run(call: Call) -> CompletedProcess:
+        arguments = call.args
+        asked.append(([str(word) for word in arguments], (call.stdin or "")))
+        return CompletedProcess(status, output, errors)
 
     FakePrograms(monkeypatch).answer("*", run)
     return asked
@@ -50,7 +50,7 @@ def test_the_door_is_asked_for_nothing_in_particular(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("systemd")
 @pytest.mark.parametrize(
-    ("status", "output", "errors", "why"),
+    ("status", "output", "errors", "reason"),
     [
         (1, '{"ok": false, "error": "systemd is tired", "hint": "", "status": 1}', "", "systemd is tired"),
         (1, "", "sudo: a password is required\n", "a password is required"),
@@ -60,16 +60,16 @@ def test_the_door_is_asked_for_nothing_in_particular(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_why_there_are_no_limits(
-    monkeypatch: pytest.MonkeyPatch, status: int, output: str, errors: str, why: str
+    monkeypatch: pytest.MonkeyPatch, status: int, output: str, errors: str, reason: str
 ) -> None:
     answer(monkeypatch, status, output, errors)
-    assert why in limit_server.confine_this_process()
+    assert reason in limit_server.confine_this_process()
 
 
 @pytest.mark.usefixtures("systemd")
 @pytest.mark.parametrize("error", [ProgramError("sudo did not end"), PermissionError(1, "not so")])
 def test_no_error_keeps_a_server_from_starting(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def run(call: Call) -> Finished:
+    def run(call: Call) -> CompletedProcess:
         raise error
 
     FakePrograms(monkeypatch).answer("*", run)
@@ -96,8 +96,8 @@ class Scopes:
 
     def start(self, scope: str, *, deaf: bool = False) -> subprocess.Popen[bytes]:
         ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if deaf else ""
-        words = [sys.executable, "-ISc", f"{ignore}print(flush=True); import time; time.sleep(60)"]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE)
+        arguments = [sys.executable, "-ISc", f"{ignore}print(flush=True); import time; time.sleep(60)"]
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
         self.started[process.pid] = (scope, process)

@@ -14,8 +14,8 @@ import pytest
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import from_json
 from jupyterhub4family.common.protocol import json_lines
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.user import environment, limit_server, mediator, server
-from jupyterhub4family.user.copying import Progress
 from jupyterhub4family.user.server import Started
 from tests.unit.helpers import People, must_not_be_called
 
@@ -59,14 +59,14 @@ class Door:
         return answer
 
     def _remember(self, name: str, result: Any) -> Any:
-        def call(*words: Any) -> Any:
-            shown = [word.pw_name if isinstance(word, pwd.struct_passwd) else word for word in words]
+        def call(*arguments: Any) -> Any:
+            shown = [word.pw_name if isinstance(word, pwd.struct_passwd) else word for word in arguments]
             self.done.append((name, *shown))
             return result
 
         return call
 
-    def _prepare(self, member: pwd.struct_passwd, progress: Progress, thorough: bool = False) -> str:
+    def _prepare(self, member: pwd.struct_passwd, progress: ProgressCallback, thorough: bool = False) -> str:
         self.done.append(("prepare", member.pw_name, thorough))
         progress(5, "Making")
         progress(100, "Ready")
@@ -186,7 +186,7 @@ def test_who_is_no_member_any_more_gets_nothing(door: Door, people: People) -> N
 
 
 def test_an_error_is_an_answer(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spawn(*_words: Any) -> Started:
+    def spawn(*_args: Any) -> Started:
         raise FamilyError("no environment yet", "start it again")
 
     monkeypatch.setattr(server, "spawn", spawn)

@@ -64,10 +64,10 @@ def test_the_basics_are_the_members_own(no_locale: Path, monkeypatch: pytest.Mon
     environment = Path("/home/anna") / MEMBER_ENVIRONMENT
     assert (got["HOME"], got["USER"], got["LOGNAME"], got["SHELL"]) == ("/home/anna", "anna", "anna", "/bin/zsh")
     assert got["VIRTUAL_ENV"] == str(environment)
-    folders = got["PATH"].split(":")
-    assert folders[0] == f"{environment}/bin"
-    assert all(folder.startswith("/") for folder in folders), "an empty entry would be the current folder"
-    assert not any("sbin" in folder or "tmp" in folder for folder in folders)
+    directories = got["PATH"].split(":")
+    assert directories[0] == f"{environment}/bin"
+    assert all(directory.startswith("/") for directory in directories), "an empty entry would be the current folder"
+    assert not any("sbin" in directory or "tmp" in directory for directory in directories)
     known = "HOME USER LOGNAME SHELL PATH VIRTUAL_ENV LANG XDG_RUNTIME_DIR PIP_CERT UV_SYSTEM_CERTS"
     assert set(got) <= set(known.split())
 
@@ -81,7 +81,7 @@ def test_the_machines_proxy_is_for_pip_in_a_notebook_and_nothing_else_comes_alon
 
 
 @pytest.mark.parametrize(
-    ("letters", "folder", "arguments"),
+    ("letters", "directory", "arguments"),
     [
         (4, None, []),
         (22, None, []),
@@ -91,12 +91,12 @@ def test_the_machines_proxy_is_for_pip_in_a_notebook_and_nothing_else_comes_alon
     ],
 )
 def test_a_kernels_sockets_fit_into_what_a_socket_can_be_called(
-    no_locale: Path, letters: int, folder: str | None, arguments: list[str]
+    no_locale: Path, letters: int, directory: str | None, arguments: list[str]
 ) -> None:
     """Linux takes 107 bytes (unix(7)): the longest name that fits is bound, one byte more is refused."""
     home = Path("/home") / ("a" * letters)
     variables = server_environment(account(home=home), {})
-    assert variables.get("JUPYTER_RUNTIME_DIR") == (folder and f"{home}/{folder}")
+    assert variables.get("JUPYTER_RUNTIME_DIR") == (directory and f"{home}/{directory}")
     assert server.server_arguments(home) == arguments
     with socket.socket(socket.AF_UNIX) as one, pytest.raises(OSError, match="too long"):
         one.bind("x" * (server.LONGEST_SOCKET + 1))

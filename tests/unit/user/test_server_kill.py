@@ -25,9 +25,9 @@ def start() -> Iterator[Start]:
     # A shell starts what runs in its background with this signal ignored, and programs inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def start_one(*words: str, marked: bool = True) -> subprocess.Popen[bytes]:
+    def start_one(*args: str, marked: bool = True) -> subprocess.Popen[bytes]:
         variables = {"READY": "1", **({SERVER_MARKER: "/user/anna/"} if marked else {})}
-        process = subprocess.Popen(list(words) or ["/bin/sleep", "60"], env=variables)
+        process = subprocess.Popen(list(args) or ["/bin/sleep", "60"], env=variables)
         started.append(process)
         wait_until(lambda: environment_value(process.pid, "READY"), "the start of a process")
         return process
@@ -113,7 +113,7 @@ def test_a_variable_of_a_similar_name_makes_no_server() -> None:
 def test_numbers_that_mean_everybody_or_nobody_get_no_signal(monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
     sent: list[Any] = []
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(os, "kill", lambda *words: sent.append(words))
+        meanwhile.setattr(os, "kill", lambda *args: sent.append(args))
         assert kill(pid, signal.SIGKILL, 0) is False
         assert kill(pid, signal.SIGKILL, 12345) is False
     assert all(number == 0 for _pid, number in sent)

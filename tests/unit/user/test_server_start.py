@@ -49,11 +49,11 @@ class Starter:
         self.program = write_program(home / "program", PROGRAM)
         self._started: list[Started] = []
 
-    def start(self, *words: str, **variables: str) -> Started:
+    def start(self, *args: str, **variables: str) -> Started:
         log = os.open(self.home / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             given = {SERVER_MARKER: "/user/anna/", "JUPYTERHUB_USER": str(self.report), **variables}
-            return self.remember(_start_detached(list(words) or [str(self.program)], given, self.home, log))
+            return self.remember(_start_detached(list(args) or [str(self.program)], given, self.home, log))
         finally:
             os.close(log)
 
@@ -61,7 +61,7 @@ class Starter:
         self._started.append(started)
         return started
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         wait_until(self.report.exists, "the report of the program")
         found = json.loads(self.report.read_text("utf-8"))
         assert isinstance(found, dict)
@@ -82,15 +82,15 @@ def starter(tmp_path: Path) -> Iterator[Starter]:
 
 def test_pid_and_start_time_are_the_programs(starter: Starter) -> None:
     started = starter.start()
-    assert starter.told()["pid"] == started.pid
+    assert starter.reported()["pid"] == started.pid
     assert start_time(started.pid) == started.start_time
 
 
 def test_it_is_nobodys_child_and_has_its_own_session(starter: Starter) -> None:
     started = starter.start()
-    told = starter.told()
-    assert told["parent"] != os.getpid()
-    assert told["session"] not in (os.getsid(0), started.pid), "a session's leader could take over a terminal"
+    reported = starter.reported()
+    assert reported["parent"] != os.getpid()
+    assert reported["session"] not in (os.getsid(0), started.pid), "a session's leader could take over a terminal"
     with pytest.raises(ChildProcessError):
         os.waitpid(started.pid, os.WNOHANG)
 
@@ -109,13 +109,13 @@ def test_no_descriptor_leaks_in_either_direction(starter: Starter, tmp_path: Pat
     starter.start()
     assert os.listdir("/proc/self/fd") == before
     os.close(secret)
-    told = starter.told()
-    fds = told["fds"]
+    reported = starter.reported()
+    fds = reported["fds"]
     # It sees itself looking; and whoever started the tests may have left something open for everybody (sudo does not).
-    own_folder = next((number for number, target in fds.items() if target == f"/proc/{told['pid']}/fd"), "")
+    own_directory = next((number for number, target in fds.items() if target == f"/proc/{reported['pid']}/fd"), "")
     log = str(tmp_path / "log")
     assert {fds[number] for number in ("1", "2")} == {log} and fds["0"] == "/dev/null"
-    assert set(fds) - {"0", "1", "2"} <= handed_on | {own_folder}, fds
+    assert set(fds) - {"0", "1", "2"} <= handed_on | {own_directory}, fds
 
 
 def is_handed_on(descriptor: int) -> bool:
@@ -128,22 +128,22 @@ def is_handed_on(descriptor: int) -> bool:
 def test_it_gets_exactly_the_variables_words_and_folder(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/tmp/bad")
     starter.start(str(starter.program), "-x", "a b", JUPYTERHUB_SERVER_NAME="grün")
-    told = starter.told()
+    reported = starter.reported()
     # Python itself may add LC_CTYPE (PEP 538).
-    assert set(told["variables"]) - {"LC_CTYPE"} == {SERVER_MARKER, "JUPYTERHUB_USER", "JUPYTERHUB_SERVER_NAME"}
-    assert told["words"] == [str(starter.program), "-x", "a b"]
-    assert told["folder"] == str(starter.home) and told["stdin"] == ""
+    assert set(reported["variables"]) - {"LC_CTYPE"} == {SERVER_MARKER, "JUPYTERHUB_USER", "JUPYTERHUB_SERVER_NAME"}
+    assert reported["words"] == [str(starter.program), "-x", "a b"]
+    assert reported["folder"] == str(starter.home) and reported["stdin"] == ""
 
 
 def test_what_it_prints_is_in_the_log(starter: Starter) -> None:
     starter.start()
-    starter.told()
+    starter.reported()
     assert (starter.home / "log").read_text("utf-8") == "hello\ntrouble\n"
 
 
 def test_a_signal_for_our_session_does_not_reach_it(starter: Starter) -> None:
     started = starter.start()
-    starter.told()
+    starter.reported()
     assert os.getpgid(started.pid) != os.getpgid(0)
 
 
@@ -186,9 +186,9 @@ def member(starter: Starter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """A member whose environment holds a program that reports."""
     monkeypatch.setattr(server, "LOCALE_FILE", tmp_path / "none")
     monkeypatch.setattr(uv, "MACHINE_ENVIRONMENT", tmp_path / "none")
-    bin_folder = starter.home / MEMBER_ENVIRONMENT / "bin"
-    write_program(bin_folder / "jupyterhub-singleuser", PROGRAM, interpreter="/nowhere/python")
-    write_program(bin_folder / "python", 'exec /usr/bin/env python3 "$@"', interpreter="/bin/sh")
+    bin_directory = starter.home / MEMBER_ENVIRONMENT / "bin"
+    write_program(bin_directory / "jupyterhub-singleuser", PROGRAM, interpreter="/nowhere/python")
+    write_program(bin_directory / "python", 'exec /usr/bin/env python3 "$@"', interpreter="/bin/sh")
     return account("anna", os.getuid(), home=starter.home)
 
 
@@ -201,12 +201,12 @@ def test_spawn_runs_the_members_own_program_with_their_own_python(starter: Start
         "BASH_ENV": "/tmp/bad",
     }
     started = starter.remember(spawn(member, [], sent))
-    told = starter.told()
-    assert told["pid"] == started.pid
+    reported = starter.reported()
+    assert reported["pid"] == started.pid
     program = str(starter.home / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser")
-    assert told["words"] == [program, *server_arguments(starter.home)]
-    assert told["folder"] == str(starter.home)
-    assert not {"LD_LIBRARY_PATH", "BASH_ENV"} & set(told["variables"])
+    assert reported["words"] == [program, *server_arguments(starter.home)]
+    assert reported["folder"] == str(starter.home)
+    assert not {"LD_LIBRARY_PATH", "BASH_ENV"} & set(reported["variables"])
     assert "hello" in log_path(member, "maths/../x").read_text("utf-8")
 
 
@@ -217,7 +217,7 @@ def test_a_server_without_limits_says_so_in_its_log_and_runs(
     started = starter.remember(
         spawn(member, [], {SERVER_MARKER: "/user/anna/", "JUPYTERHUB_USER": str(starter.report)})
     )
-    assert starter.told()["pid"] == started.pid
+    assert starter.reported()["pid"] == started.pid
     first, *rest = log_path(member, "").read_text("utf-8").splitlines()
     assert first.endswith("jupyterhub4family] this server has no limits: systemd is asleep") and "hello" in rest
 

@@ -18,12 +18,12 @@ from tests.unit.helpers import account
 @pytest.fixture
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(pwd, "getpwuid", lambda _uid: account(home=tmp_path))
-    folder = tmp_path / MEMBER_LOGS
-    folder.mkdir(parents=True)
-    return folder
+    directory = tmp_path / MEMBER_LOGS
+    directory.mkdir(parents=True)
+    return directory
 
 
-def becomes(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
+def becomes(monkeypatch: pytest.MonkeyPatch, *args: str) -> list[str]:
     """The words of the program that show-log becomes."""
     became: list[str] = []
 
@@ -33,7 +33,7 @@ def becomes(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
         raise SystemExit
 
     monkeypatch.setattr(os, "execv", execv)
-    monkeypatch.setattr(sys, "argv", ["show-log", *words])
+    monkeypatch.setattr(sys, "argv", ["show-log", *args])
     with pytest.raises(SystemExit):
         show_log.main()
     return became
@@ -56,9 +56,9 @@ def test_without_a_log_there_is_a_sentence(logs: Path, monkeypatch: pytest.Monke
         show_log.main()
 
 
-@pytest.mark.parametrize("words", [[], ["x"], ["1", "/etc/shadow"], ["1", "-f"]])
-def test_other_words_are_refused(logs: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["show-log", *words])
+@pytest.mark.parametrize("args", [[], ["x"], ["1", "/etc/shadow"], ["1", "-f"]])
+def test_other_words_are_refused(logs: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["show-log", *args])
     with pytest.raises(SystemExit) as caught:
         show_log.main()
     assert caught.value.code == 2

@@ -96,15 +96,15 @@ def take_snapshot(settings: Settings) -> Status:
         members=count,
         servers=servers.running_servers(),
         disk={
-            str(space.folder): space.megabytes
+            str(space.path): space.megabytes
             for space in disk_space.disk_spaces((paths.SERVICE_HOME, HOMES))
             if space.is_short
         },
         backup=_backup(),
         troubles=[str(one.message) for one in effective.configuration_problems()],
         upgrade=_upgrade(),
-        failed_upgrade=str(failed.sentence()) if (failed := upgrade.failed_upgrade()) else "",
-        mended_database=str(repaired.sentence()) if (repaired := database.repaired_database()) else "",
+        failed_upgrade=str(failed.message()) if (failed := upgrade.failed_upgrade()) else "",
+        mended_database=str(repaired.message()) if (repaired := database.repaired_database()) else "",
         next=_next(portal, count),
     )
 

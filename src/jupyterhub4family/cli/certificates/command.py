@@ -87,10 +87,10 @@ def _renew(arguments: argparse.Namespace) -> int:
 
 def call_service(*args: str) -> None:
     """Have the service's own program look after the certificates, and print what it says."""
-    said = programs.run(
+    updated = programs.run(
         [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "certificates", *args], timeout=120
     )
-    print(said.output, end="")
+    print(updated.stdout, end="")
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -103,7 +103,9 @@ def _export(arguments: argparse.Namespace) -> int:
     try:
         Path(arguments.file).write_bytes(content)
     except OSError as error:
-        raise FamilyError(_("{file} cannot be written: {why}", file=arguments.file, why=str(error.strerror))) from error
+        raise FamilyError(
+            _("{file} cannot be written: {error}", file=arguments.file, error=str(error.strerror))
+        ) from error
     print(
         _(
             "Written to {file}; fingerprint {fingerprint}",
@@ -148,7 +150,7 @@ def check_constraints(pem: str) -> None:
     would believe it everything.
     """
     args = ["openssl", "x509", "-noout", "-ext", "nameConstraints,basicConstraints"]
-    lines = [line.strip() for line in programs.run(args, text_input=pem).output.splitlines()]
+    lines = [line.strip() for line in programs.run(args, text_input=pem).stdout.splitlines()]
     settings, _problem = effective.settings_in_use()
     known = {*network.HOME_DOMAINS, *network.host_names(), *(one.host for one in settings.extra_names)}
     hosts = {line[4:] for line in lines if line.startswith("DNS:")}

@@ -24,7 +24,7 @@ def read(path: Path) -> str:
             data = file.read(MAXIMUM_SIZE + 1)
         text = data.decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise FamilyError(_("{file} cannot be read: {why}", file=str(path), why=str(error))) from error
+        raise FamilyError(_("{file} cannot be read: {error}", file=str(path), error=str(error))) from error
     if len(data) > MAXIMUM_SIZE or "-----BEGIN " not in text:
         raise FamilyError(_("{file} is not a PEM file", file=str(path)), _("it begins with a line like -----BEGIN …"))
     return text
@@ -36,17 +36,17 @@ def check(certificate: str, key: str) -> None:
     Both reach openssl by its stdin, so that no process list and no file shows the key.
     """
     public = programs.run(["openssl", "x509", "-noout", "-pubkey"], text_input=certificate, check=False)
-    if public.status:
+    if public.returncode:
         raise RefusedError(_("the first file contains no certificate"), "jupyterhub4family cert use " + _("CERT KEY"))
     own = programs.run(["openssl", "pkey", "-pubout", "-passin", "pass:"], text_input=key, check=False)
-    if own.status:
+    if own.returncode:
         raise RefusedError(
             _("the second file contains no key that can be read without a passphrase"),
             _("write it without one: openssl pkey -in KEY -out PLAIN_KEY"),
         )
-    if own.output.strip() != public.output.strip():
+    if own.stdout.strip() != public.stdout.strip():
         raise RefusedError(_("the key belongs to another certificate"), _("give the two files of one certificate"))
-    if programs.run(["openssl", "x509", "-noout", "-checkend", "0"], text_input=certificate, check=False).status:
+    if programs.run(["openssl", "x509", "-noout", "-checkend", "0"], text_input=certificate, check=False).returncode:
         raise RefusedError(_("the certificate has expired"), _("get a new one from where this one came from"))
 
 
@@ -55,7 +55,7 @@ def missing_names(certificate: str) -> list[str]:
     found = []
     for option, names in (("-checkhost", network.host_names()), ("-checkip", network.lan_addresses())):
         for name in names:
-            text = programs.run(["openssl", "x509", "-noout", option, name], text_input=certificate, check=False).output
+            text = programs.run(["openssl", "x509", "-noout", option, name], text_input=certificate, check=False).stdout
             if not re.search(r"does match certificate", text):
                 found.append(name)
     return found
@@ -71,7 +71,7 @@ def install(certificate: str, key: str, account: pwd.struct_passwd) -> None:
         # Last: this is what the portal notices. Until then it goes on with what it has.
         files.write_atomically(paths.OWN_TLS / "portal.crt", certificate, 0o644)
     except OSError as error:
-        raise FamilyError(_("{file} cannot be written: {why}", file=str(paths.OWN_TLS), why=str(error))) from error
+        raise FamilyError(_("{file} cannot be written: {error}", file=str(paths.OWN_TLS), error=str(error))) from error
 
 
 def forget() -> None:

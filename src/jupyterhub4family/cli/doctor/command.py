@@ -60,7 +60,7 @@ class Result:
         return {
             "check": self.check,
             "state": one.state,
-            "sentence": str(one.sentence),
+            "sentence": str(one.message),
             "hint": str(one.hint),
             "repairable": bool(one.repair),
         }
@@ -88,7 +88,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Check, repair if asked, and report; exit status 0 unless a problem is left, then 1."""
     if (arguments.fix or arguments.deep) and os.geteuid() != 0:
         args = " ".join(word for word in ("--fix", "--deep") if getattr(arguments, word[2:]))
-        raise PermissionRefused(_("only root may do this"), _("sudo jupyterhub4family doctor {words}", words=args))
+        raise PermissionRefused(_("only root may do this"), _("sudo jupyterhub4family doctor {args}", args=args))
     bar = progress_bar(terminal.is_quiet(arguments))
     only = _check_named(arguments.checks)
     results = examine(bar, only)
@@ -103,8 +103,8 @@ def doctor(arguments: argparse.Namespace) -> int:
         results += round_trip(bar)
     bar.end()
     if arguments.json:
-        told = {"version": __version__, "state": worst(results), "findings": [one.as_json() for one in results]}
-        print(json.dumps({**told, "fixed": done, "not_fixed": failed}, indent=1))
+        document = {"version": __version__, "state": worst(results), "findings": [one.as_json() for one in results]}
+        print(json.dumps({**document, "fixed": done, "not_fixed": failed}, indent=1))
     else:
         _print(results, [_("Repaired: {message}", message=one) for one in done] + failed, terminal.is_quiet(arguments))
     return ExitStatus.FAILURE if worst(results) == PROBLEM else ExitStatus.OK
@@ -128,13 +128,13 @@ def examine(bar: Bar, only: Sequence[str] = ()) -> list[Result]:
     """Run every check, or those named in `only`. One that cannot be done says why; it never ends the others."""
     # Of a bad settings file the check of the settings tells; the others look at what counts in its place.
     settings, _problem = effective.settings_in_use()
-    context = CheckContext(settings=settings, supervisor=supervision.chosen_supervisor(settings), tell=bar.show)
+    context = CheckContext(settings=settings, supervisor=supervision.chosen_supervisor(settings), on_progress=bar.show)
     results = []
     names = list(only or registry.CHECKS)
     for number, name in enumerate(names):
         bar.show(100 * number // len(names), _("Checking: {check}", check=_(registry.CHECKS[name].title)))
         try:
-            results += [Result(name, finding) for finding in registry.CHECKS[name].look(context)]
+            results += [Result(name, finding) for finding in registry.CHECKS[name].find(context)]
         except FamilyError as error:
             results.append(Result(name, unknown(error.message, error.hint)))
         except OSError as error:
@@ -219,7 +219,7 @@ def _print(results: list[Result], repairs: list[str], quiet: bool) -> None:
         finding = result.finding
         if quiet and finding.state != PROBLEM:
             continue
-        print(f"{terminal.coloured(f'{labels[finding.state]:{width}}', COLOURS[finding.state])}  {finding.sentence}")
+        print(f"{terminal.coloured(f'{labels[finding.state]:{width}}', COLOURS[finding.state])}  {finding.message}")
         if finding.hint:
             print(f"{'':{width}}  {_('Try: {hint}', hint=finding.hint)}")
     if not quiet:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import errno
 import fcntl
 import json
 import os
@@ -29,7 +28,7 @@ from jupyterhub4family.common.settings import effective, model, types
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.settings.types import BadValue
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system import files, programs
+from jupyterhub4family.common.system import disk_space, files, programs
 
 #: Seconds.
 RESTART_TIMEOUT = 300
@@ -87,8 +86,8 @@ def _show(arguments: argparse.Namespace) -> int:
         width = max(len(line) for line in lines.values() if len(line) <= 50)
         for key, line in lines.items():
             origin = origins[key]
-            told = _(_ORIGINS[origin]) if origin in _ORIGINS else origin
-            print(f"{line:{width}}  # {told}" if arguments.origin else line)
+            origin_text = _(_ORIGINS[origin]) if origin in _ORIGINS else origin
+            print(f"{line:{width}}  # {origin_text}" if arguments.origin else line)
     if problem is not None:
         raise effective.explain(problem)
     return ExitStatus.OK
@@ -124,7 +123,7 @@ def _set(arguments: argparse.Namespace) -> int:
     try:
         value = key.from_text(" ".join(arguments.value))
     except BadValue as error:
-        raise ConfigurationError(error.sentence, error.hint) from None
+        raise ConfigurationError(error.message, error.hint) from None
     _change(arguments, lambda text: settings_document.changed(text, key, value, str(paths.SETTINGS_FILE)))
     return ExitStatus.OK
 
@@ -184,7 +183,7 @@ def _text() -> str:
         return ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            _("{file} cannot be read: {why}", file=str(paths.SETTINGS_FILE), why=str(error))
+            _("{file} cannot be read: {error}", file=str(paths.SETTINGS_FILE), error=str(error))
         ) from error
 
 
@@ -205,9 +204,9 @@ def _write(text: str) -> None:
     try:
         files.write_atomically(file, text, mode, owner)
     except OSError as error:
-        status = ExitStatus.DISK_FULL if error.errno == errno.ENOSPC else ExitStatus.FAILURE
+        status = ExitStatus.DISK_FULL if disk_space.is_full(error) else ExitStatus.FAILURE
         raise FamilyError(
-            _("{file} could not be written: {why}", file=str(file), why=str(error.strerror)), status=status
+            _("{file} could not be written: {error}", file=str(file), error=str(error.strerror)), status=status
         ) from error
 
 
@@ -278,6 +277,6 @@ def _is_running(settings: Settings) -> bool:
     """Whether it is meant to run now: who has stopped it shall not find it started by a setting."""
     if supervision.chosen_supervisor(settings) == supervision.SYSTEMD:
         # Also while one of them is just being restarted, or has failed, perhaps for the very setting.
-        states = programs.run(["systemctl", "is-active", *supervision.UNITS], check=False).output.split()
+        states = programs.run(["systemctl", "is-active", *supervision.UNITS], check=False).stdout.split()
         return any(state not in ("inactive", "unknown") for state in states)
     return not (paths.STATE / "stopped").exists()

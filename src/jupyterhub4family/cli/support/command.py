@@ -94,8 +94,8 @@ def add_to(commands: Any) -> None:
 def support(_arguments: argparse.Namespace) -> int:
     """Write the archive into the current folder and say where it is."""
     bar = doctor.progress_bar()
-    people = [(account.pw_name, account.pw_gecos.split(",")[0]) for account in membership.accounts_in_group()]
-    redaction = Redaction(people, socket.gethostname())
+    identities = [(account.pw_name, account.pw_gecos.split(",")[0]) for account in membership.accounts_in_group()]
+    redaction = Redaction(identities, socket.gethostname())
     name = time.strftime("jupyterhub4family-support-%Y%m%d-%H%M%S")
     path = Path.cwd() / f"{name}.tar.gz"
     with _new_file(path) as file:
@@ -138,7 +138,7 @@ def _output(args: list[str]) -> str:
     """What a program prints, under its own words."""
     try:
         done = programs.run(args, check=False, timeout=30)
-        shown = done.output + done.errors
+        shown = done.stdout + done.stderr
     except FamilyError as error:
         shown = error.message + "\n"
     return f"$ {' '.join(args)}\n{shown}"

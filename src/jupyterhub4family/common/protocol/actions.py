@@ -62,5 +62,5 @@ class Action(Generic[RequestT, AnswerT]):
 
     def write_request(self, request: RequestT) -> str:
         """What goes to its stdin."""
-        words: dict[str, Any] = {"action": self.name} if self.name else {}
-        return json.dumps({**words, **shapes.encode(request)})
+        fields: dict[str, Any] = {"action": self.name} if self.name else {}
+        return json.dumps({**fields, **shapes.encode(request)})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
-from jupyterhub4family.common.protocol.shapes import Sentence
+from jupyterhub4family.common.protocol.shapes import Text
 from jupyterhub4family.common.system import accounts
 
 ROOT = "root"
@@ -211,7 +211,7 @@ class MemberResult:
 
     name: str
     done: str
-    note: Sentence = ""
+    note: Text = ""
 
 
 @dataclass(frozen=True)

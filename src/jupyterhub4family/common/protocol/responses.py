@@ -74,10 +74,10 @@ class ResponseReader:
         written = programs.last_lines(self._stderr.decode("utf-8", "replace"), 3)[:1000]
         if written:
             message = _(
-                "{program} gave no answer (status {status}): {said}",
+                "{program} gave no answer (status {status}): {output}",
                 program=self._name,
                 status=returncode,
-                said=written,
+                output=written,
             )
         else:
             message = _("{program} gave no answer (status {status})", program=self._name, status=returncode)

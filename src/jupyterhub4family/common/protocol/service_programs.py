@@ -11,7 +11,7 @@ from typing import Optional
 from jupyterhub4family.common.protocol import shapes
 from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
 from jupyterhub4family.common.protocol.responses import Bounds
-from jupyterhub4family.common.protocol.shapes import Sentence
+from jupyterhub4family.common.protocol.shapes import Text
 
 #: Seconds to fetch a release or template over a slow line.
 BUILD_TIMEOUT = 3600
@@ -24,7 +24,7 @@ PACKAGES = Bounds(line=256 * 1024)
 
 # -- service: the hub's users ------------------------------------------------------------------------
 
-TELL_HUB = Program("tell-hub", "service.hub_state.users")
+HUB_USERS = Program("tell-hub", "service.hub_state.users")
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Names:
     names: list[str]
 
 
-ADD_USERS = Action(TELL_HUB, "know", Names, Nothing, timeout=120)
-REMOVE_USERS = Action(TELL_HUB, "forget", Names, Nothing, timeout=120)
-SYNC_USERS = Action(TELL_HUB, "synchronize", Nothing, Nothing, timeout=120)
+ADD_USERS = Action(HUB_USERS, "know", Names, Nothing, timeout=120)
+REMOVE_USERS = Action(HUB_USERS, "forget", Names, Nothing, timeout=120)
+SYNC_USERS = Action(HUB_USERS, "synchronize", Nothing, Nothing, timeout=120)
 
 # -- service: releases -------------------------------------------------------------------------------
 
@@ -287,7 +287,7 @@ class BackedUp:
     """Where the backup went, and what is not in it."""
 
     target: str
-    notes: list[Sentence] = field(default_factory=list)
+    notes: list[Text] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -360,7 +360,7 @@ class RestoreReport:
     made: Optional[list[str]] = None
     homes: Optional[list[RestoredHome]] = None
     place: Optional[str] = None
-    notes: Optional[list[Sentence]] = None
+    notes: Optional[list[Text]] = None
 
 
 SET_UP_BACKUP = Action(BACKUP, "", SetUpBackup, BackupSetUp, args=("setup",), timeout=None, bounds=LISTS)

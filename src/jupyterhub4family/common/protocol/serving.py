@@ -7,7 +7,6 @@ Lines of JSON on stdout: progress first, the answer last. The exit status is tha
 from __future__ import annotations
 
 import contextlib
-import errno
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import json_lines, shapes
 from jupyterhub4family.common.protocol.actions import Action, AnswerT, RequestT
+from jupyterhub4family.common.system import disk_space
 
 CallerT = TypeVar("CallerT")
 
@@ -67,9 +67,9 @@ def answer(work: Callable[[], Any]) -> int:
     try:
         done = work()
     except (FamilyError, OSError) as error:
-        told = error if isinstance(error, FamilyError) else system_error(error)
-        json_lines.write_line(json_lines.error_answer(told))
-        return int(told.status)
+        failure = error if isinstance(error, FamilyError) else system_error(error)
+        json_lines.write_line(json_lines.error_answer(failure))
+        return int(failure.status)
     json_lines.write_line({"ok": True, **shapes.encode(done)})
     return 0
 
@@ -82,7 +82,6 @@ def report(percent: int, message: str) -> None:
 
 def system_error(error: OSError) -> FamilyError:
     """What the kernel refused, as a sentence about the file that it was about."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     what = str(error.filename) if error.filename else _("the system")
     message = _("{what}: {reason}", what=what, reason=error.strerror or str(error))
-    return FamilyError(message, status=ExitStatus.DISK_FULL if full else ExitStatus.FAILURE)
+    return FamilyError(message, status=ExitStatus.DISK_FULL if disk_space.is_full(error) else ExitStatus.FAILURE)

@@ -17,7 +17,7 @@ from jupyterhub4family.common.i18n.messages import Message, _, from_json
 T = TypeVar("T")
 
 #: A text for people: plain, or with what it was made of, so that it can be told in another language.
-Sentence = Union[Message, str]
+Text = Union[Message, str]
 #: What a person calls the types of JSON.
 _NAMES = {bool: "bool", int: "int", str: "str", Message: "str"}
 

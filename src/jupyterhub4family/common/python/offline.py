@@ -8,7 +8,7 @@ from __future__ import annotations
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Arg, Finished, ProgramError
+from jupyterhub4family.common.system.programs import Arg, CompletedProcess, ProgramError
 
 OFFLINE = paths.SHARE / "offline"
 WHEELS = OFFLINE / "wheels"
@@ -24,7 +24,7 @@ def wheel_sources() -> list[list[Arg]]:
 
 def run_with_sources(
     before: list[Arg], after: list[Arg], sources: list[list[Arg]], environment: dict[str, str], timeout: float
-) -> Finished:
+) -> CompletedProcess:
     """Run a package client, `before` + source + `after`, with each source until one serves. Raises ProgramError."""
     for number, source in enumerate(sources, 1):
         try:

@@ -24,7 +24,7 @@ from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system import files
 
 #: Bytes; the notes are written by us and are short.
-MAXIMUM_NOTE = 64 * 1024
+MAXIMUM_SIZE = 64 * 1024
 
 
 def settings_in_use() -> tuple[Settings, Optional[ConfigurationError]]:
@@ -136,7 +136,7 @@ def _write_state(path: Path, content: Any) -> None:
 
 def _read_state(path: Path) -> Any:
     """The JSON in a file that the service can write; None if there is none."""
-    data = files.read_untrusted(path, MAXIMUM_NOTE)
+    data = files.read_untrusted(path, MAXIMUM_SIZE)
     try:
         return None if data is None else json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):

@@ -293,7 +293,7 @@ def read_origins(path: Path = paths.SETTINGS_FILE) -> dict[str, Origin]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(_("{file} cannot be read: {why}", file=str(path), why=str(error))) from error
+        raise ConfigurationError(_("{file} cannot be read: {error}", file=str(path), error=str(error))) from error
     if len(data) > MAXIMUM_SIZE:
         raise ConfigurationError(_("{file} is too long to be a settings file", file=str(path)))
     return parse_text(text, str(path))
@@ -309,8 +309,8 @@ def parse_text(text: str, source: str) -> dict[str, Origin]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        why = "; ".join(str(error).split("\n")[:6])
-        raise ConfigurationError(_("{file} is not valid YAML: {why}", file=source, why=why), example) from error
+        detail = "; ".join(str(error).split("\n")[:6])
+        raise ConfigurationError(_("{file} is not valid YAML: {error}", file=source, error=detail), example) from error
     if root is None or (isinstance(root, yaml.ScalarNode) and root.tag.endswith(":null")):
         return {}
     if not isinstance(root, yaml.MappingNode):
@@ -327,7 +327,7 @@ def parse_text(text: str, source: str) -> dict[str, Origin]:
         try:
             found[key.name] = Origin(value_of(key, value_node), line)
         except BadValue as error:
-            raise _refusal(where, error) from error
+            raise _error_at(where, error) from error
     return found
 
 
@@ -360,7 +360,7 @@ def parse_settings(untrusted: Mapping[Any, Any], source: str) -> Settings:
         try:
             values[key.name] = key.from_plain(value)
         except BadValue as error:
-            raise _refusal(source, error) from error
+            raise _error_at(source, error) from error
     return _together(values, source)
 
 
@@ -398,8 +398,8 @@ def _is_plain(node: Any) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS
 
 
-def _refusal(where: str, error: BadValue) -> ConfigurationError:
-    return ConfigurationError(_("{where}: {problem}", where=where, problem=error.sentence), error.hint)
+def _error_at(where: str, error: BadValue) -> ConfigurationError:
+    return ConfigurationError(_("{where}: {problem}", where=where, problem=error.message), error.hint)
 
 
 def _check_together(settings: Settings, source: str) -> None:

@@ -31,7 +31,7 @@ _MEMBER_LIMIT = re.compile(r"(?P<name>[a-z][-a-z0-9_]{0,31})\.(?P<what>[a-z]+)=(
 #: Bytes. A server needs about 110 MB, and a kernel half of that.
 LEAST_MEMORY = 256 * 2**20
 #: What YAML 1.1 takes for true and false, so that nobody has to know which of them it is.
-_SWITCH_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_SWITCH_VALUES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 Value = TypeVar("Value")
 
@@ -41,7 +41,7 @@ class BadValue(ValueError):
 
     def __init__(self, message: Message, hint: str = "") -> None:
         super().__init__(message)
-        self.sentence = message
+        self.message = message
         self.hint = hint
 
 
@@ -90,7 +90,7 @@ class Key(Generic[Value]):
         """What is allowed, in the process's language; for the reference and for errors."""
         return _(self.kind)
 
-    def words(self) -> tuple[str, ...]:
+    def alternatives(self) -> tuple[str, ...]:
         """All values there are, where they are few; for shell completion."""
         return ()
 
@@ -139,7 +139,7 @@ class Switch(Key[bool]):
     def from_text(self, untrusted: str) -> bool:
         """Also yes, no, on, off, in any case."""
         try:
-            return _SWITCH_WORDS[untrusted.lower()]
+            return _SWITCH_VALUES[untrusted.lower()]
         except KeyError:
             raise self._no_such(untrusted) from None
 
@@ -147,7 +147,7 @@ class Switch(Key[bool]):
         """As YAML writes it."""
         return "true" if value else "false"
 
-    def words(self) -> tuple[str, ...]:
+    def alternatives(self) -> tuple[str, ...]:
         """Both."""
         return ("true", "false")
 
@@ -169,7 +169,7 @@ class Choice(Key[str]):
             raise self._no_such(untrusted)
         return untrusted
 
-    def words(self) -> tuple[str, ...]:
+    def alternatives(self) -> tuple[str, ...]:
         """The choices."""
         return self.choices
 

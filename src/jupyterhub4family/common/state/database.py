@@ -32,7 +32,7 @@ class Repaired:
     #: The name of the copy, which begins with its date; empty if there was none.
     copy: str
 
-    def sentence(self) -> str:
+    def message(self) -> str:
         """All of it, for people."""
         at = time.strftime(_HOUR, time.localtime(self.at))
         if not self.copy:

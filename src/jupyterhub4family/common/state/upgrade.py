@@ -74,7 +74,7 @@ class Failure:
     #: What became of it, as a sentence.
     outcome: str
 
-    def sentence(self) -> str:
+    def message(self) -> str:
         """All of it, for people."""
         return _(
             "The upgrade to {target} ({date}) failed: {reason}. {outcome}",

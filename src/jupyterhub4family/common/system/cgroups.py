@@ -20,7 +20,7 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 SLICE = "jupyterhub4family.slice"
 #: In the path of a control group: the slice of a member, and in it the scope of a server. systemd reads the dashes as
 #: "below".
-_PLACE = re.compile(
+_PATH_PATTERN = re.compile(
     r"/jupyterhub4family\.slice/jupyterhub4family-(?P<uid>[0-9]+)\.slice"
     r"/(?P<scope>jupyterhub4family-(?P=uid)-[0-9]+-[0-9]+\.scope)(?=/|$)"
 )
@@ -59,9 +59,9 @@ def scope_of(pid: int) -> str:
     Only whose process it is can be named in it: members can make groups of any name below their own sessions.
     """
     for path in control_groups(pid).values():
-        place = _PLACE.search(path)
-        if place and processes.uids(pid)[:1] == (int(place["uid"]),):
-            return place["scope"]
+        match = _PATH_PATTERN.search(path)
+        if match and processes.uids(pid)[:1] == (int(match["uid"]),):
+            return match["scope"]
     return ""
 
 
@@ -97,8 +97,8 @@ def usage(pid: int) -> Optional[Usage]:
     if not scope_of(pid):
         return None
     # A controller that systemd does not manage here counts for all the computer.
-    groups = {name: path for name, path in control_groups(pid).items() if _PLACE.search(path)}
-    newer, older = _folder(groups.get("")), _folder(groups.get("memory"), "memory")
+    groups = {name: path for name, path in control_groups(pid).items() if _PATH_PATTERN.search(path)}
+    newer, older = _directory(groups.get("")), _directory(groups.get("memory"), "memory")
     if newer is not None and (newer / "memory.current").exists():
         used, limit = _number(newer / "memory.current"), _number(newer / "memory.max")
         idle, killed = _field(newer / "memory.stat", "inactive_file"), _field(newer / "memory.events", "oom_kill")
@@ -108,7 +108,7 @@ def usage(pid: int) -> Optional[Usage]:
         killed = _field(_in(older, "memory.oom_control"), "oom_kill")
     microseconds = _field(_in(newer, "cpu.stat"), "usage_usec")
     if microseconds is None:
-        nanoseconds = _number(_in(_folder(groups.get("cpuacct"), "cpuacct"), "cpuacct.usage"))
+        nanoseconds = _number(_in(_directory(groups.get("cpuacct"), "cpuacct"), "cpuacct.usage"))
         microseconds = None if nanoseconds is None else nanoseconds // 1000
     return Usage(
         memory=None if used is None else max(0, used - (idle or 0)),
@@ -150,7 +150,7 @@ def _has_controller(name: str) -> bool:
         return False
 
 
-def _folder(path: Optional[str], controller: str = "") -> Optional[Path]:
+def _directory(path: Optional[str], controller: str = "") -> Optional[Path]:
     """The folder of a control group; with both versions side by side that of version 2 is called `unified`."""
     if path is None:
         return None

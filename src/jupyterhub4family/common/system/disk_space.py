@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,13 +14,15 @@ MEBIBYTE = 2**20
 #: Bytes. A release and a template need about 1.2 GB while the next ones are built; with less than the second nothing
 #: works.
 WANTED, NEEDED = 1536 * MEBIBYTE, 200 * MEBIBYTE
+#: How the kernel (strerror(3)), sqlite, uv, npm and restic say that nothing more can be written.
+_FULL = re.compile(r"no space left|quota exceeded|disk is full|os error 28|ENOSPC|EDQUOT", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class DiskSpace:
-    """What is left on the disk on which `folder` is, in bytes, for those who are not root."""
+    """What is left on the disk on which `path` is, in bytes, for those who are not root."""
 
-    folder: Path
+    path: Path
     free: int
 
     @property
@@ -48,3 +52,13 @@ def disk_spaces(directories: Iterable[Path]) -> Iterator[DiskSpace]:
         if device not in seen and usage.total:
             seen.add(device)
             yield DiskSpace(directory, usage.free)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether `error` says that a disk, or what an account may use of it, is full."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or says_full(str(error))
+
+
+def says_full(text: str) -> bool:
+    """Whether a program that wrote `text` found a disk full."""
+    return _FULL.search(text) is not None

@@ -116,7 +116,7 @@ def _lasts(address: Address) -> bool:
     return address.version == 4 or address in _LASTING_IPV6
 
 
-def _words(file: Path) -> Iterator[list[str]]:
+def _fields_of(file: Path) -> Iterator[list[str]]:
     """The words of each line, comments left out; nothing if the file is missing."""
     with contextlib.suppress(OSError):
         for line in file.read_text("utf-8", "replace").splitlines():
@@ -127,14 +127,14 @@ def _words(file: Path) -> Iterator[list[str]]:
 
 def _names_of_hosts_file(short: str) -> list[str]:
     """Full names of this machine in /etc/hosts, as Debian's installer writes them: 127.0.1.1 HOST.DOMAIN HOST."""
-    lines = [[word.lower() for word in fields[1:]] for fields in _words(HOSTS_FILE)]
+    lines = [[word.lower() for word in fields[1:]] for fields in _fields_of(HOSTS_FILE)]
     return [name for names in lines if short in names for name in names if name.startswith(f"{short}.")]
 
 
 def _domains() -> list[str]:
     """The home network's own domains, as its router tells them (fritz.box, home.arpa, lan): two at most."""
     found: list[str] = []
-    for fields in _words(RESOLVER_FILE):
+    for fields in _fields_of(RESOLVER_FILE):
         if fields[0] in ("domain", "search"):
             found = [word.lower().rstrip(".") for word in fields[1:]]
     return [domain for domain in found if domain and is_host_name(domain)][:2]
@@ -142,7 +142,7 @@ def _domains() -> list[str]:
 
 def _outer_interfaces() -> set[str]:
     """Interfaces that lead to the default gateway."""
-    return {fields[0] for fields in _words(ROUTES_FILE) if len(fields) > 2 and fields[1] == "00000000"}
+    return {fields[0] for fields in _fields_of(ROUTES_FILE) if len(fields) > 2 and fields[1] == "00000000"}
 
 
 def _ipv4_addresses() -> list[tuple[str, Address]]:
@@ -177,7 +177,7 @@ def _ipv4(raw: bytes) -> Address:
 def _ipv6_addresses() -> list[tuple[str, Address]]:
     """Every IPv6 address that is neither temporary nor on its way out, with its interface."""
     found: list[tuple[str, Address]] = []
-    for fields in _words(IPV6_FILE):
+    for fields in _fields_of(IPV6_FILE):
         with contextlib.suppress(ValueError, IndexError):
             address, flags, interface = ipaddress.IPv6Address(bytes.fromhex(fields[0])), int(fields[4], 16), fields[5]
             if not flags & _UNSTEADY:

@@ -32,12 +32,12 @@ class ProgramError(FamilyError):
 
 
 @dataclass(frozen=True)
-class Finished:
+class CompletedProcess:
     """What a program that ended left behind."""
 
-    status: int
-    output: str
-    errors: str
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 def plain_environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, str]:
@@ -62,7 +62,9 @@ def _start(args: Sequence[Arg], **options: Any) -> subprocess.Popen[str]:
         raise _not_started(Path(args[0]).name, error) from error
 
 
-def _run_to_end(process: subprocess.Popen[str], text_input: Optional[str], timeout: Optional[float]) -> Finished:
+def _run_to_end(
+    process: subprocess.Popen[str], text_input: Optional[str], timeout: Optional[float]
+) -> CompletedProcess:
     """Wait for a program, and end it if that is broken off. Raises subprocess.TimeoutExpired."""
     with process:
         try:
@@ -70,7 +72,7 @@ def _run_to_end(process: subprocess.Popen[str], text_input: Optional[str], timeo
         except BaseException:
             process.kill()
             raise
-    return Finished(process.returncode, output, errors)
+    return CompletedProcess(process.returncode, output, errors)
 
 
 @contextlib.contextmanager
@@ -129,7 +131,7 @@ def run(
     environment: Optional[Mapping[str, str]] = None,
     directory: Arg = "/",
     dies_with_us: bool = False,
-) -> Finished:
+) -> CompletedProcess:
     """Run a program to its end and return what it printed.
 
     `text_input` goes to its stdin; `timeout` is in seconds; `environment` is added to a plain one;
@@ -153,10 +155,10 @@ def run(
         raise ProgramError(
             _("{program} did not end within {seconds} seconds", program=name, seconds=f"{timeout:g}")
         ) from error
-    if check and done.status != 0:
-        last = last_lines(done.errors) or last_lines(done.output) or _("it printed nothing")
+    if check and done.returncode != 0:
+        last = last_lines(done.stderr) or last_lines(done.stdout) or _("it printed nothing")
         raise ProgramError(
-            _("{program} ended with status {status}: {said}", program=name, status=done.status, said=last)
+            _("{program} ended with status {status}: {output}", program=name, status=done.returncode, output=last)
         )
     return done
 
@@ -166,7 +168,7 @@ def run_in_terminal(args: Sequence[Arg]) -> int:
 
     It gets the caller's own environment. Raises ProgramError when it cannot be started.
     """
-    return _run_to_end(_start(args), None, None).status
+    return _run_to_end(_start(args), None, None).returncode
 
 
 def run_attached(args: Sequence[Arg]) -> int:

@@ -62,18 +62,18 @@ def account_records() -> list[AccountRecord]:
                     password=_password(account.pw_name),
                 )
             )
-    return sorted(found, key=lambda person: person.name)
+    return sorted(found, key=lambda record: record.name)
 
 
 def _password(name: str) -> str:
     """The hash of a password; empty if the account is locked or has none."""
-    fields = programs.run(["getent", "shadow", name], check=False).output.strip().split(":")
+    fields = programs.run(["getent", "shadow", name], check=False).stdout.strip().split(":")
     return fields[1] if len(fields) > 1 and fields[1].startswith("$") else ""
 
 
 def to_json(everybody: list[AccountRecord]) -> list[dict[str, Any]]:
     """The list as a backup keeps it."""
-    return [asdict(person) for person in everybody]
+    return [asdict(record) for record in everybody]
 
 
 def from_json(untrusted: Any) -> list[AccountRecord]:
@@ -91,54 +91,54 @@ def _account_record(untrusted: Any) -> AccountRecord:
     for key, field in fields.items():
         if type(untrusted[key]) is not kinds[str(field.type)]:
             raise UsageError(_("the list of accounts in the backup is damaged"))
-    person = AccountRecord(**untrusted)
-    accounts.check_name(person.name)
-    texts = (person.gecos, person.home, person.shell, person.password)
-    clean = all(text.isprintable() and ":" not in text for text in texts) and person.home.startswith("/")
-    if not clean or not accounts.is_ordinary_uid(person.uid) or not re.fullmatch(r"(\$[^\s]+)?", person.password):
+    record = AccountRecord(**untrusted)
+    accounts.check_name(record.name)
+    texts = (record.gecos, record.home, record.shell, record.password)
+    clean = all(text.isprintable() and ":" not in text for text in texts) and record.home.startswith("/")
+    if not clean or not accounts.is_ordinary_uid(record.uid) or not re.fullmatch(r"(\$[^\s]+)?", record.password):
         raise UsageError(_("the list of accounts in the backup is damaged"))
-    return person
+    return record
 
 
-def ensure_account(person: AccountRecord) -> bool:
+def ensure_account(record: AccountRecord) -> bool:
     """Make the account if it is missing, with its password, and the uid if that is free; whether it was made.
 
     One that is there stays as it is. Raises FamilyError.
     """
     try:
-        account = accounts.find_account(person.name)
+        account = accounts.find_account(record.name)
     except UnknownAccountError:
-        _make(person)
+        _make(record)
         return True
-    refusal = accounts.never_a_member(account)
-    if refusal:
-        raise refusal
+    refused = accounts.never_a_member(account)
+    if refused:
+        raise refused
     return False
 
 
-def _make(person: AccountRecord) -> None:
-    args = ["/usr/sbin/useradd", "--comment", person.gecos, "--home-dir", str(home_of(person))]
-    args += ["--no-create-home", "--shell", person.shell if person.shell in _shells() else "/bin/bash"]
-    if _is_free(person.uid):
-        args += ["--uid", str(person.uid)]
+def _make(record: AccountRecord) -> None:
+    args = ["/usr/sbin/useradd", "--comment", record.gecos, "--home-dir", str(home_of(record))]
+    args += ["--no-create-home", "--shell", record.shell if record.shell in _shells() else "/bin/bash"]
+    if _is_free(record.uid):
+        args += ["--uid", str(record.uid)]
     try:
-        grp.getgrnam(person.name)
-        args += ["--gid", person.name]
+        grp.getgrnam(record.name)
+        args += ["--gid", record.name]
     except KeyError:
         args += ["--user-group"]
-    programs.run([*args, person.name])
-    if person.password:
-        programs.run(["/usr/sbin/chpasswd", "--encrypted"], text_input=f"{person.name}:{person.password}\n")
-    _ensure_home(accounts.find_account(person.name))
+    programs.run([*args, record.name])
+    if record.password:
+        programs.run(["/usr/sbin/chpasswd", "--encrypted"], text_input=f"{record.name}:{record.password}\n")
+    _ensure_home(accounts.find_account(record.name))
 
 
-def home_of(person: AccountRecord) -> Path:
+def home_of(record: AccountRecord) -> Path:
     """Where the home is, or will be: where it was, if there is a place for it now, else below /home."""
     try:
-        return Path(accounts.find_account(person.name).pw_dir)
+        return Path(accounts.find_account(record.name).pw_dir)
     except UnknownAccountError:
-        home = Path(person.home)
-        return home if home.parent.is_dir() and home.parent != Path("/") else HOMES / person.name
+        home = Path(record.home)
+        return home if home.parent.is_dir() and home.parent != Path("/") else HOMES / record.name
 
 
 def _ensure_home(account: pwd.struct_passwd) -> None:
@@ -150,14 +150,14 @@ def _ensure_home(account: pwd.struct_passwd) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise FamilyError(_("{file} cannot be written: {why}", file=str(home), why=str(error.strerror))) from error
+        raise FamilyError(_("{file} cannot be written: {error}", file=str(home), error=str(error.strerror))) from error
     os.chown(home, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
-def ensure_delegate(person: AccountRecord) -> None:
+def ensure_delegate(record: AccountRecord) -> None:
     """Put the account into the delegates' group, where the backup says so."""
-    if person.delegate and accounts.DELEGATE_GROUP not in accounts.group_names(accounts.find_account(person.name)):
-        programs.run(["/usr/bin/gpasswd", "--add", person.name, accounts.DELEGATE_GROUP])
+    if record.delegate and accounts.DELEGATE_GROUP not in accounts.group_names(accounts.find_account(record.name)):
+        programs.run(["/usr/bin/gpasswd", "--add", record.name, accounts.DELEGATE_GROUP])
 
 
 def _is_free(uid: int) -> bool:

@@ -27,28 +27,28 @@ def enter_own_mounts() -> None:
     _mount(None, Path("/"), None, _MS_REC | _MS_SLAVE)
 
 
-def mount_memory(place: Path) -> None:
-    """A file system in memory at the folder `place`, root's alone."""
-    _mount("tmpfs", place, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "mode=0700")
+def mount_memory(target: Path) -> None:
+    """A file system in memory at the folder `target`, root's alone."""
+    _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "mode=0700")
 
 
-def mount_without_links(source: int, place: Path) -> None:
-    """Show the folder of the descriptor `source` at `place`: read-only, following no link, and nothing mounted in it.
+def mount_without_links(source: int, target: Path) -> None:
+    """Show the folder of the descriptor `source` at `target`: read-only, following no link, and nothing mounted in it.
 
     Raises FamilyError where the kernel cannot do that (before 5.10): then root had better not look.
     """
-    _mount(f"/proc/self/fd/{source}", place, None, _MS_BIND)
+    _mount(f"/proc/self/fd/{source}", target, None, _MS_BIND)
     safely = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_NOSYMFOLLOW
-    _mount(None, place, None, _MS_BIND | _MS_REMOUNT | safely)
-    if not os.statvfs(place).f_flag & _ST_NOSYMFOLLOW:
+    _mount(None, target, None, _MS_BIND | _MS_REMOUNT | safely)
+    if not os.statvfs(target).f_flag & _ST_NOSYMFOLLOW:
         raise FamilyError(
             _("this computer's kernel is too old for backups that members cannot manipulate"),
             _("bring Debian up to date and restart: sudo apt-get full-upgrade"),
         )
 
 
-def _mount(source: str | None, place: Path, kind: str | None, flags: int, options: str | None = None) -> None:
-    args = [None if word is None else os.fsencode(word) for word in (source, str(place), kind, options)]
+def _mount(source: str | None, target: Path, kind: str | None, flags: int, options: str | None = None) -> None:
+    args = [None if word is None else os.fsencode(word) for word in (source, str(target), kind, options)]
     _call("mount", args[0], args[1], args[2], ctypes.c_ulong(flags), args[3])
 
 

@@ -23,6 +23,7 @@ from jupyterhub4family.common.errors import FamilyError, RefusedError, UsageErro
 from jupyterhub4family.common.i18n.messages import Message, _, to_json
 from jupyterhub4family.common.protocol import service_programs, serving
 from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.protocol.service_programs import (
     BackedUp,
     BackupEntry,
@@ -78,8 +79,8 @@ def nightly() -> int:
     if not backup.is_due(backup.read_state(), time.time(), time.localtime().tm_hour):
         return 0
     with _exclusive():
-        for note in make_backup(_silently).notes:
-            print(note, flush=True)
+        for changed in make_backup(_silently).notes:
+            print(changed, flush=True)
     return 0
 
 
@@ -112,10 +113,10 @@ def _silently(_percent: int, _message: str) -> None:
 
 def change_state(**changes: Any) -> BackupState:
     """Change what everybody may know about backups."""
-    note = dataclasses.replace(backup.read_state(), **changes)
+    changed = dataclasses.replace(backup.read_state(), **changes)
     paths.BACKUP.mkdir(mode=0o755, exist_ok=True)
-    files.write_atomically(paths.BACKUP_STATE, json.dumps(dataclasses.asdict(note)) + "\n", 0o644)
-    return note
+    files.write_atomically(paths.BACKUP_STATE, json.dumps(dataclasses.asdict(changed)) + "\n", 0o644)
+    return changed
 
 
 def _repository() -> Repository:
@@ -213,17 +214,17 @@ def now(_caller: None, _request: Nothing) -> BackedUp:
     return make_backup(serving.report)
 
 
-def make_backup(tell: backup_tree.Tell) -> BackedUp:
+def make_backup(on_progress: ProgressCallback) -> BackedUp:
     """Make a backup. The state file says how it went. Raises FamilyError."""
     begun = int(time.time())
     try:
         repository = _repository()
-        notes = backup_tree.build_tree(tell)
-        tell(10, _("Saving what has changed"))
+        notes = backup_tree.build_tree(on_progress)
+        on_progress(10, _("Saving what has changed"))
         unread = repository.save(backup_tree.TREE, backup_tree.patterns_left_out())
-        note = change_state(last_good=begun, last_try=begun, problem="", waiting=False, left_out=_first(notes))
-        tell(90, _("Forgetting old backups"))
-        prune = abs(begun - note.pruned) >= PRUNE_EVERY
+        changed = change_state(last_good=begun, last_try=begun, problem="", waiting=False, left_out=_first(notes))
+        on_progress(90, _("Forgetting old backups"))
+        prune = abs(begun - changed.pruned) >= PRUNE_EVERY
         repository.expire(prune)
         if prune:
             change_state(pruned=begun)
@@ -272,13 +273,13 @@ def restore_request(_caller: None, request: Restore) -> RestoreReport:
         if request.dry_run:
             return _what_everything_is(report, repository, contents)
         return _everything(report, repository, contents, to)
-    person = contents.person(name)
-    paths = [restore.below_home(person, path) for path in request.paths]
+    record = contents.record(name)
+    paths = [restore.below_home(record, path) for path in request.paths]
     if request.dry_run:
         for path in paths or [Path()]:
-            restore.require(repository, contents, person, path)
-        return dataclasses.replace(report, members=[person.name], paths=[str(path) for path in paths])
-    done = restore.restore_member(repository, contents, person, paths, to=to, tell=serving.report)
+            restore.require(repository, contents, record, path)
+        return dataclasses.replace(report, members=[record.name], paths=[str(path) for path in paths])
+    done = restore.restore_member(repository, contents, record, paths, to=to, on_progress=serving.report)
     if isinstance(done, Path):
         return dataclasses.replace(report, homes=[], place=str(done), notes=[])
     return dataclasses.replace(report, homes=[done], place="", notes=[])
@@ -286,8 +287,8 @@ def restore_request(_caller: None, request: Restore) -> RestoreReport:
 
 def _what_everything_is(report: RestoreReport, repository: Repository, contents: restore.Contents) -> RestoreReport:
     files, size = repository.size(contents.snapshot)
-    names = [person.name for person in contents.people if person.member]
-    delegates = [person.name for person in contents.people if person.delegate]
+    names = [record.name for record in contents.account_records if record.member]
+    delegates = [record.name for record in contents.account_records if record.delegate]
     return dataclasses.replace(report, members=names, delegates=delegates, files=files, bytes=size)
 
 

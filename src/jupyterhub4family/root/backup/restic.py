@@ -20,8 +20,8 @@ from typing import Any, Optional
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Arg, Finished
+from jupyterhub4family.common.system import disk_space, programs
+from jupyterhub4family.common.system.programs import Arg, CompletedProcess
 from jupyterhub4family.root.backup.target import Target
 
 #: Marks what is ours in a repository that somebody uses for other things as well.
@@ -80,7 +80,7 @@ class Repository:
 
     def snapshots(self) -> list[Snapshot]:
         """All backups, the oldest first."""
-        listed = json.loads(self._restic("snapshots", "--json", "--no-lock", "--tag", TAG).output or "[]") or []
+        listed = json.loads(self._restic("snapshots", "--json", "--no-lock", "--tag", TAG).stdout or "[]") or []
         found = [Snapshot(str(one["id"]), seconds(one["time"]), str(one["hostname"])) for one in listed]
         return sorted(found, key=lambda one: one.time)
 
@@ -102,28 +102,28 @@ class Repository:
 
     def read(self, snapshot: Snapshot, path: Path) -> str:
         """A file of a backup, as text."""
-        return self._restic("dump", "--no-lock", snapshot.id, str(path)).output
+        return self._restic("dump", "--no-lock", snapshot.id, str(path)).stdout
 
     def holds(self, snapshot: Snapshot, path: Path) -> bool:
         """Whether a backup has something at this path."""
-        listed = self._restic("ls", "--json", "--no-lock", snapshot.id, str(path)).output
+        listed = self._restic("ls", "--json", "--no-lock", snapshot.id, str(path)).stdout
         return any(json.loads(line).get("path") == str(path) for line in listed.splitlines() if line.startswith("{"))
 
     def size(self, snapshot: Snapshot) -> tuple[int, int]:
         """How many files and bytes a backup would become."""
         args = ("stats", "--json", "--no-lock", "--mode", "restore-size", snapshot.id)
-        stats = json.loads(self._restic(*args).output)
+        stats = json.loads(self._restic(*args).stdout)
         return int(stats["total_file_count"]), int(stats["total_size"])
 
     # -- doing ---------------------------------------------------------------------------------------
 
     def save(self, directory: Path, left_out: list[str]) -> list[str]:
-        """Add a backup of `folder`, without what the patterns `left_out` say. Returns what could not be read."""
+        """Add a backup of `directory`, without what the patterns `left_out` say. Returns what could not be read."""
         args: list[Arg] = ["backup", "--quiet", "--tag", TAG, "--exclude-caches"]
         for pattern in left_out:
             args += ["--exclude", pattern]
         done = self._locking(*args, directory, accepted=(0, _INCOMPLETE))
-        lines = [line for line in done.errors.splitlines() if "error" in line.lower()]
+        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
         # What a running notebook has removed in between is not missing.
         return [line for line in lines if not re.search(r"no such file|file does not exist|were \d+ errors", line)]
 
@@ -136,27 +136,27 @@ class Repository:
         """Read everything that is there and compare its checksums. Raises FamilyError."""
         self._locking("check", "--quiet", "--read-data")
 
-    def restore(self, snapshot: Snapshot, paths: list[Path], place: Path) -> None:
-        """Write `paths` of a backup below `place`, a folder of root's alone, and read them again to be sure."""
-        args: list[Arg] = ["restore", "--no-lock", "--verify", snapshot.id, "--target", place]
+    def restore(self, snapshot: Snapshot, paths: list[Path], target_directory: Path) -> None:
+        """Write `paths` of a backup below `target_directory`, of root alone, and read them again to be sure."""
+        args: list[Arg] = ["restore", "--no-lock", "--verify", snapshot.id, "--target", target_directory]
         for path in paths:
             args += ["--include", escape_glob(path)]
         try:
             done = self._restic(*args)
             # Before 0.12 (Debian 11 has 0.11) a restore with errors ends with 0.
-            if re.search(r"ignoring error for|There were \d+ errors", done.errors + done.output):
+            if re.search(r"ignoring error for|There were \d+ errors", done.stderr + done.stdout):
                 raise self._problem(done)
         except FamilyError:
             # restic does not always say why. What it has written is still there.
-            status = os.statvfs(place)
+            status = os.statvfs(target_directory)
             if status.f_bavail * status.f_frsize < FULL:
                 # It lies in a fresh folder, whose name nobody knows.
-                raise _full(str(place.parent.parent)) from None
+                raise _full(str(target_directory.parent.parent)) from None
             raise
 
     # -- underneath ----------------------------------------------------------------------------------
 
-    def _locking(self, *args: Arg, accepted: tuple[int, ...] = (0,)) -> Finished:
+    def _locking(self, *args: Arg, accepted: tuple[int, ...] = (0,)) -> CompletedProcess:
         """Run what takes a lock; one that an interrupted call has left is removed first."""
         try:
             return self._restic(*args, accepted=accepted)
@@ -170,8 +170,8 @@ class Repository:
         Locks of this machine are: whoever calls us holds our own lock, so no other restic of ours runs. restic's
         `unlock` alone would send a signal to the process that the lock names, and that number may be another's now.
         """
-        for name in self._restic("list", "locks", "--no-lock", "--quiet").output.split():
-            lock = json.loads(self._restic("cat", "lock", name, "--no-lock").output)
+        for name in self._restic("list", "locks", "--no-lock", "--quiet").stdout.split():
+            lock = json.loads(self._restic("cat", "lock", name, "--no-lock").stdout)
             host = str(lock.get("hostname", "?"))
             if host != socket.gethostname() and time.time() - seconds(str(lock.get("time"))) < DEAD_LOCK:
                 raise Locked(
@@ -185,7 +185,7 @@ class Repository:
         timeout: Optional[float] = None,
         accepted: tuple[int, ...] = (0,),
         makes: bool = False,
-    ) -> Finished:
+    ) -> CompletedProcess:
         """Run restic to its end. Raises FamilyError."""
         ensure_restic()
         CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -200,56 +200,58 @@ class Repository:
             files += ["--repository-file", self.target_file]
         command: list[Arg] = ["/usr/bin/setsid", "restic", *files, *args]
         done = programs.run(command, check=False, timeout=timeout, environment=environment, dies_with_us=True)
-        if done.status not in accepted:
+        if done.returncode not in accepted:
             raise self._problem(done)
         return done
 
-    def _problem(self, done: Finished) -> FamilyError:
+    def _problem(self, done: CompletedProcess) -> FamilyError:
         """The sentence for what restic has said."""
-        said = done.errors + done.output
-        if "wrong password or no key" in said:
+        output_text = done.stderr + done.stdout
+        if "wrong password or no key" in output_text:
             return RefusedError(
                 _("the recovery key does not open the backup in {target}", target=self.target.shown),
                 _("use the key that was shown when this backup was set up"),
             )
-        if re.search(r"no space left|quota exceeded", said, re.IGNORECASE):
+        if disk_space.says_full(output_text):
             return _full(self.target.shown)
-        if "already locked" in said:
+        if "already locked" in output_text:
             return Locked(_("another program is working with this backup now"), _("try again in an hour"))
-        if re.search(r"unsupported repository version|config version", said):
+        if re.search(r"unsupported repository version|config version", output_text):
             return FamilyError(
                 _("this backup was made by a newer restic than this Debian has"), _("use a Debian that is as new")
             )
-        return self._missing(said, done.status)
+        return self._missing(output_text, done.returncode)
 
-    def _missing(self, said: str, status: int) -> FamilyError:
+    def _missing(self, output_text: str, status: int) -> FamilyError:
         """The sentence for a target that is not there, or for what we do not know."""
-        detail = programs.last_lines(said.replace(self.target.url, self.target.shown), 3)[-600:]
-        remote = self.target.folder is None
-        if remote and re.search(r"ssh|sftp session|dial tcp|no such host|x509|tls:|refused|timeout|401|403", said):
+        detail = programs.last_lines(output_text.replace(self.target.url, self.target.shown), 3)[-600:]
+        remote = self.target.local_directory is None
+        if remote and re.search(
+            r"ssh|sftp session|dial tcp|no such host|x509|tls:|refused|timeout|401|403", output_text
+        ):
             return FamilyError(
                 _("{target} cannot be reached: {detail}", target=self.target.shown, detail=detail),
                 _("check that root can log in there without a password; see docs/howto/backup.md"),
                 ExitStatus.NETWORK,
             )
-        if re.search(r"Is there a repository|repository does not exist|unable to open config", said):
+        if re.search(r"Is there a repository|repository does not exist|unable to open config", output_text):
             return NoRepository(
                 _("there is no backup in {target}", target=self.target.shown),
                 _("plug the disk in (or mount it), then try again"),
             )
         return FamilyError(
             _(
-                "{program} ended with status {status}: {said}",
+                "{program} ended with status {status}: {output}",
                 program="restic",
                 status=status,
-                said=detail or _("it printed nothing"),
+                output=detail or _("it printed nothing"),
             )
         )
 
 
 def _full(directory: str) -> FamilyError:
     return FamilyError(
-        _("the disk with {folder} is full: {detail}", folder=directory, detail=_("no space was left")),
+        _("the disk with {directory} is full: {detail}", directory=directory, detail=_("no space was left")),
         _("free some space there, or use a bigger disk"),
         ExitStatus.DISK_FULL,
     )

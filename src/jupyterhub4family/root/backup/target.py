@@ -35,7 +35,7 @@ class Target:
     #: For people, without the password.
     shown: str
     #: The folder, where it is one on this machine.
-    folder: Optional[Path]
+    local_directory: Optional[Path]
 
 
 def parse_target(untrusted_target: str) -> Target:
@@ -60,27 +60,27 @@ def parse_target(untrusted_target: str) -> Target:
 
 def ready_directory(target: Target) -> None:
     """Make sure that root can safely write to the target, if it is a folder. Raises FamilyError."""
-    if target.folder is None:
+    if target.local_directory is None:
         return
-    if not target.folder.is_dir():
+    if not target.local_directory.is_dir():
         raise FamilyError(
             _("{target} is not there, so there is no backup now", target=target.shown),
             _("plug the disk in (or mount it), then try again"),
         )
-    safe_paths.safe_directory(target.folder)
+    safe_paths.safe_directory(target.local_directory)
 
 
 def make_directory(target: Target) -> None:
     """Make the target's folder at setup, if it is missing; its parent must be there. Raises FamilyError."""
-    if target.folder is None:
+    if target.local_directory is None:
         return
-    if not target.folder.is_dir():
-        safe_paths.safe_directory(target.folder.parent)
+    if not target.local_directory.is_dir():
+        safe_paths.safe_directory(target.local_directory.parent)
         try:
-            target.folder.mkdir(mode=0o700)
+            target.local_directory.mkdir(mode=0o700)
         except OSError as error:
             raise FamilyError(
-                _("{file} cannot be written: {why}", file=str(target.folder), why=str(error.strerror))
+                _("{file} cannot be written: {error}", file=str(target.local_directory), error=str(error.strerror))
             ) from error
     ready_directory(target)
 
@@ -88,7 +88,7 @@ def make_directory(target: Target) -> None:
 def on_the_same_disk(target: Target, directories: tuple[Path, ...]) -> bool:
     """Whether the backup would be lost together with what it is a backup of."""
     devices = {os.stat(directory).st_dev for directory in directories if directory.is_dir()}
-    return target.folder is not None and os.stat(target.folder).st_dev in devices
+    return target.local_directory is not None and os.stat(target.local_directory).st_dev in devices
 
 
 # -- what is kept ------------------------------------------------------------------------------------

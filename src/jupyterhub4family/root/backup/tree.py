@@ -18,7 +18,7 @@ import socket
 import stat
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from jupyterhub4family import __version__
 from jupyterhub4family.common import paths
@@ -26,6 +26,7 @@ from jupyterhub4family.common.errors import FamilyError, RefusedError
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.protocol import calling, service_programs
 from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.system import accounts, files, programs
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import mounts
@@ -47,21 +48,19 @@ LEFT_OUT_OF_HOMES = (
 _NAME, _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"), re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,99}")
 MAXIMUM_PACKAGES = 2000
 
-Tell = Callable[[int, str], None]
-
 
 def patterns_left_out() -> list[str]:
     """What restic shall leave out of the tree."""
-    return [f"{TREE}/settings/backup", *(f"{TREE}/homes/*/{place}" for place in LEFT_OUT_OF_HOMES)]
+    return [f"{TREE}/settings/backup", *(f"{TREE}/homes/*/{target}" for target in LEFT_OUT_OF_HOMES)]
 
 
-def build_tree(tell: Tell) -> list[Message]:
+def build_tree(on_progress: ProgressCallback) -> list[Message]:
     """Make the tree, in mounts of this process's own. Returns what could not be put into it, as sentences.
 
     Raises FamilyError where this computer does not allow such mounts.
     """
     notes: list[Message] = []
-    tell(2, _("Asking the hub for its state"))
+    on_progress(2, _("Asking the hub for its state"))
     try:
         state = _export_hub_state()
     except FamilyError as error:
@@ -69,8 +68,8 @@ def build_tree(tell: Tell) -> list[Message]:
         state = {}
         notes.append(_("without the hub's state: {reason}", reason=error.message))
     everybody = backup_accounts.account_records()
-    tell(5, _("Asking which packages everybody has installed"))
-    packages = {person.name: packages_of(person) for person in everybody if person.member}
+    on_progress(5, _("Asking which packages everybody has installed"))
+    packages = {record.name: packages_of(record) for record in everybody if record.member}
     # From here on nobody else's program is started: none shall live on in these mounts.
     mounts.enter_own_mounts()
     TREE.mkdir(mode=0o700, exist_ok=True)
@@ -79,12 +78,12 @@ def build_tree(tell: Tell) -> list[Message]:
     (TREE / "homes").mkdir(mode=0o755)
     if paths.CONFIGURATION.is_dir():
         _mount_read_only(paths.CONFIGURATION, TREE / "settings", owner=0)
-    for person in everybody:
-        if person.member:
+    for record in everybody:
+        if record.member:
             try:
-                _mount_home(accounts.find_account(person.name))
+                _mount_home(accounts.find_account(record.name))
             except RefusedError as error:
-                notes.append(_("without the home of {name}: {reason}", name=person.name, reason=error.message))
+                notes.append(_("without the home of {name}: {reason}", name=record.name, reason=error.message))
     about = {"format": FORMAT, "version": __version__, "host": socket.gethostname(), "made": int(time.time())}
     _write("about.json", about)
     _write("accounts.json", backup_accounts.to_json(everybody))
@@ -105,10 +104,10 @@ def _export_hub_state() -> dict[str, Any]:
     return {"files": calling.call(service_programs.EXPORT_STATE, Nothing(), become=become).files}
 
 
-def packages_of(person: AccountRecord) -> dict[str, str]:
+def packages_of(record: AccountRecord) -> dict[str, str]:
     """What the member has installed in their environment beyond the template; empty if that cannot be told."""
     # In a session of its own: the member's program shall have no hold of root's terminal.
-    become = programs.as_account(person.name)
+    become = programs.as_account(record.name)
     with contextlib.suppress(FamilyError):
         untrusted = calling.call(service_programs.ENVIRONMENT_STATUS, Nothing(), become=become).extras
         if len(untrusted) <= MAXIMUM_PACKAGES:
@@ -126,28 +125,30 @@ def checked_packages(untrusted: dict[str, Any]) -> dict[str, str]:
 
 
 def _mount_home(account: pwd.struct_passwd) -> None:
-    place = TREE / "homes" / account.pw_name
+    target = TREE / "homes" / account.pw_name
     home = Path(account.pw_dir)
     try:
         real = safe_paths.safe_directory(home.resolve().parent) / home.resolve().name
     except (FamilyError, OSError) as error:
-        raise RefusedError(_("{folder} cannot be checked: {why}", folder=str(home), why=str(error))) from error
-    place.mkdir(mode=0o700)
-    _mount_read_only(real, place, account.pw_uid)
+        raise RefusedError(
+            _("{directory} cannot be checked: {error}", directory=str(home), error=str(error))
+        ) from error
+    target.mkdir(mode=0o700)
+    _mount_read_only(real, target, account.pw_uid)
 
 
-def _mount_read_only(directory: Path, place: Path, owner: int) -> None:
-    """Show a folder, which must be the owner's, at `place`. Raises RefusedError if it is something else."""
+def _mount_read_only(directory: Path, target: Path, owner: int) -> None:
+    """Show a folder, which must be the owner's, at `target`. Raises RefusedError if it is something else."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise RefusedError(
-            _("{folder} cannot be opened: {why}", folder=str(directory), why=str(error.strerror))
+            _("{directory} cannot be opened: {error}", directory=str(directory), error=str(error.strerror))
         ) from error
     try:
         status = os.fstat(descriptor)
         if status.st_uid != owner or not stat.S_ISDIR(status.st_mode):
-            raise RefusedError(_("{folder} belongs to somebody else", folder=str(directory)))
-        mounts.mount_without_links(descriptor, place)
+            raise RefusedError(_("{directory} belongs to somebody else", directory=str(directory)))
+        mounts.mount_without_links(descriptor, target)
     finally:
         os.close(descriptor)

@@ -19,6 +19,6 @@ def ensure_run_dir() -> None:
         status = os.lstat(RUN_DIR)
         if status.st_uid != 0 or not RUN_DIR.is_dir() or RUN_DIR.is_symlink():
             raise FamilyError(
-                _("{folder} does not belong to root", folder=str(RUN_DIR)),
+                _("{directory} does not belong to root", directory=str(RUN_DIR)),
                 _("remove it: {command}", command=f"sudo rm -r {RUN_DIR}"),
             ) from None

@@ -21,25 +21,25 @@ def safe_directory(directory: Path) -> Path:
     """The real path of `folder`, without links. Raises RefusedError if others could lead root astray there."""
     try:
         real = directory.resolve(strict=True)
-        for place in (*reversed(real.parents), real):
-            _check(place, os.stat(place, follow_symlinks=False), last=place == real)
+        for path in (*reversed(real.parents), real):
+            _check(path, os.stat(path, follow_symlinks=False), last=path == real)
     except FileNotFoundError:
-        raise FamilyError(_("there is no folder {folder}", folder=str(directory))) from None
+        raise FamilyError(_("there is no folder {directory}", directory=str(directory))) from None
     except (OSError, RuntimeError) as error:
-        raise FamilyError(_("{file} cannot be checked: {why}", file=str(directory), why=str(error))) from error
+        raise FamilyError(_("{file} cannot be checked: {error}", file=str(directory), error=str(error))) from error
     return real
 
 
-def _check(place: Path, status: os.stat_result, last: bool) -> None:
+def _check(path: Path, status: os.stat_result, last: bool) -> None:
     if not stat.S_ISDIR(status.st_mode):
-        raise RefusedError(_("{folder} is not a folder", folder=str(place)))
+        raise RefusedError(_("{directory} is not a folder", directory=str(path)))
     # In a folder like /tmp nobody can exchange what is root's.
     sticky = bool(status.st_mode & stat.S_ISVTX) and not last
     by_everybody = bool(status.st_mode & stat.S_IWOTH) and not sticky
     by_group = bool(status.st_mode & stat.S_IWGRP) and not sticky and not _is_trusted_group(status)
     if by_everybody or by_group or not _is_trusted(status.st_uid):
         raise RefusedError(
-            _("accounts other than root can change {folder}, so they could mislead root there", folder=str(place)),
+            _("accounts other than root can change {directory}, so they could mislead root there", directory=str(path)),
             _("choose a folder that only root can write to, such as one made by: sudo mkdir -m 700 /srv/backup"),
         )
 

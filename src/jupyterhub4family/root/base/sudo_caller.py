@@ -33,10 +33,10 @@ def calling_account() -> Optional[pwd.struct_passwd]:
     return None if account.pw_uid == 0 else account
 
 
-def calling_member(refusal: str) -> pwd.struct_passwd:
-    """The member who called sudo. Raises PermissionRefused: with `refusal` for everybody else."""
+def calling_member(message: str) -> pwd.struct_passwd:
+    """The member who called sudo. Raises PermissionRefused: with `message` for everybody else."""
     require_root()
     caller = calling_account()
     if caller is None or not accounts.is_member(caller):
-        raise PermissionRefused(refusal)
+        raise PermissionRefused(message)
     return caller

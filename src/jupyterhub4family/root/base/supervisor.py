@@ -83,7 +83,7 @@ def install_crontab(text: str) -> None:
 
 def remove_crontab() -> None:
     """Take the account's crontab away, if it has one."""
-    if _has_crontab() and programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).status == 0:
+    if _has_crontab() and programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).returncode == 0:
         programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-r"])
 
 

@@ -24,7 +24,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import doors, serving
 from jupyterhub4family.common.protocol.actions import Nothing
-from jupyterhub4family.common.system import accounts
+from jupyterhub4family.common.system import accounts, disk_space
 from jupyterhub4family.root.base import sudo_caller
 
 #: Seconds after which what nobody has fetched is removed.
@@ -52,22 +52,22 @@ def give(member: pwd.struct_passwd) -> Path:
     template = current_template()
     owner = accounts.find_account(accounts.SERVICE_ACCOUNT)
     _remove_leftovers(owner, member)
-    place = paths.STAGING / f"{member.pw_uid}.{secrets.token_hex(8)}"
-    os.mkdir(place, 0o700)
+    staging = paths.STAGING / f"{member.pw_uid}.{secrets.token_hex(8)}"
+    os.mkdir(staging, 0o700)
     try:
-        os.chown(place, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
-        status = _as_account(owner, lambda: _link_tree(template / "env", place / "env"))
+        os.chown(staging, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+        status = _as_account(owner, lambda: _link_tree(template / "env", staging / "env"))
         if status != _LINKED:
             if status == _DISK_FULL:
                 raise FamilyError(_("the disk is full"), status=ExitStatus.DISK_FULL)
             raise FamilyError(_("the template could not be linked"))
-        _give_folders(place, owner, member)
+        _chown_directories(staging, owner, member)
     except (OSError, FamilyError) as error:
-        _remove(owner, place)
+        _remove(owner, staging)
         if isinstance(error, OSError):
             raise FamilyError(_("the environment could not be handed over: {reason}", reason=error.strerror)) from error
         raise
-    return place
+    return staging
 
 
 def current_template() -> Path:
@@ -95,7 +95,7 @@ def _as_account(account: pwd.struct_passwd, work: Callable[[], None]) -> int:
         work()
         status = _LINKED
     except OSError as error:
-        status = _DISK_FULL if error.errno == 28 else _NOT_LINKED  # ENOSPC
+        status = _DISK_FULL if disk_space.is_full(error) else _NOT_LINKED
     finally:
         os._exit(status)
 
@@ -114,13 +114,13 @@ def _link_tree(source: Path, target: Path) -> None:
                 os.link(entry.path, there, follow_symlinks=False)
 
 
-def _give_folders(place: Path, owner: pwd.struct_passwd, member: pwd.struct_passwd) -> None:
-    """Make the member the owner of every folder below `place`, by descriptors that follow no link.
+def _chown_directories(staging: Path, owner: pwd.struct_passwd, member: pwd.struct_passwd) -> None:
+    """Make the member the owner of every folder below `staging`, by descriptors that follow no link.
 
-    `place` itself comes last: before that the member cannot get in, to push folders of others' under our hands. And
+    `staging` itself comes last: before that the member cannot get in, to push folders of others' under our hands. And
     nothing is given away but what is the service's. Raises FamilyError when there is anything else.
     """
-    for _path, _folders, _files, descriptor in os.fwalk(place, topdown=False, follow_symlinks=False):
+    for _path, _directories, _files, descriptor in os.fwalk(staging, topdown=False, follow_symlinks=False):
         if os.fstat(descriptor).st_uid != owner.pw_uid:
             raise FamilyError(_("the template could not be linked"))
         os.fchown(descriptor, member.pw_uid, member.pw_gid)
@@ -128,31 +128,31 @@ def _give_folders(place: Path, owner: pwd.struct_passwd, member: pwd.struct_pass
 
 def forget(member: pwd.struct_passwd) -> None:
     """Remove what was made for a member and stayed here, with the member's own rights; before the account goes."""
-    for place in paths.STAGING.glob(f"{member.pw_uid}.*"):
-        _remove(member, place)
+    for staging in paths.STAGING.glob(f"{member.pw_uid}.*"):
+        _remove(member, staging)
 
 
-def _remove(owner: pwd.struct_passwd, place: Path) -> None:
+def _remove(owner: pwd.struct_passwd, staging: Path) -> None:
     """Remove a tree that is still the service's, with the service's rights."""
-    _as_account(owner, lambda: shutil.rmtree(place, ignore_errors=True))
+    _as_account(owner, lambda: shutil.rmtree(staging, ignore_errors=True))
     with contextlib.suppress(OSError):
-        os.rmdir(place)
+        os.rmdir(staging)
 
 
 def _remove_leftovers(owner: pwd.struct_passwd, member: pwd.struct_passwd) -> None:
     """What earlier calls left: empty folders at once, forgotten trees after a while, each with its owner's rights."""
-    for place in paths.STAGING.iterdir():
+    for staging in paths.STAGING.iterdir():
         try:
-            status = os.lstat(place)
+            status = os.lstat(staging)
         except OSError:
             continue
-        mine = place.name.startswith(f"{member.pw_uid}.")
+        mine = staging.name.startswith(f"{member.pw_uid}.")
         with contextlib.suppress(OSError):
             if mine:
-                os.rmdir(place)
+                os.rmdir(staging)
                 continue
         if status.st_mtime < time.time() - STALE and status.st_uid in (owner.pw_uid, member.pw_uid):
-            _remove(owner if status.st_uid == owner.pw_uid else member, place)
+            _remove(owner if status.st_uid == owner.pw_uid else member, staging)
 
 
 HANDLERS = (serving.on(doors.COPY_TEMPLATE, _copy_template),)

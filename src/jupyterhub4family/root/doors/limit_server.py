@@ -143,7 +143,7 @@ def _in_bytes(amount: Amount) -> int:
 
 def _set_limits(unit: str, properties: Mapping[str, Property]) -> None:
     # true: until the next reboot. A slice that is not there yet has them when it comes.
-    _call("SetUnitProperties", "sba(sv)", unit, "true", *_words(properties))
+    _call("SetUnitProperties", "sba(sv)", unit, "true", *_args(properties))
 
 
 def _start_scope(scope: str, pid: int, member: pwd.struct_passwd, limits: Limits) -> None:
@@ -159,7 +159,7 @@ def _start_scope(scope: str, pid: int, member: pwd.struct_passwd, limits: Limits
         "MemoryAccounting": False,
         **limits.properties(),
     }
-    _call("StartTransientUnit", "ssa(sv)a(sa(sv))", scope, "fail", *_words(properties), "0")
+    _call("StartTransientUnit", "ssa(sv)a(sa(sv))", scope, "fail", *_args(properties), "0")
 
 
 def _call(method: str, signature: str, *args: Arg) -> None:
@@ -169,7 +169,7 @@ def _call(method: str, signature: str, *args: Arg) -> None:
         raise FamilyError(_("systemd did not limit the server: {reason}", reason=error.message)) from error
 
 
-def _words(properties: Mapping[str, Property]) -> list[str]:
+def _args(properties: Mapping[str, Property]) -> list[str]:
     """Properties as busctl takes them: their count, then name, type and value of each."""
     args = [str(len(properties))]
     for name, value in properties.items():

@@ -108,9 +108,9 @@ def _check_caller() -> bool:
 def _addable(untrusted_name: str, allow_administrator: bool) -> pwd.struct_passwd:
     """The account called so, if it may become a member. Raises FamilyError with a sentence that helps."""
     account = accounts.find_account(accounts.check_name(untrusted_name))
-    refusal = accounts.never_a_member(account)
-    if refusal:
-        raise refusal
+    refused = accounts.never_a_member(account)
+    if refused:
+        raise refused
     reasons: list[str] = [_("in the group {group}", group=name) for name in accounts.administrator_groups(account)]
     reasons += sudo_rights.rights_beyond_doors(account.pw_name)
     if reasons and not allow_administrator:
@@ -130,9 +130,9 @@ def _addable(untrusted_name: str, allow_administrator: bool) -> pwd.struct_passw
 
 def _removable(untrusted_name: str) -> pwd.struct_passwd:
     account = accounts.find_account(accounts.check_name(untrusted_name))
-    refusal = accounts.never_a_member(account)
-    if refusal:
-        raise refusal
+    refused = accounts.never_a_member(account)
+    if refused:
+        raise refused
     if account.pw_gid == grp.getgrnam(accounts.MEMBER_GROUP).gr_gid:
         raise RefusedError(
             _(

@@ -23,15 +23,15 @@ def rights_beyond_doors(name: str) -> list[str]:
     """
     listed = programs.run(["/usr/bin/sudo", "-n", "-l", "-U", name], check=False, timeout=30)
     # Of who may nothing it says so; silence is no answer.
-    if listed.status != 0 and not listed.output.strip():
+    if listed.returncode != 0 and not listed.stdout.strip():
         raise ProgramError(
             _(
-                "sudo could not be asked what {name} may do: {said}",
+                "sudo could not be asked what {name} may do: {output}",
                 name=name,
-                said=programs.last_lines(listed.errors, 3),
+                output=programs.last_lines(listed.stderr, 3),
             )
         )
-    return [_("sudo allows {commands}", commands=commands) for commands in root_commands(listed.output)]
+    return [_("sudo allows {commands}", commands=commands) for commands in root_commands(listed.stdout)]
 
 
 def root_commands(listing: str) -> list[str]:

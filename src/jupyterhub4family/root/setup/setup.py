@@ -109,9 +109,9 @@ def ensure_account() -> None:
     if account.pw_uid == 0 or Path(account.pw_dir) != paths.SERVICE_HOME:
         raise FamilyError(
             _(
-                "there is already an account {name} (home {folder}) that is not this package's",
+                "there is already an account {name} (home {directory}) that is not this package's",
                 name=accounts.SERVICE_ACCOUNT,
-                folder=account.pw_dir,
+                directory=account.pw_dir,
             ),
             _(
                 "rename it: {command}; then: {afterwards}",
@@ -173,7 +173,7 @@ def may_start() -> bool:
     """Whether policy-rc.d lets services be started."""
     if not os.access(POLICY, os.X_OK):
         return True
-    return programs.run([POLICY, "jupyterhub4family", "start"], check=False).status != POLICY_FORBIDDEN
+    return programs.run([POLICY, "jupyterhub4family", "start"], check=False).returncode != POLICY_FORBIDDEN
 
 
 def remove(disable: bool = False) -> None:

@@ -19,7 +19,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.system import files, programs
-from jupyterhub4family.common.system.programs import Arg, Finished, ProgramError
+from jupyterhub4family.common.system.programs import Arg, CompletedProcess, ProgramError
 
 PACKAGE = "jupyterhub4family"
 #: What dpkg keeps of an installed package beside its files.
@@ -53,8 +53,8 @@ def installed_version() -> str:
         )
     except ProgramError:
         return ""
-    status, version = shown.output[:3], shown.output[3:]
-    return version if shown.status == 0 and status[1:2] not in ("n", "c") else ""
+    status, version = shown.stdout[:3], shown.stdout[3:]
+    return version if shown.returncode == 0 and status[1:2] not in ("n", "c") else ""
 
 
 # -- apt ---------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def installed_version() -> str:
 
 def policy() -> AptPolicy:
     """What apt's lists say now, without asking anybody."""
-    policy_text = programs.run(["apt-cache", "policy", PACKAGE], check=False).output
+    policy_text = programs.run(["apt-cache", "policy", PACKAGE], check=False).stdout
     found = dict(re.findall(r"^  (Installed|Candidate): (\S+)$", policy_text, re.MULTILINE))
     versions = {key: "" if value == "(none)" else value for key, value in found.items()}
     return AptPolicy(installed_version(), versions.get("Candidate", ""), bool(_SOURCE_LINE.search(policy_text)))
@@ -94,7 +94,7 @@ def install_newest() -> None:
         ) from error
 
 
-def _apt_get(args: list[Arg]) -> Finished:
+def _apt_get(args: list[Arg]) -> CompletedProcess:
     quiet: list[Arg] = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=900", "-o", "Dpkg::Use-Pty=0"]
     # A file that somebody has changed stays as it is.
     quiet += ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
@@ -136,7 +136,7 @@ def _listed() -> dict[str, str]:
     """What dpkg lists as the package's, each with where it lies: somebody may have diverted it (dpkg-divert)."""
     found: dict[str, str] = {}
     last = ""
-    for line in programs.run(["dpkg-query", "--listfiles", PACKAGE]).output.splitlines():
+    for line in programs.run(["dpkg-query", "--listfiles", PACKAGE]).stdout.splitlines():
         diverted = _DIVERTED.fullmatch(line)
         if diverted and last:
             found[last] = diverted[1]
@@ -167,7 +167,7 @@ def _lay_control(directory: Path, missing: set[str]) -> None:
     directory.mkdir(mode=0o755)
     fields: list[str] = []
     leave_out = False
-    for line in programs.run(["dpkg-query", "--status", PACKAGE]).output.rstrip("\n").splitlines():
+    for line in programs.run(["dpkg-query", "--status", PACKAGE]).stdout.rstrip("\n").splitlines():
         if not line.startswith(" "):
             leave_out = line.partition(":")[0] in _FIELDS_OF_DPKG
         if not leave_out:

@@ -47,7 +47,7 @@ def _drop_in() -> str:
     before = paths.AUTO_UPGRADE.read_text("utf-8") if paths.AUTO_UPGRADE.exists() else ""
     for key in ("APT::Periodic::Update-Package-Lists", "APT::Periodic::Unattended-Upgrade"):
         # Somebody who has switched this off for the whole machine finds it off.
-        if f"{key} " in before or not programs.run(["apt-config", "dump", "--format", "%v", key]).output.strip():
+        if f"{key} " in before or not programs.run(["apt-config", "dump", "--format", "%v", key]).stdout.strip():
             lines.append(f'{key} "1";')
     return "\n".join(lines) + "\n"
 

@@ -49,7 +49,7 @@ def _act(args: tuple[str, ...]) -> Answer:
     sudo_caller.require_root()
     if args not in ACTIONS:
         raise UsageError(
-            _("{program} takes one of {words}", program="upgrade", words=", ".join(" ".join(one) for one in ACTIONS))
+            _("{program} takes one of {args}", program="upgrade", args=", ".join(" ".join(one) for one in ACTIONS))
         )
     return ACTIONS[args]()
 
@@ -124,15 +124,15 @@ def _refuse_if_in_progress() -> None:
 
 def _follow(before: Any) -> None:
     """Tell how far it is until it is over. Raises FamilyError if it failed."""
-    told = (0, "")
+    reported = (0, "")
     while (now := upgrade_state.upgrade_in_progress()) is not None:
-        if (now.percent, now.message) != told and now.message:
-            told = (now.percent, now.message)
-            serving.report(*told)
+        if (now.percent, now.message) != reported and now.message:
+            reported = (now.percent, now.message)
+            serving.report(*reported)
         time.sleep(0.3)
     failed = upgrade_state.failed_upgrade()
     if failed is not None and failed != before:
-        raise FamilyError(failed.sentence(), "sudo jupyterhub4family logs hub")
+        raise FamilyError(failed.message(), "sudo jupyterhub4family logs hub")
 
 
 def _detached() -> bool:

@@ -157,7 +157,7 @@ def _upgrade(now: Upgrade) -> None:
             # Fetching takes minutes, or days without internet: meanwhile the new version runs on the old release.
             supervisor.restart(with_proxy=False)
         now = _copied(dataclasses.replace(now, release=_built(now)))
-        _tell(now, 40, _("Switching over"))
+        _report(now, 40, _("Switching over"))
         cutover(service_programs.SWITCH_RELEASE, service_programs.Switch(now.release))
         # The hub is ended and started; the service has ended a proxy of another release by itself.
         supervisor.restart(with_proxy=False)
@@ -178,13 +178,13 @@ def _built(now: Upgrade) -> str:
     """The id of the release that the package wants, fetched if need be. Raises FamilyError if that can never be."""
     pause = FIRST_PAUSE
     while True:
-        _tell(now, 5, _("Fetching what the new version needs"))
+        _report(now, 5, _("Fetching what the new version needs"))
         try:
             return checked_name(cutover(service_programs.WANTED_RELEASE, Nothing(), now).release)
         except FamilyError as error:
             if error.status not in PASSING:
                 raise
-            _tell(now, 5, _("Waiting: {reason}", reason=error.message))
+            _report(now, 5, _("Waiting: {reason}", reason=error.message))
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -194,7 +194,7 @@ def _copied(now: Upgrade) -> Upgrade:
     if now.copy:
         # Interrupted after this step: the database may be the new release's by now.
         return now
-    _tell(now, 30, _("Copying the database"))
+    _report(now, 30, _("Copying the database"))
     now = dataclasses.replace(now, copy=checked_name(cutover(service_programs.COPY_DATABASE, Nothing()).copy))
     _write_progress(now)
     fit = cutover(service_programs.DATABASE_FITS, service_programs.Release(now.release))
@@ -210,7 +210,7 @@ def _copied(now: Upgrade) -> Upgrade:
 
 def _run_smoke_test(now: Upgrade) -> None:
     """Go through the portal as a member does. Raises FamilyError with what did not work."""
-    _tell(now, 50, _("Waiting for the portal"))
+    _report(now, 50, _("Waiting for the portal"))
     _wait_for_portal()
     left = {ExitStatus.REFUSED: REFUSALS}
     while True:
@@ -218,7 +218,7 @@ def _run_smoke_test(now: Upgrade) -> None:
             calling.call(
                 service_programs.SMOKE_TEST,
                 Nothing(),
-                on_progress=lambda percent, message: _tell(now, 60 + percent // 3, message),
+                on_progress=lambda percent, message: _report(now, 60 + percent // 3, message),
             )
             return
         except FamilyError as error:
@@ -237,7 +237,7 @@ def _wait_for_portal() -> None:
     while True:
         answers = False
         with contextlib.suppress(FamilyError, ValueError):
-            answers = json.loads(programs.run(args, check=False).output).get("portal") == "running"
+            answers = json.loads(programs.run(args, check=False).stdout).get("portal") == "running"
         if answers:
             return
         if time.monotonic() > deadline:
@@ -253,7 +253,7 @@ def _restarts() -> int:
         return 0
     shown = programs.run(
         ["systemctl", "show", "--property=NRestarts", "--value", supervision.HUB_UNIT], check=False
-    ).output.strip()
+    ).stdout.strip()
     return int(shown) if shown.isdigit() else 0
 
 
@@ -262,11 +262,11 @@ def _restarts() -> int:
 
 def _rollback(now: Upgrade) -> None:
     """Package, release and database as they were; what did not work is remembered."""
-    _tell(now, 10, _("Going back to the previous version"))
+    _report(now, 10, _("Going back to the previous version"))
     problems: list[str] = []
     if now.kept:
         problems += _tried(apt.install_saved)
-    _tell(now, 50, _("Switching back"))
+    _report(now, 50, _("Switching back"))
     if now.origin.release:
         back = service_programs.Switch(now.origin.release, keep_old=now.by_hand)
         problems += _tried(lambda: cutover(service_programs.SWITCH_RELEASE, back))
@@ -301,7 +301,7 @@ def _tried(step: Any) -> list[str]:
 def _remember(now: Upgrade, problems: list[str]) -> None:
     back = now.origin.version or now.origin.release
     if problems:
-        outcome = _("{version} is back, but: {trouble}", version=back, trouble=problems[0])
+        outcome = _("{version} is back, but: {problem}", version=back, problem=problems[0])
     else:
         database = _(DATABASE_RESTORED) if now.copy else _(DATABASE_UNCHANGED)
         outcome = _("{version} is back in service. {database}", version=back, database=database)
@@ -325,7 +325,7 @@ def _wait_for_kernels(now: Upgrade) -> None:
         names = [account.pw_name for account in pwd.getpwall() if _is_busy(account)]
         if not names:
             return
-        _tell(now, 25, _("Waiting for the notebook of {name} to finish", name=names[0]))
+        _report(now, 25, _("Waiting for the notebook of {name} to finish", name=names[0]))
         time.sleep(KERNEL_PAUSE)
 
 
@@ -353,7 +353,7 @@ def cutover(action: Action[RequestT, AnswerT], request: RequestT, now: Upgrade |
 
     def report(percent: int, message: str) -> None:
         if now is not None:
-            _tell(now, 5 + percent // 5, message)
+            _report(now, 5 + percent // 5, message)
 
     return calling.call(action, request, become=programs.as_account(accounts.SERVICE_ACCOUNT), on_progress=report)
 
@@ -365,7 +365,7 @@ def checked_name(untrusted: str) -> str:
     return untrusted
 
 
-def _tell(now: Upgrade, percent: int, message: str) -> None:
+def _report(now: Upgrade, percent: int, message: str) -> None:
     """Note how far it is, for `status` and whoever waits; and in the log."""
     _log(f"{message} ({percent} %)")
     # A full disk must not turn the telling into a failure of its own.

@@ -73,7 +73,7 @@ def ensure(
             return Certificates(settings, now).ensure(renew, new_authority)
     except OSError as error:
         raise FamilyError(
-            _("the portal's certificate cannot be written: {why}", why=str(error)),
+            _("the portal's certificate cannot be written: {error}", error=str(error)),
             _("see whether the disk is full: df -h /var"),
         ) from error
 
@@ -129,18 +129,20 @@ class Certificates:
     def _certificate(self, authority: Pair, names: Names, renew: bool) -> x509.Certificate:
         key, certificate = _read_key(paths.TLS / "portal.key"), _read_certificate(paths.TLS / "portal.crt")
         if key is not None and certificate is not None and not renew:
-            why = self._renewal_reason(key, certificate, authority[1], names)
-            if not why:
+            cause = self._renewal_reason(key, certificate, authority[1], names)
+            if not cause:
                 return certificate
         else:
-            why = _("it was requested") if renew else _("there was no valid one")
+            cause = _("it was requested") if renew else _("there was no valid one")
         if key is None:
             key = ec.generate_private_key(ec.SECP256R1())
             _write(paths.TLS / "portal.key", _key_to_pem(key))
         # The key stays: so replacing the certificate is one rename, and there is no moment in which they differ.
         certificate = _portal_certificate(key.public_key(), authority, names, self._now)
         _write(paths.TLS / "portal.crt", _to_pem(certificate))
-        self._changes.append(_("made a new one for {names}, because {why}", names=", ".join(names.texts()), why=why))
+        self._changes.append(
+            _("made a new one for {names}, because {reason}", names=", ".join(names.texts()), reason=cause)
+        )
         return certificate
 
     def _renewal_reason(

@@ -8,7 +8,6 @@ somebody asked for it, or because the database is damaged.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import sqlite3
@@ -20,7 +19,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import database
-from jupyterhub4family.common.system import files
+from jupyterhub4family.common.system import disk_space, files
 
 DATABASE = paths.STATE / "jupyterhub.sqlite"
 COPIES = paths.STATE / "database-copies"
@@ -216,8 +215,7 @@ def _now() -> str:
 
 
 def _disk_error(error: Exception) -> FamilyError:
-    full = getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error)
-    if full:
+    if disk_space.is_full(error):
         return FamilyError(
             _("the disk is full, so the database could not be copied"), _("free some space"), ExitStatus.DISK_FULL
         )

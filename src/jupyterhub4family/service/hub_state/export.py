@@ -23,6 +23,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import serving
 from jupyterhub4family.common.protocol.service_programs import HubState, Kept
+from jupyterhub4family.common.system import disk_space
 from jupyterhub4family.common.system import files as system_files
 
 DATABASE = "jupyterhub.sqlite"
@@ -94,9 +95,9 @@ def _database_copy() -> bytes:
 def _check_database(path: Path) -> None:
     """Raise sqlite3.DatabaseError unless the database is whole."""
     with contextlib.closing(sqlite3.connect(path)) as database:
-        said = database.execute("PRAGMA integrity_check").fetchone()[0]
-    if said != "ok":
-        raise sqlite3.DatabaseError(said)
+        result = database.execute("PRAGMA integrity_check").fetchone()[0]
+    if result != "ok":
+        raise sqlite3.DatabaseError(result)
 
 
 def _request() -> Mapping[str, bytes]:
@@ -117,37 +118,37 @@ def import_state(files: Mapping[str, bytes]) -> Path:
     Everything is written and looked at aside first; then come renames. Raises FamilyError before anything is changed.
     The hub must not be running.
     """
-    fresh, kept = paths.STATE / ".restoring", paths.STATE / time.strftime("before-restore-%Y%m%d-%H%M%S")
+    restored, kept = paths.STATE / ".restoring", paths.STATE / time.strftime("before-restore-%Y%m%d-%H%M%S")
     try:
-        _remove(fresh)
+        _remove(restored)
         for name, data in files.items():
-            _write(fresh / name, data)
+            _write(restored / name, data)
         if DATABASE in files:
-            _check_database(fresh / DATABASE)
+            _check_database(restored / DATABASE)
         for name in [*FILES, *(DATABASE + ending for ending in _BESIDE)]:
             if name in files or (name.startswith(DATABASE) and DATABASE in files):
-                _exchange(fresh / name, paths.STATE / name, kept / name)
-        _remove(fresh)
+                _exchange(restored / name, paths.STATE / name, kept / name)
+        _remove(restored)
         system_files.sync_directory(paths.STATE)
     except sqlite3.Error as error:
-        _remove(fresh)
+        _remove(restored)
         raise FamilyError(_("the database in the backup is damaged: {reason}", reason=str(error))) from error
     except OSError as error:
-        status = ExitStatus.DISK_FULL if error.errno == 28 else ExitStatus.FAILURE  # ENOSPC
+        status = ExitStatus.DISK_FULL if disk_space.is_full(error) else ExitStatus.FAILURE
         raise FamilyError(
-            _("{file} cannot be written: {why}", file=str(paths.STATE), why=str(error.strerror)), status=status
+            _("{file} cannot be written: {error}", file=str(paths.STATE), error=str(error.strerror)), status=status
         ) from error
     return kept
 
 
-def _exchange(fresh: Path, place: Path, kept: Path) -> None:
-    """Put `fresh` (if it is there) in place of what is at `place`, which goes to `kept`."""
-    if place.exists():
+def _exchange(restored: Path, target: Path, kept: Path) -> None:
+    """Put `restored` (if it is there) in place of what is at `target`, which goes to `kept`."""
+    if target.exists():
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place.rename(kept)
-    if fresh.exists():
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        fresh.rename(place)
+        target.rename(kept)
+    if restored.exists():
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        restored.rename(target)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -158,10 +159,10 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _remove(fresh: Path) -> None:
+def _remove(restored: Path) -> None:
     """Take a folder of ours away, with the few files that can be in it."""
     for name in FILES:
-        (fresh / name).unlink(missing_ok=True)
-    for directory in (fresh / "tls", fresh):
+        (restored / name).unlink(missing_ok=True)
+    for directory in (restored / "tls", restored):
         with contextlib.suppress(OSError):
             directory.rmdir()

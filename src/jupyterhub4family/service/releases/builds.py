@@ -23,7 +23,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.python import offline, uv, venv
-from jupyterhub4family.common.system import files
+from jupyterhub4family.common.system import disk_space, files
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
@@ -214,7 +214,7 @@ def fetched(what: str, work: Callable[[], object]) -> None:
 
 def _fetch_failed(error: ProgramError, what: str) -> FamilyError:
     text = error.message
-    if "No space left" in text or "os error 28" in text or "ENOSPC" in text:
+    if disk_space.says_full(text):
         return FamilyError(
             _("the disk is full, so {what} could not be stored", what=what),
             _("free some space"),
@@ -233,7 +233,7 @@ def _fetch_failed(error: ProgramError, what: str) -> FamilyError:
 
 
 def _disk_error(error: OSError) -> FamilyError:
-    if error.errno == 28:  # ENOSPC
+    if disk_space.is_full(error):
         return FamilyError(_("the disk is full"), _("free some space"), ExitStatus.DISK_FULL)
     return FamilyError(
         _("{path} could not be written: {reason}", path=str(error.filename or _("a file")), reason=error.strerror)

@@ -14,6 +14,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import json_lines, serving
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.protocol.service_programs import Built
 from jupyterhub4family.common.python import offline, uv, venv
 from jupyterhub4family.common.system import programs
@@ -22,8 +23,6 @@ from jupyterhub4family.service.hub_state import database
 from jupyterhub4family.service.releases import builds
 from jupyterhub4family.service.releases.builds import Tree
 from jupyterhub4family.service.releases.progress import Reporter
-
-Tell = Callable[[int, str], None]
 
 #: Settings that every member's server starts with; they lie in the environment, where its owner may change them.
 SERVER_SETTINGS = {
@@ -41,7 +40,7 @@ MILD_SETTINGS = {"ServerKernelManager": {"transport": "ipc"}}
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
 
 
-def release_tree(tell: Tell) -> Tree:
+def release_tree(on_progress: ProgressCallback) -> Tree:
     """What hub and proxy run from."""
     locks = (
         paths.LOCKS / "uv.txt",
@@ -49,35 +48,38 @@ def release_tree(tell: Tell) -> Tree:
         paths.LOCKS / "node.txt",
         paths.LOCKS / "proxy" / "package-lock.json",
     )
-    return Tree("release", paths.RELEASES, locks, lambda directory: _fill_release(directory, tell))
+    return Tree("release", paths.RELEASES, locks, lambda directory: _fill_release(directory, on_progress))
 
 
-def template_tree(tell: Tell) -> Tree:
+def template_tree(on_progress: ProgressCallback) -> Tree:
     """What a member's environment is made from."""
     return Tree(
-        "template", paths.TEMPLATES, (paths.LOCKS / "member.txt",), lambda directory: _fill_template(directory, tell)
+        "template",
+        paths.TEMPLATES,
+        (paths.LOCKS / "member.txt",),
+        lambda directory: _fill_template(directory, on_progress),
     )
 
 
-def _fill_release(directory: Path, tell: Tell) -> None:
-    tell(3, _("Fetching the installer"))
+def _fill_release(directory: Path, on_progress: ProgressCallback) -> None:
+    on_progress(3, _("Fetching the installer"))
     programs.run([paths.SYSTEM_PYTHON, "-m", "venv", directory / "uv"], timeout=300, dies_with_us=True)
     pip: list[Arg] = [directory / "uv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
     strict: list[Arg] = ["--require-hashes", "--only-binary", ":all:", "-r", paths.LOCKS / "uv.txt"]
     builds.fetch(pip, strict, _("the installer (uv)"))
     uv = _keep_only_uv(directory)
-    tell(15, _("Fetching JupyterHub"))
+    on_progress(15, _("Fetching JupyterHub"))
     builds.fetched(
         "JupyterHub",
         lambda: venv.make_environment(
             uv, directory / "venv", paths.LOCKS / "hub.txt", "JupyterHub", paths.CACHE / "uv"
         ),
     )
-    tell(50, _("Fetching the proxy's engine (node)"))
+    on_progress(50, _("Fetching the proxy's engine (node)"))
     _fetch_node(uv, directory)
-    tell(80, _("Fetching the proxy"))
+    on_progress(80, _("Fetching the proxy"))
     _fetch_proxy(directory)
-    tell(95, _("Testing everything"))
+    on_progress(95, _("Testing everything"))
     _try_out(directory)
 
 
@@ -143,15 +145,15 @@ def _try_out(directory: Path) -> None:
     programs.run([directory / "node" / "bin" / "node", proxy, "--version"], timeout=120)
 
 
-def _fill_template(directory: Path, tell: Tell) -> None:
+def _fill_template(directory: Path, on_progress: ProgressCallback) -> None:
     environment = directory / "env"
-    tell(10, _("Fetching JupyterLab for the family"))
+    on_progress(10, _("Fetching JupyterLab for the family"))
     uv = paths.RELEASES / "current" / "uv" / "bin" / "uv"
     builds.fetched(
         "JupyterLab",
         lambda: venv.make_environment(uv, environment, paths.LOCKS / "member.txt", "JupyterLab", paths.CACHE / "uv"),
     )
-    tell(85, _("Testing JupyterLab"))
+    on_progress(85, _("Testing JupyterLab"))
     settings = environment / "etc" / "jupyter"
     settings.mkdir(parents=True, exist_ok=True)
     for name, content in (("jupyter_server_config", SERVER_SETTINGS), ("jupyter_config", MILD_SETTINGS)):
@@ -171,9 +173,9 @@ def _make_read_only(environment: Path) -> None:
     uv's lock file, which everybody may write, is no part of an environment: uv makes a new one when it needs it.
     """
     (environment / ".lock").unlink(missing_ok=True)
-    for place, _folders, files in os.walk(environment):
+    for directory_path, _directories, files in os.walk(environment):
         for name in files:
-            path = os.path.join(place, name)
+            path = os.path.join(directory_path, name)
             status = os.lstat(path)
             if not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o022:
                 os.chmod(path, stat.S_IMODE(status.st_mode) & ~0o022)
@@ -182,8 +184,8 @@ def _make_read_only(environment: Path) -> None:
 def _size(directory: Path) -> int:
     """Bytes on disk of everything below `folder`."""
     blocks = 0
-    for place, _folders, files in os.walk(directory):
-        blocks += sum(os.lstat(os.path.join(place, name)).st_blocks for name in files)
+    for directory_path, _directories, files in os.walk(directory):
+        blocks += sum(os.lstat(os.path.join(directory_path, name)).st_blocks for name in files)
     return blocks * 512
 
 
@@ -203,13 +205,13 @@ def build_release() -> int:
     return _build("release-progress.json", release_tree)
 
 
-def _build(progress_file: str, tree: Callable[[Tell], Tree]) -> int:
+def _build(progress_file: str, tree: Callable[[ProgressCallback], Tree]) -> int:
     """Build; the answer says whether anything was changed. Files of their own: the setup page shows its own build."""
     reporter = Reporter(paths.STATE / progress_file, json_lines.write_line)
 
     def work() -> Built:
         try:
-            wanted = tree(reporter.tell)
+            wanted = tree(reporter.report)
             if tree is release_tree and not wanted.is_current():
                 # The JupyterHub in another release may bring the database into another form.
                 database.copy_database()

@@ -28,7 +28,7 @@ class Reporter:
         self._file = file
         self._report = report
 
-    def tell(self, percent: int, message: str) -> None:
+    def report(self, percent: int, message: str) -> None:
         """Say that `percent` of the work is done and what comes now."""
         self._write({"percent": percent, "message": message})
 

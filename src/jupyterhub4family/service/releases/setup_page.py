@@ -143,10 +143,10 @@ def _tls_context() -> ssl.SSLContext:
 def in_language(template: str, language: str) -> bytes:
     """The page with its sentences, each in double braces, in a language."""
 
-    def tell(found: re.Match[str]) -> str:
+    def substitute(found: re.Match[str]) -> str:
         return html.escape(translated(_(" ".join(found[1].split())), language))
 
-    text = re.sub(r"\{\{(.*?)\}\}", tell, template, flags=re.DOTALL)
+    text = re.sub(r"\{\{(.*?)\}\}", substitute, template, flags=re.DOTALL)
     return text.replace('<html lang="en">', f'<html lang="{language}">', 1).encode()
 
 

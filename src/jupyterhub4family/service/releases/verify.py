@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _tree(which: str) -> Tree:
-    def silent(_percent: int, _sentence: str) -> None:
+    def silent(_percent: int, _message: str) -> None:
         """Nothing is built here."""
 
     return contents.release_tree(silent) if which == "release" else contents.template_tree(silent)
@@ -141,11 +141,11 @@ def _try_programs(directory: Path, versions: dict[str, str]) -> list[str]:
     }
     for name, args in programs.items():
         try:
-            said = system_programs.run(args, timeout=60).output
+            printed = system_programs.run(args, timeout=60).stdout
         except FamilyError:
             broken.append(name)
             continue
-        version = re.search(r"\d+\.\d[\d.]*", said)
+        version = re.search(r"\d+\.\d[\d.]*", printed)
         if version and name != "python":
             versions[name] = version[0]
     return broken

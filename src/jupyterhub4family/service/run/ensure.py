@@ -30,7 +30,7 @@ def main() -> int:
     args = sys.argv[1:]
     if args not in ([], ["--boot"], ["--start"], ["--stop"], ["--restart-hub"]):
         raise UsageError(
-            _("{program} takes one of {words}", program="ensure", words="--boot, --start, --stop, --restart-hub")
+            _("{program} takes one of {args}", program="ensure", args="--boot, --start, --stop, --restart-hub")
         )
     word = args[0] if args else ""
     os.umask(0o077)

@@ -53,7 +53,7 @@ def _build(reporter: Reporter) -> None:
     pause = FIRST_PAUSE
     while True:
         try:
-            if builds.ensure(contents.release_tree(reporter.tell)):
+            if builds.ensure(contents.release_tree(reporter.report)):
                 proxy.end_proxy()
             reporter.done()
             return

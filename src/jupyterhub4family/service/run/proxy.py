@@ -143,7 +143,7 @@ def _configuration(settings: Settings, release: Path) -> dict[str, Any]:
 def ensure_certificate() -> None:
     """Have a certificate made if there is none; one that has to be renewed is seen to by the running proxy."""
     if not all((paths.TLS / name).is_file() for name in ("portal.crt", "portal.key", "ca.crt")):
-        print(programs.run(CHECK_CERTIFICATES, timeout=120).output, end="", flush=True)
+        print(programs.run(CHECK_CERTIFICATES, timeout=120).stdout, end="", flush=True)
 
 
 if __name__ == "__main__":

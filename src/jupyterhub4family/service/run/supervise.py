@@ -36,7 +36,7 @@ GRACE_PERIOD = 10.0
 def main() -> int:
     """Program `supervise NAME`: returns when asked to end (SIGTERM, SIGHUP), the process having ended too."""
     if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:
-        raise UsageError(_("{program} takes one of {words}", program="supervise", words=", ".join(PROCESSES)))
+        raise UsageError(_("{program} takes one of {args}", program="supervise", args=", ".join(PROCESSES)))
     name = sys.argv[1]
     os.umask(0o077)
     if not _only_one(name):

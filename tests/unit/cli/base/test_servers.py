@@ -18,16 +18,16 @@ from tests.unit.helpers import account
 class Proc:
     """A /proc in which all processes are those of whoever runs the tests, who is anna."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder / "proc"
-        self.folder.mkdir()
-        (self.folder / "net").mkdir()
-        monkeypatch.setattr(processes, "PROC", self.folder)
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory / "proc"
+        self.directory.mkdir()
+        (self.directory / "net").mkdir()
+        monkeypatch.setattr(processes, "PROC", self.directory)
 
-    def process(self, pid: int, parent: int, *words: str) -> None:
-        (self.folder / str(pid)).mkdir()
-        (self.folder / str(pid) / "cmdline").write_bytes("".join(f"{word}\0" for word in words).encode())
-        (self.folder / str(pid) / "stat").write_text(f"{pid} (x) S {parent} {' '.join(['0'] * 40)}\n", "ascii")
+    def process(self, pid: int, parent: int, *args: str) -> None:
+        (self.directory / str(pid)).mkdir()
+        (self.directory / str(pid) / "cmdline").write_bytes("".join(f"{word}\0" for word in args).encode())
+        (self.directory / str(pid) / "stat").write_text(f"{pid} (x) S {parent} {' '.join(['0'] * 40)}\n", "ascii")
 
 
 def test_servers_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ class Screen(io.StringIO):
         return True
 
 
-def arguments(**words: Any) -> argparse.Namespace:
-    return argparse.Namespace(**words)
+def arguments(**args: Any) -> argparse.Namespace:
+    return argparse.Namespace(**args)
 
 
 @pytest.mark.parametrize(

@@ -57,17 +57,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What root asks the service for."""
     found: list[tuple[str, ...]] = []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(os, "chown", lambda *_words: None)
-    monkeypatch.setattr(cert, "call_service", lambda *words: found.append(words))
+    monkeypatch.setattr(os, "chown", lambda *_args: None)
+    monkeypatch.setattr(cert, "call_service", lambda *arguments: found.append(arguments))
     monkeypatch.setattr(pwd, "getpwnam", lambda name: account(name, 120))
     return found
 
 
 def test_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cert", "show"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     der = read_authority(home / "public" / "ca.crt")
-    assert der and fingerprint(der) in said and "portal.local" in said and "395 days" in said
+    assert der and fingerprint(der) in output and "portal.local" in output and "395 days" in output
     assert main(["cert", "show", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["source"] == "authority"
 
@@ -81,19 +81,19 @@ def test_show_before_there_is_one(home: Path) -> None:
 
 def test_export(home: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     der = read_authority(home / "public" / "ca.crt")
-    for words, content in (([], (home / "tls" / "ca.crt").read_bytes()), (["--der"], der)):
-        assert main(["cert", "export", str(home / "file"), *words]) == 0
+    for arguments, content in (([], (home / "tls" / "ca.crt").read_bytes()), (["--der"], der)):
+        assert main(["cert", "export", str(home / "file"), *arguments]) == 0
         assert (home / "file").read_bytes() == content
     capfdbinary.readouterr()
     with pytest.raises(FamilyError, match="cannot be written"):
         main(["cert", "export", str(home / "none" / "file")])
 
 
-@pytest.mark.parametrize("words", [["renew"], ["trust"], ["use", "--reset"], ["use", "a", "b"]])
-def test_only_root_may(home: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("arguments", [["renew"], ["trust"], ["use", "--reset"], ["use", "a", "b"]])
+def test_only_root_may(home: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(PermissionRefused, match="only root"):
-        main(["cert", *words])
+        main(["cert", *arguments])
 
 
 def test_renew(home: Path, asked: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,15 +116,15 @@ def test_trust_and_not(home: Path, asked: Any, monkeypatch: pytest.MonkeyPatch) 
     assert not trusted.exists() and [call.args for call in fake.calls] == [[cert.UPDATE], [cert.UPDATE, "--fresh"]]
 
 
-def openssl(*words: str | Path, text: str = "") -> str:
-    command = ["openssl", *map(str, words)]
+def openssl(*arguments: str | Path, text: str = "") -> str:
+    command = ["openssl", *map(str, arguments)]
     return subprocess.run(command, input=text, capture_output=True, encoding="utf-8", check=True).stdout
 
 
-def authority_for(folder: Path, *constraints: str) -> str:
+def authority_for(directory: Path, *constraints: str) -> str:
     """An authority that somebody else has put in the place of ours."""
     extra = [word for one in constraints for word in ("-addext", f"nameConstraints={one}")]
-    key, out = folder / "x.key", folder / "x.crt"
+    key, out = directory / "x.key", directory / "x.crt"
     openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", out, "-subj", "/CN=x", *extra)
     return out.read_text()
 
@@ -159,27 +159,27 @@ def own(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate from elsewhere, and its key."""
     key, crt = tmp_path / "own.key", tmp_path / "own.crt"
     names = "subjectAltName=DNS:jupyter.example.net,DNS:portal.local"
-    words = ["-subj", "/CN=x", "-addext", names, "-days", "30"]
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", crt, *words)
+    arguments = ["-subj", "/CN=x", "-addext", names, "-days", "30"]
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", crt, *arguments)
     return crt, key
 
 
-def use(*words: Path) -> int:
-    return main(["cert", "use", *map(str, words)])
+def use(*arguments: Path) -> int:
+    return main(["cert", "use", *map(str, arguments)])
 
 
 def test_a_certificate_from_elsewhere(
     home: Path, own: tuple[Path, Path], asked: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert use(*own) == 0
-    said = capsys.readouterr().out
-    assert "not valid for portal, 192.168.1.5;" in said
-    folder = home / "own"
-    assert (folder / "portal.crt").read_bytes() == own[0].read_bytes()
-    assert (folder / "portal.key").stat().st_mode & 0o777 == 0o400
-    assert folder.stat().st_mode & 0o777 == 0o755
+    output = capsys.readouterr().out
+    assert "not valid for portal, 192.168.1.5;" in output
+    directory = home / "own"
+    assert (directory / "portal.crt").read_bytes() == own[0].read_bytes()
+    assert (directory / "portal.key").stat().st_mode & 0o777 == 0o400
+    assert directory.stat().st_mode & 0o777 == 0o755
     assert asked == [("ensure",)]
-    assert main(["cert", "use", "--reset"]) == 0 and not folder.exists()
+    assert main(["cert", "use", "--reset"]) == 0 and not directory.exists()
     assert main(["cert", "use", "--reset"]) == 0, "twice is no error"
 
 
@@ -212,7 +212,7 @@ def test_an_expired_one(home: Path, asked: Any) -> None:
         use(home / "tls" / "portal.crt", home / "tls" / "portal.key")
 
 
-@pytest.mark.parametrize("words", [[], ["a"], ["a", "b", "c"], ["a", "b", "--reset"]])
-def test_wrong_words(home: Path, asked: Any, words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["a"], ["a", "b", "c"], ["a", "b", "--reset"]])
+def test_wrong_words(home: Path, asked: Any, arguments: list[str]) -> None:
     with pytest.raises(UsageError):
-        main(["cert", "use", *words])
+        main(["cert", "use", *arguments])

@@ -51,31 +51,31 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Check]:
 
 def test_all_is_well(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
-    said = capsys.readouterr().out
-    assert "The sun shines" in said and "No problems." in said
+    output = capsys.readouterr().out
+    assert "The sun shines" in output and "No problems." in output
 
 
 def test_a_warning_is_no_problem(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
     checks.update(rain=saying(KNOWN), cellar=saying(UNSEEN))
     assert main(["doctor"]) == 0
-    said = capsys.readouterr().out
-    assert "Try: take a coat" in said and "No problems, 1 warning. 1 check was not possible." in said
+    output = capsys.readouterr().out
+    assert "Try: take a coat" in output and "No problems, 1 warning. 1 check was not possible." in output
 
 
 def test_a_problem(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
     checks.update(roof=saying(BROKEN), rain=saying(KNOWN))
     assert main(["doctor"]) == 1
-    said = capsys.readouterr().out
-    assert "PROBLEM" in said and "Try: mend it" in said and "well" not in said
-    assert said.splitlines()[-2:] == ["1 problem, 1 warning.", "Try: sudo jupyterhub4family doctor --fix"]
+    output = capsys.readouterr().out
+    assert "PROBLEM" in output and "Try: mend it" in output and "well" not in output
+    assert output.splitlines()[-2:] == ["1 problem, 1 warning.", "Try: sudo jupyterhub4family doctor --fix"]
 
 
 def test_as_json(checks: dict[str, Check], capsys: pytest.CaptureFixture[str]) -> None:
     checks["roof"] = saying(BROKEN)
     assert main(["doctor", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["state"] == PROBLEM and told["fixed"] == []
-    assert told["findings"][1] == {
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["state"] == PROBLEM and reported["fixed"] == []
+    assert reported["findings"][1] == {
         "check": "roof",
         "state": PROBLEM,
         "sentence": "The roof leaks",
@@ -111,14 +111,14 @@ def test_a_check_that_there_is_not_is_refused_before_anything_looks(checks: dict
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "arguments"),
     [
         (FamilyError("sudo is gone", "get it"), "sudo is gone"),
         (PermissionError(13, "Permission denied", "/etc/shadow"), "Only root can check /etc/shadow"),
         (OSError(5, "Input/output error", "/disk"), "/disk could not be checked: Input/output error"),
     ],
 )
-def test_a_check_that_cannot_look_ends_nothing(checks: dict[str, Check], error: Exception, words: str) -> None:
+def test_a_check_that_cannot_look_ends_nothing(checks: dict[str, Check], error: Exception, arguments: str) -> None:
     def broken(_context: CheckContext) -> Iterator[Finding]:
         yield KNOWN
         raise error
@@ -127,7 +127,7 @@ def test_a_check_that_cannot_look_ends_nothing(checks: dict[str, Check], error: 
     checks.update(broken=Check("the roof", broken), sun=saying(FINE))
     results = doctor.examine(Bar(quiet=True))
     assert [one.finding.state for one in results][-2:] == [UNKNOWN, OK]
-    assert results[-2].finding.sentence == words
+    assert results[-2].finding.message == arguments
 
 
 def test_progress_names_checks_in_words(checks: dict[str, Check], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +143,8 @@ def test_mending_and_looking_again(
     asked: list[list[str]] = []
 
     def converse(call: Call) -> dict[str, Any]:
-        words = call.args
-        asked.append([str(word) for word in words])
+        arguments = call.args
+        asked.append([str(word) for word in arguments])
         checks["roof"] = saying(FINE)
         return {"ok": True, **({"done": "mended"} if call.name == "own-environment" else {})}
 
@@ -153,10 +153,12 @@ def test_mending_and_looking_again(
     anna = Finding(PROBLEM, "Anna's is broken", "mend it", "environment:anna")
     checks["roof"] = saying(anna, start, BROKEN, BROKEN)
     assert main(["doctor", "--fix"]) == 0
-    assert [words[-1] for words in asked] == ["rights", "start", "repair"], "once each, starting last, members after it"
+    assert [arguments[-1] for arguments in asked] == ["rights", "start", "repair"], (
+        "once each, starting last, members after it"
+    )
     assert asked[2][:6] == as_account("anna")
-    said = capsys.readouterr().out
-    assert said.count("Repaired:") == 3 and "No problems." in said
+    output = capsys.readouterr().out
+    assert output.count("Repaired:") == 3 and "No problems." in output
 
 
 def test_what_cannot_be_mended_is_told(

@@ -24,7 +24,7 @@ def test_every_module_with_checks_is_in_the_registry() -> None:
 @pytest.mark.parametrize("module", registry.MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_every_check_of_a_module_has_a_name(module: object) -> None:
     written = {name for name in vars(module) if name.startswith("check_")}
-    assert {check.look.__name__ for check in vars(module)["CHECKS"].values()} == written
+    assert {check.find.__name__ for check in vars(module)["CHECKS"].values()} == written
 
 
 def test_no_two_checks_or_repairs_share_a_name() -> None:

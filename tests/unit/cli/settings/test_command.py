@@ -20,7 +20,7 @@ from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import KEYS, parse_settings
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import files
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import write_program
 
@@ -58,17 +58,17 @@ class Box:
         return self.file.read_text("utf-8")
 
     def _converse(self, call: Call) -> dict[str, Any]:
-        words = call.args
-        assert [Path(words[0]).name, *words[1:]] == ["upgrade", "settings"]
+        arguments = call.args
+        assert [Path(arguments[0]).name, *arguments[1:]] == ["upgrade", "settings"]
         self.asked += 1
         return self.apt
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        if words[0] == "systemctl":
-            return Finished(0, self.states, "")
-        self.restarts.append(" ".join(map(str, words[1:])))
-        return Finished(0, "", "")
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        if arguments[0] == "systemctl":
+            return CompletedProcess(0, self.states, "")
+        self.restarts.append(" ".join(map(str, arguments[1:])))
+        return CompletedProcess(0, "", "")
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_show_names_every_key_and_where_its_value_comes_from(box: Box, capsys: p
     assert "port: 9000" in plain and "https: true" in plain and 'login_help: ""' in plain
     assert main(["config", "show", "--origin"]) == 0
     lines = dict(line.split("  # ") for line in capsys.readouterr().out.splitlines())
-    origins = {words.partition(":")[0]: origin for words, origin in lines.items()}
+    origins = {arguments.partition(":")[0]: origin for arguments, origin in lines.items()}
     assert origins["port"] == f"{box.file}:2" and origins["family_name"] == f"{box.file}:3"
     assert origins["https"] == "default"
 
@@ -98,8 +98,8 @@ def test_what_is_shown_is_a_settings_file(box: Box, capsys: pytest.CaptureFixtur
     box.write("port: 9000\nextra_names: [nas, 'fd00::1']\nlogin_help: |\n  Ask Mum.\n  Or Dad.\n")
     assert main(["config", "show", "--origin"]) == 0
     box.write(capsys.readouterr().out)
-    settings, trouble = effective.settings_in_use()
-    assert trouble is None
+    settings, problem = effective.settings_in_use()
+    assert problem is None
     assert settings == parse_settings(
         {"port": 9000, "extra_names": ["nas", "fd00::1"], "login_help": "Ask Mum.\nOr Dad."}, "test"
     )
@@ -138,18 +138,18 @@ def test_a_bad_file_is_told_beside_what_is_in_use(box: Box, capsys: pytest.Captu
     box.write("port: x\n")
     box.note.write_text('{"port": 9000}', "utf-8")
     assert main(["config", "get", "port"]) == 0
-    said = capsys.readouterr()
-    assert said.out == "9000\n" and f"{box.file}:1: port must be" in said.err
+    output = capsys.readouterr()
+    assert output.out == "9000\n" and f"{box.file}:1: port must be" in output.err
     with pytest.raises(FamilyError, match="last good settings stay in use") as caught:
         main(["config", "show", "--origin"])
     assert caught.value.status == 8
     assert "port: 9000" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", ["get prot", "set prot 9000", "unset prot"])
-def test_an_unknown_key_is_refused_with_the_nearest(box: Box, words: str) -> None:
+@pytest.mark.parametrize("arguments", ["get prot", "set prot 9000", "unset prot"])
+def test_an_unknown_key_is_refused_with_the_nearest(box: Box, arguments: str) -> None:
     with pytest.raises(ConfigurationError, match="unknown key 'prot'") as caught:
-        main(["config", *words.split()])
+        main(["config", *arguments.split()])
     assert "'port'" in caught.value.hint and not box.file.exists()
 
 
@@ -180,7 +180,7 @@ def test_mode_owner_and_a_link_stay(box: Box, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "restarts"),
+    ("text", "arguments", "restarts"),
     [
         ("", "set port 9000", ["restart --all"]),
         ("", "set listen local", ["restart --all"]),
@@ -195,9 +195,9 @@ def test_mode_owner_and_a_link_stay(box: Box, tmp_path: Path) -> None:
         ("family_name: [x]\n", "set family_name Us", ["restart --all"]),
     ],
 )
-def test_what_is_restarted(box: Box, text: str, words: str, restarts: list[str]) -> None:
+def test_what_is_restarted(box: Box, text: str, arguments: str, restarts: list[str]) -> None:
     box.write(text)
-    assert main(["config", *words.split()]) == 0
+    assert main(["config", *arguments.split()]) == 0
     assert box.restarts == restarts
 
 
@@ -236,15 +236,15 @@ def test_the_same_value_again_changes_nothing(box: Box, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     ["set port 80", "set port x", "set port 8081", "set https false", "set language fr", "set extra_names a_b",
      "set family_name " + "x" * 81],
 )  # fmt: skip
-def test_a_bad_value_changes_nothing(box: Box, words: str) -> None:
+def test_a_bad_value_changes_nothing(box: Box, arguments: str) -> None:
     box.write("# ours\nlisten: lan\n")
     before = _identity(box.file)
     with pytest.raises(ConfigurationError):
-        main(["config", *words.split()])
+        main(["config", *arguments.split()])
     assert _identity(box.file) == before and box.restarts == []
 
 
@@ -271,18 +271,18 @@ def test_a_dry_run_shows_the_difference_to_anybody(
     assert box.text() == "port: 9000\n" and box.restarts == []
 
 
-@pytest.mark.parametrize("words", ["set port 9000", "unset port", "edit"])
-def test_only_root_changes_anything(box: Box, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+@pytest.mark.parametrize("arguments", ["set port 9000", "unset port", "edit"])
+def test_only_root_changes_anything(box: Box, monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     box.write("port: 9001\n")
     with pytest.raises(PermissionRefused) as caught:
-        main(["config", *words.split()])
+        main(["config", *arguments.split()])
     assert caught.value.status == 4 and caught.value.hint.startswith("sudo jupyterhub4family config")
     assert box.text() == "port: 9001\n"
 
 
 def test_a_disk_that_is_full_leaves_the_old_file(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_words: Any, **_more: Any) -> None:
+    def full(*_args: Any, **_more: Any) -> None:
         raise OSError(28, "No space left on device")
 
     box.write("port: 9000\n")

@@ -15,7 +15,7 @@ from jupyterhub4family.cli.main import main
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
@@ -23,14 +23,14 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
-def folder(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def run(call: Call) -> Finished:
-        words = call.args
-        if words[-1].endswith("hub.log"):
-            return Finished(0, Path(words[-1]).read_text(), "")
-        if words[0] == "ss":
+def directory(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def run(call: Call) -> CompletedProcess:
+        arguments = call.args
+        if arguments[-1].endswith("hub.log"):
+            return CompletedProcess(0, Path(arguments[-1]).read_text(), "")
+        if arguments[0] == "ss":
             raise ProgramError("ss could not be started")
-        return Finished(0, f"anna did {words[0]} with {SECRET}\n", "")
+        return CompletedProcess(0, f"anna did {arguments[0]} with {SECRET}\n", "")
 
     people.add("anna", 1001, "jupyterhub", gecos="Anna Example")
     FakePrograms(monkeypatch).answer("*", run)
@@ -52,9 +52,9 @@ def folder(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return here
 
 
-def test_an_archive(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_archive(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["support"]) == 0
-    (path,) = folder.iterdir()
+    (path,) = directory.iterdir()
     assert str(path) in capsys.readouterr().out
     assert path.stat().st_mode & 0o777 == 0o600
     with tarfile.open(path) as archive:
@@ -68,11 +68,11 @@ def test_an_archive(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "ss could not be started" in everything and "port: 8000" in everything
 
 
-def test_a_folder_where_nothing_may_be_written(folder: Path) -> None:
-    folder.chmod(0o500)
+def test_a_folder_where_nothing_may_be_written(directory: Path) -> None:
+    directory.chmod(0o500)
     try:
         if os.geteuid() != 0:
             with pytest.raises(FamilyError, match="cannot be written"):
                 main(["support"])
     finally:
-        folder.chmod(0o700)
+        directory.chmod(0o700)

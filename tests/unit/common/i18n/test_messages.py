@@ -122,8 +122,8 @@ def test_what_comes_through_a_door_cannot_grow() -> None:
     bomb: Any = "x" * 1000
     for _level in range(50):
         bomb = {"id": "{a}" * 100, "values": {"a": bomb}}
-    told = from_json(bomb)
-    assert len(told) <= 11_000 and len(translated(told, "de")) <= 11_000
+    reported = from_json(bomb)
+    assert len(reported) <= 11_000 and len(translated(reported, "de")) <= 11_000
     deep = json.loads('{"id": "{a}", "values": {"a": ' * 200 + '"x"' + "}}" * 200)
     assert from_json(deep) == ""
     assert from_json({"id": "{a}", "values": {"a": "x" * 20_000}}) == "x" * 10_000
@@ -152,5 +152,5 @@ def test_our_own_programs_can_be_given_the_language(monkeypatch: pytest.MonkeyPa
 
 
 def test_languages_have_a_catalogue() -> None:
-    folder = Path(__file__).resolve().parents[4] / "locale"
-    assert {path.name for path in folder.iterdir() if path.is_dir()} == set(messages.LANGUAGES) - {"en"}
+    directory = Path(__file__).resolve().parents[4] / "locale"
+    assert {path.name for path in directory.iterdir() if path.is_dir()} == set(messages.LANGUAGES) - {"en"}

@@ -44,13 +44,13 @@ IN_A_SESSION = ["/usr/bin/setsid", "--wait"]
 class Door:
     """A program in a folder of the test."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        monkeypatch.setattr(paths, "LIBRARY", folder)
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        monkeypatch.setattr(paths, "LIBRARY", directory)
 
     def does(self, text: str, *, interpreter: str = "", **more: Any) -> Action[Question, Reply]:
         """An action of a program that is this text."""
-        write_program(self.folder / "door", text, **({"interpreter": interpreter} if interpreter else {}))
+        write_program(self.directory / "door", text, **({"interpreter": interpreter} if interpreter else {}))
         return self.action(**more)
 
     def action(self, **more: Any) -> Action[Question, Reply]:
@@ -60,7 +60,7 @@ class Door:
 
     def pid(self, name: str = "pid") -> int:
         """What the program has written into this file."""
-        return int((self.folder / name).read_text("ascii"))
+        return int((self.directory / name).read_text("ascii"))
 
 
 @pytest.fixture
@@ -96,14 +96,14 @@ def test_progress_is_told_at_once_and_the_answer_is_the_last_object(door: Door) 
         print('{"ok": true, "text": "done"}')
         """
     )
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
 
-    def tell(percent: int, message: str) -> None:
-        told.append((percent, message))
-        (door.folder / "seen").touch()
+    def report(percent: int, message: str) -> None:
+        reported.append((percent, message))
+        (door.directory / "seen").touch()
 
-    assert call(action, Question(place=str(door.folder / "seen")), on_progress=tell) == Reply("done")
-    assert told == [(10, "first"), (100, "")]
+    assert call(action, Question(place=str(door.directory / "seen")), on_progress=report) == Reply("done")
+    assert reported == [(10, "first"), (100, "")]
 
 
 def test_progress_that_is_none_is_passed_over(door: Door) -> None:
@@ -114,9 +114,9 @@ def test_progress_that_is_none_is_passed_over(door: Door) -> None:
         print('{"ok": true, "text": ""}')
         """
     )
-    told: list[int] = []
-    assert call(action, Question(), on_progress=lambda number, _message: told.append(number)) == Reply("")
-    assert told == []
+    reported: list[int] = []
+    assert call(action, Question(), on_progress=lambda number, _message: reported.append(number)) == Reply("")
+    assert reported == []
 
 
 @pytest.mark.parametrize("become", [[], IN_A_SESSION])
@@ -185,7 +185,7 @@ def test_a_door_that_does_not_read_its_request_may_still_answer(door: Door) -> N
 
 
 def test_one_that_never_reads_a_big_request_blocks_nobody_for_ever(door: Door) -> None:
-    action = door.does(f"echo $$ > {door.folder / 'pid'}; exec sleep 60", interpreter="/bin/sh", timeout=0.5)
+    action = door.does(f"echo $$ > {door.directory / 'pid'}; exec sleep 60", interpreter="/bin/sh", timeout=0.5)
     begin = time.monotonic()
     with pytest.raises(ProgramError, match=r"door did not end within 0\.5 seconds"):
         call(action, Question("x" * 1_000_000))
@@ -205,7 +205,7 @@ def test_one_that_never_reads_a_big_request_blocks_nobody_for_ever(door: Door) -
     ids=["one line", "many lines", "progress", "stderr", "zeros"],
 )
 def test_one_that_floods_is_ended_and_does_not_outlive_the_call(door: Door, become: list[str], flood: str) -> None:
-    action = door.does(f"echo $$ > {door.folder / 'pid'}\n{flood}\n", interpreter="/bin/sh", timeout=None)
+    action = door.does(f"echo $$ > {door.directory / 'pid'}\n{flood}\n", interpreter="/bin/sh", timeout=None)
     with pytest.raises(ResponseError, match="door gave an answer that is too long"):
         call(action, Question(), become=become)
     wait_until(lambda: start_time(door.pid()) is None, "the end of the program")
@@ -218,7 +218,7 @@ def test_one_that_does_not_want_to_end_is_killed(door: Door, monkeypatch: pytest
         import os, signal, sys, time
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        open({str(door.folder / "pid")!r}, "w").write(str(os.getpid()))
+        open({str(door.directory / "pid")!r}, "w").write(str(os.getpid()))
         while True:
             try:
                 os.write(1, b"x" * 10_000)
@@ -243,9 +243,9 @@ def test_bounds_are_the_actions_own(door: Door) -> None:
 def test_one_that_takes_too_long_is_ended(door: Door, become: list[str]) -> None:
     action = door.does(
         f"""
-        echo $$ > {door.folder / "pid"}
+        echo $$ > {door.directory / "pid"}
         echo '{{"percent": 5}}'
-        sleep 60 & echo $! > {door.folder / "child"}
+        sleep 60 & echo $! > {door.directory / "child"}
         wait
         """,
         interpreter="/bin/sh",
@@ -274,12 +274,12 @@ def test_an_answer_that_comes_too_late_is_none(door: Door) -> None:
 
 
 def test_who_listens_to_progress_can_break_it_off(door: Door) -> None:
-    def tell(_percent: int, _message: str) -> None:
+    def report(_percent: int, _message: str) -> None:
         raise KeyError("enough")
 
     action = door.does(
         f"""
-        echo $$ > {door.folder / "pid"}
+        echo $$ > {door.directory / "pid"}
         echo '{{"percent": 5}}'
         exec sleep 60
         """,
@@ -287,5 +287,5 @@ def test_who_listens_to_progress_can_break_it_off(door: Door) -> None:
         timeout=None,
     )
     with pytest.raises(KeyError, match="enough"):
-        call(action, Question(), on_progress=tell)
+        call(action, Question(), on_progress=report)
     assert start_time(door.pid()) is None

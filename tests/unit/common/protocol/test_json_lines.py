@@ -121,17 +121,21 @@ def test_an_error_becomes_an_answer_with_sentence_hint_and_status() -> None:
 
 
 def test_sentences_cross_a_door(capsys: pytest.CaptureFixture[str]) -> None:
-    refusal = RefusedError(_("{name} is not a member", name="anna"), _("try again later"))
-    write_line({**error_answer(refusal), "notes": [{"note": _("free some space")}]})
+    refused = RefusedError(_("{name} is not a member", name="anna"), _("try again later"))
+    write_line({**error_answer(refused), "notes": [{"note": _("free some space")}]})
     answer = json.loads(capsys.readouterr().out)
-    told = error_of(answer)
-    assert (told.message, told.hint, told.status) == ("anna is not a member", "try again later", ExitStatus.REFUSED)
-    assert isinstance(told.message, Message) and told.message.values == {"name": "anna"}
+    reported = error_of(answer)
+    assert (reported.message, reported.hint, reported.status) == (
+        "anna is not a member",
+        "try again later",
+        ExitStatus.REFUSED,
+    )
+    assert isinstance(reported.message, Message) and reported.message.values == {"name": "anna"}
     assert answer["notes"][0]["note"]["id"] == "free some space"
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reported"),
     [
         ({"error": "plain", "hint": "help", "status": 3}, ("plain", "help", ExitStatus.REFUSED)),
         ({}, ("no reason was given", "", ExitStatus.FAILURE)),
@@ -139,6 +143,6 @@ def test_sentences_cross_a_door(capsys: pytest.CaptureFixture[str]) -> None:
         ({"error": ["x"], "status": "x"}, ("no reason was given", "", ExitStatus.FAILURE)),
     ],
 )
-def test_errors_of_older_doors_and_odd_ones(answer: dict[str, Any], told: tuple[str, str, ExitStatus]) -> None:
+def test_errors_of_older_doors_and_odd_ones(answer: dict[str, Any], reported: tuple[str, str, ExitStatus]) -> None:
     error = error_of(answer)
-    assert (error.message, error.hint, error.status) == told
+    assert (error.message, error.hint, error.status) == reported

@@ -98,9 +98,9 @@ def test_an_action_that_is_only_in_the_code_is_noticed(left_out: Action[Any, Any
 
 def test_doctor_looks_at_every_door_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doors, "DOORS", (*doors.DOORS, KNOCK))
-    said = [str(finding.sentence) for finding in rights.check_doors(None)]  # type: ignore[arg-type]
+    output = [str(finding.message) for finding in rights.check_doors(None)]  # type: ignore[arg-type]
     for door in doors.DOORS:
-        assert any(str(door.path) in message for message in said), door
+        assert any(str(door.path) in message for message in output), door
 
 
 def test_every_program_of_the_package_has_its_module() -> None:

@@ -64,36 +64,36 @@ def test_what_is_nested_too_deeply_is_no_answer_and_ends_nothing(line: bytes) ->
 
 
 def test_without_an_answer_the_end_of_stderr_is_told() -> None:
-    told = Told()
-    told.reader.feed_stderr(b"one\ntwo\n\nthr")
-    told.reader.feed_stderr(b"ee\nfo\xffur\n")
+    reported = Told()
+    reported.reader.feed_stderr(b"one\ntwo\n\nthr")
+    reported.reader.feed_stderr(b"ee\nfo\xffur\n")
     with pytest.raises(NoAnswer) as caught:
-        told.read(b"nonsense\n", status=1)
+        reported.read(b"nonsense\n", status=1)
     assert caught.value.message == "door gave no answer (status 1): two\nthree\nfo\ufffdur"
 
 
 def test_not_more_of_stderr_than_a_person_can_read() -> None:
-    told = Told()
-    told.reader.feed_stderr(b"x" * 100_000)
+    reported = Told()
+    reported.reader.feed_stderr(b"x" * 100_000)
     with pytest.raises(NoAnswer) as caught:
-        told.read(status=None)
+        reported.read(status=None)
     assert len(caught.value.message) < 1100
 
 
 def test_with_an_answer_stderr_says_nothing() -> None:
-    told = Told()
-    told.reader.feed_stderr(b"a word of warning\n")
-    assert told.read(b'{"ok": true}\n', status=1) == {"ok": True}
+    reported = Told()
+    reported.reader.feed_stderr(b"a word of warning\n")
+    assert reported.read(b'{"ok": true}\n', status=1) == {"ok": True}
 
 
 @pytest.mark.parametrize(
-    ("percent", "told"),
+    ("percent", "reported"),
     [("0", 0), ("100", 100), ("7", 7), ("-1", 0), ("101", 100), ("-" + "9" * 1000, 0), ("9" * 1000, 100)],
 )
-def test_progress_is_between_nothing_and_all(percent: str, told: int) -> None:
+def test_progress_is_between_nothing_and_all(percent: str, reported: int) -> None:
     reader = Told()
     reader.read(b'{"percent": %s, "message": "m"}\n{"ok": true}\n' % percent.encode())
-    assert reader.progress == [(told, "m")]
+    assert reader.progress == [(reported, "m")]
 
 
 @pytest.mark.parametrize("percent", ['"many"', '"5"', "null", "[]", "1.5", "{}", "true", "NaN"])
@@ -104,12 +104,12 @@ def test_progress_that_is_none_is_passed_over(percent: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"), [("", ""), (', "message": null', ""), (', "message": ["x"]', ""), (', "message": 1', "1")]
+    ("message", "reported"), [("", ""), (', "message": null', ""), (', "message": ["x"]', ""), (', "message": 1', "1")]
 )
-def test_odd_sentences_of_progress(message: str, told: str) -> None:
+def test_odd_sentences_of_progress(message: str, reported: str) -> None:
     reader = Told()
     reader.read(b'{"percent": 5%s}\n{"ok": true}\n' % message.encode())
-    assert reader.progress == [(5, told)]
+    assert reader.progress == [(5, reported)]
 
 
 def test_sentences_of_progress_can_be_told_again() -> None:
@@ -121,11 +121,11 @@ def test_sentences_of_progress_can_be_told_again() -> None:
 
 
 def test_progress_is_passed_on_as_soon_as_its_line_is_there() -> None:
-    told = Told()
-    told.reader.feed_stdout(b'{"percent": 5, "message": "m"}')
-    assert told.progress == []
-    told.reader.feed_stdout(b"\n")
-    assert told.progress == [(5, "m")]
+    reported = Told()
+    reported.reader.feed_stdout(b'{"percent": 5, "message": "m"}')
+    assert reported.progress == []
+    reported.reader.feed_stdout(b"\n")
+    assert reported.progress == [(5, "m")]
 
 
 def test_nobody_has_to_listen() -> None:
@@ -146,12 +146,12 @@ def test_the_bound_of_a_line_is_exact() -> None:
 
 
 def test_a_line_that_never_ends_fills_no_memory() -> None:
-    told = Told()
+    reported = Told()
     with pytest.raises(ResponseError, match=TOO_LONG):
         for _piece in range(1000):
-            told.reader.feed_stdout(b"x" * 1000)
-            assert len(told.reader._rest) <= DEFAULT.line
-    assert not told.reader._rest
+            reported.reader.feed_stdout(b"x" * 1000)
+            assert len(reported.reader._rest) <= DEFAULT.line
+    assert not reported.reader._rest
 
 
 def test_the_bound_of_lines_is_exact() -> None:
@@ -163,13 +163,13 @@ def test_the_bound_of_lines_is_exact() -> None:
 
 
 def test_the_bound_of_stderr_is_exact() -> None:
-    told = Told(SMALL)
-    told.reader.feed_stderr(b"x" * 15)
-    told.reader.feed_stderr(b"x" * 5)
-    assert told.read(b'{"ok": true}') == {"ok": True}
+    reported = Told(SMALL)
+    reported.reader.feed_stderr(b"x" * 15)
+    reported.reader.feed_stderr(b"x" * 5)
+    assert reported.read(b'{"ok": true}') == {"ok": True}
     with pytest.raises(ResponseError, match=TOO_LONG):
-        told.reader.feed_stderr(b"x")
-    assert not told.reader._stderr, "it is not kept"
+        reported.reader.feed_stderr(b"x")
+    assert not reported.reader._stderr, "it is not kept"
 
 
 def test_too_much_is_no_missing_answer() -> None:

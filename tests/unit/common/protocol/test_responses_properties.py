@@ -32,17 +32,17 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 def read(stdout: list[bytes], stderr: list[bytes]) -> tuple[Any, list[tuple[int, str]]]:
     """What comes of these pieces, and the progress that was told."""
-    told: list[tuple[int, str]] = []
-    reader = ResponseReader("door", SMALL, lambda percent, message: told.append((percent, message)))
+    reported: list[tuple[int, str]] = []
+    reader = ResponseReader("door", SMALL, lambda percent, message: reported.append((percent, message)))
     try:
         for piece in stderr:
             reader.feed_stderr(piece)
         for piece in stdout:
             reader.feed_stdout(piece)
             assert len(reader._rest) <= SMALL.line
-        return reader.answer(0), told
+        return reader.answer(0), reported
     except ResponseError as error:
-        return (type(error), str(error.message)), told
+        return (type(error), str(error.message)), reported
 
 
 @thorough
@@ -53,14 +53,14 @@ def test_the_size_of_the_pieces_makes_no_difference(stdout: bytes, stderr: bytes
     whole = read([stdout], [stderr])
     assert read(cut(stdout, places), cut(stderr, places)) == whole
     assert read([bytes([one]) for one in stdout], [bytes([one]) for one in stderr]) == whole
-    _outcome, told = whole
-    assert all(0 <= percent <= 100 for percent, _message in told)
+    _outcome, reported = whole
+    assert all(0 <= percent <= 100 for percent, _message in reported)
 
 
 @thorough
 @given(WRITTEN, st.binary(max_size=40))
 def test_nothing_beyond_the_bounds_is_an_answer(stdout: bytes, stderr: bytes) -> None:
-    outcome, _told = read([stdout], [stderr])
+    outcome, _reported = read([stdout], [stderr])
     lines = stdout.split(b"\n")
     count = len(lines) - (lines[-1] == b"")
     too_much = len(stderr) > SMALL.stderr or count > SMALL.lines or any(len(line) > SMALL.line for line in lines)

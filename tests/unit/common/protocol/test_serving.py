@@ -124,7 +124,7 @@ def test_who_may_not_is_refused_before_anything_is_read(
 
 
 @pytest.mark.parametrize(
-    ("request_", "sentence"),
+    ("request_", "message"),
     [
         ({}, "must be one of repeat, rest"),
         ({"text": "a"}, "must be one of repeat, rest"),
@@ -144,11 +144,11 @@ def test_who_may_not_is_refused_before_anything_is_read(
         (b" " * 300_000, "longer than"),
     ],
 )
-def test_requests_that_are_off_reach_no_action(served: Served, request_: Any, sentence: str) -> None:
+def test_requests_that_are_off_reach_no_action(served: Served, request_: Any, message: str) -> None:
     handlers = [serving.on(REPEAT, must_not_be_called), serving.on(REST, must_not_be_called)]
     status, (answer,) = served.ask(request_, handlers=handlers)
     assert status == 2 == answer["status"] and answer["ok"] is False
-    assert sentence in answer["error"]["text"]
+    assert message in answer["error"]["text"]
 
 
 def test_a_refusal_keeps_its_sentence_hint_and_status(served: Served) -> None:
@@ -157,7 +157,7 @@ def test_a_refusal_keeps_its_sentence_hint_and_status(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence", "status"),
+    ("error", "message", "status"),
     [
         (PermissionError(errno.EACCES, "Permission denied", "/x/file"), "/x/file: Permission denied", 1),
         (OSError(errno.ENOSPC, "No space left on device", "/x/file"), "/x/file: No space left on device", 10),
@@ -166,10 +166,10 @@ def test_a_refusal_keeps_its_sentence_hint_and_status(served: Served) -> None:
         (OSError("odd"), "the system: odd", 1),
     ],
 )
-def test_what_the_kernel_refuses_becomes_a_sentence(served: Served, error: OSError, sentence: str, status: int) -> None:
+def test_what_the_kernel_refuses_becomes_a_sentence(served: Served, error: OSError, message: str, status: int) -> None:
     got, answer = served.raising(error)
     assert got == status == answer["status"] and answer["ok"] is False
-    assert answer["error"]["text"] == sentence
+    assert answer["error"]["text"] == message
 
 
 def test_the_same_without_a_request(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_a_fault_of_ours_is_no_refusal(served: Served) -> None:
 
 @pytest.mark.parametrize("request_", [{"action": "rest"}, {"action": "none"}, b"["])
 def test_some_always_end_with_0(served: Served, request_: Any) -> None:
-    told, (answer,) = served.ask(request_)
+    reported, (answer,) = served.ask(request_)
     status, lines = served.ask(request_, always_end_with_0=True)
-    assert status == 0 and lines == [answer] and answer["ok"] is (told == 0)
+    assert status == 0 and lines == [answer] and answer["ok"] is (reported == 0)
 
 
 def test_also_when_nobody_is_let_in(served: Served) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from jupyterhub4family.common.errors import UsageError
 from jupyterhub4family.common.i18n.messages import Message, _, to_json
-from jupyterhub4family.common.protocol.shapes import Sentence, decode_answer, decode_request, encode, key, name_of
+from jupyterhub4family.common.protocol.shapes import Text, decode_answer, decode_request, encode, key, name_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Order:
     parts: list[Part] = field(default_factory=list)
     origin: str = key("from", "")
     secret: Optional[str] = None
-    note: Sentence = ""
+    note: Text = ""
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ def test_known_keys_of_the_right_type_pass(good: dict[str, Any], wanted: Order) 
     assert decode_answer(Order, good) == wanted
 
 
-@pytest.mark.parametrize(("bad", "sentence"), BAD)
-def test_other_types_and_missing_keys_are_refused(bad: dict[str, Any], sentence: str) -> None:
+@pytest.mark.parametrize(("bad", "text"), BAD)
+def test_other_types_and_missing_keys_are_refused(bad: dict[str, Any], text: str) -> None:
     for decode in (decode_request, decode_answer):
-        with pytest.raises(UsageError, match=sentence):
+        with pytest.raises(UsageError, match=text):
             decode(Order, bad)
 
 
-@pytest.mark.parametrize(("bad", "sentence"), UNKNOWN)
-def test_other_keys_are_refused_in_a_request_and_left_out_of_an_answer(bad: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
+@pytest.mark.parametrize(("bad", "text"), UNKNOWN)
+def test_other_keys_are_refused_in_a_request_and_left_out_of_an_answer(bad: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
         decode_request(Order, bad)
     assert decode_answer(Order, bad).name == "a"
 
@@ -128,9 +128,9 @@ def test_a_key_that_python_cannot_call_so() -> None:
 
 
 def test_a_sentence_can_be_told_again() -> None:
-    sentence = _("{name} is not a member", name="anna")
-    found = decode_answer(Order, {"name": "a", "note": json.loads(json.dumps(to_json(sentence)))})
-    assert isinstance(found.note, Message) and found.note == sentence and found.note.values == {"name": "anna"}
+    text = _("{name} is not a member", name="anna")
+    found = decode_answer(Order, {"name": "a", "note": json.loads(json.dumps(to_json(text)))})
+    assert isinstance(found.note, Message) and found.note == text and found.note.values == {"name": "anna"}
 
 
 @pytest.mark.parametrize(("written", "order"), GOOD)
@@ -146,7 +146,7 @@ def test_what_is_written_can_be_read(written: dict[str, Any], order: Order) -> N
         (str, "str"),
         (int, "int"),
         (bool, "bool"),
-        (Sentence, "str"),
+        (Text, "str"),
         (Optional[str], "str"),
         (list[str], "list of str"),
         (dict[str, int], "dict of int"),

@@ -9,7 +9,7 @@ import pytest
 from jupyterhub4family.common.python import offline
 from jupyterhub4family.common.python.offline import run_with_sources, wheel_sources
 from jupyterhub4family.common.python.venv import make_environment
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from tests.unit.fakes import Call, FakePrograms
 
 
@@ -23,15 +23,15 @@ class Client:
         monkeypatch.setattr(offline, "WHEELS", wheels)
         FakePrograms(monkeypatch).answer("*", self._run)
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
         assert call.dies_with_us and call.timeout is not None and call.timeout > 0
-        line = [str(word) for word in words]
+        line = [str(word) for word in arguments]
         self.calls.append(line)
-        for part, said in self.failures.items():
+        for part, output in self.failures.items():
             if part in line:
-                raise ProgramError(said)
-        return Finished(0, "", "")
+                raise ProgramError(output)
+        return CompletedProcess(0, "", "")
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from jupyterhub4family.common.settings.types import NetworkName
 class Place:
     """A settings file and the notes of the service."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.file = folder / "config.yaml"
-        self.note = folder / "last-good.json"
-        self.skipped = folder / "skipped.json"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file = directory / "config.yaml"
+        self.note = directory / "last-good.json"
+        self.skipped = directory / "skipped.json"
         monkeypatch.setattr(paths, "SETTINGS_FILE", self.file)
         monkeypatch.setattr(paths, "LAST_GOOD_SETTINGS", self.note)
         monkeypatch.setattr(paths, "SKIPPED_EXPERT_FILES", self.skipped)
@@ -53,15 +53,15 @@ def test_a_bad_file_leaves_the_last_good_settings_in_use(place: Place, capsys: p
     place.file.write_text("port: 9000\n", "utf-8")
     settings_of_service("hub")
     place.file.write_text("port: 9001\nlisten: everywhere\n", "utf-8")
-    settings, trouble = settings_in_use()
+    settings, problem = settings_in_use()
     assert settings == Settings(port=9000)
-    assert trouble is not None and f"{place.file}:2: listen must be one of" in trouble.message
+    assert problem is not None and f"{place.file}:2: listen must be one of" in problem.message
     assert settings_of_service("hub") == Settings(port=9000)
     assert last_good_settings() == Settings(port=9000)
-    said = capsys.readouterr().out
-    assert said.startswith("hub: ") and "config.yaml:2" in said and "last good settings stay in use" in said
-    (told,) = configuration_problems()
-    assert "config.yaml:2" in told.message and told.status == 8 and told.hint
+    output = capsys.readouterr().out
+    assert output.startswith("hub: ") and "config.yaml:2" in output and "last good settings stay in use" in output
+    (reported,) = configuration_problems()
+    assert "config.yaml:2" in reported.message and reported.status == 8 and reported.hint
     place.file.write_text("port: 9001\n", "utf-8")
     assert settings_in_use() == (Settings(port=9001), None)
     assert configuration_problems() == []
@@ -98,9 +98,9 @@ BAD_NOTES = [
 def test_a_note_that_was_tampered_with_is_not_believed(place: Place, note: str) -> None:
     place.file.write_text("port: x\n", "utf-8")
     place.note.write_text(note, "utf-8")
-    settings, trouble = settings_in_use()
+    settings, problem = settings_in_use()
     # The defaults, but nobody else's computer can reach it.
-    assert settings == Settings(listen="local") and trouble is not None
+    assert settings == Settings(listen="local") and problem is not None
 
 
 def test_a_note_is_no_link_and_no_pipe(place: Place, tmp_path: Path) -> None:

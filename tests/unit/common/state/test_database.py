@@ -22,10 +22,10 @@ def test_what_was_done_is_told() -> None:
     assert repaired_database() is None
     write_repaired("2026-11-22T043000Z-daily.sqlite")
     found = repaired_database()
-    assert found is not None and "replaced by the copy of 2026-11-22" in found.sentence()
+    assert found is not None and "replaced by the copy of 2026-11-22" in found.message()
     write_repaired("")
     found = repaired_database()
-    assert found is not None and "start empty" in found.sentence()
+    assert found is not None and "start empty" in found.message()
 
 
 @pytest.mark.parametrize("days", [-1, 15, 4000])

@@ -14,10 +14,10 @@ from jupyterhub4family.common.state import supervision
 
 
 @pytest.fixture
-def systemd_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "systemd"
-    monkeypatch.setattr(supervision, "SYSTEMD_RUNS", folder)
-    return folder
+def systemd_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / "systemd"
+    monkeypatch.setattr(supervision, "SYSTEMD_RUNS", directory)
+    return directory
 
 
 @pytest.mark.parametrize(
@@ -31,22 +31,22 @@ def systemd_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("cron", False, "cron"),
     ],
 )
-def test_the_settings_choose(systemd_folder: Path, wanted: str, systemd_is_there: bool, chosen: str) -> None:
+def test_the_settings_choose(systemd_directory: Path, wanted: str, systemd_is_there: bool, chosen: str) -> None:
     if systemd_is_there:
-        systemd_folder.mkdir()
+        systemd_directory.mkdir()
     assert supervision.chosen_supervisor(Settings(supervisor=wanted)) == chosen
 
 
 def test_the_unit_is_skipped_exactly_where_cron_supervises(
-    systemd_folder: Path, monkeypatch: pytest.MonkeyPatch
+    systemd_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exit_status(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["supervised-by", *words])
+    def exit_status(*args: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["supervised-by", *args])
         return supervision.main()
 
     monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(), None))
     assert (exit_status("cron"), exit_status("systemd"), exit_status(), exit_status("cron", "systemd")) == (0, 1, 1, 1)
-    systemd_folder.mkdir()
+    systemd_directory.mkdir()
     assert (exit_status("cron"), exit_status("systemd"), exit_status("")) == (1, 0, 1)
 
 

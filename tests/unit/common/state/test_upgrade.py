@@ -59,11 +59,11 @@ def test_a_failure_can_be_told_in_another_language() -> None:
     upgrade.write_state(upgrade.FAILED, one)
     found = upgrade.failed_upgrade()
     assert found == one and isinstance(found.reason, Message)
-    assert found.sentence() == "The upgrade to 1.1 (2026-11-23 04:30) failed: the disk is full. 1 is back"
-    assert "1.1" in translated(found.sentence(), "de")
+    assert found.message() == "The upgrade to 1.1 (2026-11-23 04:30) failed: the disk is full. 1 is back"
+    assert "1.1" in translated(found.message(), "de")
     upgrade.write_state(upgrade.FAILED, dataclasses.replace(one, target=""))
     again = upgrade.failed_upgrade()
-    assert again is not None and "a newer release" in again.sentence()
+    assert again is not None and "a newer release" in again.message()
 
 
 def test_one_can_go_back_only_to_a_package_that_is_there() -> None:

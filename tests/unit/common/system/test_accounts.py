@@ -102,7 +102,7 @@ def test_groups_come_from_the_database_and_may_have_lost_their_names(
 
 
 @pytest.mark.parametrize(
-    ("name", "uid", "sentence"),
+    ("name", "uid", "text"),
     [
         ("root", 0, "administrator of this machine"),
         ("toor", 0, "administrator of this machine"),
@@ -113,12 +113,12 @@ def test_groups_come_from_the_database_and_may_have_lost_their_names(
         ("nobody", 65534, r"system account \(uid 65534\)"),
     ],
 )
-def test_who_can_never_be_a_member_even_when_in_the_group(people: People, name: str, uid: int, sentence: str) -> None:
+def test_who_can_never_be_a_member_even_when_in_the_group(people: People, name: str, uid: int, text: str) -> None:
     one = people.add(name, uid, accounts.MEMBER_GROUP, gid=uid)
-    refusal = never_a_member(one)
-    assert isinstance(refusal, RefusedError)
-    with pytest.raises(RefusedError, match=sentence):
-        raise refusal
+    error = never_a_member(one)
+    assert isinstance(error, RefusedError)
+    with pytest.raises(RefusedError, match=text):
+        raise error
     assert not is_member(one)
 
 

@@ -17,8 +17,8 @@ ME = 1001
 class Kernel:
     """A /proc and a /sys/fs/cgroup of the test's own: nothing in them is judged by who owns a file."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.proc, self.groups = folder / "proc", folder / "cgroup"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.proc, self.groups = directory / "proc", directory / "cgroup"
         self.proc.mkdir()
         self.groups.mkdir()
         (self.proc / "self").mkdir()

@@ -177,9 +177,9 @@ def test_locked_waits_for_the_other(tmp_path: Path) -> None:
     with locked(pathlib.Path(sys.argv[1])):
         pathlib.Path(sys.argv[2]).touch()
     """
-    words = [*PYTHON, "-c", with_our_package(code), str(tmp_path / "lock"), str(tmp_path / "had")]
+    args = [*PYTHON, "-c", with_our_package(code), str(tmp_path / "lock"), str(tmp_path / "had")]
     with locked(tmp_path / "lock"):
-        process = subprocess.Popen(words)
+        process = subprocess.Popen(args)
         wait_until(lambda: waits_for_a_lock(process.pid), "the other process waiting")
         assert not (tmp_path / "had").exists()
     assert process.wait(TIMEOUT) == 0
@@ -189,8 +189,8 @@ def test_locked_waits_for_the_other(tmp_path: Path) -> None:
 def waits_for_a_lock(pid: int) -> bool:
     """The kernel lists waiting processes with an arrow: `1: -> FLOCK  ADVISORY  WRITE 4711 …` (proc_locks(5))."""
     for line in Path("/proc/locks").read_text("ascii").splitlines():
-        words = line.split()
-        if words[1] == "->" and words[5] == str(pid):
+        args = line.split()
+        if args[1] == "->" and args[5] == str(pid):
             return True
     return False
 

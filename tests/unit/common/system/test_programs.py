@@ -30,42 +30,42 @@ SECRET = "correct horse battery staple"
 
 def test_output_errors_and_status() -> None:
     done = run(["/bin/sh", "-c", "echo out; echo err >&2; exit 3"], check=False)
-    assert (done.status, done.output, done.errors) == (3, "out\n", "err\n")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
 
 
 def test_words_are_words_and_no_shell_sees_them() -> None:
-    words = ["$(reboot)", "a b", "*", ";", "-n", "ä", ""]
-    assert run(["/usr/bin/printf", "%s|", *words]).output == "".join(f"{word}|" for word in words)
+    args = ["$(reboot)", "a b", "*", ";", "-n", "ä", ""]
+    assert run(["/usr/bin/printf", "%s|", *args]).stdout == "".join(f"{word}|" for word in args)
 
 
 def test_paths_are_words(tmp_path: Path) -> None:
     program = write_program(tmp_path / "a program", "import sys; print(sys.argv[1])")
-    assert run([program, tmp_path]).output == f"{tmp_path}\n"
+    assert run([program, tmp_path]).stdout == f"{tmp_path}\n"
 
 
 def test_nothing_of_our_environment_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/tmp/bad")
     monkeypatch.setenv("LANG", "de_DE.UTF-8")
-    lines = run(["/usr/bin/env"], environment={"EXTRA": "1"}).output.split()
+    lines = run(["/usr/bin/env"], environment={"EXTRA": "1"}).stdout.split()
     assert sorted(lines) == ["EXTRA=1", "LC_ALL=C.UTF-8", f"PATH={programs.SAFE_PATH}"]
 
 
 def test_programs_run_in_the_root_folder_unless_told_otherwise(tmp_path: Path) -> None:
-    assert run(["/bin/pwd"]).output == "/\n"
-    assert run(["/bin/pwd"], directory=tmp_path).output == f"{tmp_path}\n"
+    assert run(["/bin/pwd"]).stdout == "/\n"
+    assert run(["/bin/pwd"], directory=tmp_path).stdout == f"{tmp_path}\n"
 
 
 def test_a_program_without_input_does_not_wait_for_any() -> None:
-    assert run(["/bin/cat"]).output == ""
-    assert run(["/bin/cat"], text_input="Grüße").output == "Grüße"
+    assert run(["/bin/cat"]).stdout == ""
+    assert run(["/bin/cat"], text_input="Grüße").stdout == "Grüße"
 
 
 def test_a_program_that_does_not_read_its_input_is_no_error() -> None:
-    assert run(["/bin/true"], text_input="x" * 1_000_000).status == 0
+    assert run(["/bin/true"], text_input="x" * 1_000_000).returncode == 0
 
 
 def test_odd_bytes_are_no_traceback() -> None:
-    assert run(["/usr/bin/printf", r"\377ok"]).output == "\ufffdok"
+    assert run(["/usr/bin/printf", r"\377ok"]).stdout == "\ufffdok"
 
 
 def test_a_missing_program_is_told() -> None:
@@ -92,8 +92,8 @@ def test_a_failure_says_the_last_lines_of_stderr() -> None:
     script = "echo nothing to see; for i in $(seq 1 20); do echo line $i >&2; echo >&2; done; exit 4"
     with pytest.raises(ProgramError) as caught:
         run(["/bin/sh", "-c", script])
-    said = "\n".join(f"line {number}" for number in range(13, 21))
-    assert caught.value.message == f"sh ended with status 4: {said}"
+    output = "\n".join(f"line {number}" for number in range(13, 21))
+    assert caught.value.message == f"sh ended with status 4: {output}"
 
 
 def test_a_failure_without_stderr_says_the_last_lines_of_stdout() -> None:
@@ -129,14 +129,14 @@ def test_what_went_in_on_stdin_is_in_no_process_list(tmp_path: Path) -> None:
         print(sys.stdin.read() in own.decode())
         """,
     )
-    assert run([program], text_input=SECRET).output == "False\n"
+    assert run([program], text_input=SECRET).stdout == "False\n"
 
 
 def test_no_descriptor_of_ours_reaches_the_program() -> None:
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     try:
-        assert str(writer) not in run(["/bin/ls", "/proc/self/fd"]).output.split()
+        assert str(writer) not in run(["/bin/ls", "/proc/self/fd"]).stdout.split()
     finally:
         os.close(reader)
         os.close(writer)
@@ -159,9 +159,9 @@ class Listener:
     def __init__(self) -> None:
         self.stdout, self.stderr = bytearray(), bytearray()
 
-    def run(self, *words: Arg, text_input: str = "", timeout: Optional[float] = 20.0) -> int:
+    def run(self, *args: Arg, text_input: str = "", timeout: Optional[float] = 20.0) -> int:
         return stream(
-            words, text_input=text_input, timeout=timeout, on_stdout=self.stdout.extend, on_stderr=self.stderr.extend
+            args, text_input=text_input, timeout=timeout, on_stdout=self.stdout.extend, on_stderr=self.stderr.extend
         )
 
 
@@ -186,13 +186,13 @@ def test_what_is_written_is_passed_on_at_once(tmp_path: Path) -> None:
     """The program waits until its first line was told."""
     seen = tmp_path / "seen"
 
-    def tell(piece: bytes) -> None:
+    def report(piece: bytes) -> None:
         if b"first" in piece:
             seen.touch()
 
     script = f"echo first; while [ ! -e {seen} ]; do sleep 0.01; done; exit 7"
-    words = ["/bin/sh", "-c", script]
-    assert stream(words, text_input="", timeout=20, on_stdout=tell, on_stderr=tell) == 7
+    args = ["/bin/sh", "-c", script]
+    assert stream(args, text_input="", timeout=20, on_stdout=report, on_stderr=report) == 7
 
 
 def test_much_in_both_directions_blocks_nobody() -> None:
@@ -267,9 +267,9 @@ def test_who_listens_can_break_it_off(tmp_path: Path, to: str) -> None:
     def enough(piece: bytes) -> None:
         raise ValueError("enough")
 
-    words = ["/bin/sh", "-c", f"echo $$ > {pid_file}; exec yes{to}"]
+    args = ["/bin/sh", "-c", f"echo $$ > {pid_file}; exec yes{to}"]
     with pytest.raises(ValueError, match="enough"):
-        stream(words, text_input="", timeout=None, on_stdout=enough, on_stderr=enough)
+        stream(args, text_input="", timeout=None, on_stdout=enough, on_stderr=enough)
     assert start_time(int(pid_file.read_text("ascii"))) is None
 
 
@@ -310,10 +310,10 @@ WITH_OUR_PACKAGE = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": programs.SA
 
 def test_another_account_gets_a_session_of_its_own() -> None:
     assert as_account("anna") == ["/usr/bin/setsid", "--wait", "/usr/sbin/runuser", "-u", "anna", "--"]
-    told = run(
+    reported = run(
         ["/usr/bin/setsid", "--wait", "/usr/bin/env", "python3", "-c", "import os; print(os.getsid(0), os.getpid())"]
     )
-    assert len(set(told.output.split())) == 1
+    assert len(set(reported.stdout.split())) == 1
 
 
 def test_show_passes_output_and_status_on(capfd: pytest.CaptureFixture[str]) -> None:
@@ -323,15 +323,15 @@ def test_show_passes_output_and_status_on(capfd: pytest.CaptureFixture[str]) -> 
         run_attached(["/nowhere/no-such"])
 
 
-@pytest.mark.parametrize("call", ["run_attached({words})", "stream({words}, {nothing})"])
+@pytest.mark.parametrize("call", ["run_attached({args})", "stream({args}, {nothing})"])
 def test_ctrl_c_reaches_a_program_with_a_session_of_its_own(tmp_path: Path, call: str) -> None:
     pid_file = tmp_path / "pid"
     program = write_program(
         tmp_path / "program",
         f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)",
     )
-    words = repr(["/usr/bin/setsid", "--wait", str(program)])
-    called = call.format(words=words, nothing=NOTHING)
+    args = repr(["/usr/bin/setsid", "--wait", str(program)])
+    called = call.format(args=args, nothing=NOTHING)
     code = f"from jupyterhub4family.common.system.programs import run_attached, stream; {called}"
     # Whoever started the tests may have had this signal ignored, and programs inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup.accounts import (
     AccountRecord,
@@ -30,26 +30,26 @@ ANNA = AccountRecord("anna", 1001, "Anna Müller", "/home/anna", "/bin/zsh", Tru
 class Machine:
     """Remembers programs; `useradd` really adds, to the test's database."""
 
-    def __init__(self, database: People, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def __init__(self, database: People, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         self.database, self.lines, self.inputs = database, list[str](), list[str]()
         self.shadow = {"anna": "$y$j9T$salt$hash", "ben": "!", "mum": "*"}
         FakePrograms(monkeypatch).answer("*", self._run)
-        monkeypatch.setattr(backup_accounts, "SHELLS", folder / "shells")
-        monkeypatch.setattr(backup_accounts, "HOMES", folder / "home")
+        monkeypatch.setattr(backup_accounts, "SHELLS", directory / "shells")
+        monkeypatch.setattr(backup_accounts, "HOMES", directory / "home")
         monkeypatch.setattr(safe_paths, "safe_directory", lambda place: place)
-        monkeypatch.setattr(os, "chown", lambda *_words, **_more: None)
-        (folder / "home").mkdir()
+        monkeypatch.setattr(os, "chown", lambda *_args, **_more: None)
+        (directory / "home").mkdir()
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        self.lines.append(" ".join(map(str, words)))
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        self.lines.append(" ".join(map(str, arguments)))
         self.inputs.append(call.stdin or "")
-        if words[0] == "getent":
-            return Finished(0, f"{words[2]}:{self.shadow[words[2]]}:1:0:99999:7:::\n", "")
-        if words[0].endswith("useradd"):
-            home = Path(words[words.index("--home-dir") + 1])
-            self.database.add(words[-1], 2000, home=home)
-        return Finished(0, "", "")
+        if arguments[0] == "getent":
+            return CompletedProcess(0, f"{arguments[2]}:{self.shadow[arguments[2]]}:1:0:99999:7:::\n", "")
+        if arguments[0].endswith("useradd"):
+            home = Path(arguments[arguments.index("--home-dir") + 1])
+            self.database.add(arguments[-1], 2000, home=home)
+        return CompletedProcess(0, "", "")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import service_programs, serving, shapes
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.state import backup, supervision
 from jupyterhub4family.common.state.backup import read_state
 from jupyterhub4family.common.system import files
@@ -28,7 +29,6 @@ from jupyterhub4family.root.backup import restic, restore
 from jupyterhub4family.root.backup import tree as backup_tree
 from jupyterhub4family.root.backup.accounts import AccountRecord
 from jupyterhub4family.root.backup.restic import Snapshot
-from jupyterhub4family.root.backup.tree import Tell
 from jupyterhub4family.root.base import run_dir, safe_paths, sudo_caller
 from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import must_not_be_called
@@ -37,8 +37,8 @@ from tests.unit.helpers import must_not_be_called
 class Disk:
     """What is in the target: which key opens it; empty for no backup at all."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.key = ""
         self.count = 0
         self.saved = self.expired = self.pruned = 0
@@ -46,12 +46,12 @@ class Disk:
         self.problem_text: FamilyError | None = None
 
     def at(self, target: Any, target_file: Path | None = None, key_file: Path | None = None) -> Any:
-        self.key_file, self.target = key_file or self.folder / "etc/backup/key", target
-        self.target_file = target_file or self.folder / "etc/backup/target"
+        self.key_file, self.target = key_file or self.directory / "etc/backup/key", target
+        self.target_file = target_file or self.directory / "etc/backup/target"
         return self
 
     def note(self) -> backup.BackupState:
-        return read_state(self.folder / "note")
+        return read_state(self.directory / "note")
 
     def exists(self) -> bool:
         self._look_at_secrets()
@@ -107,9 +107,9 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     monkeypatch.setattr(backup, "read_state", fake.note)
     for module, name in ((restic, "ensure_restic"), (run_dir, "ensure_run_dir"), (sudo_caller, "require_root")):
         monkeypatch.setattr(module, name, lambda: None)
-    monkeypatch.setattr(safe_paths, "safe_directory", lambda folder: folder)
+    monkeypatch.setattr(safe_paths, "safe_directory", lambda directory: directory)
     monkeypatch.setattr(
-        backup_tree, "build_tree", lambda _tell: [_("without the home of {name}: {reason}", name="x", reason="y")]
+        backup_tree, "build_tree", lambda _report: [_("without the home of {name}: {reason}", name="x", reason="y")]
     )
     (tmp_path / "usb").mkdir()
     yield fake
@@ -183,10 +183,10 @@ def test_a_setup_for_which_there_is_no_room_says_so_and_leaves_no_key(
 
 
 def _fails_at(name: str, write: Callable[..., None]) -> Callable[..., None]:
-    def fails(file: Path, *words: Any) -> None:
+    def fails(file: Path, *args: Any) -> None:
         if file.name == name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(file, *words)
+        write(file, *args)
 
     return fails
 
@@ -199,17 +199,17 @@ def test_one_member_brought_back_is_told_as_a_home_and_a_new_folder_as_a_place(
     contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [anna], {})
     monkeypatch.setattr(restore, "read_manifest", lambda _repository, _id: contents)
 
-    def bring_back(*_words: Any, to: Path | None, tell: Tell) -> Path | service_programs.RestoredHome:
-        tell(10, "reading")
+    def bring_back(*_args: Any, to: Path | None, on_progress: ProgressCallback) -> Path | service_programs.RestoredHome:
+        on_progress(10, "reading")
         return to or service_programs.RestoredHome("anna", 2)
 
     monkeypatch.setattr(restore, "restore_member", bring_back)
-    told = ask("restore", member="anna")
+    reported = ask("restore", member="anna")
     assert '"reading"' in capsys.readouterr().out
-    assert told["homes"] == [{"name": "anna", "taken": 2, "kept": 0, "aside": ""}] and told["place"] == ""
-    told = ask("restore", member="anna", to=str(tmp_path / "out"))
-    assert told["homes"] == [] and told["place"] == str(tmp_path / "out")
-    assert (told["id"], told["time"], told["host"]) == ("11111111", 7, "old")
+    assert reported["homes"] == [{"name": "anna", "taken": 2, "kept": 0, "aside": ""}] and reported["place"] == ""
+    reported = ask("restore", member="anna", to=str(tmp_path / "out"))
+    assert reported["homes"] == [] and reported["place"] == str(tmp_path / "out")
+    assert (reported["id"], reported["time"], reported["host"]) == ("11111111", 7, "old")
 
 
 def test_the_note_says_how_it_went(disk: Disk, tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_whoever_is_asked_to_end_tidies_up_first(disk: Disk, tmp_path: Path, num
 def test_once_a_restore_of_everything_has_begun_it_is_not_given_up(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    def everything(_repository: Any, _contents: Any, _tell: Any, begin: Any) -> restore.Everything:
+    def everything(_repository: Any, _contents: Any, _report: Any, begin: Any) -> restore.Everything:
         begin()
         os.kill(os.getpid(), number)
         return restore.Everything(["anna"], [], [])
@@ -366,10 +366,15 @@ def test_before_everything_is_brought_back_it_can_be_asked_what_that_is(
     monkeypatch.setattr(restore, "restore_member", must_not_be_called)
     asked: list[Path] = []
     monkeypatch.setattr(restore, "require", lambda _repository, _contents, _record, path: asked.append(path))
-    told = ask("restore", dry_run=True)
-    assert (told["members"], told["delegates"], told["files"], told["bytes"]) == (["anna"], ["mum"], 9, 1234)
-    told = ask("restore", dry_run=True, member="anna", paths=["school/a"])
-    assert (told["members"], told["paths"], asked) == (["anna"], ["school/a"], [Path("school/a")])
+    reported = ask("restore", dry_run=True)
+    assert (reported["members"], reported["delegates"], reported["files"], reported["bytes"]) == (
+        ["anna"],
+        ["mum"],
+        9,
+        1234,
+    )
+    reported = ask("restore", dry_run=True, member="anna", paths=["school/a"])
+    assert (reported["members"], reported["paths"], asked) == (["anna"], ["school/a"], [Path("school/a")])
     assert ask("restore", dry_run=True, member="anna")["paths"] == [] and asked[1:] == [Path()]
 
 
@@ -380,10 +385,10 @@ def test_a_restore_of_everything_is_noted_until_it_is_complete(
     set_up(tmp_path, key=disk.key)
     contents = restore.Contents(Snapshot("1" * 64, 7, "old"), [], {})
     monkeypatch.setattr(restore, "read_manifest", lambda _repository, _id: contents)
-    monkeypatch.setattr(signal, "signal", lambda *_words: None)
+    monkeypatch.setattr(signal, "signal", lambda *_args: None)
     fails = [True]
 
-    def everything(_repository: Any, _contents: Any, _tell: Any, begin: Any) -> restore.Everything:
+    def everything(_repository: Any, _contents: Any, _report: Any, begin: Any) -> restore.Everything:
         begin()
         if fails.pop(0):
             raise FamilyError("no")
@@ -402,7 +407,7 @@ def test_the_program_answers_in_json(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask = os.umask(0o022)
-    monkeypatch.setattr(signal, "signal", lambda *_words: None)
+    monkeypatch.setattr(signal, "signal", lambda *_args: None)
     for action, request, status in (
         ("now", "{}", 1),
         ("list", "", 2),

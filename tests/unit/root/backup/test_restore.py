@@ -13,7 +13,7 @@ import pytest
 from jupyterhub4family.common import paths as common_paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.protocol import doors
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restore
 from jupyterhub4family.root.backup import tree as backup_tree
@@ -35,8 +35,8 @@ CONTENTS = Contents(Snapshot("1" * 64, 1000, "old"), [ANNA, BEN, MUM], {"anna": 
 class Machine:
     """A backup that restores what a test says, and identities that stay as they are."""
 
-    def __init__(self, folder: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.homes = folder / "home"
+    def __init__(self, directory: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.homes = directory / "home"
         (self.homes / "anna").mkdir(parents=True)
         people.add("anna", 1001, "jupyterhub", home=self.homes / "anna")
         self.files: dict[str, str] = {}
@@ -60,16 +60,16 @@ class Machine:
             path.write_text(text)
         self.problem_text()
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        self.requests.append((" ".join(map(str, words)), (call.stdin or "")))
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        self.requests.append((" ".join(map(str, arguments)), (call.stdin or "")))
         assert call.timeout == (3600 if call.name == "hub-state" else None), "a large home takes as long as it takes"
-        if words[-1].endswith("take-restored"):
+        if arguments[-1].endswith("take-restored"):
             top = Path(call.request["place"])
             self.modes = [path.stat().st_mode & 0o777 for path in (top.parent, top)]
         if call.name == "hub-state":
-            return Finished(0, '{"ok": true, "kept": "/before-restore"}\n', "")
-        return Finished(0, '{"ok": true, "taken": 2, "kept": 1}\n', "")
+            return CompletedProcess(0, '{"ok": true, "kept": "/before-restore"}\n', "")
+        return CompletedProcess(0, '{"ok": true, "taken": 2, "kept": 1}\n', "")
 
     def left(self) -> list[str]:
         return sorted(os.listdir(self.homes))
@@ -83,15 +83,19 @@ def machine(tmp_path: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> 
 def bring_back(machine: Machine, *paths: str, to: Path | None = None) -> Any:
     wanted = [Path(path) for path in paths]
     repository: Any = machine
-    return restore.restore_member(repository, CONTENTS, ANNA, wanted, to=to, tell=lambda _percent, _what: None)
+    return restore.restore_member(repository, CONTENTS, ANNA, wanted, to=to, on_progress=lambda _percent, _what: None)
 
 
 def test_a_home_is_handed_over_by_the_member_in_a_session_of_its_own(machine: Machine) -> None:
     machine.files = {"homes/anna/school/a": "x", "homes/ben/b": "y"}
-    told = bring_back(machine)
-    assert told.name == "anna" and told.taken == 2 and told.aside.startswith(f"{machine.homes}/anna/before-")
-    ((words, request),) = machine.requests
-    assert words.startswith("/usr/bin/setsid --wait /usr/sbin/runuser -u anna -- ") and words.endswith("/take-restored")
+    reported = bring_back(machine)
+    assert (
+        reported.name == "anna" and reported.taken == 2 and reported.aside.startswith(f"{machine.homes}/anna/before-")
+    )
+    ((arguments, request),) = machine.requests
+    assert arguments.startswith("/usr/bin/setsid --wait /usr/sbin/runuser -u anna -- ") and arguments.endswith(
+        "/take-restored"
+    )
     assert '"iniconfig": "2.0"' in request
     assert {uid for _name, uid in machine.owners} == {1001}
     assert machine.modes == [0o711, 0o700], "the member gets to what is theirs, others to nothing"
@@ -158,7 +162,7 @@ def test_into_another_folder(machine: Machine) -> None:
 
 
 def test_what_an_interrupted_restore_has_left_goes_without_following_links(machine: Machine, tmp_path: Path) -> None:
-    left = machine.homes / f"{restore.FRESH}1"
+    left = machine.homes / f"{restore.STAGING_PREFIX}1"
     (left / "for-1001").mkdir(parents=True)
     (tmp_path / "keep").write_text("x")
     (left / "for-1001" / "link").symlink_to(tmp_path)
@@ -243,7 +247,7 @@ def test_whose_a_path_is(people: People) -> None:
             owner_of(CONTENTS, paths)
     for name in ("mum", "carla", "../x"):
         with pytest.raises(FamilyError, match="not in the backup"):
-            CONTENTS.person(name)
+            CONTENTS.record(name)
 
 
 def test_a_home_is_named_as_it_was_then_or_as_it_is_now(machine: Machine) -> None:
@@ -273,7 +277,7 @@ class Described:
 def described(**changes: Any) -> Any:
     about = {"format": backup_tree.FORMAT, "version": "7.8"}
     packages = {"anna": {"iniconfig": "2.0", "x;y": "1", "z": ["1"]}}
-    return Described(**{"about": about, "accounts": to_json(CONTENTS.people), "packages": packages, **changes})
+    return Described(**{"about": about, "accounts": to_json(CONTENTS.account_records), "packages": packages, **changes})
 
 
 def test_what_a_backup_says_of_itself() -> None:
@@ -303,16 +307,16 @@ def test_a_backup_that_says_nothing_sensible_is_damaged(changes: dict[str, Any])
 class Family(Machine):
     """A backup of two members and a delegate, and a machine on which everything is noted, in order."""
 
-    def __init__(self, folder: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(folder, people, monkeypatch)
+    def __init__(self, directory: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(directory, people, monkeypatch)
         self.done: list[str] = []
         self.refuses = ""
         self.bytes = 1
         (self.homes / "ben").mkdir()
         people.add("ben", 1002, home=self.homes / "ben")
         people.add("mum", 1003)
-        (folder / "base").mkdir()
-        monkeypatch.setattr(common_paths, "BACKUP", folder / "base")
+        (directory / "base").mkdir()
+        monkeypatch.setattr(common_paths, "BACKUP", directory / "base")
         self.files = {"homes/anna/a": "x", "homes/ben/b": "y", "hub.json": '{"files": {}}', "settings/config.yaml": "z"}
         for module, name in ((supervisor, "stop"), (supervisor, "start"), (setup, "end_all_servers")):
             monkeypatch.setattr(module, name, lambda name=name: self.done.append(name))
@@ -332,10 +336,10 @@ class Family(Machine):
     def bring_back(self) -> tuple[restore.Everything, list[str]]:
         """What is told, and what has happened from when everything had been read."""
         repository: Any = self
-        told = restore.restore_everything(
+        reported = restore.restore_everything(
             repository, CONTENTS, lambda _percent, _what: None, lambda: self.done.append("begin")
         )
-        return told, self.done
+        return reported, self.done
 
     def _ensure_account(self, person: AccountRecord) -> bool:
         if person.name == self.refuses:
@@ -353,14 +357,16 @@ def family(tmp_path: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> F
 
 
 def test_everything_comes_back_in_its_place(family: Family) -> None:
-    told, done = family.bring_back()
+    reported, done = family.bring_back()
     assert done == [
         *("begin", "stop", "end_all_servers", "z"),
         *("delegate anna", "add anna", "delegate ben", "add ben", "delegate mum"),
         *("supervision", "start"),
     ]
-    assert told.made == ["ben"] and told.notes == [] and [home.name for home in told.homes] == ["anna", "ben"]
-    hub, *homes = [words for words, _request in family.requests]
+    assert (
+        reported.made == ["ben"] and reported.notes == [] and [home.name for home in reported.homes] == ["anna", "ben"]
+    )
+    hub, *homes = [arguments for arguments, _request in family.requests]
     assert "-u jupyterhub " in hub and hub.endswith("hub-state import")
     assert ["-u anna " in homes[0], "-u ben " in homes[1]] == [True, True]
     assert family.left() == ["anna", "ben"], "nothing is left beside the homes"
@@ -368,9 +374,9 @@ def test_everything_comes_back_in_its_place(family: Family) -> None:
 
 def test_one_who_cannot_come_back_keeps_nobody_out(family: Family) -> None:
     family.refuses = "anna"
-    told, done = family.bring_back()
-    assert [str(note) for note in told.notes] == ["anna: the name is a system account's"]
-    assert "add anna" not in done and "add ben" in done and [home.name for home in told.homes] == ["ben"]
+    reported, done = family.bring_back()
+    assert [str(note) for note in reported.notes] == ["anna: the name is a system account's"]
+    assert "add anna" not in done and "add ben" in done and [home.name for home in reported.homes] == ["ben"]
 
 
 def test_whatever_fails_in_the_middle_hub_and_proxy_are_started_again(
@@ -405,15 +411,15 @@ def test_homes_beside_each_other_under_two_names_come_back_together(family: Fami
     other = family.homes.with_name("other")
     other.symlink_to(family.homes)
     people.add("ben", 1002, home=other / "ben")
-    told, _done = family.bring_back()
-    assert [home.name for home in told.homes] == ["anna", "ben"] and told.notes == []
+    reported, _done = family.bring_back()
+    assert [home.name for home in reported.homes] == ["anna", "ben"] and reported.notes == []
     assert family.left() == ["anna", "ben"]
 
 
 def test_a_home_that_was_not_saved_is_not_missed(family: Family) -> None:
     del family.files["homes/ben/b"]
-    told, done = family.bring_back()
-    assert [home.name for home in told.homes] == ["anna"] and "add ben" in done and told.notes == []
+    reported, done = family.bring_back()
+    assert [home.name for home in reported.homes] == ["anna"] and "add ben" in done and reported.notes == []
 
 
 def test_everything_as_a_new_folder_changes_nothing_else(family: Family) -> None:

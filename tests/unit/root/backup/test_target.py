@@ -27,11 +27,11 @@ from jupyterhub4family.root.base import safe_paths
 )
 def test_targets(target: str) -> None:
     parsed = parse_target(target)
-    assert parsed.url == parsed.shown == target and parsed.folder is None
+    assert parsed.url == parsed.shown == target and parsed.local_directory is None
 
 
 def test_a_folder_is_tidied_and_a_password_is_not_shown() -> None:
-    assert parse_target("/media//usb/./backup/").folder == Path("/media/usb/backup")
+    assert parse_target("/media//usb/./backup/").local_directory == Path("/media/usb/backup")
     parsed = parse_target("rest:https://anna:s3cret@nas/x")
     assert "s3cret" in parsed.url and parsed.shown == "rest:https://anna:****@nas/x"
 
@@ -73,27 +73,27 @@ def test_a_key_survives_handwriting() -> None:
 
 
 def test_target_and_key_are_kept_for_root_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "etc" / "backup"
-    monkeypatch.setattr(paths, "BACKUP_SETTINGS", folder)
-    monkeypatch.setattr(paths, "BACKUP_TARGET", folder / "target")
-    monkeypatch.setattr(paths, "BACKUP_KEY", folder / "key")
+    directory = tmp_path / "etc" / "backup"
+    monkeypatch.setattr(paths, "BACKUP_SETTINGS", directory)
+    monkeypatch.setattr(paths, "BACKUP_TARGET", directory / "target")
+    monkeypatch.setattr(paths, "BACKUP_KEY", directory / "key")
     assert backup_target.configured_target() is None
     for _twice in range(2):
         backup_target.write_target(parse_target("/srv/backup"), "K")
     assert backup_target.configured_target() == parse_target("/srv/backup")
-    assert [path.stat().st_mode & 0o777 for path in (folder, folder / "key", folder / "target")] == [
+    assert [path.stat().st_mode & 0o777 for path in (directory, directory / "key", directory / "target")] == [
         0o700,
         0o600,
         0o600,
     ]
     # All settings are below it, and everybody's commands read them.
-    assert folder.parent.stat().st_mode & 0o777 == 0o755
+    assert directory.parent.stat().st_mode & 0o777 == 0o755
     backup_target.remove_target()
     assert backup_target.configured_target() is None
 
 
 def test_a_folder_that_is_not_there_is_made_at_setup_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_paths, "safe_directory", lambda folder: folder)
+    monkeypatch.setattr(safe_paths, "safe_directory", lambda directory: directory)
     target = parse_target(str(tmp_path / "usb"))
     with pytest.raises(FamilyError, match="not there"):
         backup_target.ready_directory(target)

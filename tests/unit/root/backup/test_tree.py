@@ -13,7 +13,7 @@ import pytest
 from jupyterhub4family import __version__
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, RefusedError
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import mounts
 from jupyterhub4family.root.backup import tree as backup_tree
@@ -29,19 +29,19 @@ MUM = AccountRecord("mum", 1003, "", "/home/mum", "/bin/bash", False, True)
 class Machine:
     """Members with homes and packages, a hub with a state; mounts are noted in place of being made."""
 
-    def __init__(self, folder: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.tree, self.homes = folder / "tree", folder / "homes"
+    def __init__(self, directory: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tree, self.homes = directory / "tree", directory / "homes"
         #: What is shown where, by its path; what happened, in order.
         self.shown: dict[str, str] = {}
         self.done: list[str] = []
-        self.told: list[tuple[int, str]] = []
+        self.reported: list[tuple[int, str]] = []
         self.hub = json.dumps({"ok": True, "files": {"hub.sqlite": "eA=="}})
         self.extras: Any = {"iniconfig": "2.0"}
         (self.homes / "anna").mkdir(parents=True)
         people.add("anna", os.getuid(), "jupyterhub", home=self.homes / "anna")
         people.add("mum", 1003, "jupyterhub_adm")
         monkeypatch.setattr(backup_tree, "TREE", self.tree)
-        monkeypatch.setattr(paths, "CONFIGURATION", folder / "none")
+        monkeypatch.setattr(paths, "CONFIGURATION", directory / "none")
         monkeypatch.setattr(backup_accounts, "account_records", lambda: [ANNA, MUM])
         monkeypatch.setattr(safe_paths, "safe_directory", lambda place: place)
         monkeypatch.setattr(mounts, "enter_own_mounts", lambda: self.done.append("own mounts"))
@@ -52,17 +52,19 @@ class Machine:
     def _mount(self, descriptor: int, place: Path) -> None:
         self.shown[str(place.relative_to(self.tree))] = os.readlink(f"/proc/self/fd/{descriptor}")
 
-    def _run(self, call: Call) -> Finished:
+    def _run(self, call: Call) -> CompletedProcess:
         account = call.args[call.args.index("-u") + 1]
         self.done.append(" ".join([account, *(Path(word).name for word in call.program)]))
         if account == "jupyterhub":
-            return Finished(0, f"{self.hub}\n", "")
+            return CompletedProcess(0, f"{self.hub}\n", "")
         if isinstance(self.extras, Exception):
             raise self.extras
-        return Finished(0, json.dumps({"ok": True, "place": "x", "exists": True, "extras": self.extras}) + "\n", "")
+        return CompletedProcess(
+            0, json.dumps({"ok": True, "place": "x", "exists": True, "extras": self.extras}) + "\n", ""
+        )
 
     def build(self) -> list[str]:
-        notes = backup_tree.build_tree(lambda percent, message: self.told.append((percent, message)))
+        notes = backup_tree.build_tree(lambda percent, message: self.reported.append((percent, message)))
         return [str(note) for note in notes]
 
     def written(self, name: str) -> Any:
@@ -104,7 +106,9 @@ def _owned_by_root(status: os.stat_result, inodes: set[int]) -> os.stat_result:
 def test_everybody_is_asked_before_the_mounts_are_there(machine: Machine) -> None:
     machine.build()
     assert machine.done == ["jupyterhub hub-state export", "anna own-environment status", "own mounts", "memory tree"]
-    assert [percent for percent, _message in machine.told] == sorted(percent for percent, _message in machine.told)
+    assert [percent for percent, _message in machine.reported] == sorted(
+        percent for percent, _message in machine.reported
+    )
 
 
 @pytest.mark.parametrize("hub", ["", "no JSON", "[1]", '{"ok": false, "error": "the database is damaged"}'])

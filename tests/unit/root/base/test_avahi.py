@@ -14,10 +14,10 @@ from jupyterhub4family.root.base.avahi import ensure_service_file
 
 @pytest.fixture
 def avahi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "services"
-    folder.mkdir()
-    monkeypatch.setattr(base_avahi, "AVAHI_SERVICES", folder)
-    return folder / base_avahi.NAME
+    directory = tmp_path / "services"
+    directory.mkdir()
+    monkeypatch.setattr(base_avahi, "AVAHI_SERVICES", directory)
+    return directory / base_avahi.NAME
 
 
 @pytest.mark.parametrize(("https", "kind"), [(True, "_https._tcp"), (False, "_http._tcp")])

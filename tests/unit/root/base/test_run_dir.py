@@ -12,7 +12,7 @@ from jupyterhub4family.root.base import run_dir
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(run_dir, "RUN_DIR", tmp_path / "run")
     return tmp_path / "run"
 
@@ -29,28 +29,28 @@ def owned_by(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
     monkeypatch.setattr(os, "lstat", lstat)
 
 
-def test_it_is_made_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_made_and_kept(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir.ensure_run_dir()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    (folder / "members.lock").touch()
+    assert directory.stat().st_mode & 0o777 == 0o700
+    (directory / "members.lock").touch()
     owned_by(monkeypatch, 0)
     run_dir.ensure_run_dir()
-    assert (folder / "members.lock").exists()
+    assert (directory / "members.lock").exists()
 
 
-def test_somebody_elses_folder_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.mkdir()
+def test_somebody_elses_folder_is_refused(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory.mkdir()
     owned_by(monkeypatch, 1001)
     with pytest.raises(FamilyError, match="does not belong to root"):
         run_dir.ensure_run_dir()
 
 
-def test_a_file_or_a_link_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_or_a_link_is_refused(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owned_by(monkeypatch, 0)
-    folder.touch()
+    directory.touch()
     with pytest.raises(FamilyError):
         run_dir.ensure_run_dir()
-    folder.unlink()
-    folder.symlink_to(tmp_path)
+    directory.unlink()
+    directory.symlink_to(tmp_path)
     with pytest.raises(FamilyError):
         run_dir.ensure_run_dir()

@@ -18,15 +18,15 @@ REAL = os.stat
 class Tree:
     """Folders of a test that seem to belong to whom it likes; all others are root's."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
         self.about: dict[str, tuple[int, int, int]] = {}
         monkeypatch.setattr(os, "stat", self._stat)
 
     def add(self, name: str, uid: int = 0, mode: int = 0o755, gid: int = 0) -> Path:
-        (self.folder / name).mkdir(parents=True)
-        self.about[str(self.folder / name)] = (uid, gid, mode)
-        return self.folder / name
+        (self.directory / name).mkdir(parents=True)
+        self.about[str(self.directory / name)] = (uid, gid, mode)
+        return self.directory / name
 
     def _stat(self, path: Path, **more: bool) -> os.stat_result:
         found = REAL(path, **more)
@@ -45,7 +45,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, people: People) -> Tre
 
 
 def test_roots_own_folders_and_where_a_desktop_mounts_an_administrators_disk(tree: Tree) -> None:
-    assert safe_directory(tree.add("a/b")) == tree.folder / "a/b"
+    assert safe_directory(tree.add("a/b")) == tree.directory / "a/b"
     assert safe_directory(tree.add("media/disk", uid=1000))
     assert safe_directory(tree.add("group", gid=0, mode=0o775))
     assert safe_directory(tree.add("private", uid=1000, gid=1000, mode=0o775))
@@ -56,9 +56,9 @@ def test_roots_own_folders_and_where_a_desktop_mounts_an_administrators_disk(tre
 @pytest.mark.parametrize("uid", [1001, 1002, 1003, 4711])
 def test_what_a_member_or_anybody_else_owns(tree: Tree, uid: int) -> None:
     tree.add("theirs", uid=uid)
-    for folder in (tree.folder / "theirs", tree.add("theirs/below")):
+    for directory in (tree.directory / "theirs", tree.add("theirs/below")):
         with pytest.raises(RefusedError):
-            safe_directory(folder)
+            safe_directory(directory)
 
 
 def test_what_others_can_write_to(tree: Tree) -> None:
@@ -70,11 +70,11 @@ def test_what_others_can_write_to(tree: Tree) -> None:
 def test_links_are_followed_before_anything_is_looked_at(tree: Tree) -> None:
     tree.add("theirs", uid=1001)
     tree.add("theirs/real")
-    (tree.folder / "link").symlink_to(tree.folder / "theirs" / "real")
+    (tree.directory / "link").symlink_to(tree.directory / "theirs" / "real")
     with pytest.raises(RefusedError):
-        safe_directory(tree.folder / "link")
-    (tree.folder / "loop").symlink_to("loop")
-    (tree.folder / "file").touch()
+        safe_directory(tree.directory / "link")
+    (tree.directory / "loop").symlink_to("loop")
+    (tree.directory / "file").touch()
     for name in ("loop", "file", "nothing"):
         with pytest.raises(FamilyError):
-            safe_directory(tree.folder / name)
+            safe_directory(tree.directory / name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.root.base import supervisor
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
@@ -37,13 +37,13 @@ class Machine:
         self.systemd.mkdir()
         self.supervisor = "systemd"
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        line = " ".join(map(str, words))
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        line = " ".join(map(str, arguments))
         self.lines.append(line)
         if call.stdin:
             self.inputs.append(call.stdin)
-        return Finished(self.statuses.get(line, 0), "", "")
+        return CompletedProcess(self.statuses.get(line, 0), "", "")
 
     def ensured(self) -> list[str]:
         """The words that `ensure` got, in order."""

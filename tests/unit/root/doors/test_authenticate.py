@@ -41,8 +41,8 @@ class Around:
         monkeypatch.setattr(door, "TALLY_DIRECTORY", self.tally)
         monkeypatch.setattr(door, "Libpam", must_not_be_called)
         monkeypatch.setattr(time, "sleep", self.waited.append)
-        monkeypatch.setattr(syslog, "openlog", lambda *_words: None)
-        monkeypatch.setattr(syslog, "syslog", lambda _level, sentence: self.log.append(sentence))
+        monkeypatch.setattr(syslog, "openlog", lambda *_args: None)
+        monkeypatch.setattr(syslog, "syslog", lambda _level, message: self.log.append(message))
         people.add("root", 0, "jupyterhub")
         people.add("jupyterhub", 998, gid=200)
         people.add("anna", 1001, "jupyterhub")
@@ -53,8 +53,8 @@ class Around:
         asked = self.asked
 
         class Libpam:
-            def check(self, *words: str) -> Verdict:
-                asked.append(words)
+            def check(self, *args: str) -> Verdict:
+                asked.append(args)
                 return Verdict(authentication, account)
 
         self._monkeypatch.setattr(door, "Libpam", Libpam)

@@ -29,9 +29,9 @@ ID = "py3.11-0123456789ab"
 class Service:
     """Templates and the handover folder, in a folder of the test's own."""
 
-    def __init__(self, folder: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.templates = folder / "templates"
-        self.handover = folder / "handover"
+    def __init__(self, directory: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.templates = directory / "templates"
+        self.handover = directory / "handover"
         self.env = self.templates / ID / "env"
         self.given: list[tuple[str, int]] = []
         (self.env / "bin").mkdir(parents=True)
@@ -84,8 +84,8 @@ def test_a_tree_of_links_is_handed_over(service: Service) -> None:
     for name in ("bin/program", "lib/deep/module.py"):
         assert os.path.samefile(env / name, service.env / name)
     assert os.readlink(env / "bin" / "python") == "/usr/bin/python3" and os.readlink(env / "lib64") == "lib"
-    folders = {str(path) for path in (place, *place.rglob("*")) if path.is_dir() and not path.is_symlink()}
-    assert {path for path, uid in service.given if uid == 1001} == folders
+    directories = {str(path) for path in (place, *place.rglob("*")) if path.is_dir() and not path.is_symlink()}
+    assert {path for path, uid in service.given if uid == 1001} == directories
     assert (env / "lib" / "deep" / "empty").is_dir()
     assert {stat.S_IMODE(path.stat().st_mode) for path in (env, env / "lib" / "deep")} == {0o755}
 
@@ -101,7 +101,7 @@ def test_each_call_has_a_place_that_nobody_can_guess(service: Service) -> None:
 def test_a_failure_leaves_nothing_behind(
     service: Service, monkeypatch: pytest.MonkeyPatch, number: int, status: ExitStatus
 ) -> None:
-    def link(*_words: Any, **_more: Any) -> None:
+    def link(*_args: Any, **_more: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "link", link)
@@ -111,7 +111,7 @@ def test_a_failure_leaves_nothing_behind(
 
 
 def test_a_folder_that_cannot_be_given_leaves_nothing_behind(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fchown(*_words: Any) -> None:
+    def fchown(*_args: Any) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "fchown", fchown)
@@ -131,7 +131,7 @@ def test_nothing_is_given_away_that_is_not_the_services(service: Service, people
     service.given.clear()
     other = people.add("other", os.getuid() + 1)
     with pytest.raises(FamilyError, match="could not be linked"):
-        door._give_folders(place, other, service.anna)
+        door._chown_directories(place, other, service.anna)
     assert service.given == []
 
 

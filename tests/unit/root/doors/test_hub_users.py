@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.root.doors import hub_users
 from tests.unit.fakes import FakePrograms
 
@@ -30,7 +30,9 @@ def test_a_hub_that_was_told_needs_no_note(programs_run: FakePrograms) -> None:
 
 
 def test_a_hub_that_does_not_run_is_noted(programs_run: FakePrograms) -> None:
-    programs_run.answer("tell-hub", Finished(6, '{"ok": false, "error": "the hub does not answer", "status": 6}\n', ""))
+    programs_run.answer(
+        "tell-hub", CompletedProcess(6, '{"ok": false, "error": "the hub does not answer", "status": 6}\n', "")
+    )
     assert hub_users.remove("anna") == "the hub does not answer; the hub learns of it at its next start"
 
 

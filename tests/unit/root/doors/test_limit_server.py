@@ -22,7 +22,7 @@ from jupyterhub4family.common.settings import model as settings_module
 from jupyterhub4family.common.settings.model import Settings, load_settings, parse_settings
 from jupyterhub4family.common.settings.types import Amount
 from jupyterhub4family.common.system import cgroups, programs
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.root.doors import limit_server as door
 from tests.unit.helpers import People, must_not_be_called
 
@@ -33,13 +33,13 @@ SCOPE = "jupyterhub4family-1001-50-777.scope"
 class Machine:
     """A /proc of the test's own, and a systemd that notes what it is asked and does it."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.proc, self.config = folder / "proc", folder / "config.yaml"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.proc, self.config = directory / "proc", directory / "config.yaml"
         self.asked: list[list[str]] = []
         self.refuses = ""
         self.scope = ""
         self._monkeypatch = monkeypatch
-        systemd = folder / "systemd"
+        systemd = directory / "systemd"
         systemd.mkdir()
         self.proc.mkdir()
         monkeypatch.setattr("jupyterhub4family.common.system.processes.PROC", self.proc)
@@ -64,25 +64,25 @@ class Machine:
     def process(
         self, pid: int, parent: int, uid: str, group: str = "/system.slice/jupyterhub4family-hub.service"
     ) -> None:
-        folder = self.proc / str(pid)
-        folder.mkdir(exist_ok=True)
+        directory = self.proc / str(pid)
+        directory.mkdir(exist_ok=True)
         fields = ["S", str(parent), *["0"] * 17, "777", *["0"] * 20]
-        (folder / "stat").write_text(f"{pid} (python3) {' '.join(fields)}\n", "ascii")
+        (directory / "stat").write_text(f"{pid} (python3) {' '.join(fields)}\n", "ascii")
         uids = "\t".join(uid.split() if " " in uid else [uid] * 4)
-        (folder / "status").write_text(f"Name:\tx\nUid:\t{uids}\nGid:\t0\t0\t0\t0\n", "ascii")
-        (folder / "cgroup").write_text(f"0::{group}\n", "ascii")
+        (directory / "status").write_text(f"Name:\tx\nUid:\t{uids}\nGid:\t0\t0\t0\t0\n", "ascii")
+        (directory / "cgroup").write_text(f"0::{group}\n", "ascii")
 
-    def told(self, method: str) -> list[str]:
+    def reported(self, method: str) -> list[str]:
         """The words of the calls of this method, all in one list."""
         return [word for call in self.asked if method in call for word in call]
 
-    def _run(self, words: list[Any], **_more: Any) -> Finished:
-        self.asked.append([str(word) for word in words])
+    def _run(self, args: list[Any], **_more: Any) -> CompletedProcess:
+        self.asked.append([str(word) for word in args])
         if self.refuses:
             raise ProgramError(self.refuses)
-        if "StartTransientUnit" in words:
-            self.scope = words[words.index("StartTransientUnit") + 2]
-        return Finished(0, "", "")
+        if "StartTransientUnit" in args:
+            self.scope = args[args.index("StartTransientUnit") + 2]
+        return CompletedProcess(0, "", "")
 
 
 @pytest.fixture
@@ -95,9 +95,9 @@ def anna(people: People) -> pwd.struct_passwd:
     return people.add("anna", 1001, "jupyterhub")
 
 
-def after(words: list[str], name: str) -> str:
+def after(args: list[str], name: str) -> str:
     """The value of a property in the words of busctl."""
-    return words[words.index(name) + 2]
+    return args[args.index(name) + 2]
 
 
 # -- which process ---------------------------------------------------------------------------------
@@ -156,20 +156,20 @@ def test_scope_and_slices(machine: Machine, anna: pwd.struct_passwd) -> None:
     assert total[total.index("sba(sv)") + 1] == "jupyterhub4family.slice"
     assert after(total, "MemoryMax") == str(6 * GIGABYTE)
     assert own[own.index("sba(sv)") + 1] == "jupyterhub4family-1001.slice"
-    for words in (own, start):
-        assert after(words, "MemoryMax") == str(4 * GIGABYTE)
-        assert after(words, "MemorySwapMax") == str(GIGABYTE)
-        assert after(words, "CPUWeight") == "100" and after(words, "TasksMax") == "1000"
+    for args in (own, start):
+        assert after(args, "MemoryMax") == str(4 * GIGABYTE)
+        assert after(args, "MemorySwapMax") == str(GIGABYTE)
+        assert after(args, "CPUWeight") == "100" and after(args, "TasksMax") == "1000"
     assert start[start.index("PIDs") :][:4] == ["PIDs", "au", "1", "50"]
     assert after(start, "Slice") == "jupyterhub4family-1001.slice"
     assert after(start, "MemoryAccounting") == "false", "with it systemd 250 to 252 ends the server, too"
     assert start[-1] == "0"
     # The count of properties is what busctl goes by.
-    for words in (total, own, start):
-        signature = next(place for place, word in enumerate(words) if "a(sv)" in word)
-        count = int(words[signature + 3])
-        given = [word for word in words[signature + 4 :] if word[:1].isupper() and word.isalpha()]
-        assert count == len(given), words
+    for args in (total, own, start):
+        signature = next(place for place, word in enumerate(args) if "a(sv)" in word)
+        count = int(args[signature + 3])
+        given = [word for word in args[signature + 4 :] if word[:1].isupper() and word.isalpha()]
+        assert count == len(given), args
 
 
 def test_what_the_settings_say(machine: Machine, anna: pwd.struct_passwd) -> None:
@@ -178,7 +178,7 @@ def test_what_the_settings_say(machine: Machine, anna: pwd.struct_passwd) -> Non
         "member_limits: [anna.memory=25%, anna.cpu=200, ben.memory=7G]\n"
     )
     door.confine(anna, 50)
-    start = machine.told("StartTransientUnit")
+    start = machine.reported("StartTransientUnit")
     assert after(start, "MemoryMax") == str(2 * GIGABYTE)
     assert after(start, "CPUWeight") == "200" and after(start, "TasksMax") == "300"
     assert after(machine.asked[0], "MemoryMax") == str(4 * GIGABYTE)
@@ -193,7 +193,7 @@ def test_with_a_bad_file_the_defaults_hold(machine: Machine, anna: pwd.struct_pa
     """And not what the service remembers: it can write there what it likes."""
     machine.config.write_text("memory_limit: everything\n")
     door.confine(anna, 50)
-    assert after(machine.told("StartTransientUnit"), "MemoryMax") == str(4 * GIGABYTE)
+    assert after(machine.reported("StartTransientUnit"), "MemoryMax") == str(4 * GIGABYTE)
 
 
 def test_who_is_in_a_scope_stays_there(machine: Machine, anna: pwd.struct_passwd) -> None:

@@ -21,7 +21,7 @@ from jupyterhub4family.common.errors import (
 )
 from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.common.protocol import doors, serving, shapes
-from jupyterhub4family.common.system.programs import Finished, ProgramError, as_account
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError, as_account
 from jupyterhub4family.root.base import run_dir, servers
 from jupyterhub4family.root.doors import hub_users, members, sudo_rights
 from tests.unit.fakes import Answer, Call, FakePrograms
@@ -41,8 +41,8 @@ class Door:
         monkeypatch.setattr(run_dir, "ensure_run_dir", lambda: None)
         FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(paths, "CURRENT_TEMPLATE", runtime / "template")
-        monkeypatch.setattr(hub_users, "add", lambda name: self._tell_hub("add", name))
-        monkeypatch.setattr(hub_users, "remove", lambda name: self._tell_hub("remove", name))
+        monkeypatch.setattr(hub_users, "add", lambda name: self._update_hub("add", name))
+        monkeypatch.setattr(hub_users, "remove", lambda name: self._update_hub("remove", name))
         monkeypatch.setattr(servers, "end_servers", self._end_servers)
         monkeypatch.setattr(sudo_rights, "rights_beyond_doors", lambda name: self.rights.get(name, []))
         people.add("root", 0)
@@ -73,9 +73,9 @@ class Door:
         self.done.append(("group", action, name))
         names = self.people.groups[group][1]
         names.append(name) if action == "--add" else names.remove(name)
-        return Finished(0, "", "")
+        return CompletedProcess(0, "", "")
 
-    def _tell_hub(self, action: str, name: str) -> str:
+    def _update_hub(self, action: str, name: str) -> str:
         self.done.append(("hub", action, name))
         return self.note
 
@@ -170,7 +170,7 @@ def test_one_bad_name_among_several_and_nothing_is_changed(door: Door, action: s
 
 
 @pytest.mark.parametrize(
-    ("refused", "sentence"),
+    ("refused", "message"),
     [
         ({}, "must be one of add, list, remove"),
         ({"action": "ADD", "names": ["ben"]}, "must be one of add, list, remove"),
@@ -193,8 +193,8 @@ def test_one_bad_name_among_several_and_nothing_is_changed(door: Door, action: s
         ({"action": "add", "names": ["ben"], "allow_administrator": 1}, "'allow_administrator' must be of type bool"),
     ],
 )
-def test_requests_that_are_off(door: Door, refused: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
+def test_requests_that_are_off(door: Door, refused: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         door.ask(**refused)
     assert door.done == []
 

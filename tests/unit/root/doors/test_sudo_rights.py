@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.root.doors.sudo_rights import rights_beyond_doors, root_commands
 
 HEAD = """Matching Defaults entries for anna on elm:
@@ -89,9 +89,9 @@ def test_who_may_nothing(listing: str) -> None:
 def test_sudo_is_asked_about_the_account_and_never_for_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def run(words: list[str], **_more: object) -> Finished:
-        asked.append(words)
-        return Finished(0, f"{HEAD}    (ALL : ALL) ALL\n    (root) {DOOR}\n", "")
+    def run(args: list[str], **_more: object) -> CompletedProcess:
+        asked.append(args)
+        return CompletedProcess(0, f"{HEAD}    (ALL : ALL) ALL\n    (root) {DOOR}\n", "")
 
     monkeypatch.setattr(programs, "run", run)
     assert rights_beyond_doors("anna") == ["sudo allows ALL"]
@@ -99,7 +99,7 @@ def test_sudo_is_asked_about_the_account_and_never_for_a_password(monkeypatch: p
 
 
 def test_sudo_that_cannot_be_asked_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(_words: list[str], **_more: object) -> Finished:
+    def run(_args: list[str], **_more: object) -> CompletedProcess:
         raise ProgramError("sudo could not be started")
 
     monkeypatch.setattr(programs, "run", run)
@@ -108,7 +108,7 @@ def test_sudo_that_cannot_be_asked_is_an_error(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_sudo_that_fails_is_not_taken_for_no_rights(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "sudo: /etc/sudoers is owned by uid 1, should be 0\nsudo: error initializing audit plugin sudoers_audit\n"
-    monkeypatch.setattr(programs, "run", lambda *_words, **_more: Finished(1, "", said))
+    output = "sudo: /etc/sudoers is owned by uid 1, should be 0\nsudo: error initializing audit plugin sudoers_audit\n"
+    monkeypatch.setattr(programs, "run", lambda *_args, **_more: CompletedProcess(1, "", output))
     with pytest.raises(ProgramError, match="should be 0"):
         rights_beyond_doors("anna")

@@ -25,7 +25,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "calls"),
+    ("args", "calls"),
     [
         ("start", ["supervision False", "start"]),
         ("stop", ["stop"]),
@@ -34,24 +34,24 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("restart --all", ["supervision False", "restart True"]),
     ],
 )
-def test_words(done: list[str], monkeypatch: pytest.MonkeyPatch, words: str, calls: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["control", *words.split()])
+def test_words(done: list[str], monkeypatch: pytest.MonkeyPatch, args: str, calls: list[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["control", *args.split()])
     assert control.main() == 0
     assert done == calls
 
 
-@pytest.mark.parametrize("words", ["", "reload", "start now", "stop --all", "restart --servers"])
-def test_other_words_are_refused(done: list[str], monkeypatch: pytest.MonkeyPatch, words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["control", *words.split()])
+@pytest.mark.parametrize("args", ["", "reload", "start now", "stop --all", "restart --servers"])
+def test_other_words_are_refused(done: list[str], monkeypatch: pytest.MonkeyPatch, args: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["control", *args.split()])
     with pytest.raises(SystemExit) as caught:
         control.main()
     assert caught.value.code == 2 and done == []
 
 
-@pytest.mark.parametrize("words", ["start", "stop --servers", "restart --all"])
-def test_only_root_may(done: list[str], monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+@pytest.mark.parametrize("args", ["start", "stop --servers", "restart --all"])
+def test_only_root_may(done: list[str], monkeypatch: pytest.MonkeyPatch, args: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1001)
-    monkeypatch.setattr(sys, "argv", ["control", *words.split()])
+    monkeypatch.setattr(sys, "argv", ["control", *args.split()])
     with pytest.raises(PermissionRefused):
         control.main()
     assert done == []

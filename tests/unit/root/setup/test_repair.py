@@ -10,7 +10,7 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.paths import SERVICE_HOME
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.root.base import supervisor
 from jupyterhub4family.root.setup import repair
 from tests.unit.fakes import Call, FakePrograms
@@ -22,13 +22,13 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The programs that would have been run."""
     found: list[str] = []
 
-    def run(call: Call) -> Finished:
-        words = call.args
-        found.append(" ".join(map(str, words)))
-        return Finished(0, "", "")
+    def run(call: Call) -> CompletedProcess:
+        arguments = call.args
+        found.append(" ".join(map(str, arguments)))
+        return CompletedProcess(0, "", "")
 
     FakePrograms(monkeypatch).answer("*", run)
-    monkeypatch.setattr(os, "chown", lambda *_words, **_more: None)
+    monkeypatch.setattr(os, "chown", lambda *_args, **_more: None)
     return found
 
 

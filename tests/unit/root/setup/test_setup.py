@@ -12,7 +12,7 @@ from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.paths import SERVICE_DIRECTORIES, SERVICE_HOME
 from jupyterhub4family.common.state import supervision, upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Upgrade
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.root.base import avahi, run_dir, servers, supervisor
 from jupyterhub4family.root.setup import setup
 from jupyterhub4family.root.upgrade import transaction
@@ -29,9 +29,9 @@ class Machine:
         people.group("nogroup", 65534)
         FakePrograms(monkeypatch).answer("*", self._run)
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        program, *rest = map(str, words)
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        program, *rest = map(str, arguments)
         name = rest[-1]
         self.lines.append(" ".join([program, *rest]))
         if program == "/usr/sbin/groupadd":
@@ -39,7 +39,7 @@ class Machine:
         elif program == "/usr/sbin/useradd":
             home = Path(rest[rest.index("--home-dir") + 1])
             self.people.add(name, 998, home=home, gid=self.people.groups[rest[rest.index("--gid") + 1]][0])
-        return Finished(0, "", "")
+        return CompletedProcess(0, "", "")
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_removing_ends_every_members_servers(machine: Machine, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("words", "call"),
+    ("arguments", "call"),
     [
         ("configure", "configure False"),
         ("configure --enable", "configure True"),
@@ -170,12 +170,12 @@ def test_removing_ends_every_members_servers(machine: Machine, monkeypatch: pyte
         ("remove --disable", "remove True"),
     ],
 )
-def test_words(monkeypatch: pytest.MonkeyPatch, words: str, call: str) -> None:
+def test_words(monkeypatch: pytest.MonkeyPatch, arguments: str, call: str) -> None:
     done: list[str] = []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(setup, "configure", lambda enable: done.append(f"configure {enable}"))
     monkeypatch.setattr(setup, "remove", lambda disable: done.append(f"remove {disable}"))
-    monkeypatch.setattr("sys.argv", ["setup", *words.split()])
+    monkeypatch.setattr("sys.argv", ["setup", *arguments.split()])
     assert setup.main() == 0 and done == [call]
 
 
@@ -209,12 +209,12 @@ def test_removing_forgets_an_upgrade_first_and_leaves_nothing_running(
     assert (tmp_path / "control/jupyterhub4family-1001.slice.d").exists() is not systemd
 
 
-@pytest.mark.parametrize("words", [["configure"], ["remove"]])
-def test_only_root_may(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["configure"], ["remove"]])
+def test_only_root_may(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1001)
     monkeypatch.setattr(setup, "configure", must_not_be_called)
     monkeypatch.setattr(setup, "remove", must_not_be_called)
-    monkeypatch.setattr("sys.argv", ["setup", *words])
+    monkeypatch.setattr("sys.argv", ["setup", *arguments])
     mask = os.umask(0o022)
     try:
         with pytest.raises(PermissionRefused):

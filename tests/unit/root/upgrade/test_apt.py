@@ -12,7 +12,7 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.state import upgrade
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.root.upgrade import apt
 from tests.unit.fakes import Call, FakePrograms
 
@@ -42,18 +42,18 @@ jupyterhub4family:
 """
 
 
-def _real(call: Call) -> Finished:
+def _real(call: Call) -> CompletedProcess:
     done = subprocess.run(call.args, capture_output=True, encoding="utf-8", check=False)
-    return Finished(done.returncode, done.stdout, done.stderr)
+    return CompletedProcess(done.returncode, done.stdout, done.stderr)
 
 
 class Machine:
     """An installed package below a folder; dpkg-deb is the real one."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root = folder / "root"
-        self.upgrades = folder / "upgrade"
-        self.info = folder / "info"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = directory / "root"
+        self.upgrades = directory / "upgrade"
+        self.info = directory / "info"
         self.policy = POLICY
         self.lines: list[str] = []
         self.problem_text = ""
@@ -75,27 +75,27 @@ class Machine:
         monkeypatch.setattr(upgrade, "PREVIOUS_PACKAGE", self.upgrades / "previous.deb")
         FakePrograms(monkeypatch).answer("*", self._run)
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        line = " ".join(map(str, words))
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        line = " ".join(map(str, arguments))
         self.lines.append(line)
-        if words[0] == "dpkg-deb":
+        if arguments[0] == "dpkg-deb":
             return _real(call)
-        if "--listfiles" in words:
+        if "--listfiles" in arguments:
             names = ["/.", "/usr", "/usr/lib", "/usr/lib/ours", "/usr/lib/ours/program", "/usr/lib/ours/link"]
             # As dpkg 1.20 to 1.22 tell of files that somebody has put others in the place of.
             names += ["/usr/lib/ours/page", "locally diverted to: /usr/lib/ours/page.distrib"]
             names += ["/usr/lib/ours/icon", "diverted by others to: /usr/lib/ours/icon.theirs"]
-            return Finished(0, "\n".join([*names, "/etc", "/etc/ours", "/etc/gone"]) + "\n", "")
-        if "--status" in words:
-            return Finished(0, STATUS, "")
-        if "--show" in words:
-            return Finished(0, "ii 1.0", "")
-        if words[0] == "apt-cache":
-            return Finished(0, self.policy, "")
+            return CompletedProcess(0, "\n".join([*names, "/etc", "/etc/ours", "/etc/gone"]) + "\n", "")
+        if "--status" in arguments:
+            return CompletedProcess(0, STATUS, "")
+        if "--show" in arguments:
+            return CompletedProcess(0, "ii 1.0", "")
+        if arguments[0] == "apt-cache":
+            return CompletedProcess(0, self.policy, "")
         if self.problem_text:
             raise ProgramError(self.problem_text)
-        return Finished(0, "", "")
+        return CompletedProcess(0, "", "")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.settings.model import Settings
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.root.upgrade import apt_sources
 from tests.unit.fakes import Call, FakePrograms
 
@@ -20,26 +20,26 @@ KEY = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ==\n-----END PGP PUBLIC KEY BL
 class Apt:
     """Apt's folders, and what apt-config says."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.source, self.keys, self.drop_in = folder / "ours.list", folder / "keys", folder / "52ours"
-        self.key = folder / "given.key"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        self.source, self.keys, self.drop_in = directory / "ours.list", directory / "keys", directory / "52ours"
+        self.key = directory / "given.key"
         self.key.write_bytes(KEY)
         self.periodic = ""
         monkeypatch.setattr(paths, "SOURCE_LIST", self.source)
         monkeypatch.setattr(paths, "SOURCE_KEYS", self.keys)
         monkeypatch.setattr(paths, "AUTO_UPGRADE", self.drop_in)
-        monkeypatch.setattr(apt_sources, "UNATTENDED", folder / "unattended-upgrade")
+        monkeypatch.setattr(apt_sources, "UNATTENDED", directory / "unattended-upgrade")
         FakePrograms(monkeypatch).answer("*", self._run)
-        (folder / "unattended-upgrade").touch()
+        (directory / "unattended-upgrade").touch()
 
     def settings(self, auto: bool = True) -> Settings:
         return Settings(upgrade_source="https://example.org/x/", upgrade_key=str(self.key), auto_upgrade=auto)
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
         ours = self.drop_in.read_text("utf-8") if self.drop_in.exists() else ""
-        return Finished(0, "1\n" if f'{words[-1]} "1"' in ours else self.periodic, "")
+        return CompletedProcess(0, "1\n" if f'{arguments[-1]} "1"' in ours else self.periodic, "")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
 
 def test_nothing_is_written_by_default(apt: Apt) -> None:
     apt_sources.ensure_sources(Settings())
-    assert sorted(path.name for path in apt.folder.iterdir()) == ["given.key", "unattended-upgrade"]
+    assert sorted(path.name for path in apt.directory.iterdir()) == ["given.key", "unattended-upgrade"]
 
 
 def test_files_follow_the_settings(apt: Apt) -> None:
@@ -82,7 +82,7 @@ def test_who_has_switched_it_off_for_the_machine_finds_it_off(apt: Apt) -> None:
 
 
 def test_what_is_missing_is_told(apt: Apt) -> None:
-    (apt.folder / "unattended-upgrade").unlink()
+    (apt.directory / "unattended-upgrade").unlink()
     with pytest.raises(FamilyError, match="unattended-upgrades is missing") as caught:
         apt_sources.ensure_sources(apt.settings())
     assert "apt-get install unattended-upgrades" in caught.value.hint

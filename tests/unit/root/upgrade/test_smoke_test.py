@@ -10,7 +10,7 @@ import pytest
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError
 from jupyterhub4family.common.protocol import doors
-from jupyterhub4family.common.system.programs import Finished, as_account
+from jupyterhub4family.common.system.programs import CompletedProcess, as_account
 from jupyterhub4family.root.base import servers
 from jupyterhub4family.root.doors import members
 from jupyterhub4family.root.upgrade import smoke_test
@@ -31,11 +31,11 @@ class Machine:
         monkeypatch.setattr(
             members, "remove_members", lambda by_root, request: self._change("remove", by_root, request)
         )
-        monkeypatch.setattr(signal, "signal", lambda *_words: None)
+        monkeypatch.setattr(signal, "signal", lambda *_args: None)
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        line = " ".join(map(str, words))
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        line = " ".join(map(str, arguments))
         self.lines.append(line)
         self.inputs.append(call.stdin or "")
         if self.failing and self.failing in line:
@@ -44,7 +44,7 @@ class Machine:
             self.people.add(smoke_test.NAME, 1009, home=smoke_test.HOME, gecos=smoke_test.COMMENT)
         if "userdel" in line and self.removes:
             del self.people.accounts[smoke_test.NAME]
-        return Finished(0, "", "")
+        return CompletedProcess(0, "", "")
 
     def _change(
         self, action: str, by_root: bool, request: Union[doors.AddMembers, doors.RemoveMembers]
@@ -64,9 +64,9 @@ def conversation(machine: Machine, answer: dict[str, Any], error: Optional[Excep
     asked: list[Any] = []
 
     def converse(call: Call) -> dict[str, Any]:
-        words = call.args
+        arguments = call.args
         request = call.request
-        asked.append((words, request))
+        asked.append((arguments, request))
         if error:
             raise error
         return answer
@@ -78,8 +78,8 @@ def conversation(machine: Machine, answer: dict[str, Any], error: Optional[Excep
 def test_a_round(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = conversation(machine, {"ok": True})
     assert smoke_test.run_smoke_test().seconds >= 0
-    ((words, request),) = asked
-    assert words[:6] == as_account("jupyterhub")
+    ((arguments, request),) = asked
+    assert arguments[:6] == as_account("jupyterhub")
     password = request["password"]
     assert len(password) >= 20 and not any(password in line for line in machine.lines), "on stdin only"
     assert f"{smoke_test.NAME}:{password}\n" in machine.inputs

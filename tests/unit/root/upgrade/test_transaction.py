@@ -19,7 +19,7 @@ from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import supervision, upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Upgrade
-from jupyterhub4family.common.system.programs import Finished, as_account
+from jupyterhub4family.common.system.programs import CompletedProcess, as_account
 from jupyterhub4family.root.base import run_dir, servers, supervisor
 from jupyterhub4family.root.upgrade import apt, transaction
 from tests.unit.fakes import Call, FakePrograms
@@ -31,7 +31,7 @@ OLD, NEW = "py3.11-000000000000", "py3.11-111111111111"
 class Machine:
     """Service, hub, portal and apt as a test wants them."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[str] = []
         self.version = "1.1"
         self.answers: dict[str, Any] = {
@@ -46,7 +46,7 @@ class Machine:
         self.troubles: dict[str, list[Optional[FamilyError]]] = {}
         self.settings = Settings()
         self.pauses: list[float] = []
-        monkeypatch.setattr(run_dir, "RUN_DIR", folder)
+        monkeypatch.setattr(run_dir, "RUN_DIR", directory)
         monkeypatch.setattr(run_dir, "ensure_run_dir", lambda: None)
         FakePrograms(monkeypatch).answer("*", self._converse)
         monkeypatch.setattr(effective, "settings_in_use", lambda: (self.settings, None))
@@ -72,14 +72,14 @@ class Machine:
 
     def _step(self, name: str) -> None:
         self.done.append(name)
-        trouble = self.troubles.get(name, [None]).pop(0) if self.troubles.get(name) else None
-        if trouble is not None:
-            raise trouble
+        problem = self.troubles.get(name, [None]).pop(0) if self.troubles.get(name) else None
+        if problem is not None:
+            raise problem
 
     def _converse(self, call: Call) -> dict[str, Any]:
-        words = call.args
+        arguments = call.args
         request = call.request
-        program = Path(words[-1]).name
+        program = Path(arguments[-1]).name
         name = " ".join(str(value) for value in request.values()) or program
         try:
             self._step(name)
@@ -108,20 +108,20 @@ def test_all_goes_well(machine: Machine) -> None:
 def test_what_fetching_and_the_trial_say_is_told_on_and_percentages_only_grow(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
     write = upgrade.write_state
 
     def write_and_remember(file: Path, state: Any) -> None:
         if file == upgrade.IN_PROGRESS and state.message:
-            told.append((state.percent, str(state.message)))
+            reported.append((state.percent, str(state.message)))
         write(file, state)
 
     machine.begun()
     monkeypatch.setattr(upgrade, "write_state", write_and_remember)
     transaction.run_to_completion()
     # The service and the trial both say "half of it", which is less than half of the whole upgrade, and more.
-    assert [percent for percent, message in told if message == "half of it"] == [15, 76]
-    assert [percent for percent, _message in told] == sorted(percent for percent, _message in told)
+    assert [percent for percent, message in reported if message == "half of it"] == [15, 76]
+    assert [percent for percent, _message in reported] == sorted(percent for percent, _message in reported)
 
 
 def test_while_a_release_is_fetched_the_new_version_runs_on_the_old_one(machine: Machine) -> None:
@@ -154,7 +154,7 @@ def test_whatever_fails_everything_goes_back(machine: Machine, step: str) -> Non
     assert failed is not None and (failed.origin, failed.target, failed.release) == ("1.0", "1.1", NEW)
     assert (
         "it is broken" in failed.reason
-        and "1.0 is back in service. The database is the previous one" in failed.sentence()
+        and "1.0 is back in service. The database is the previous one" in failed.message()
     )
     assert upgrade.upgrade_in_progress() is None and upgrade.previous_edition() is None
 
@@ -165,7 +165,7 @@ def test_a_release_that_cannot_be_built_changes_nothing_but_the_package(machine:
     transaction.run_to_completion()
     assert "restore c.sqlite" not in machine.done and "install kept" in machine.done
     failed = upgrade.failed_upgrade()
-    assert failed is not None and "database stayed" in failed.sentence() and failed.release == ""
+    assert failed is not None and "database stayed" in failed.message() and failed.release == ""
 
 
 def test_without_the_package_release_and_database_go_back(machine: Machine) -> None:
@@ -183,7 +183,7 @@ def test_a_way_back_that_fails_is_told_and_comes_to_an_end(machine: Machine) -> 
     machine.begun()
     transaction.run_to_completion()
     failed = upgrade.failed_upgrade()
-    assert failed is not None and "but: apt is busy" in failed.sentence()
+    assert failed is not None and "but: apt is busy" in failed.message()
     assert f"switch {OLD} False" in machine.done and upgrade.upgrade_in_progress() is None
 
 
@@ -206,7 +206,7 @@ def test_a_database_that_the_release_cannot_read(machine: Machine) -> None:
     machine.begun()
     transaction.run_to_completion()
     failed = upgrade.failed_upgrade()
-    assert failed is not None and "newer JupyterHub" in failed.sentence()
+    assert failed is not None and "newer JupyterHub" in failed.message()
 
 
 def test_after_a_power_cut_the_copy_of_before_counts(machine: Machine) -> None:
@@ -279,7 +279,7 @@ def test_names_from_the_service_are_words(machine: Machine, answer: dict[str, An
     machine.begun()
     transaction.run_to_completion()
     failed = upgrade.failed_upgrade()
-    assert failed is not None and "makes no sense" in failed.sentence()
+    assert failed is not None and "makes no sense" in failed.message()
 
 
 def test_what_runs_is_kept_before_and_noted_after(machine: Machine) -> None:
@@ -332,9 +332,9 @@ def test_it_waits_for_busy_kernels_only_if_so_configured(
     original = machine._converse
 
     def converse(call: Call) -> dict[str, Any]:
-        words = call.args
-        if words[-1].endswith("busy-kernels"):
-            assert words[:6] == as_account("anna")
+        arguments = call.args
+        if arguments[-1].endswith("busy-kernels"):
+            assert arguments[:6] == as_account("anna")
             return {"ok": True, "busy": next(busy)}
         return original(call)
 
@@ -378,8 +378,8 @@ class Portal:
         self.restarts = "0"
         self.time = 1000.0
         self.programs = FakePrograms(monkeypatch)
-        self.programs.answer("jupyterhub4family", lambda _call: Finished(0, self.says.pop(0), ""))
-        self.programs.answer("systemctl", lambda _call: Finished(0, f"{self.restarts}\n", ""))
+        self.programs.answer("jupyterhub4family", lambda _call: CompletedProcess(0, self.says.pop(0), ""))
+        self.programs.answer("systemctl", lambda _call: CompletedProcess(0, f"{self.restarts}\n", ""))
         monkeypatch.setattr(supervision, "chosen_supervisor", lambda: supervision.SYSTEMD)
         monkeypatch.setattr(time, "monotonic", lambda: self.time)
         monkeypatch.setattr(time, "sleep", self._sleep)

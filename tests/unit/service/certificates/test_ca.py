@@ -68,10 +68,10 @@ def contents(home: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (home / "tls").iterdir()}
 
 
-def verify(home: Path, certificate: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def verify(home: Path, certificate: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """What openssl, which knows nothing of us, thinks of a certificate at NOW."""
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-attime", str(int(NOW.timestamp()))]
-    command += ["-CAfile", str(home / "tls" / "ca.crt"), *words, str(certificate)]
+    command += ["-CAfile", str(home / "tls" / "ca.crt"), *args, str(certificate)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
 
 
@@ -79,8 +79,8 @@ def verify(home: Path, certificate: Path, *words: str) -> subprocess.CompletedPr
 
 
 def test_the_first_call_makes_everything_and_the_second_nothing(home: Path) -> None:
-    said = ensure(Settings(), NOW)
-    assert len(said) == 2
+    output = ensure(Settings(), NOW)
+    assert len(output) == 2
     before = contents(home)
     assert set(before) == {"ca.key", "ca.crt", "portal.key", "portal.crt", "lock"}
     assert ensure(Settings(), NOW) == [] and contents(home) == before
@@ -200,8 +200,8 @@ def test_a_new_address_is_in_a_new_certificate(home: Path, monkeypatch: pytest.M
     ensure(Settings(), NOW)
     before = contents(home)
     monkeypatch.setattr(network, "lan_addresses", lambda: ["192.168.178.99"])
-    said = ensure(Settings(), NOW)
-    assert len(said) == 1 and "192.168.178.99" in said[0]
+    output = ensure(Settings(), NOW)
+    assert len(output) == 1 and "192.168.178.99" in output[0]
     assert "192.168.178.99" in names_in(portal(home)) and "192.168.178.20" not in names_in(portal(home))
     after = contents(home)
     assert [name for name in after if after[name] != before[name]] == ["portal.crt"]
@@ -210,10 +210,10 @@ def test_a_new_address_is_in_a_new_certificate(home: Path, monkeypatch: pytest.M
 def test_a_renamed_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure(Settings(), NOW)
     rename(monkeypatch, "server")
-    said = ensure(Settings(), NOW)
+    output = ensure(Settings(), NOW)
     # Every device goes on trusting the authority, so what that may not sign is left out, and told.
     assert set(names_in(portal(home))) == {"server.local", "localhost", *ADDRESSES}
-    assert "server.fritz.box" in said[-1] and "--new-authority" in said[-1]
+    assert "server.fritz.box" in output[-1] and "--new-authority" in output[-1]
     assert read_report(home / "public" / "certificate.json")["left_out"] == ["server", "server.fritz.box"]
     ensure(Settings(), NOW, renew=True, new_authority=True)
     assert {"server", "server.fritz.box"} <= set(names_in(portal(home)))
@@ -319,7 +319,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_everything(home: Path, monkeypatch
     ensure(Settings(), NOW)
     before = contents(home)
 
-    def full(*_words: Any) -> None:
+    def full(*_args: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "write_atomically", full)
@@ -361,10 +361,10 @@ def test_the_public_certificate_is_read_as_a_strangers_file(home: Path) -> None:
 
 def test_a_fingerprint_is_what_openssl_says(home: Path) -> None:
     ensure(Settings(), NOW)
-    words = ["openssl", "x509", "-noout", "-fingerprint", "-sha256", "-in", str(home / "tls" / "ca.crt")]
-    said = subprocess.run(words, capture_output=True, encoding="utf-8", check=True).stdout
+    args = ["openssl", "x509", "-noout", "-fingerprint", "-sha256", "-in", str(home / "tls" / "ca.crt")]
+    output = subprocess.run(args, capture_output=True, encoding="utf-8", check=True).stdout
     der = read_authority(home / "public" / "ca.crt")
-    assert der is not None and said.strip().partition("=")[2] == fingerprint(der)
+    assert der is not None and output.strip().partition("=")[2] == fingerprint(der)
 
 
 def test_every_home_network_is_one(home: Path) -> None:

@@ -52,13 +52,13 @@ def hub(machine_root: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     return Hub(monkeypatch)
 
 
-def release(folder: Path, *revisions: str) -> Path:
-    versions = folder / "release/venv/lib/python3.11/site-packages/jupyterhub/alembic/versions"
+def release(directory: Path, *revisions: str) -> Path:
+    versions = directory / "release/venv/lib/python3.11/site-packages/jupyterhub/alembic/versions"
     versions.mkdir(parents=True, exist_ok=True)
     for one in revisions:
         (versions / f"{one}_what_it_does.py").touch()
     (versions / "__pycache__").mkdir(exist_ok=True)
-    return folder / "release"
+    return directory / "release"
 
 
 def test_without_a_database_there_is_nothing_to_copy(hub: Hub) -> None:

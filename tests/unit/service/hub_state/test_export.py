@@ -21,10 +21,10 @@ from jupyterhub4family.service.hub_state.export import DATABASE, exported, impor
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "state"
-    (folder / "tls").mkdir(parents=True)
-    monkeypatch.setattr(paths, "STATE", folder)
-    return folder
+    directory = tmp_path / "state"
+    (directory / "tls").mkdir(parents=True)
+    monkeypatch.setattr(paths, "STATE", directory)
+    return directory
 
 
 def fill(state: Path, name: str) -> None:

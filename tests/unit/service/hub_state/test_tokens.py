@@ -67,8 +67,8 @@ def test_who_asks_at_the_same_time_gets_the_same_secret(tmp_path: Path) -> None:
     sys.stdin.readline()
     print(tokens.ensure_token(pathlib.Path(sys.argv[1])).reveal())
     """
-    words = [*PYTHON, "-c", with_our_package(code), str(tmp_path / "token")]
-    askers = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
+    args = [*PYTHON, "-c", with_our_package(code), str(tmp_path / "token")]
+    askers = [subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
     for asker in askers:
         assert asker.stdout and asker.stdout.readline() == b"ready\n"
     for asker in askers:

@@ -16,7 +16,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.common.python import offline
 from jupyterhub4family.common.system.files import take_lock
-from jupyterhub4family.common.system.programs import Finished, ProgramError
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.service.releases import builds
 from jupyterhub4family.service.releases.builds import Tree, ensure
 
@@ -24,11 +24,11 @@ from jupyterhub4family.service.releases.builds import Tree, ensure
 class Workshop:
     """A small tree, what fills it, and everything around it in a folder of the test's own."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.parent = folder / "releases"
-        self.lock = folder / "lock.txt"
-        self.cache = folder / "cache"
-        self.state = folder / "state"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.parent = directory / "releases"
+        self.lock = directory / "lock.txt"
+        self.cache = directory / "cache"
+        self.state = directory / "state"
         for made in (self.cache, self.state):
             made.mkdir()
         self.lock.write_text("one==1\n", "utf-8")
@@ -40,10 +40,10 @@ class Workshop:
         monkeypatch.setattr(os, "sync", lambda: None)
         self.tree = Tree("release", self.parent, (self.lock,), self.fill)
 
-    def fill(self, folder: Path) -> None:
+    def fill(self, directory: Path) -> None:
         self.builds += 1
-        (folder / "bin").mkdir()
-        (folder / "bin" / "program").write_text(self.lock.read_text("utf-8"), "utf-8")
+        (directory / "bin").mkdir()
+        (directory / "bin" / "program").write_text(self.lock.read_text("utf-8"), "utf-8")
         if self.failure is not None:
             raise self.failure
 
@@ -201,9 +201,9 @@ def test_members_can_read_a_tree_whatever_the_umask_is(shop: Workshop, mask: int
 
 
 def test_two_builds_at_once_are_one_after_the_other(shop: Workshop) -> None:
-    def fill(folder: Path) -> None:
+    def fill(directory: Path) -> None:
         assert take_lock(shop.state / "build.lock", wait=False) is None
-        (folder / "bin").mkdir()
+        (directory / "bin").mkdir()
 
     assert ensure(Tree("release", shop.parent, (shop.lock,), fill)) is True
 
@@ -225,7 +225,7 @@ def test_a_folder_that_cannot_be_written_is_told(shop: Workshop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "hint"),
+    ("output", "status", "hint"),
     [
         ("error: failed to write: No space left on device (os error 28)", ExitStatus.DISK_FULL, "space"),
         ("npm ERR! nospc ENOSPC: no space", ExitStatus.DISK_FULL, "space"),
@@ -236,10 +236,10 @@ def test_a_folder_that_cannot_be_written_is_told(shop: Workshop) -> None:
     ],
 )
 def test_why_something_could_not_be_fetched(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch, said: str, status: ExitStatus, hint: str
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, output: str, status: ExitStatus, hint: str
 ) -> None:
-    def run(*_words: object) -> Finished:
-        raise ProgramError(f"uv ended with status 2: {said}")
+    def run(*_args: object) -> CompletedProcess:
+        raise ProgramError(f"uv ended with status 2: {output}")
 
     monkeypatch.setattr(offline, "run_with_sources", run)
     with pytest.raises(FamilyError, match="JupyterLab") as caught:
@@ -252,10 +252,10 @@ def test_clients_keep_what_they_fetch_in_the_cache_only(shop: Workshop, monkeypa
 
     def run(
         _before: object, _after: object, _sources: object, environment: dict[str, str], _timeout: float
-    ) -> Finished:
+    ) -> CompletedProcess:
         seen.update(environment)
         assert Path(environment["TMPDIR"]).is_dir()
-        return Finished(0, "", "")
+        return CompletedProcess(0, "", "")
 
     monkeypatch.setattr(offline, "run_with_sources", run)
     for _ in range(2):

@@ -11,6 +11,7 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.paths import LOCKS
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.releases.builds import Tree
 from tests.unit.helpers import ROOT
@@ -69,11 +70,11 @@ def test_a_build_streams_its_progress_and_an_answer(
 ) -> None:
     file = tmp_path / f"{name}-progress.json"
 
-    def tree(tell: contents.Tell) -> Tree:
-        tell(10, "Fetching")
+    def tree(report: ProgressCallback) -> Tree:
+        report(10, "Fetching")
         # A file of its own: the setup page must not take the one for the other.
         assert json.loads(file.read_text("utf-8"))["percent"] == 10
-        return Tree(name, tmp_path, (), lambda _folder: None)
+        return Tree(name, tmp_path, (), lambda _directory: None)
 
     monkeypatch.setattr(paths, "STATE", tmp_path)
     monkeypatch.setattr(builds, "ensure", lambda tree, anew: changed and not anew and tree.name == name)

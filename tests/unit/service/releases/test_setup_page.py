@@ -121,8 +121,8 @@ def test_a_login_that_is_sent_shows_the_page(port: int) -> None:
 
 
 def test_the_page_says_nothing_that_is_missing_in_the_catalogue() -> None:
-    told = re.findall(r"\{\{(.*?)\}\}", PAGE.read_text("utf-8"), re.DOTALL)
-    assert sorted(told) == sorted(message.id for message in setup_page.sentences())
+    reported = re.findall(r"\{\{(.*?)\}\}", PAGE.read_text("utf-8"), re.DOTALL)
+    assert sorted(reported) == sorted(message.id for message in setup_page.sentences())
 
 
 def test_the_page_in_german(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,21 +229,21 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, ssl.
     pytest.importorskip("cryptography")
     from jupyterhub4family.service.certificates import ca
 
-    folder = tmp_path_factory.mktemp("secure")
+    directory = tmp_path_factory.mktemp("secure")
     number = free_port()
     with mock.patch.multiple(
         paths,
-        TLS=folder,
-        OWN_TLS=folder / "own",
-        AUTHORITY_CERTIFICATE=folder / "x" / "x",
-        CERTIFICATE_REPORT=folder / "x" / "y",
+        TLS=directory,
+        OWN_TLS=directory / "own",
+        AUTHORITY_CERTIFICATE=directory / "x" / "x",
+        CERTIFICATE_REPORT=directory / "x" / "y",
     ):
         ca.ensure(Settings())
     with mock.patch.object(progress, "read_progress", lambda: EVENT):
-        with mock.patch.multiple(paths, TLS=folder, OWN_TLS=folder / "own"):
+        with mock.patch.multiple(paths, TLS=directory, OWN_TLS=directory / "own"):
             page = SetupPage(Settings(port=number, listen="local"), PAGE)
         with page:
-            yield number, ssl.create_default_context(cafile=str(folder / "ca.crt"))
+            yield number, ssl.create_default_context(cafile=str(directory / "ca.crt"))
 
 
 def test_tls_with_a_certificate_that_can_be_verified(secure: tuple[int, ssl.SSLContext]) -> None:

@@ -24,24 +24,24 @@ def digest(content: bytes) -> str:
 class Build:
     """A release of two small packages."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "py3.11-x"
-        self.site = self.folder / "venv/lib/python3.11/site-packages"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "py3.11-x"
+        self.site = self.directory / "venv/lib/python3.11/site-packages"
         self.site.mkdir(parents=True)
         for name in ("alpha", "beta_two"):
             (self.site / f"{name}.py").write_bytes(name.encode())
             info = self.site / f"{name}-1.2.dist-info"
             info.mkdir()
-            program = self.folder / "venv/bin" / name
+            program = self.directory / "venv/bin" / name
             write_program(program, "")
             rows = [f"{name}.py,sha256={digest(name.encode())},{len(name)}"]
             rows += [f"../../../bin/{name},sha256={digest(program.read_bytes())},", f"__pycache__/{name}.pyc,,"]
             (info / "RECORD").write_text("\n".join([*rows, f"{info.name}/RECORD,,"]) + "\n")
         for name in ("node/bin/node", "uv/bin/uv", "venv/bin/python"):
-            write_program(self.folder / name, "print('v1.2.3')")
-        (self.folder / ".complete").touch()
-        (folder / "current").symlink_to(self.folder.name)
-        self.tree = Tree("release", folder, (), lambda _folder: None)
+            write_program(self.directory / name, "print('v1.2.3')")
+        (self.directory / ".complete").touch()
+        (directory / "current").symlink_to(self.directory.name)
+        self.tree = Tree("release", directory, (), lambda _directory: None)
 
     def look(self) -> TreeReport:
         return verify.verify(self.tree, "release")
@@ -65,11 +65,11 @@ def test_everything_as_it_was_fetched(build: Build, capsys: pytest.CaptureFixtur
 
 def test_files_that_are_lost_changed_empty_or_no_files_at_all(build: Build) -> None:
     (build.site / "alpha.py").write_bytes(b"")
-    (build.folder / "venv/bin/alpha").unlink()
-    os.mkfifo(build.folder / "venv/bin/alpha")
+    (build.directory / "venv/bin/alpha").unlink()
+    os.mkfifo(build.directory / "venv/bin/alpha")
     (build.site / "beta_two.py").unlink()
-    (build.folder / "venv/bin/beta_two").unlink()
-    (build.folder / "venv/bin/beta_two").symlink_to("/etc/passwd")
+    (build.directory / "venv/bin/beta_two").unlink()
+    (build.directory / "venv/bin/beta_two").symlink_to("/etc/passwd")
     found = build.look()
     assert found.changed == ["lib/python3.11/site-packages/alpha.py"]
     assert found.missing == ["bin/alpha", "lib/python3.11/site-packages/beta_two.py", "bin/beta_two"]
@@ -85,14 +85,14 @@ def test_a_list_that_a_power_cut_left_empty(build: Build, content: bytes) -> Non
 
 
 def test_programs_that_do_not_run(build: Build) -> None:
-    write_program(build.folder / "node/bin/node", "raise SystemExit(1)")
-    (build.folder / "uv/bin/uv").unlink()
+    write_program(build.directory / "node/bin/node", "raise SystemExit(1)")
+    (build.directory / "uv/bin/uv").unlink()
     assert build.look().broken == ["node", "configurable-http-proxy", "uv"]
 
 
 def test_no_release_at_all(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "BUILD_LOCK", tmp_path / "nothing" / "build.lock")
-    (build.folder / ".complete").unlink()
+    (build.directory / ".complete").unlink()
     found = build.look()
     assert found.complete is False and found.files == 0
     assert found.being_built is False, "who may not look cannot tell"
@@ -100,7 +100,7 @@ def test_no_release_at_all(build: Build, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_release_on_its_way(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "BUILD_LOCK", tmp_path / "build.lock")
-    (build.folder / ".complete").unlink()
+    (build.directory / ".complete").unlink()
     with locked(tmp_path / "build.lock"):
         assert build.look().being_built is True
     assert build.look().being_built is False

@@ -16,7 +16,7 @@ from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system.files import take_lock
 from jupyterhub4family.common.system.processes import start_time
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.service.run import ensure
 from jupyterhub4family.service.run.ensure import is_supervised
 from tests.unit.fakes import Call, FakePrograms
@@ -26,22 +26,22 @@ from tests.unit.helpers import PYTHON, TIMEOUT, run_python, wait_until, with_our
 class Account:
     """The service's folders, and a `screen` that is only remembered."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.state = folder / "state"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state = directory / "state"
         self.started: list[str] = []
         self.supervisor = "cron"
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(paths, "STATE", self.state)
         monkeypatch.setattr(ensure, "STOPPED", self.state / "stopped")
-        monkeypatch.setattr(ensure, "SCREEN_SOCKETS", folder / "no-sockets")
+        monkeypatch.setattr(ensure, "SCREEN_SOCKETS", directory / "no-sockets")
         monkeypatch.setattr(paths, "STATE", self.state)
         FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(supervision, "chosen_supervisor", lambda: self.supervisor)
 
-    def call(self, *words: str) -> list[str]:
+    def call(self, *arguments: str) -> list[str]:
         """Run the program; returns what it started."""
         self.started.clear()
-        self._monkeypatch.setattr(sys, "argv", ["ensure", *words])
+        self._monkeypatch.setattr(sys, "argv", ["ensure", *arguments])
         mask = os.umask(0o077)
         try:
             assert ensure.main() == 0
@@ -49,15 +49,15 @@ class Account:
             os.umask(mask)
         return list(self.started)
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        assert Path(words[0]).name == "screen"
-        folder = Path(call.environment["SCREENDIR"])
-        assert folder.stat().st_mode & 0o777 == 0o700, "screen refuses a folder that others may read"
-        if words[1] == "-dmS":
-            assert str(words[3]).endswith("/supervise") and words[4] == words[2]
-            self.started.append(words[2])
-        return Finished(0, "", "")
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        assert Path(arguments[0]).name == "screen"
+        directory = Path(call.environment["SCREENDIR"])
+        assert directory.stat().st_mode & 0o777 == 0o700, "screen refuses a folder that others may read"
+        if arguments[1] == "-dmS":
+            assert str(arguments[3]).endswith("/supervise") and arguments[4] == arguments[2]
+            self.started.append(arguments[2])
+        return CompletedProcess(0, "", "")
 
 
 @pytest.fixture
@@ -91,9 +91,11 @@ def running_hub(service: Account) -> Iterator[subprocess.Popen[bytes]]:
     process.communicate(timeout=TIMEOUT)
 
 
-@pytest.mark.parametrize("words", [[], ["--boot"], ["--start"]])
-def test_what_does_not_run_is_started(service: Account, words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    assert service.call(*words) == ["proxy", "hub"]
+@pytest.mark.parametrize("arguments", [[], ["--boot"], ["--start"]])
+def test_what_does_not_run_is_started(
+    service: Account, arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert service.call(*arguments) == ["proxy", "hub"]
     assert service.state.stat().st_mode & 0o777 == 0o700
     assert capfd.readouterr() == ("", ""), "cron would send it as a mail every minute"
 
@@ -105,8 +107,8 @@ def test_what_runs_is_left_alone(service: Account, running_hub: subprocess.Popen
 
 def test_with_systemd_there_is_nothing_to_do(service: Account) -> None:
     service.supervisor = "systemd"
-    for words in ([], ["--boot"], ["--start"]):
-        assert service.call(*words) == []
+    for arguments in ([], ["--boot"], ["--start"]):
+        assert service.call(*arguments) == []
 
 
 def test_stopped_stays_stopped_until_start(service: Account) -> None:
@@ -140,9 +142,9 @@ def test_restart_hub_does_not_start_what_was_stopped(service: Account) -> None:
     assert service.call("--restart-hub") == []
 
 
-@pytest.mark.parametrize("words", [["--help"], ["hub"], ["--start", "--stop"], [""]])
-def test_other_words_are_refused(service: Account, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["ensure", *words])
+@pytest.mark.parametrize("arguments", [["--help"], ["hub"], ["--start", "--stop"], [""]])
+def test_other_words_are_refused(service: Account, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["ensure", *arguments])
     with pytest.raises(UsageError):
         ensure.main()
     assert service.started == [] and not service.state.exists()
@@ -203,8 +205,8 @@ def test_two_that_look_at_the_same_moment_do_not_hinder_the_supervisor(service: 
     (paths.STATE / "tried").touch()
     print(supervise._only_one("hub"))
     """
-    words = [*PYTHON, "-c", with_our_package(code), str(service.state)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE)
+    arguments = [*PYTHON, "-c", with_our_package(code), str(service.state)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
     wait_until((service.state / "tried").exists, "the first try")
     os.close(lock)
     assert process.communicate(timeout=TIMEOUT)[0] == b"True\n"

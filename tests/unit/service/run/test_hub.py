@@ -21,13 +21,13 @@ from jupyterhub4family.service.run import hub, proxy
 class Around:
     """Builds that succeed or fail as the test says, and a clock that does not really wait."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.file = folder / "progress.json"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file = directory / "progress.json"
         self.outcomes: list[bool | FamilyError] = []
         self.pauses: list[float] = []
-        self.told: list[dict[str, Any]] = []
+        self.reported: list[dict[str, Any]] = []
         self.renewed = 0
-        self.current = folder / "releases" / "current"
+        self.current = directory / "releases" / "current"
         monkeypatch.setattr(paths, "CURRENT_RELEASE", self.current)
         monkeypatch.setattr(builds, "ensure", self._ensure)
         monkeypatch.setattr(proxy, "end_proxy", self._renew)
@@ -35,11 +35,11 @@ class Around:
         monkeypatch.setattr(time, "sleep", self._sleep)
 
     def release(self, name: str, complete: bool = True) -> None:
-        folder = self.current.parent / name
-        folder.mkdir(parents=True)
+        directory = self.current.parent / name
+        directory.mkdir(parents=True)
         self.current.symlink_to(name)
         if complete:
-            (folder / COMPLETE_MARKER).touch()
+            (directory / COMPLETE_MARKER).touch()
 
     def build(self) -> None:
         hub._build(Reporter(self.file, lambda _event: None))
@@ -53,7 +53,7 @@ class Around:
 
     def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
-        self.told.append(read_progress(self.file))
+        self.reported.append(read_progress(self.file))
 
     def _renew(self) -> None:
         self.renewed += 1
@@ -77,7 +77,7 @@ def test_without_any_release_it_tries_until_there_is_one(around: Around) -> None
     around.outcomes = [failure] * 8 + [True]
     around.build()
     assert around.pauses == [10, 20, 40, 80, 160, 300, 300, 300]
-    assert all((event["message"], event["failed"]) == ("no network", True) for event in around.told)
+    assert all((event["message"], event["failed"]) == ("no network", True) for event in around.reported)
     assert read_progress(around.file) == {}
 
 
@@ -101,8 +101,8 @@ def test_which_release_can_run(around: Around, name: str, complete: bool, usable
 def test_jupyterhub_gets_a_clean_environment(around: Around, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started: list[Any] = []
 
-    def execve(*words: Any) -> None:
-        started.extend(words)
+    def execve(*args: Any) -> None:
+        started.extend(args)
         raise SystemExit
 
     around.release("py3.11-new")
@@ -113,7 +113,7 @@ def test_jupyterhub_gets_a_clean_environment(around: Around, monkeypatch: pytest
     monkeypatch.setenv("PYTHONPATH", "/tmp")
     with pytest.raises(SystemExit):
         hub._become_jupyterhub()
-    program, words, variables = started
+    program, args, variables = started
     # The release itself, not the link: it may point elsewhere before JupyterHub has read everything.
-    assert program == words[0] == str(around.current.parent / "py3.11-new" / "venv" / "bin" / "python")
+    assert program == args[0] == str(around.current.parent / "py3.11-new" / "venv" / "bin" / "python")
     assert set(variables) == {"PATH", "HOME", "LANG", "PYTHONDONTWRITEBYTECODE"}

@@ -18,7 +18,7 @@ from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system.processes import start_time
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.service.hub_state import tokens
 from jupyterhub4family.service.releases import setup_page
 from jupyterhub4family.service.run import proxy
@@ -27,7 +27,7 @@ from tests.unit.helpers import DATA, TIMEOUT, free_port, wait_until
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module, name in (
         (proxy, "PID_FILE"),
         (proxy, "PROGRAM_FILE"),
@@ -42,12 +42,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def complete(folder: Path) -> None:
-    (folder / "release").mkdir()
-    (folder / "release" / COMPLETE_MARKER).touch()
+def complete(directory: Path) -> None:
+    (directory / "release").mkdir()
+    (directory / "release" / COMPLETE_MARKER).touch()
 
 
-def test_the_running_proxy_is_found_by_pid_and_start_time(folder: Path) -> None:
+def test_the_running_proxy_is_found_by_pid_and_start_time(directory: Path) -> None:
     assert proxy.running_proxy() is None
     process = subprocess.Popen(["/bin/sleep", "60"])
     try:
@@ -62,7 +62,7 @@ def test_the_running_proxy_is_found_by_pid_and_start_time(folder: Path) -> None:
         process.wait(TIMEOUT)
 
 
-def test_a_proxy_is_renewed_by_ending_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_renewed_by_ending_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signals = []
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
@@ -74,12 +74,12 @@ def test_a_proxy_is_renewed_by_ending_it(folder: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("text", ["", "x", "1", "0 0", "1 0", "-1 0", "1 2 3", "\0"])
-def test_a_pid_file_that_makes_no_sense_is_no_proxy(folder: Path, text: str) -> None:
+def test_a_pid_file_that_makes_no_sense_is_no_proxy(directory: Path, text: str) -> None:
     proxy.PID_FILE.write_text(text, "ascii")
     assert proxy.running_proxy() is None
 
 
-def test_a_taken_port_has_an_exit_status_of_its_own(folder: Path) -> None:
+def test_a_taken_port_has_an_exit_status_of_its_own(directory: Path) -> None:
     settings = Settings(port=free_port(), listen="local", https=False)
     with setup_page.SetupPage(settings):
         with pytest.raises(FamilyError, match=f"port {settings.port} is unavailable") as caught:
@@ -87,12 +87,12 @@ def test_a_taken_port_has_an_exit_status_of_its_own(folder: Path) -> None:
     assert caught.value.status == ExitStatus.PORT_TAKEN and str(settings.port) in caught.value.hint
 
 
-def test_the_setup_page_is_there_until_there_is_a_release(folder: Path) -> None:
+def test_the_setup_page_is_there_until_there_is_a_release(directory: Path) -> None:
     settings = Settings(port=free_port(), listen="local", https=False)
     serving = threading.Thread(target=proxy._serve_setup_page, args=(settings,), daemon=True)
     serving.start()
     wait_until(lambda: status_of(settings.port) == 503, "the setup page")
-    complete(folder)
+    complete(directory)
     serving.join(TIMEOUT)
     assert not serving.is_alive()
     assert status_of(settings.port) is None, "the port is the proxy's now"
@@ -110,26 +110,26 @@ def status_of(port: int) -> int | None:
 
 
 @pytest.mark.parametrize(("listen", "address"), [("lan", ""), ("local", "127.0.0.1")])
-def test_how_the_proxy_is_started(folder: Path, monkeypatch: pytest.MonkeyPatch, listen: str, address: str) -> None:
+def test_how_the_proxy_is_started(directory: Path, monkeypatch: pytest.MonkeyPatch, listen: str, address: str) -> None:
     started: list[Any] = []
 
-    def execve(*words: Any) -> None:
-        started.extend(words)
+    def execve(*arguments: Any) -> None:
+        started.extend(arguments)
         raise SystemExit
 
-    complete(folder)
+    complete(directory)
     monkeypatch.setattr(os, "execve", execve)
     monkeypatch.setattr(os, "chdir", lambda _path: None)
     monkeypatch.setenv("NODE_OPTIONS", "--require /tmp/bad.js")
     with pytest.raises(SystemExit):
         proxy._become_proxy(Settings(port=9000, hub_port=9001, proxy_api_port=9002, listen=listen))
-    _program, words, variables = started
-    for file in (folder / "PROXY_TOKEN", folder / "ROUTES_TOKEN"):
+    _program, arguments, variables = started
+    for file in (directory / "PROXY_TOKEN", directory / "ROUTES_TOKEN"):
         secret = file.read_text("ascii").strip()
         assert len(secret) == 64
-        assert not any(secret in word for word in [*words, *variables.values()])
-        assert str(file) in words[-1]
-    given = json.loads(words[-1])
+        assert not any(secret in word for word in [*arguments, *variables.values()])
+        assert str(file) in arguments[-1]
+    given = json.loads(arguments[-1])
     assert given["ip"] == address and given["port"] == 9000 and given["apiPort"] == 9002
     assert given["defaultTarget"] == "http://127.0.0.1:9001"
     assert given["https"]["check"] == list(proxy.CHECK_CERTIFICATES)
@@ -139,33 +139,33 @@ def test_how_the_proxy_is_started(folder: Path, monkeypatch: pytest.MonkeyPatch,
     assert proxy.PID_FILE.stat().st_mode & 0o777 == 0o600
 
 
-def test_without_https_there_is_no_certificate(folder: Path) -> None:
+def test_without_https_there_is_no_certificate(directory: Path) -> None:
     settings = Settings(listen="local", https=False)
-    assert proxy._configuration(settings, folder)["https"] is None
+    assert proxy._configuration(settings, directory)["https"] is None
 
 
-def test_a_certificate_is_made_only_where_none_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_is_made_only_where_none_is(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
-    monkeypatch.setattr(paths, "TLS", folder)
+    monkeypatch.setattr(paths, "TLS", directory)
 
-    def run(call: Call) -> Finished:
-        words = call.args
-        called.append(words)
-        return Finished(0, "", "")
+    def run(call: Call) -> CompletedProcess:
+        arguments = call.args
+        called.append(arguments)
+        return CompletedProcess(0, "", "")
 
     FakePrograms(monkeypatch).answer("*", run)
     proxy.ensure_certificate()
     assert called == [list(proxy.CHECK_CERTIFICATES)]
     for name in ("portal.crt", "portal.key", "ca.crt"):
-        (folder / name).touch()
+        (directory / name).touch()
     proxy.ensure_certificate()
     assert len(called) == 1
 
 
-def test_a_proxy_of_an_older_program_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_an_older_program_is_renewed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     renewed: list[bool] = []
     monkeypatch.setattr(proxy, "end_proxy", lambda: renewed.append(True))
-    monkeypatch.setattr(proxy, "LAUNCHER", folder / "launch.js")
+    monkeypatch.setattr(proxy, "LAUNCHER", directory / "launch.js")
     proxy.end_outdated_proxy()
     assert not renewed, "none runs"
     monkeypatch.setattr(proxy, "running_proxy", lambda: 4711)
@@ -174,6 +174,6 @@ def test_a_proxy_of_an_older_program_is_renewed(folder: Path, monkeypatch: pytes
     proxy.PROGRAM_FILE.write_text(proxy._program(), "ascii")
     proxy.end_outdated_proxy()
     assert len(renewed) == 1
-    (folder / "plain.js").write_text("// mended", "ascii")
+    (directory / "plain.js").write_text("// mended", "ascii")
     proxy.end_outdated_proxy()
     assert len(renewed) == 2

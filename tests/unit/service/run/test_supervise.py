@@ -40,16 +40,16 @@ print("running", os.getpid(), flush=True)
 class Keeper:
     """Supervisors of small programs, in a folder of the test's own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder / "log" / "hub.log"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.log = directory / "log" / "hub.log"
         self._started: list[subprocess.Popen[bytes]] = []
 
     def keeps(self, program: str) -> None:
-        write_program(self.folder / "run-hub", program)
+        write_program(self.directory / "run-hub", program)
 
-    def start(self, *words: str, program: str = SUPERVISE) -> subprocess.Popen[bytes]:
-        command = [*PYTHON, "-c", with_our_package(program), str(self.folder), *words]
+    def start(self, *args: str, program: str = SUPERVISE) -> subprocess.Popen[bytes]:
+        command = [*PYTHON, "-c", with_our_package(program), str(self.directory), *args]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._started.append(process)
         return process
@@ -93,7 +93,7 @@ def test_a_process_that_is_killed_is_started_again(keeper: Keeper) -> None:
 
 def test_a_program_that_is_missing_is_told_and_leaves_no_lock(keeper: Keeper) -> None:
     assert keeper.start("hub").wait(TIMEOUT) != 0
-    lock = take_lock(keeper.folder / "supervise-hub.lock", wait=False)
+    lock = take_lock(keeper.directory / "supervise-hub.lock", wait=False)
     assert lock is not None
     os.close(lock)
 
@@ -183,7 +183,7 @@ def test_the_pid_file_says_who_keeps(keeper: Keeper) -> None:
     keeper.keeps(TELLS_ITS_PID + "time.sleep(60)")
     supervisor = keeper.start("hub")
     keeper.wait_for_start()
-    pid, started = map(int, (keeper.folder / "supervise-hub.pid").read_text("ascii").split())
+    pid, started = map(int, (keeper.directory / "supervise-hub.pid").read_text("ascii").split())
     assert (pid, started) == (supervisor.pid, start_time(supervisor.pid))
 
 
@@ -216,11 +216,11 @@ def test_a_screen_that_takes_no_more_stops_nothing(keeper: Keeper) -> None:
     assert keeper.log.read_text("utf-8").count("line\n") == 100_000
 
 
-@pytest.mark.parametrize("words", [[], ["hub", "proxy"], ["shell"], ["../hub"], ["--help"]])
-def test_only_our_processes_are_kept(keeper: Keeper, words: list[str]) -> None:
-    supervisor = keeper.start(*words)
+@pytest.mark.parametrize("args", [[], ["hub", "proxy"], ["shell"], ["../hub"], ["--help"]])
+def test_only_our_processes_are_kept(keeper: Keeper, args: list[str]) -> None:
+    supervisor = keeper.start(*args)
     assert supervisor.wait(TIMEOUT) == 2
-    assert os.listdir(keeper.folder) == []
+    assert os.listdir(keeper.directory) == []
 
 
 # -- the log ---------------------------------------------------------------------------------------

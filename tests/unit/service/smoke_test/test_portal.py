@@ -37,10 +37,10 @@ class Hub:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                words = f"{self.command} {self.path.partition('?')[0]}"
+                arguments = f"{self.command} {self.path.partition('?')[0]}"
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                hub.asked.append((words, dict(self.headers), body))
-                code, text = hub.answers.get(words, (404, ""))
+                hub.asked.append((arguments, dict(self.headers), body))
+                code, text = hub.answers.get(arguments, (404, ""))
                 self.send_response(code)
                 self.send_header("Set-Cookie", "_xsrf=abc; Path=/hub/")
                 self.send_header("Content-Length", str(len(text)))
@@ -72,14 +72,14 @@ def client(hub: Hub) -> PortalClient:
 
 def test_logging_in_as_a_browser_does(hub: Hub) -> None:
     client(hub).log_in("probe", "pass word")
-    words, headers, body = hub.asked[1]
-    assert words == "POST /hub/login" and body == b"_xsrf=abc&username=probe&password=pass+word"
+    arguments, headers, body = hub.asked[1]
+    assert arguments == "POST /hub/login" and body == b"_xsrf=abc&username=probe&password=pass+word"
     assert headers["Cookie"] == "_xsrf=abc" and headers["Sec-Fetch-Mode"] == "navigate"
     assert hub.asked[2][1]["X-Xsrftoken"] == "abc"
 
 
 @pytest.mark.parametrize(
-    ("words", "answer", "sentence"),
+    ("arguments", "answer", "message"),
     [
         ("GET /hub/login", (200, "It works!"), "no login page"),
         ("GET /hub/login", (503, ""), "GET /hub/login with status 503"),
@@ -90,9 +90,9 @@ def test_logging_in_as_a_browser_does(hub: Hub) -> None:
         ("GET /hub/api/users/probe", (200, '{"servers": {}}'), "did not start"),
     ],
 )
-def test_each_step_that_fails_is_named(hub: Hub, words: str, answer: tuple[int, str], sentence: str) -> None:
-    hub.answers[words] = answer
-    with pytest.raises(FamilyError, match=sentence):
+def test_each_step_that_fails_is_named(hub: Hub, arguments: str, answer: tuple[int, str], message: str) -> None:
+    hub.answers[arguments] = answer
+    with pytest.raises(FamilyError, match=message):
         run_smoke_test(client(hub), "probe", "secret-of-the-test")
 
 
@@ -101,7 +101,7 @@ def test_a_server_that_started_is_stopped_whatever_happens(hub: Hub, monkeypatch
     monkeypatch.setattr(portal, "STOP", 0)
     with pytest.raises(FamilyError):
         run_smoke_test(client(hub), "probe", "secret-of-the-test")
-    assert any(words.startswith("DELETE") for words, _headers, _body in hub.asked)
+    assert any(arguments.startswith("DELETE") for arguments, _headers, _body in hub.asked)
 
 
 def test_nobody_answers() -> None:

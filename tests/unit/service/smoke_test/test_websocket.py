@@ -76,10 +76,10 @@ def against(head: Callable[[str], bytes], rest: bytes = b"") -> WebSocket:
     return WebSocket(f"http://127.0.0.1:{listener.getsockname()[1]}/x", TLS, {}, 5)
 
 
-@pytest.mark.parametrize("said", [b"HTTP/1.1 403 Forbidden\r\n\r\n", b"\r\n\r\n", b""])
-def test_a_refusal_is_a_sentence(said: bytes) -> None:
+@pytest.mark.parametrize("output", [b"HTTP/1.1 403 Forbidden\r\n\r\n", b"\r\n\r\n", b""])
+def test_a_refusal_is_a_sentence(output: bytes) -> None:
     with pytest.raises(FamilyError):
-        against(lambda _key: said)
+        against(lambda _key: output)
 
 
 @pytest.mark.parametrize("key", ["", "AAAAAAAAAAAAAAAAAAAAAA=="])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
+from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system import accounts, programs
 
@@ -24,7 +25,7 @@ class Finding:
     """One sentence about one promise; `hint` is what to try, `repair` names the step of `doctor --fix` for it."""
 
     state: str
-    sentence: str
+    message: str
     hint: str = ""
     repair: str = ""
 
@@ -57,7 +58,7 @@ class CheckContext:
     supervisor: str = "systemd"
     by_root: bool = field(default_factory=lambda: os.geteuid() == 0)
     #: Told how far a long check is: percent and sentence.
-    tell: Callable[[int, str], None] = lambda _percent, _sentence: None
+    on_progress: ProgressCallback = lambda _percent, _message: None
 
     def as_service(self) -> list[str]:
         """Words that make a program run as the service account where root calls: root reads nothing of its."""
@@ -77,7 +78,7 @@ class Check:
     """Looks at one thing and says what it found; `title` is what progress calls it, marked for translation."""
 
     title: str
-    look: Callable[[CheckContext], Iterator[Finding]]
+    find: Callable[[CheckContext], Iterator[Finding]]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def _readiness(context: CheckContext) -> Iterator[Finding]:
     if shutil.which("restic", path=programs.SAFE_PATH) is None:
         yield problem(_("restic, which makes the backups, is not installed"), _("sudo apt-get install restic"))
     if context.supervisor == supervision.SYSTEMD:
-        state = programs.run(["systemctl", "is-active", supervision.BACKUP_TIMER], check=False).output.strip()
+        state = programs.run(["systemctl", "is-active", supervision.BACKUP_TIMER], check=False).stdout.strip()
         if state != "active":
             yield warning(
                 _(

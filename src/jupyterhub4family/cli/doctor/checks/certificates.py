@@ -22,9 +22,9 @@ TIMEOUT, SOON = 5, 21
 DAY = 86400
 
 
-def check_certificate(situation: CheckContext) -> Iterator[Finding]:
+def check_certificate(condition: CheckContext) -> Iterator[Finding]:
     """Browsers at home get a certificate that the family's authority has signed, for the name they asked for."""
-    settings = situation.settings
+    settings = condition.settings
     if not settings.https:
         if settings.listen == "lan":
             yield warning(

@@ -16,7 +16,7 @@ def check_database(_context: CheckContext) -> Iterator[Finding]:
         yield fine(_("The hub's database is intact"))
     else:
         yield warning(
-            repaired.sentence(),
+            repaired.message(),
             _(
                 "check the disk: power cuts do not damage the database, failing disks do: sudo apt-get install "
                 "smartmontools"

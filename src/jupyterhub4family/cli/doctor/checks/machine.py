@@ -28,11 +28,11 @@ def check_disk(_context: CheckContext) -> Iterator[Finding]:
         for finding in _finding(space):
             well = False
             yield finding
-        directory, names = space.folder, os.statvfs(space.folder)
+        directory, names = space.path, os.statvfs(space.path)
         if names.f_files and names.f_favail < 50_000 and names.f_favail < names.f_files // 50:
             well = False
             yield warning(
-                _("There is hardly any space for more files (inodes) at {folder}", folder=directory),
+                _("There is hardly any space for more files (inodes) at {directory}", directory=directory),
                 _("remove folders with very many small files; see: df -i"),
             )
     if well:
@@ -40,16 +40,16 @@ def check_disk(_context: CheckContext) -> Iterator[Finding]:
 
 
 def _finding(space: DiskSpace) -> Iterator[Finding]:
-    left, directory = space.megabytes, space.folder
+    left, directory = space.megabytes, space.path
     see = _("free some space; see what takes it: sudo du -xh --max-depth=2 / | sort -h | tail")
     if space.is_gone:
-        yield problem(_("The disk is full: {left} MB are left at {folder}", left=left, folder=directory), see)
+        yield problem(_("The disk is full: {left} MB are left at {directory}", left=left, directory=directory), see)
     elif space.is_short:
         yield warning(
             _(
-                "The disk is nearly full: {left} MB are left at {folder}; an update may need more",
+                "The disk is nearly full: {left} MB are left at {directory}; an update may need more",
                 left=left,
-                folder=directory,
+                directory=directory,
             ),
             see,
         )
@@ -95,9 +95,9 @@ def _synchronized() -> str:
     if not supervision.SYSTEMD_RUNS.is_dir():
         return ""
     try:
-        if programs.run(["systemd-detect-virt", "--quiet", "--container"], check=False).status == 0:
+        if programs.run(["systemd-detect-virt", "--quiet", "--container"], check=False).returncode == 0:
             return ""
-        return programs.run(["timedatectl", "show", "-p", "NTPSynchronized", "--value"], timeout=10).output.strip()
+        return programs.run(["timedatectl", "show", "-p", "NTPSynchronized", "--value"], timeout=10).stdout.strip()
     except FamilyError:
         return ""
 

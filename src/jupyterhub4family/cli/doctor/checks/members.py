@@ -43,14 +43,14 @@ def check_who(_context: CheckContext) -> Iterator[Finding]:
 
 def _about(account: pwd.struct_passwd) -> Iterator[Finding]:
     name = account.pw_name
-    refusal = accounts.never_a_member(account)
-    if refusal:
+    refused = accounts.never_a_member(account)
+    if refused:
         yield problem(
             _(
                 "{name} is in the group {group} and must not be: {reason}",
                 name=name,
                 group=accounts.MEMBER_GROUP,
-                reason=refusal.message,
+                reason=refused.message,
             ),
             _("sudo gpasswd --delete {name} {group}", name=name, group=accounts.MEMBER_GROUP),
         )
@@ -110,7 +110,7 @@ def check_environments(context: CheckContext) -> Iterator[Finding]:
         yield unknown(_("Only root can check the environments of others"))
     well = 0
     for number, account in enumerate(mine):
-        context.tell(100 * number // len(mine), _("Checking the environment of {name}", name=account.pw_name))
+        context.on_progress(100 * number // len(mine), _("Checking the environment of {name}", name=account.pw_name))
         findings = list(_environment(context, account))
         yield from findings
         well += not findings
@@ -120,12 +120,12 @@ def check_environments(context: CheckContext) -> Iterator[Finding]:
 
 def _environment(context: CheckContext, account: pwd.struct_passwd) -> Iterator[Finding]:
     name = account.pw_name
-    place = Path(account.pw_dir) / paths.MEMBER_ENVIRONMENT
-    owner = _owner(place)
+    directory = Path(account.pw_dir) / paths.MEMBER_ENVIRONMENT
+    owner = _owner(directory)
     if owner is not None and owner != account.pw_uid:
         yield problem(
             _("The environment of {name} belongs to somebody else", name=name),
-            _("sudo chown -R {name}: {place}", name=name, place=place),
+            _("sudo chown -R {name}: {place}", name=name, place=directory),
         )
         return
     if _owner(Path(account.pw_dir)) not in (None, account.pw_uid):
@@ -155,10 +155,10 @@ def _environment(context: CheckContext, account: pwd.struct_passwd) -> Iterator[
         )
 
 
-def _owner(place: Path) -> int | None:
-    """The number of the owner of `place`; None if it is not there, or not to be seen."""
+def _owner(directory: Path) -> int | None:
+    """The number of the owner of `directory`; None if it is not there, or not to be seen."""
     try:
-        return os.lstat(place).st_uid
+        return os.lstat(directory).st_uid
     except OSError:
         return None
 

@@ -16,7 +16,7 @@ def check_names(context: CheckContext) -> Iterator[Finding]:
     name = socket.gethostname()
     # getent asks as every program does, and can be given up on: a DNS that does not answer takes long.
     resolved = programs.run(["/usr/bin/timeout", "10", "/usr/bin/getent", "hosts", name], check=False)
-    if resolved.status != 0:
+    if resolved.returncode != 0:
         yield warning(
             _("This computer does not know its own name ({name})", name=name),
             _("add a line to /etc/hosts: 127.0.1.1 {name}", name=name),

@@ -38,7 +38,7 @@ def check_template(context: CheckContext) -> Iterator[Finding]:
 def _tree(context: CheckContext, which: str, name: str) -> Iterator[Finding]:
     try:
         verify = service_programs.VERIFY_TREE.with_args(which)
-        report = calling.call(verify, Nothing(), become=context.as_service(), on_progress=context.tell)
+        report = calling.call(verify, Nothing(), become=context.as_service(), on_progress=context.on_progress)
     except FamilyError as error:
         yield unknown(_("{name}: could not be checked: {reason}", name=name, reason=error.message))
         return

@@ -65,13 +65,13 @@ def check_sudoers(context: CheckContext) -> Iterator[Finding]:
 
 def _sudoers_content(fix: str) -> Iterator[Finding]:
     checked = programs.run(["/usr/sbin/visudo", "-c", "-q", "-f", paths.SUDOERS], check=False)
-    if checked.status != 0:
+    if checked.returncode != 0:
         yield problem(_("sudo does not accept the rules in {file}", file=paths.SUDOERS), fix, "rights")
         return
     if paths.SUDOERS.read_bytes() != (paths.ORIGINALS / "sudoers").read_bytes():
         yield problem(_("The rules for sudo ({file}) are not the packaged ones", file=paths.SUDOERS), fix, "rights")
         return
-    listed = programs.run(["/usr/bin/sudo", "-n", "-l", "-U", accounts.SERVICE_ACCOUNT], check=False).output
+    listed = programs.run(["/usr/bin/sudo", "-n", "-l", "-U", accounts.SERVICE_ACCOUNT], check=False).stdout
     allowed = allowed_commands(listed)
     hubs = [str(door.path) for door in doors.DOORS if door.opened_by == accounts.SERVICE_ACCOUNT]
     if not all(any(command.startswith(door) for command in allowed) for door in hubs):
@@ -181,7 +181,7 @@ def check_directories(_context: CheckContext) -> Iterator[Finding]:
             wrong.append(directory)
     for directory in wrong:
         yield problem(
-            _("The folder {folder} is missing, or its owner or mode is wrong", folder=directory),
+            _("The folder {directory} is missing, or its owner or mode is wrong", directory=directory),
             _("sudo jupyterhub4family doctor --fix"),
             "folders",
         )

@@ -81,7 +81,7 @@ def _unit(unit: str) -> Iterator[Finding]:
     shown = programs.run(
         ["systemctl", "show", "-p", "ActiveState,UnitFileState,NRestarts,LoadState", unit], check=False
     )
-    about = dict(line.partition("=")[::2] for line in shown.output.splitlines())
+    about = dict(line.partition("=")[::2] for line in shown.stdout.splitlines())
     start = _("sudo jupyterhub4family start")
     if about.get("UnitFileState") == "masked" or about.get("LoadState") == "masked":
         yield problem(
@@ -135,7 +135,7 @@ def _crontab_text(context: CheckContext) -> Iterator[Finding]:
     if not context.by_root:
         yield unknown(_("Only root can see the crontab of {name}", name=accounts.SERVICE_ACCOUNT))
         return
-    has = programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).output
+    has = programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).stdout
     wanted = (paths.SHARE / "crontab").read_text("utf-8")
     lines = [line for line in wanted.splitlines() if line and not line.startswith("#")]
     if not set(lines) <= set(has.splitlines()):
@@ -171,7 +171,7 @@ def check_other_supervisor(context: CheckContext) -> Iterator[Finding]:
     """The supervisor that is not chosen does nothing: two would fight."""
     if context.supervisor == supervision.CRON or not CRONTAB.exists() or os.geteuid() != 0:
         return
-    if "jupyterhub4family" in programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).output:
+    if "jupyterhub4family" in programs.run([CRONTAB, "-u", accounts.SERVICE_ACCOUNT, "-l"], check=False).stdout:
         yield warning(
             _("systemd is the supervisor, and the crontab of {name} is still there", name=accounts.SERVICE_ACCOUNT),
             _("sudo jupyterhub4family doctor --fix"),

@@ -35,7 +35,7 @@ def _last() -> Iterator[Finding]:
         )
     elif failed is not None:
         yield problem(
-            failed.sentence(),
+            failed.message(),
             _("wait for the next version, or find the reason and: sudo jupyterhub4family upgrade --again"),
         )
 
@@ -54,7 +54,7 @@ def _by_itself(context: CheckContext) -> Iterator[Finding]:
         )
     elif settings.auto_upgrade:
         value = programs.run(["apt-config", "dump", "--format", "%v", "APT::Periodic::Unattended-Upgrade"], check=False)
-        if value.output.strip() in ("", "0"):
+        if value.stdout.strip() in ("", "0"):
             yield problem(
                 _("Nothing is upgraded automatically: unattended-upgrades is switched off on this machine"),
                 _("sudo dpkg-reconfigure unattended-upgrades"),

@@ -48,7 +48,7 @@ def test_it_is_in_a_group_that_gives_rights(people: People, shadow: Path, group:
         people.group(group, 42)
     service(people, group)
     (found,) = look()
-    assert found.state == PROBLEM and group in found.sentence and found.repair == "accounts"
+    assert found.state == PROBLEM and group in found.message and found.repair == "accounts"
 
 
 @pytest.mark.parametrize("field", ["", "$y$j9T$x"])
@@ -56,8 +56,8 @@ def test_it_has_a_password(people: People, shadow: Path, field: str) -> None:
     service(people)
     shadow.write_text(f"jupyterhub:{field}:1::::::\n")
     (found,) = look()
-    assert found.state == PROBLEM and "password" in found.sentence
-    assert "$y$" not in found.sentence, "not even its hash is shown"
+    assert found.state == PROBLEM and "password" in found.message
+    assert "$y$" not in found.message, "not even its hash is shown"
 
 
 @pytest.mark.parametrize("field", ["!", "*", "!*", "!$y$locked"])
@@ -97,4 +97,4 @@ def test_number_home_and_shell(people: People, shadow: Path, uid: int, home: Pat
 def test_a_group_is_missing(people: People) -> None:
     del people.groups["jupyterhub_adm"]
     (found,) = accounts.check_groups(CheckContext())
-    assert found.state == PROBLEM and "jupyterhub_adm" in found.sentence and found.repair == "accounts"
+    assert found.state == PROBLEM and "jupyterhub_adm" in found.message and found.repair == "accounts"

@@ -27,21 +27,21 @@ from tests.unit.helpers import free_port
 class Portal:
     """A portal on a port of its own, with a certificate of an authority of the test's."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (folder / "public").mkdir()
-        monkeypatch.setattr(paths, "TLS", folder / "tls")
-        monkeypatch.setattr(paths, "OWN_TLS", folder / "own")
-        monkeypatch.setattr(paths, "OWN_TLS", folder / "own")
-        monkeypatch.setattr(paths, "AUTHORITY_CERTIFICATE", folder / "public/ca.crt")
-        monkeypatch.setattr(paths, "CERTIFICATE_REPORT", folder / "public/certificate.json")
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (directory / "public").mkdir()
+        monkeypatch.setattr(paths, "TLS", directory / "tls")
+        monkeypatch.setattr(paths, "OWN_TLS", directory / "own")
+        monkeypatch.setattr(paths, "OWN_TLS", directory / "own")
+        monkeypatch.setattr(paths, "AUTHORITY_CERTIFICATE", directory / "public/ca.crt")
+        monkeypatch.setattr(paths, "CERTIFICATE_REPORT", directory / "public/certificate.json")
         monkeypatch.setattr(network, "host_names", lambda: ["box", "box.local"])
         monkeypatch.setattr(network, "lan_addresses", lambda: ["192.168.0.7"])
         ca.ensure(Settings())
-        monkeypatch.setattr(certificates_state, "read_authority", lambda: read_authority(folder / "public/ca.crt"))
+        monkeypatch.setattr(certificates_state, "read_authority", lambda: read_authority(directory / "public/ca.crt"))
         monkeypatch.setattr(network, "host_names", lambda: ["box", "box.local"])
         monkeypatch.setattr(network, "lan_addresses", lambda: ["192.168.0.7"])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "tls/portal.crt", folder / "tls/portal.key")
+        context.load_cert_chain(directory / "tls/portal.crt", directory / "tls/portal.key")
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self.listener.getsockname()[1])
         threading.Thread(target=self._serve, args=(context,), daemon=True).start()
@@ -78,7 +78,7 @@ def test_a_good_certificate(portal: Portal) -> None:
 def test_the_computer_has_another_name_or_address_now(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "host_names", lambda: ["attic"])
     (found,) = look(portal.port)
-    assert found.state == PROBLEM and "attic" in found.sentence
+    assert found.state == PROBLEM and "attic" in found.message
     assert [one.state for one in look(portal.port, listen="local")] == [OK], "nobody else asks for that name"
 
 

@@ -29,7 +29,7 @@ def _a_good_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def sentences() -> str:
     found = list(limits.check_limits(CheckContext()))
     assert all(one.hint for one in found if one.state == WARNING)
-    return "\n".join(f"{one.state}: {one.sentence}" for one in found)
+    return "\n".join(f"{one.state}: {one.message}" for one in found)
 
 
 def test_all_is_well() -> None:
@@ -41,7 +41,7 @@ Change = Callable[["pytest.MonkeyPatch"], None]
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "args"),
     [
         (lambda patch: patch.setattr(paths, "SYSTEMD_RUNS", Path("/nowhere")), "systemd is not running"),
         (lambda patch: patch.setattr(limits, "BUS", Path("/nowhere")), "D-Bus is not running"),
@@ -60,10 +60,10 @@ Change = Callable[["pytest.MonkeyPatch"], None]
         ),
     ],
 )
-def test_what_is_not_enforced_is_said(monkeypatch: pytest.MonkeyPatch, change: Change, words: str) -> None:
+def test_what_is_not_enforced_is_said(monkeypatch: pytest.MonkeyPatch, change: Change, args: str) -> None:
     change(monkeypatch)
     found = sentences()
-    assert found.startswith(f"{WARNING}: ") and words in found and f"{OK}: " not in found
+    assert found.startswith(f"{WARNING}: ") and args in found and f"{OK}: " not in found
 
 
 def test_what_is_set_for_others_stays_in_the_hint(monkeypatch: pytest.MonkeyPatch) -> None:

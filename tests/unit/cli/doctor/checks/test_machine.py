@@ -21,7 +21,7 @@ from jupyterhub4family.common.errors import ConfigurationError, FamilyError
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system import network, processes
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import DATA, People, free_port
 
@@ -33,8 +33,8 @@ OURS = DATA / "usr/share/jupyterhub4family/minimum-versions.json"
 
 @pytest.mark.parametrize(("free", "state"), [(50 * GIGABYTE, OK), (GIGABYTE, WARNING), (GIGABYTE // 10, PROBLEM)])
 def test_room_on_the_disk(monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(100 * GIGABYTE, 0, free))
-    found = [one for one in machine.check_disk(CheckContext()) if "inodes" not in one.sentence]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _directory: Usage(100 * GIGABYTE, 0, free))
+    found = [one for one in machine.check_disk(CheckContext()) if "inodes" not in one.message]
     assert {one.state for one in found} == {state}
 
 
@@ -69,7 +69,7 @@ def test_a_clock_that_went_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     earlier = tmp_path.stat().st_ctime - 400 * 86400
     monkeypatch.setattr(time, "time", lambda: earlier)
     (found,) = machine.check_clock(CheckContext())
-    assert found.state == PROBLEM and "before the installation" in found.sentence
+    assert found.state == PROBLEM and "before the installation" in found.message
 
 
 def test_ports_with_real_sockets(people: People) -> None:
@@ -82,17 +82,17 @@ def test_ports_with_real_sockets(people: People) -> None:
         assert [one.state for one in ports.check_ports(CheckContext(settings=good))] == [OK]
         bad = Settings(port=free_port(), hub_port=open_port, proxy_api_port=free_port())
         (found,) = ports.check_ports(CheckContext(settings=bad))
-        assert found.state == PROBLEM and "from other computers" in found.sentence
+        assert found.state == PROBLEM and "from other computers" in found.message
         people.accounts.clear()
         people.add("jupyterhub", 998, gid=65534)
         (found,) = ports.check_ports(
             CheckContext(settings=Settings(port=inner_port, hub_port=1024, proxy_api_port=1025))
         )
-        assert found.state == PROBLEM and str(inner_port) in found.sentence
+        assert found.state == PROBLEM and str(inner_port) in found.message
 
 
 @pytest.mark.parametrize(
-    ("resolves", "announced", "listen", "states", "told"),
+    ("resolves", "announced", "listen", "states", "reported"),
     [
         (True, "box.local", "lan", [OK, OK], "announces box.local"),
         (False, "box.local", "lan", [WARNING, OK], "does not know its own name"),
@@ -104,18 +104,18 @@ def test_ports_with_real_sockets(people: People) -> None:
     ],
 )
 def test_names(  # noqa: PLR0917
-    monkeypatch: pytest.MonkeyPatch, resolves: bool, announced: str, listen: str, states: list[str], told: str
+    monkeypatch: pytest.MonkeyPatch, resolves: bool, announced: str, listen: str, states: list[str], reported: str
 ) -> None:
-    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0 if resolves else 2, "", ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: CompletedProcess(0 if resolves else 2, "", ""))
     monkeypatch.setattr(socket, "gethostname", lambda: "box.lan")
     monkeypatch.setattr(network, "announced_name", lambda: announced)
     found = list(names.check_names(CheckContext(settings=Settings(listen=listen))))
     assert [one.state for one in found] == states
-    assert told in " ".join(one.sentence for one in found)
+    assert reported in " ".join(one.message for one in found)
 
 
 def test_a_machine_without_a_proper_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, "", ""))
+    FakePrograms(monkeypatch).answer("*", lambda _call: CompletedProcess(0, "", ""))
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
     found = list(names.check_names(CheckContext(settings=Settings())))
     assert [one.state for one in found] == [OK, WARNING]
@@ -136,7 +136,7 @@ def test_settings_that_others_may_change(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(paths, "SETTINGS_FILE", file)
     monkeypatch.setattr(effective, "configuration_problems", lambda: [])
     found = list(settings.check_settings(CheckContext()))
-    assert {one.state for one in found} == {PROBLEM} and str(file) in found[-1].sentence
+    assert {one.state for one in found} == {PROBLEM} and str(file) in found[-1].message
 
 
 @pytest.mark.parametrize(

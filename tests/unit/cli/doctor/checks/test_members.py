@@ -32,14 +32,14 @@ def test_ordinary_members(people: People) -> None:
     people.add("anna", 1001, "jupyterhub")
     people.add("clara", 1003, gid=200)
     (found,) = members.check_who(CheckContext())
-    assert found.state == OK and "2" in found.sentence
+    assert found.state == OK and "2" in found.message
 
 
 def test_members_that_should_not_be(people: People) -> None:
     people.add("dad", 1002, "jupyterhub", "sudo")
     people.add("daemon", 1, "jupyterhub")
     people.groups["jupyterhub"][1].append("ghost")
-    found = {one.sentence.split()[0]: one.state for one in members.check_who(CheckContext())}
+    found = {one.message.split()[0]: one.state for one in members.check_who(CheckContext())}
     assert found["dad"] == WARNING and found["daemon"] == PROBLEM and found["ghost"] == WARNING
 
 
@@ -68,8 +68,8 @@ def environment(
     asked: list[list[str]] = []
 
     def converse(call: Call) -> dict[str, Any]:
-        words = call.args
-        asked.append([str(word) for word in words])
+        arguments = call.args
+        asked.append([str(word) for word in arguments])
         return answer
 
     FakePrograms(monkeypatch).answer("*", converse)
@@ -121,4 +121,4 @@ def test_an_environment_of_somebody_else(people: People, monkeypatch: pytest.Mon
     (tmp_path / MEMBER_ENVIRONMENT).mkdir(parents=True)
     people.add("anna", 1001, "jupyterhub", home=tmp_path)
     (found,) = members.check_environments(CheckContext(by_root=True))
-    assert found.state == PROBLEM and "belongs to somebody else" in found.sentence
+    assert found.state == PROBLEM and "belongs to somebody else" in found.message

@@ -11,7 +11,7 @@ import pytest
 from jupyterhub4family.cli.doctor.base.finding import OK, PROBLEM, UNKNOWN, WARNING, CheckContext, Finding
 from jupyterhub4family.cli.doctor.checks import rights
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import DATA, People
 
@@ -25,9 +25,9 @@ ROOT = CheckContext(by_root=True)
 class Etc:
     """sudo's and PAM's files in a folder of the test; it all belongs to whoever runs the tests."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.sudoers, self.pam = folder / "sudoers.d", folder / "pam.d"
-        originals = folder / "originals"
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sudoers, self.pam = directory / "sudoers.d", directory / "pam.d"
+        originals = directory / "originals"
         originals.mkdir()
         for file, name in ((self.sudoers, "sudoers"), (self.pam, "pam")):
             text = (DATA / "etc" / file.name / "jupyterhub4family").read_text("utf-8")
@@ -43,9 +43,13 @@ class Etc:
         real = os.lstat
         monkeypatch.setattr(os, "lstat", lambda path: _roots(real(path)))
 
-    def _run(self, call: Call) -> Finished:
-        words = call.args
-        return Finished(self.visudo, "", "") if "visudo" in str(words[0]) else Finished(0, self.listing, "")
+    def _run(self, call: Call) -> CompletedProcess:
+        arguments = call.args
+        return (
+            CompletedProcess(self.visudo, "", "")
+            if "visudo" in str(arguments[0])
+            else CompletedProcess(0, self.listing, "")
+        )
 
     def replace(self, file: Path, text: str) -> None:
         """Write a file that may be read-only."""
@@ -78,14 +82,14 @@ def test_rules_as_packaged(etc: Etc) -> None:
 def test_what_can_be_wrong_with_sudos_rules(etc: Etc) -> None:
     etc.sudoers.chmod(0o640)
     (found, _rest) = sudoers()
-    assert found.state == PROBLEM and "0640" in found.sentence and found.repair == "rights"
+    assert found.state == PROBLEM and "0640" in found.message and found.repair == "rights"
     etc.sudoers.chmod(0o440)
     etc.replace(etc.sudoers, "jupyterhub ALL = (ALL) NOPASSWD: ALL\n")
     assert [(one.state, one.repair) for one in sudoers()] == [(PROBLEM, "rights")]
     etc.visudo = 1
-    assert "does not accept" in sudoers()[0].sentence
+    assert "does not accept" in sudoers()[0].message
     etc.sudoers.unlink()
-    assert "missing" in sudoers()[0].sentence
+    assert "missing" in sudoers()[0].message
 
 
 @pytest.mark.parametrize("more", ["", '    (root) NOPASSWD: /usr/bin/apt, /usr/lib/jupyterhub4family/members ""\n'])
@@ -93,7 +97,7 @@ def test_rules_that_are_not_in_force_or_not_the_only_ones(etc: Etc, more: str) -
     etc.listing = LISTING + more if more else "User jupyterhub is not allowed to run sudo on box.\n"
     (found,) = sudoers()
     assert found.state == PROBLEM and not found.repair
-    assert ("/usr/bin/apt" in found.sentence) is bool(more)
+    assert ("/usr/bin/apt" in found.message) is bool(more)
 
 
 def test_without_root_only_mode_and_owner(etc: Etc) -> None:
@@ -106,7 +110,7 @@ def test_pam(etc: Etc) -> None:
     assert found.state == WARNING and not found.repair, "the machine's administrator may change it"
     etc.replace(etc.pam, "auth required pam_gone.so\n")
     (found,) = rights.check_pam(ROOT)
-    assert found.state == PROBLEM and "pam_gone.so" in found.sentence
+    assert found.state == PROBLEM and "pam_gone.so" in found.message
     etc.pam.chmod(0o666)
     (found,) = rights.check_pam(ROOT)
     assert found.state == PROBLEM and found.repair == "rights"
@@ -125,7 +129,7 @@ def test_the_packages_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [one.state for one in rights.check_package(ROOT)] == [OK]
     file.write_text("changed")
     (found,) = rights.check_package(ROOT)
-    assert found.state == PROBLEM and str(file) in found.sentence
+    assert found.state == PROBLEM and str(file) in found.message
     file.unlink()
     assert [one.state for one in rights.check_package(ROOT)] == [PROBLEM]
 
@@ -142,7 +146,7 @@ def test_doors(etc: Etc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [one.state for one in rights.check_doors(ROOT)] == [OK]
     (library / "members").chmod(0o775)
     (found,) = rights.check_doors(ROOT)
-    assert found.state == PROBLEM and str(library / "members") in found.sentence and found.repair == "files"
+    assert found.state == PROBLEM and str(library / "members") in found.message and found.repair == "files"
     (library / "members").chmod(0o644)
     assert [one.state for one in rights.check_doors(ROOT)] == [PROBLEM]
     (library / "members").unlink()

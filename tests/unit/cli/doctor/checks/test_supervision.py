@@ -15,7 +15,7 @@ from jupyterhub4family.cli.doctor.checks import supervision
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.state import supervision as supervision_state
 from jupyterhub4family.common.system import processes
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import FakePrograms
 from tests.unit.helpers import DATA, People
 
@@ -23,8 +23,8 @@ GOOD = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enable
 
 
 def units(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **different: str) -> list[Finding]:
-    said = "".join(f"{key}={value}\n" for key, value in {**GOOD, **different}.items())
-    FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, said, ""))
+    output = "".join(f"{key}={value}\n" for key, value in {**GOOD, **different}.items())
+    FakePrograms(monkeypatch).answer("*", lambda _call: CompletedProcess(0, output, ""))
     monkeypatch.setattr(supervision_state, "SYSTEMD_RUNS", tmp_path)
     return list(supervision.check_supervisor(CheckContext(supervisor="systemd")))
 
@@ -60,26 +60,26 @@ def test_systemd_is_wanted_where_it_does_not_run(monkeypatch: pytest.MonkeyPatch
 class Cron:
     """A machine where cron supervises."""
 
-    def __init__(self, people: People, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def __init__(self, people: People, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         people.group("nogroup", 65534)
         people.add("jupyterhub", os.getuid(), gid=65534)
-        self.proc, self.stopped = folder / "proc", folder / "stopped"
-        for pid, words in (
+        self.proc, self.stopped = directory / "proc", directory / "stopped"
+        for pid, args in (
             (7, b"cron"),
             (8, b"SCREEN\0-dmS\0hub\0/usr/lib/x/supervise\0hub"),
             (9, b"/x/supervise\0proxy"),
         ):
             (self.proc / str(pid)).mkdir(parents=True)
-            (self.proc / str(pid) / "cmdline").write_bytes(words)
+            (self.proc / str(pid) / "cmdline").write_bytes(args)
         self.crontab = (DATA / "usr/share/jupyterhub4family/crontab").read_text("utf-8")
-        (folder / "crontab").write_text(self.crontab)
-        (folder / "crond.pid").write_text("7\n")
+        (directory / "crontab").write_text(self.crontab)
+        (directory / "crond.pid").write_text("7\n")
         monkeypatch.setattr(processes, "PROC", self.proc)
-        monkeypatch.setattr(paths, "SHARE", folder)
-        monkeypatch.setattr(supervision, "CRONTAB", folder / "crontab")
-        monkeypatch.setattr(supervision, "CRON_PID", folder / "crond.pid")
+        monkeypatch.setattr(paths, "SHARE", directory)
+        monkeypatch.setattr(supervision, "CRONTAB", directory / "crontab")
+        monkeypatch.setattr(supervision, "CRON_PID", directory / "crond.pid")
         monkeypatch.setattr(supervision, "STOPPED", self.stopped)
-        FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, self.crontab, ""))
+        FakePrograms(monkeypatch).answer("*", lambda _call: CompletedProcess(0, self.crontab, ""))
 
     def look(self, by_root: bool = True) -> list[tuple[str, str]]:
         context = CheckContext(supervisor="cron", by_root=by_root)
@@ -135,7 +135,7 @@ def test_a_crontab_beside_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def look(text: str) -> list[Any]:
-        FakePrograms(monkeypatch).answer("*", lambda _call: Finished(0, text, ""))
+        FakePrograms(monkeypatch).answer("*", lambda _call: CompletedProcess(0, text, ""))
         return [one.repair for one in supervision.check_other_supervisor(CheckContext(supervisor="systemd"))]
 
     assert look("* * * * * /usr/lib/jupyterhub4family/ensure\n") == ["supervision"]

@@ -12,7 +12,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade as upgrade_state
 from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
-from jupyterhub4family.common.system.programs import Finished
+from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import Call, FakePrograms
 
 AUTO = Settings(upgrade_source="https://example.org/x/", upgrade_key="/k.asc", auto_upgrade=True)
@@ -21,25 +21,25 @@ AUTO = Settings(upgrade_source="https://example.org/x/", upgrade_key="/k.asc", a
 class Machine:
     """Apt's files and the notes of upgrades."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
         self.periodic = "1\n"
-        monkeypatch.setattr(upgrade_state, "IN_PROGRESS", folder / "under-way")
-        monkeypatch.setattr(upgrade_state, "FAILED", folder / "failed")
+        monkeypatch.setattr(upgrade_state, "IN_PROGRESS", directory / "under-way")
+        monkeypatch.setattr(upgrade_state, "FAILED", directory / "failed")
         for name in ("SOURCE_LIST", "AUTO_UPGRADE"):
-            monkeypatch.setattr(paths, name, folder / name)
-        monkeypatch.setattr(checks, "UNATTENDED", folder / "UNATTENDED")
+            monkeypatch.setattr(paths, name, directory / name)
+        monkeypatch.setattr(checks, "UNATTENDED", directory / "UNATTENDED")
         FakePrograms(monkeypatch).answer("*", self._run)
 
     def lay(self, *names: str) -> None:
         for name in names:
-            (self.folder / name).touch()
+            (self.directory / name).touch()
 
     def look(self, settings: Settings | None = None) -> list[Finding]:
         return list(checks.check_upgrade(CheckContext(settings=settings or Settings())))
 
-    def _run(self, call: Call) -> Finished:
-        return Finished(0, self.periodic, "")
+    def _run(self, call: Call) -> CompletedProcess:
+        return CompletedProcess(0, self.periodic, "")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_all_is_well(machine: Machine) -> None:
     assert [one.state for one in machine.look()] == ["ok"]
     machine.lay("SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED")
     (found,) = machine.look(AUTO)
-    assert found.state == "ok" and "automatically" in found.sentence
+    assert found.state == "ok" and "automatically" in found.message
 
 
 def test_a_failure_and_one_under_way(machine: Machine) -> None:
@@ -60,15 +60,15 @@ def test_a_failure_and_one_under_way(machine: Machine) -> None:
         upgrade_state.FAILED, Failure("1.0", "1.1", "r", at, "nobody answered", "1.0 is back in service.")
     )
     (found,) = machine.look()
-    assert found.state == "problem" and "1.1" in found.sentence and "nobody answered" in found.sentence
+    assert found.state == "problem" and "1.1" in found.message and "nobody answered" in found.message
     assert "--again" in found.hint
     upgrade_state.write_state(upgrade_state.IN_PROGRESS, Upgrade(Edition("1.0", "r"), "1.2", message="Switching over"))
     (found,) = machine.look()
-    assert found.state == "warning" and "Switching over" in found.sentence
+    assert found.state == "warning" and "Switching over" in found.message
 
 
 @pytest.mark.parametrize(
-    ("files", "periodic", "words"),
+    ("files", "periodic", "args"),
     [
         (["AUTO_UPGRADE", "UNATTENDED"], "1", "do not match the settings"),
         (["SOURCE_LIST", "UNATTENDED"], "1", "do not match the settings"),
@@ -78,12 +78,12 @@ def test_a_failure_and_one_under_way(machine: Machine) -> None:
     ],
 )
 def test_what_is_missing_for_upgrades_by_themselves(
-    machine: Machine, files: list[str], periodic: str, words: str
+    machine: Machine, files: list[str], periodic: str, args: str
 ) -> None:
     machine.lay(*files)
     machine.periodic = periodic + "\n"
     (found,) = machine.look(AUTO)
-    assert found.state == "problem" and words in found.sentence and found.hint
+    assert found.state == "problem" and args in found.message and found.hint
 
 
 def test_files_that_nobody_wants_any_more(machine: Machine) -> None:
