@@ -52,7 +52,7 @@ def add_to(commands: Any) -> None:
 
 
 def env(arguments: argparse.Namespace) -> int:
-    """Do what the words ask for, as the member whose environment it is."""
+    """Do what the arguments ask for, as the member whose environment it is."""
     become = _as_member(arguments.name)
     if arguments.action == "status":
         return _status(arguments, become)

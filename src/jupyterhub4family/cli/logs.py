@@ -42,7 +42,7 @@ def logs(arguments: argparse.Namespace) -> int:
 
 
 def log_command(owner: str, lines: int, follow: bool) -> list[str]:
-    """The program, with its words, that shows the log of `whose`. Raises FamilyError."""
+    """The program, with its arguments, that shows the log of `owner`. Raises FamilyError."""
     if owner in UNITS:
         if supervision.chosen_supervisor() == supervision.SYSTEMD:
             end = ["--follow"] if follow else ["--no-pager"]

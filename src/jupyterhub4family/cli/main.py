@@ -1,4 +1,4 @@
-"""Runs as the caller: reads the words of the command and hands over to one module per command."""
+"""Runs as the caller: reads the command line and hands over to one module per command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EPILOG = N_("Exit status: 0 success, 2 usage error, 3 refused, 4 permission deni
 
 
 def main(args: Optional[Sequence[str]] = None) -> int:
-    """Run the command that `words` (default: the command line) ask for; returns the exit status."""
+    """Run the command that `args` (default: the command line) ask for; returns the exit status."""
     arguments = build_parser().parse_args(args)
     return int(arguments.run(arguments))
 

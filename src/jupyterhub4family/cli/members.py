@@ -49,7 +49,7 @@ def add_to(commands: Any) -> None:
 
 
 def members(arguments: argparse.Namespace) -> int:
-    """Do what the words ask for."""
+    """Do what the arguments ask for."""
     if arguments.action in ("list", "show"):
         return _list(arguments)
     if arguments.action == "remove":

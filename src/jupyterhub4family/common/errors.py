@@ -47,7 +47,7 @@ class FamilyError(Exception):
 
 
 class UsageError(FamilyError):
-    """The words of a command or the keys of a request are off."""
+    """The arguments of a command or the keys of a request are off."""
 
     status = ExitStatus.USAGE
 

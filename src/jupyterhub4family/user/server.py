@@ -214,7 +214,7 @@ def _start_detached(
     log: int,
     confine: Callable[[], str] = lambda: "",
 ) -> Started:
-    """Start `words` as a process of its own session that nobody waits for, its output into `log`.
+    """Start `args` as a process of its own session that nobody waits for, its output into `log`.
 
     Two forks, so that the server becomes a child of init and no helper has to stay; the pipe closes by itself
     when the program has been executed, or brings the reason why it was not. `confine` is called in the process that

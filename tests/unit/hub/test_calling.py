@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 import pytest
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.protocol.actions import Action, Program
 from jupyterhub4family.common.protocol.responses import Bounds, ProgressCallback
@@ -22,18 +23,6 @@ from jupyterhub4family.common.system.processes import is_running
 from jupyterhub4family.hub import calling
 from jupyterhub4family.hub.calling import DoorError
 from tests.unit.helpers import wait_until, write_program
-
-
-@dataclass(frozen=True)
-class ProgramAt(Program):
-    """A program of a test's own."""
-
-    at: Path = Path()
-
-    @property
-    def path(self) -> Path:
-        """Where the test has written it."""
-        return self.at
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,7 @@ class Got:
 
 def action_of(door: Path, timeout: Optional[float] = 10, bounds: Bounds = doors.PREPARE.bounds) -> Action[Text, Got]:
     """What the program `door` can be asked for."""
-    return Action(ProgramAt(door.name, "", at=door), "do", Text, Got, timeout=timeout, bounds=bounds)
+    return Action(Program(door.name, "no.module"), "do", Text, Got, timeout=timeout, bounds=bounds)
 
 
 def opened(
@@ -93,7 +82,8 @@ def without_trace(error: DoorError) -> DoorError:
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Path:
+def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(paths, "LIBRARY", tmp_path)
     return tmp_path / "door"
 
 

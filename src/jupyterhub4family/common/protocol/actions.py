@@ -18,7 +18,7 @@ AnswerT = TypeVar("AnswerT")
 
 @dataclass(frozen=True)
 class Nothing:
-    """A request that needs no words, or an answer that says no more than that it was done."""
+    """An empty request, or an answer that says no more than that it was done."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,18 @@ class Action(Generic[RequestT, AnswerT]):
     name: str
     request: type[RequestT]
     answer: type[AnswerT]
-    #: The program's words; a door has none.
+    #: The program's arguments; a door has none.
     args: tuple[str, ...] = ()
     #: Seconds until it has to answer; None where only a person or another timeout ends it.
     timeout: Optional[float] = 60
     bounds: Bounds = responses.DEFAULT
 
     def with_args(self, *args: str) -> Action[RequestT, AnswerT]:
-        """The same action of a program that gets these words."""
+        """The same action of a program that gets these arguments."""
         return dataclasses.replace(self, args=args)
 
     def command(self) -> list[str]:
-        """The program and its words."""
+        """The program and its arguments."""
         return [str(self.program.path), *self.args]
 
     def write_request(self, request: RequestT) -> str:

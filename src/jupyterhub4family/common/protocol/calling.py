@@ -20,7 +20,7 @@ def call(
     become: Sequence[str] = (),
     on_progress: Optional[ProgressCallback] = None,
 ) -> AnswerT:
-    """Ask a program for `action` and return its answer; `become` are the words with which it runs as somebody else.
+    """Ask a program for `action` and return its answer; `become` are the arguments with which it runs as somebody else.
 
     Raises the FamilyError that it tells; ResponseError when it gives no answer, one that makes no sense, or more than
     it may; ProgramError when it cannot be started or takes too long.

@@ -46,7 +46,7 @@ def plain_environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, st
 
 
 def as_account(name: str) -> list[str]:
-    """Words to be put before a program's, with which root runs it as the account `name`.
+    """Arguments to be put before a program's, with which root runs it as the account `name`.
 
     In a session of its own: what runs as somebody else on root's terminal could type into it (TIOCSTI, ioctl_tty(2),
     Linux before 6.2), and any other program of that account could make it do so (ptrace(2)).

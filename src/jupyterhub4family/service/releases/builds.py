@@ -187,7 +187,7 @@ def discard_cache() -> None:
 
 
 def fetch(before: list[Arg], after: list[Arg], what: str, sources: Optional[list[list[Arg]]] = None) -> None:
-    """Run a package client that fetches `what`; words for where to look come between `before` and `after`.
+    """Run a package client that fetches `what`; arguments for where to look come between `before` and `after`.
 
     Raises FamilyError with a hint for network and disk.
     """
