@@ -139,7 +139,7 @@ def ensure_directories() -> None:
 
 
 def _ensure_directory(directory: Path, mode: int, uid: int, gid: int) -> None:
-    """Make `folder`, whose parent is root's, with this mode and owner; mend both if it exists."""
+    """Make `directory`, whose parent is root's, with this mode and owner; repair both if it exists."""
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=mode)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

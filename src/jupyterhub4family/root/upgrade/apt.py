@@ -85,7 +85,7 @@ def refresh() -> None:
 
 
 def install_newest() -> None:
-    """Have apt install what `known` calls the newest. Raises FamilyError."""
+    """Have apt install what `policy` calls the newest. Raises FamilyError."""
     try:
         _apt_get(["install", "--no-install-recommends", "--only-upgrade", PACKAGE])
     except ProgramError as error:
@@ -108,7 +108,7 @@ def pin_away(version: str) -> None:
 
 
 def allow_all() -> None:
-    """Undo `keep_away`."""
+    """Undo `pin_away`."""
     paths.PIN.unlink(missing_ok=True)
 
 
