@@ -13,6 +13,7 @@ import tempfile
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, NoReturn
 
 import pytest
@@ -92,6 +93,12 @@ class People:
 
     def _getgrouplist(self, name: str, gid: int) -> list[int]:
         return [gid] + [number for number, members in self.groups.values() if name in members and number != gid]
+
+
+def set_free_space(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    """So many bytes are left on every disk, of a terabyte."""
+    status = SimpleNamespace(f_frsize=1, f_blocks=10**12, f_bavail=free, f_files=0, f_favail=0)
+    monkeypatch.setattr(os, "statvfs", lambda _path: status)
 
 
 def must_not_be_called(*_args: Any, **_more: Any) -> NoReturn:

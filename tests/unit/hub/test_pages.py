@@ -6,7 +6,6 @@ import asyncio
 import html
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.system import cgroups
 from jupyterhub4family.hub import language as languages
 from jupyterhub4family.hub import memory, pages
+from tests.unit.helpers import set_free_space
 from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Browser, Portal, in_a_loop, start, text_of, until
 
@@ -44,8 +44,7 @@ async def anna_in(portal: Portal, language: str = "en") -> AsyncIterator[tuple[A
 
 def enough_room(monkeypatch: pytest.MonkeyPatch, megabytes: int = 100_000) -> None:
     """So much is left on every disk."""
-    usage = shutil._ntuple_diskusage(10**12, 0, megabytes * 2**20)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    set_free_space(monkeypatch, megabytes * 2**20)
 
 
 def card(page: str, name: str = "") -> str:

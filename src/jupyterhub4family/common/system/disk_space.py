@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +45,12 @@ def disk_spaces(directories: Iterable[Path]) -> Iterator[DiskSpace]:
     seen = set()
     for directory in directories:
         try:
-            device, usage = os.stat(directory).st_dev, shutil.disk_usage(directory)
+            device, status = os.stat(directory).st_dev, os.statvfs(directory)
         except OSError:
             continue
-        if device not in seen and usage.total:
+        if device not in seen and status.f_blocks:
             seen.add(device)
-            yield DiskSpace(directory, usage.free)
+            yield DiskSpace(directory, status.f_bavail * status.f_frsize)
 
 
 def is_full(error: BaseException) -> bool:

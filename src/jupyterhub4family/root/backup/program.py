@@ -79,8 +79,8 @@ def nightly() -> int:
     if not backup.is_due(backup.read_state(), time.time(), time.localtime().tm_hour):
         return 0
     with _exclusive():
-        for changed in make_backup(_silently).notes:
-            print(changed, flush=True)
+        for note in make_backup(_silently).notes:
+            print(note, flush=True)
     return 0
 
 
@@ -113,10 +113,10 @@ def _silently(_percent: int, _message: str) -> None:
 
 def change_state(**changes: Any) -> BackupState:
     """Change what everybody may know about backups."""
-    changed = dataclasses.replace(backup.read_state(), **changes)
+    state = dataclasses.replace(backup.read_state(), **changes)
     paths.BACKUP.mkdir(mode=0o755, exist_ok=True)
-    files.write_atomically(paths.BACKUP_STATE, json.dumps(dataclasses.asdict(changed)) + "\n", 0o644)
-    return changed
+    files.write_atomically(paths.BACKUP_STATE, json.dumps(dataclasses.asdict(state)) + "\n", 0o644)
+    return state
 
 
 def _repository() -> Repository:
@@ -222,9 +222,9 @@ def make_backup(on_progress: ProgressCallback) -> BackedUp:
         notes = backup_tree.build_tree(on_progress)
         on_progress(10, _("Saving what has changed"))
         unread = repository.save(backup_tree.TREE, backup_tree.patterns_left_out())
-        changed = change_state(last_good=begun, last_try=begun, problem="", waiting=False, left_out=_first(notes))
+        state = change_state(last_good=begun, last_try=begun, problem="", waiting=False, left_out=_first(notes))
         on_progress(90, _("Forgetting old backups"))
-        prune = abs(begun - changed.pruned) >= PRUNE_EVERY
+        prune = abs(begun - state.pruned) >= PRUNE_EVERY
         repository.expire(prune)
         if prune:
             change_state(pruned=begun)

@@ -22,9 +22,9 @@ TIMEOUT, SOON = 5, 21
 DAY = 86400
 
 
-def check_certificate(condition: CheckContext) -> Iterator[Finding]:
+def check_certificate(context: CheckContext) -> Iterator[Finding]:
     """Browsers at home get a certificate that the family's authority has signed, for the name they asked for."""
-    settings = condition.settings
+    settings = context.settings
     if not settings.https:
         if settings.listen == "lan":
             yield warning(
@@ -39,22 +39,22 @@ def check_certificate(condition: CheckContext) -> Iterator[Finding]:
             _("The family's certificate authority is missing"), _("sudo jupyterhub4family restart --all"), "start"
         )
         return
-    context = ssl.create_default_context(cadata=certificates.to_pem(authority) if authority else None)
+    tls = ssl.create_default_context(cadata=certificates.to_pem(authority) if authority else None)
     if own:
-        context.load_default_certs()
+        tls.load_default_certs()
     wanted = ["localhost", *(network.host_names() + network.lan_addresses() if settings.listen == "lan" else [])]
     # One that the family brought along is for the names that they chose: one of ours will do.
     if own:
         wanted += [one.text for one in settings.extra_names]
-    yield from _of_names(context, settings.port, wanted, all_of_them=not own)
+    yield from _of_names(tls, settings.port, wanted, all_of_them=not own)
 
 
-def _of_names(context: ssl.SSLContext, port: int, names: list[str], all_of_them: bool) -> Iterator[Finding]:
+def _of_names(tls: ssl.SSLContext, port: int, names: list[str], all_of_them: bool) -> Iterator[Finding]:
     refused = []
     good: dict[str, Any] = {}
     for name in names:
         try:
-            good = _certificate(context, port, name)
+            good = _certificate(tls, port, name)
         except ssl.SSLCertVerificationError as error:
             refused.append(f"{name}: {error.verify_message}")
         except (OSError, ValueError):
@@ -77,11 +77,11 @@ def _of_names(context: ssl.SSLContext, port: int, names: list[str], all_of_them:
         )
 
 
-def _certificate(context: ssl.SSLContext, port: int, name: str) -> dict[str, Any]:
+def _certificate(tls: ssl.SSLContext, port: int, name: str) -> dict[str, Any]:
     """What the portal shows to who asks for `name`, once it has proved to be good for it."""
     plain = socket.create_connection(("127.0.0.1", port), TIMEOUT)
     # It closes the plain one, too, also when it cannot be made.
-    with context.wrap_socket(plain, server_hostname=name) as secure:
+    with tls.wrap_socket(plain, server_hostname=name) as secure:
         return dict(secure.getpeercert() or {})
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import time
-from collections import namedtuple
 from datetime import date
 from pathlib import Path
 
@@ -23,9 +21,8 @@ from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system import network, processes
 from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import FakePrograms
-from tests.unit.helpers import DATA, People, free_port
+from tests.unit.helpers import DATA, People, free_port, set_free_space
 
-Usage = namedtuple("Usage", "total used free")
 GIGABYTE = 10**9
 #: What is packaged.
 OURS = DATA / "usr/share/jupyterhub4family/minimum-versions.json"
@@ -33,7 +30,7 @@ OURS = DATA / "usr/share/jupyterhub4family/minimum-versions.json"
 
 @pytest.mark.parametrize(("free", "state"), [(50 * GIGABYTE, OK), (GIGABYTE, WARNING), (GIGABYTE // 10, PROBLEM)])
 def test_room_on_the_disk(monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _directory: Usage(100 * GIGABYTE, 0, free))
+    set_free_space(monkeypatch, free)
     found = [one for one in machine.check_disk(CheckContext()) if "inodes" not in one.message]
     assert {one.state for one in found} == {state}
 
