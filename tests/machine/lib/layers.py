@@ -131,14 +131,19 @@ def _install(machine: Machine, deb: Path, installer: str, timeout: float) -> Non
 
 
 def wait_until_ready(machine: Machine, timeout: float = 60) -> None:
-    """Wait until the service has built what it needs and its login page answers, and no upgrade is under way."""
+    """Wait until the service has built what it needs and its login page answers, and no upgrade is under way.
+
+    At the machine's own address as well: a machine that starts from a layer has got another one since, and until the
+    proxy has looked, a second later, the portal's certificate does not name it.
+    """
     machine.wait(f"! test -e {IN_PROGRESS}", timeout=timeout)
     for what in ("releases", "templates"):
         machine.wait(f"ls {HOME}/{what}/*/.complete", timeout=timeout, every=0.5)
-    machine.wait(
-        f"curl --cacert {HOME}/ca.crt --silent --fail --output /dev/null https://127.0.0.1:8000/hub/login",
-        timeout=timeout,
-    )
+    for address in ("127.0.0.1", machine.ip):
+        machine.wait(
+            f"curl --cacert {HOME}/ca.crt --silent --fail --output /dev/null https://{address}:8000/hub/login",
+            timeout=timeout,
+        )
 
 
 def _slow_part(deb: Path) -> str:
