@@ -28,6 +28,9 @@ LOG_PLACES = (
 NOISE = (
     # CPython: a second signal (screen's SIGHUP after SIGTERM) between the end of the event loop and of the process.
     re.compile(r"signal wakeup fd[\s\S]*OSError: \[Errno 9\] Bad file descriptor"),
+    # The same in CPython before 3.9.3, so on Debian 11, when its handler has just been taken away:
+    # https://github.com/python/cpython/issues/87572
+    re.compile(r"in _shutdown\n[\s\S]*TypeError: 'int' object is not callable\s*$"),
     # tornado: a browser that went on to another page while a server was answering the last one's questions.
     re.compile(r"tornado\.iostream\.StreamClosedError: Stream is closed"),
     # tornado: the hub was told to end while it answered somebody, most often the proxy that asks for its routes.
