@@ -20,7 +20,7 @@ NODE = "/var/lib/jupyterhub4family/releases/current/node/bin/node"
 PYTHON = "/var/lib/jupyterhub4family/releases/current/venv/bin/python"
 #: Seconds for the proxy to look at its clock and to have a certificate made, under load.
 TIMEOUT = 60
-VERDICT = "curl -sS --cacert {ca} -o /dev/null https://127.0.0.1:8000/hub/health 2>&1 | grep -i '{said}'"
+VERDICT = "curl -sS --cacert {ca} -o /dev/null https://127.0.0.1:8000/hub/health 2>&1 | grep -i '{output}'"
 
 
 def another_time(machine: Machine, program: str, wrapper: str) -> None:

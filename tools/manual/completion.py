@@ -92,9 +92,9 @@ _jupyterhub4family() {{
     local line='' skip='' before='' kind='' word
     local -i argument=0 i
     local -a described candidates
-    [[ ${{args[1]:t}} != jupyterhub-members ]] || line=members
+    [[ ${{words[1]:t}} != jupyterhub-members ]] || line=members
     for ((i = 2; i < CURRENT; i++)); do
-        word=${{args[i]}}
+        word=${{words[i]}}
         if [[ -n $skip ]]; then skip=''; continue; fi
         case $line/$word in
             ({_joined(_options_with_values(parser))}) skip=1; continue ;;
