@@ -19,9 +19,9 @@ from jupyterhub4family.common.protocol import calling, doors
 from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.python import venv
+from jupyterhub4family.common.system import disk_space
 from jupyterhub4family.common.system.programs import ProgramError
 
-#: Told the percentage done and a sentence.
 #: Bytes that must be free for a copy by hard links: folders, and room to work in.
 LINKED_NEEDS = 64 * 2**20
 
@@ -137,8 +137,7 @@ def size_of(environment: Path) -> int:
 
 def _check_space(directory: Path, needed: int) -> None:
     """Raise FamilyError when the disk has clearly no room, before anything is written."""
-    status = os.statvfs(directory)
-    free = status.f_bavail * status.f_frsize
+    free = disk_space.free_bytes(directory)
     if free < needed:
         raise disk_full(
             directory, _("{needed} MB are needed, {free} MB are free", needed=needed // 2**20, free=free // 2**20)

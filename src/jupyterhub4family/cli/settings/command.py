@@ -204,9 +204,9 @@ def _write(text: str) -> None:
     try:
         files.write_atomically(file, text, mode, owner)
     except OSError as error:
-        status = ExitStatus.DISK_FULL if disk_space.is_full(error) else ExitStatus.FAILURE
         raise FamilyError(
-            _("{file} could not be written: {error}", file=str(file), error=str(error.strerror)), status=status
+            _("{file} could not be written: {error}", file=str(file), error=str(error.strerror)),
+            status=disk_space.exit_status(error),
         ) from error
 
 

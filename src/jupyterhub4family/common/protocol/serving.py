@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Generic, TypeVar
 
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import json_lines, shapes
 from jupyterhub4family.common.protocol.actions import Action, AnswerT, RequestT
@@ -84,4 +84,4 @@ def system_error(error: OSError) -> FamilyError:
     """What the kernel refused, as a sentence about the file that it was about."""
     what = str(error.filename) if error.filename else _("the system")
     message = _("{what}: {reason}", what=what, reason=error.strerror or str(error))
-    return FamilyError(message, status=ExitStatus.DISK_FULL if disk_space.is_full(error) else ExitStatus.FAILURE)
+    return FamilyError(message, status=disk_space.exit_status(error))

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from jupyterhub4family.common.errors import ExitStatus
+
 MEBIBYTE = 2**20
 #: Bytes. A release and a template need about 1.2 GB while the next ones are built; with less than the second nothing
 #: works.
@@ -50,12 +52,26 @@ def disk_spaces(directories: Iterable[Path]) -> Iterator[DiskSpace]:
             continue
         if device not in seen and status.f_blocks:
             seen.add(device)
-            yield DiskSpace(directory, status.f_bavail * status.f_frsize)
+            yield DiskSpace(directory, _free(status))
+
+
+def free_bytes(directory: Path) -> int:
+    """What is left on the disk with `directory`, in bytes, for those who are not root. Raises OSError."""
+    return _free(os.statvfs(directory))
+
+
+def _free(status: os.statvfs_result) -> int:
+    return status.f_bavail * status.f_frsize
 
 
 def is_full(error: BaseException) -> bool:
     """Whether `error` says that a disk, or what an account may use of it, is full."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or says_full(str(error))
+
+
+def exit_status(error: OSError) -> ExitStatus:
+    """The exit status of a program that could not write something."""
+    return ExitStatus.DISK_FULL if is_full(error) else ExitStatus.FAILURE
 
 
 def says_full(text: str) -> bool:

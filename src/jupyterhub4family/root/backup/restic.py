@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
 import shutil
 import socket
@@ -148,8 +147,7 @@ class Repository:
                 raise self._problem(done)
         except FamilyError:
             # restic does not always say why. What it has written is still there.
-            status = os.statvfs(target_directory)
-            if status.f_bavail * status.f_frsize < FULL:
+            if disk_space.free_bytes(target_directory) < FULL:
                 # It lies in a fresh folder, whose name nobody knows.
                 raise _full(str(target_directory.parent.parent)) from None
             raise

@@ -25,7 +25,7 @@ from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.protocol import calling, doors, service_programs
 from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.protocol.service_programs import RestoredHome
-from jupyterhub4family.common.system import accounts, programs
+from jupyterhub4family.common.system import accounts, disk_space, programs
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restic
 from jupyterhub4family.root.backup import tree as backup_tree
@@ -311,8 +311,7 @@ def restore_everything(
 def _check_space(repository: Repository, contents: Contents) -> None:
     """Raise FamilyError if the disk has clearly no room, before anything is written."""
     _files, needed = repository.size(contents.snapshot)
-    status = os.statvfs(backup_accounts.HOMES)
-    free = status.f_bavail * status.f_frsize
+    free = disk_space.free_bytes(backup_accounts.HOMES)
     if free < needed:
         raise FamilyError(
             _(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, UsageError
+from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import serving
 from jupyterhub4family.common.protocol.service_programs import HubState, Kept
@@ -134,9 +134,9 @@ def import_state(files: Mapping[str, bytes]) -> Path:
         _remove(restored)
         raise FamilyError(_("the database in the backup is damaged: {reason}", reason=str(error))) from error
     except OSError as error:
-        status = ExitStatus.DISK_FULL if disk_space.is_full(error) else ExitStatus.FAILURE
         raise FamilyError(
-            _("{file} cannot be written: {error}", file=str(paths.STATE), error=str(error.strerror)), status=status
+            _("{file} cannot be written: {error}", file=str(paths.STATE), error=str(error.strerror)),
+            status=disk_space.exit_status(error),
         ) from error
     return kept
 

@@ -22,7 +22,7 @@ def print_message(event: dict[str, Any]) -> None:
 
 
 class Reporter:
-    """Tells a percentage and a sentence: on stdout (`speak`), and in the progress file."""
+    """Tells a percentage and a sentence: by `report` (as a rule on stdout), and in the progress file."""
 
     def __init__(self, file: Path = PROGRESS_FILE, report: Callable[[dict[str, Any]], None] = print_message) -> None:
         self._file = file
