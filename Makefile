@@ -21,6 +21,12 @@ install:
 	chmod 0440 $(DESTDIR)/etc/sudoers.d/jupyterhub4family
 	install -D -m 0644 data/etc/sudoers.d/jupyterhub4family $(SHARE)/originals/sudoers
 	install -D -m 0644 data/etc/pam.d/jupyterhub4family $(SHARE)/originals/pam
+	set -e; for file in data/usr/lib/jupyterhub4family/*; do \
+	    install -D -m 0644 "$$file" "$(SHARE)/originals/programs/$$(basename "$$file")"; \
+	done
+	set -e; for file in data/usr/bin/*; do \
+	    install -D -m 0644 "$$file" "$(SHARE)/originals/commands/$$(basename "$$file")"; \
+	done
 	set -e; cd src; find jupyterhub4family -name '*.py' | while read -r file; do \
 	    install -D -m 0644 "$$file" "$(LIBRARY)/$$file"; \
 	done

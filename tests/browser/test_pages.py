@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from jupyterhub4family.hub import authenticator
 from tests.browser.lib import DESK, LATER, PHONE, SOON, Watcher, expect_good, in_german, log_in, portal
+from tests.machine.lib.family import PASSWORD
 from tests.machine.lib.machine import Machine
 
 CONFIGURATION = "/home/bob/.jupyter/jupyter_server_config.py"
@@ -91,6 +94,50 @@ def test_german_by_the_browser_and_english_by_choice(family: Machine, chromium: 
     expected = in_german("Hello %(name)s") % {"name": "Alice Miller"}
     expect(page.get_by_role("heading", level=1)).to_have_text(expected)
     expect_good(page, "home-german")
+    page.context.close()
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
+def test_the_login_page_says_why(family: Machine, chromium: Browser, locale: str) -> None:
+    """To who is no member and knows the password; and after the fifth wrong one, whatever the name is."""
+    language, reported = ("english", str) if locale == "en-GB" else ("german", in_german)
+    name = f"uncle-{language}"
+    family.add_account(name, PASSWORD)
+    page = chromium.new_context(viewport=PHONE, locale=locale).new_page()
+    log_in(page, family, name)
+    expected = reported(authenticator._NO_MEMBER).format(
+        name=name, command=f"sudo jupyterhub4family members add {name}"
+    )
+    expect(page.locator(".login_error")).to_have_text(expected, timeout=LATER)
+    expect_good(page, f"no-member-{language}")
+    for _time in range(6):
+        log_in(page, family, f"nobody-{language}", password="wrong")
+        expect(page.locator(".login_error")).to_be_visible(timeout=LATER)
+    expect(page.locator(".login_error")).to_have_text(reported(authenticator._EXPLAINED["too-many"]))
+    expect_good(page, f"too-many-{language}")
+    page.context.close()
+
+
+def test_no_script_can_toss_the_cookie_of_a_device(family: Machine, chromium: Browser) -> None:
+    """Every page of the portal is of the same origin: what a page of another member's could do to it."""
+    page = chromium.new_context(viewport=PHONE).new_page()
+    log_in(page, family, "bob")
+    expect(page.locator(".server-card").first).to_be_visible(timeout=LATER)
+
+    def devices() -> list[dict[str, Any]]:
+        return [dict(one) for one in page.context.cookies() if "device" in one["name"]]
+
+    (before,) = devices()
+    assert before["name"] == "__Host-jupyterhub4family-device" and before["path"] == "/"
+    assert before["httpOnly"] and before["secure"] and before["sameSite"] == "Lax"
+    assert "device" not in page.evaluate("document.cookie")
+    for cookie in (
+        *("{name}=x; path=/; secure", "{name}=x; path=/hub/login; secure", "{name}=x; secure", "{name}=x"),
+        *("{name}=; path=/; secure; max-age=0", "{name}=x; path=/; secure; domain=" + family.ip),
+        *("={name}=x; path=/hub/login; secure", "__HOST-jupyterhub4family-device=x; path=/hub/login; secure"),
+    ):
+        page.evaluate("text => { document.cookie = text }", cookie.format(name=before["name"]))
+        assert devices() == [before], cookie
     page.context.close()
 
 

@@ -14,6 +14,7 @@ from jupyterhub4family.common.protocol.json_lines import clean_text, error_of, r
 from jupyterhub4family.common.protocol.responses import DEFAULT, ResponseError, ResponseReader
 from jupyterhub4family.common.settings.model import KEYS, parse_text, settings_of
 from jupyterhub4family.common.settings.types import BadValue
+from jupyterhub4family.root.doors import doas_rights, sudo_rights
 
 
 def requests(data: bytes) -> None:
@@ -83,11 +84,30 @@ def values(data: bytes) -> None:
             assert key.from_plain(key.to_plain(value)) == value
 
 
+def sudo_listing(data: bytes) -> None:
+    """What sudo says of an account: rules that others have written."""
+    with contextlib.suppress(sudo_rights.UnreadableListing):
+        for rule in sudo_rights.parse(data.decode("utf-8", "replace")):
+            # An empty one, which sudo never writes, is nobody that is known: the rule counts as dangerous.
+            assert all(isinstance(one, str) for one in (*rule.users, *rule.groups, *rule.options))
+            assert not any(command.startswith("!") for command in rule.commands)
+            rule.is_own_door()
+
+
+def doas_conf(data: bytes) -> None:
+    """/etc/doas.conf, which root writes by hand."""
+    with contextlib.suppress(doas_rights.UnreadableRules):
+        for rule in doas_rights.parse(data.decode("utf-8", "replace")):
+            assert isinstance(rule.permit, bool) and isinstance(rule.identity, str)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "requests": requests,
     "answers": answers,
     "settings": settings,
     "values": values,
+    "sudo_listing": sudo_listing,
+    "doas_conf": doas_conf,
 }
 #: What the fuzzer begins with; it finds the rest by itself.
 SEEDS: dict[str, tuple[bytes, ...]] = {
@@ -106,5 +126,11 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"port: 8000\nfamily_name: No\nextra_names: [a.home, b]\n",
         b"listen: local\nmember_limits: [a.cpu=5]\n",
     ),
+    "sudo_listing": (
+        b"User ben may run the following commands on box:\n\nSudoers entry: /etc/x\n    RunAsUsers: ALL, !root\n"
+        b'    RunAsGroups: "a b", #0\n    Options: !setenv, !authenticate\n    Commands:\n\t/bin/ls ""\n\t!/bin/sh\n',
+        b"User ben is not allowed to run sudo on box.\n",
+    ),
+    "doas_conf": (b'permit nopass setenv { -A B=c } :kin as root cmd /bin/ls args -l\ndeny "ben" # x\n',),
     "values": (b"8000", b"anna.memory=4G, ben.cpu=50", b"https://example.org/x", b"de", b"on", b"75%"),
 }

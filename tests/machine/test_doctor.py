@@ -61,6 +61,10 @@ DEFECTS = [
     Defect("chmod 0666 /etc/pam.d/jupyterhub4family", "pam", "change"),
     Defect(f"chmod 0775 {LIBRARY}/authenticate", "doors", "authenticate"),
     Defect(f"chown nobody {LIBRARY}/jupyterhub4family/common", "doors", "common"),
+    Defect(f"sed -i '1s/ -I$//' {LIBRARY}/mediator", "programs", "mediator is '#!/usr/bin/python3'"),
+    Defect(f"echo '# x' >> {LIBRARY}/setup", "programs", "setup is not the packaged"),
+    Defect(f"chmod 0700 {LIBRARY}/own-environment", "programs", "0700"),
+    Defect("chown nobody /usr/bin/jupyterhub-members", "programs", "jupyterhub-members must belong to root"),
     Defect("gpasswd -a jupyterhub shadow", "account", "shadow"),
     Defect("gpasswd -a jupyterhub jupyterhub", "account", "for people"),
     Defect("echo 'jupyterhub:secret123' | chpasswd", "account", "password"),
@@ -177,12 +181,15 @@ def test_ports_disk_and_round_trip(new_machine: NewMachine, suite: str) -> None:
     assert "disk is full" in sentences(reported), reported
     machine.run(f"rm {HOME}/cache/big")
 
-    machine.run("jupyterhub4family stop")
+    machine.run("jupyterhub4family stop; systemctl stop jupyterhub4family-ports.socket")
     listen = "IO::Socket::INET->new(LocalPort => 8000, Listen => 5, ReuseAddr => 1) or die; sleep 600"
     machine.run(f"setsid perl -MIO::Socket::INET -e '$s = {listen}' >/dev/null 2>&1 </dev/null & sleep 1")
     reported = examine(machine, "ports")
     taken = [one["sentence"] for one in findings(reported, "problem") if one["check"] == "ports"]
-    assert taken == ["Port 8000 is taken by perl of root"], reported
+    assert [sentence for sentence in taken if "8000" in sentence] == ["Port 8000 is taken by perl of root"], reported
+    assert any("Nobody holds JupyterHub's ports" in sentence for sentence in taken), reported
+    refused = machine.execute("jupyterhub4family start")
+    assert refused.returncode == 9 and "port 8000 is unavailable: a program of root has it" in refused.stderr
     reported = examine(machine, "disk", "--deep")
     assert any(one["check"] == "round-trip" and one["state"] == "problem" for one in reported["findings"]), reported
     assert "jh4f-probe" not in machine.run("getent passwd; ls /home")

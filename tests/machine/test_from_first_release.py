@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine.attacks.test_squatters import SQUATTERS, lie_in_wait, prey
 from tests.machine.lib.deb import altered_deb, deb_of_commit, field
 from tests.machine.lib.family import add_member, logged_in, ready
 from tests.machine.lib.layers import install
@@ -26,7 +27,7 @@ def test_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Path, suit
     assert field(first, "Version") == "0.1.0"
     machine = new_machine(suite, layer="deps")
     install(machine, first)
-    add_member(machine, "alice", "bob")
+    add_member(machine, "alice", *SQUATTERS)
     machine.run("gpasswd -a bob jupyterhub_adm >/dev/null")
     machine.run("jupyterhub4family config set family_name Miller")
     ready(machine)  # that restarts the hub
@@ -34,9 +35,12 @@ def test_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Path, suit
     machine.put(altered_deb(deb, "0.1.1", tmp_path), "/root/ours.deb")
     with logged_in(machine, "alice") as alice:
         kernel = kernel_with_variable(alice)
+        lie_in_wait(machine)
         machine.run("dpkg -i /root/ours.deb </dev/null >/dev/null 2>&1")
         ready(machine, TIMEOUT)
         assert version(machine) == "0.1.1" and status(machine)["failed_upgrade"] == ""
+        assert prey(machine) == "", "whose programs opened their ports by themselves, and end now"
+        machine.run(f"for name in {' '.join(SQUATTERS)}; do crontab -u $name -r; pkill -f [s]quat.py; done; true")
         assert_same(kernel)
         assert alice.get("/hub/home").status == 200, "the login from before is still good"
         assert machine.run("jupyterhub4family members list") == members

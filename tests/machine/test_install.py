@@ -92,14 +92,18 @@ def _shown() -> str:
 
 
 def _without_what_differs(output: str) -> list[str]:
-    """Its lines but for the machine's address and fingerprint, and for steps that may be too quick to be seen."""
+    """Its lines but for what differs, and for steps that may be too quick to be seen.
+
+    These are the machine's address and fingerprint, and the version.
+    """
     text = re.sub(r"//[\d.]+:", "//ADDRESS:", re.sub(r"\b(?:[0-9A-F]{2}:?){15,16}", "FINGERPRINT", output))
+    text = re.sub(r"Version [\w.+~]+,", "Version,", text)
     return [line for line in text.strip().splitlines() if "%" not in line]
 
 
 def _newer_changelog() -> str:
     text = (REPOSITORY / "debian/changelog").read_text("utf-8")
-    return text.replace("(0.1.0)", "(0.1.1)", 1) if "(0.1.0)" in text else text
+    return re.sub(r"\([^)]+\)", "(0.1.1)", text, count=1)
 
 
 def _watch_the_port(machine: Machine):  # type: ignore[no-untyped-def]

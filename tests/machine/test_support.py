@@ -18,6 +18,7 @@ PLANTED = "Planted5ecret"
 def test_the_support_archive_holds_no_secrets(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice", "bertram")
+    machine.run("useradd -m carla")
     with logged_in(machine, "alice") as alice:
         alice.start_server()
         alice.get("/hub/api/user?token=" + PLANTED + "1")
@@ -38,6 +39,8 @@ def test_the_support_archive_holds_no_secrets(new_machine: NewMachine, suite: st
             f"password={PLANTED}8 for bertram",
             "-----BEGIN PRIVATE KEY-----\\nUGxhbnRlZDVlY3JldDk=\\n-----END PRIVATE KEY-----",
             f"302 GET /user/bertram/lab/tree/{PLANTED}10.ipynb",
+            "Login of carla from fe80::77 refused: carla is no member",
+            'Login of "TypedIntoTheWrongField" from 192.168.77.7 refused: refused',
         )
     ):
         machine.run(f"printf %b '{line}\\n' | systemd-cat -t probe{number} || true")
@@ -59,8 +62,11 @@ def test_the_support_archive_holds_no_secrets(new_machine: NewMachine, suite: st
     for secret in (*secrets, *(value for value in cookies if len(value) > 8), PASSWORD, "UGxhbnRlZDVlY3JldDk"):
         assert secret not in everything, secret
     assert PLANTED not in everything, re.findall(f".*{PLANTED}.*", everything)
-    for private in ("alice", "bertram", "SecretDiary"):
+    for private in ("alice", "bertram", "SecretDiary", "carla", "TypedIntoTheWrongField", machine.ip, "fe80::77"):
         assert private not in everything, re.findall(f".*{private}.*", everything)
+
+    addresses = re.findall(r"(?<![\w.+~-])(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}(?![\w+~-]|\.\d)", everything)
+    assert not addresses and "@device" in everything, addresses
 
     done = machine.execute("cd && jupyterhub4family support && ls -l", user="bertram")
     assert done.returncode == 0 and "-rw-------" in done.stdout, done

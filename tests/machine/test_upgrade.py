@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def hub_does_not_start(tree: Path) -> None:
 def nobody_gets_in(tree: Path) -> None:
     door = tree / PACKAGE / "root/doors/authenticate.py"
     text = door.read_text()
-    broken = re.sub("allowed=True", "allowed=False", text)
+    broken = text.replace("allowed=not reason", "allowed=False")
     assert broken != text
     door.write_text(broken)
 

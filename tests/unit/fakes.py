@@ -221,7 +221,7 @@ class MachineRoot:
         """As on a machine on which the package is installed, and nothing has been started yet."""
         for directory in (*paths.SERVICE_DIRECTORIES, paths.CONFIGURATION):
             directory.mkdir(parents=True, exist_ok=True)
-        for file in (paths.SUDOERS, paths.PAM_FILE, paths.SOURCE_LIST, paths.AUTO_UPGRADE, paths.PIN):
+        for file in (paths.SUDOERS, paths.PAM_FILE, paths.SOURCE_LIST, paths.AUTO_UPGRADE, paths.PIN, paths.SOURCE_PIN):
             file.parent.mkdir(parents=True, exist_ok=True)
 
     def remove(self) -> None:

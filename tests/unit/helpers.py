@@ -51,6 +51,7 @@ class People:
         monkeypatch.setattr(pwd, "getpwall", lambda: list(self.accounts.values()))
         monkeypatch.setattr(grp, "getgrnam", self._getgrnam)
         monkeypatch.setattr(grp, "getgrgid", self._getgrgid)
+        monkeypatch.setattr(grp, "getgrall", lambda: [self._getgrnam(name) for name in self.groups])
         monkeypatch.setattr(os, "getgrouplist", self._getgrouplist)
         self.group("jupyterhub", 200)
         self.group("jupyterhub_adm", 201)

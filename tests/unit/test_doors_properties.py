@@ -26,15 +26,16 @@ pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import from_json
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
 from jupyterhub4family.common.protocol import calling, doors, serving, shapes
 from jupyterhub4family.common.protocol.json_lines import error_of, read_request, unwrap
 from jupyterhub4family.common.protocol.responses import ResponseError
-from jupyterhub4family.common.system import processes
+from jupyterhub4family.common.system import accounts, processes
 from jupyterhub4family.root.base import run_dir
-from jupyterhub4family.root.doors import authenticate, limit_server, members, sudo_rights
+from jupyterhub4family.root.doors import administrators, authenticate, limit_server, members, pam, tries
 from jupyterhub4family.root.doors import environment as environment_door
 from jupyterhub4family.root.doors.pam import Verdict
 from jupyterhub4family.user import environment, mediator, server
@@ -90,7 +91,8 @@ class Watched:
     def _around_authenticate(self, patch: pytest.MonkeyPatch, directory: Path) -> None:
         class Libpam:
             def check(self, service: str, name: str, password: str, address: str) -> Verdict:
-                assert (service, name) == ("jupyterhub4family", "alice"), "nobody else is ever asked about"
+                # boss is a member as well; everybody else is asked about as nobody.
+                assert service == "jupyterhub4family" and name in ("alice", "boss", authenticate.NOBODY)
                 assert "\0" not in password and len(password) <= 1024
                 password.encode()  # nothing that PAM could not be told
                 assert len(address) <= 64 and address.isprintable()
@@ -101,6 +103,8 @@ class Watched:
 
         patch.setattr(authenticate, "Libpam", Libpam)
         patch.setattr(authenticate, "TALLY_DIRECTORY", directory / "tally")
+        patch.setattr(pam, "hash_in_vain", lambda _password: None)
+        patch.setattr(tries, "_state", lambda: contextlib.nullcontext(tries.Lanes({}, 0.0)))
         patch.setattr(time, "sleep", lambda _seconds: None)
         patch.setattr(syslog, "openlog", lambda *_args: None)
         patch.setattr(syslog, "syslog", log)
@@ -116,7 +120,8 @@ class Watched:
 
         patch.setattr(members, "_add", added)
         patch.setattr(members, "_remove", removed)
-        patch.setattr(sudo_rights, "rights_beyond_doors", lambda _name: [])
+        patch.setattr(administrators, "ways_to_root", accounts.administrator_groups)
+        patch.setattr(paths, "ALLOWED_ADMINISTRATORS", directory / "allowed")
         patch.setattr(run_dir, "RUN_DIR", directory)
         patch.setattr(run_dir, "ensure_run_dir", lambda: None)
 

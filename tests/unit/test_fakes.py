@@ -87,7 +87,7 @@ def test_one_that_fails_is_asked_once(programs_run: FakePrograms) -> None:
 def test_what_is_shown_is_shown(programs_run: FakePrograms, capsys: pytest.CaptureFixture[str]) -> None:
     programs_run.answer("journalctl", CompletedProcess(3, "a line\n", ""))
     assert run_attached(["/usr/bin/journalctl"]) == 3
-    assert capsys.readouterr().out == "a line\n" and programs_run.calls[0].stdin is None
+    assert capsys.readouterr().out == "a line\n" and programs_run.calls[0].stdin == ""
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.common.settings import model
-from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.cli.settings import document
 from tests.unit.helpers import DATA, TIMEOUT, write_program
 
 SCRIPT = DATA / "etc/update-motd.d/60-jupyterhub4family"
@@ -23,8 +20,9 @@ class Box:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.home = directory / "home"
-        (self.home / "public").mkdir(parents=True)
-        (self.home / "releases/current").mkdir(parents=True)
+        (self.home / "releases").mkdir(parents=True)
+        (self.home / "releases/current").symlink_to("py3.11-abc")
+        self.settings_file = directory / "config.yaml"
         self.command = write_program(directory / "jupyterhub4family", "")
         self.programs = directory / "bin"
         self.program("hostname", 'if [ "$1" = -I ]; then echo "fd00::1 192.168.0.7 10.0.0.1 "; else echo box.lan; fi')
@@ -35,14 +33,15 @@ class Box:
         write_program(self.programs / name, text + "\n", "/bin/sh")
 
     def settings(self, **different: object) -> None:
-        """What the service notes."""
-        note = json.dumps(model.as_plain(dataclasses.replace(Settings(), **different)), indent=1)  # type: ignore[arg-type]
-        (self.home / "public/settings.last-good.json").write_text(note + "\n")
+        """What root has set with `config set`."""
+        lines = [f"{key}: {document.written(value)}\n" for key, value in different.items()]
+        self.settings_file.write_text("".join(lines))
 
     def greeting(self) -> str:
         text = SCRIPT.read_text("utf-8").replace("/var/lib/jupyterhub4family", str(self.home))
         text = text.replace("/usr/bin/jupyterhub4family", str(self.command))
         text = text.replace("/etc/default/locale", str(self.directory / "locale"))
+        text = text.replace("/etc/jupyterhub4family/config.yaml", str(self.settings_file))
         text = text.replace("/run/avahi-daemon/pid", str(self.directory / "avahi"))
         text = text.replace("/proc/", f"{self.directory}/proc/")
         environment = {"PATH": f"{self.programs}:{os.environ['PATH']}"}
@@ -104,16 +103,36 @@ def test_the_name_that_avahi_announces(box: Box, title: bytes | None, reported: 
 
 
 @pytest.mark.parametrize(
-    "note", ["", "{", '"port": "$(reboot)"\n', ' "port": ; rm -r /,\n "https": x y\n', "\x1b]0;\x07"]
+    "text", ["", "{", 'port: "$(reboot)"\n', "port: ; rm -r /,\nhttps: x y\n", "\x1b]0;\x07", "inner:\n  port: 7\n"]
 )
-def test_a_note_that_is_none(box: Box, note: str) -> None:
-    (box.home / "public/settings.last-good.json").write_text(note)
+def test_a_file_that_cannot_be_understood(box: Box, text: str) -> None:
+    box.settings_file.write_text(text)
     assert box.greeting().splitlines()[0] == "JupyterHub for the family: https://192.168.0.7:8000/"
+
+
+@pytest.mark.parametrize(
+    "text", ["port: 81", 'port : "81" # ours', "'port': '81'", '"port":   81', "port:\t81\nport: 7"]
+)
+def test_settings_as_people_write_them(box: Box, text: str) -> None:
+    box.settings_file.write_text(f"# the family's\n{text}\nhttps: {'No' if '#' in text else 'yes'}\n")
+    scheme = "http" if "#" in text else "https"
+    assert box.greeting().splitlines()[0] == f"JupyterHub for the family: {scheme}://192.168.0.7:81/"
+
+
+def test_nothing_of_the_services_is_opened(box: Box) -> None:
+    """Root runs this at every login: a pipe or a link without an end in place of a file would keep everybody out."""
+    (box.home / "public").mkdir()
+    for name in ("public/settings.last-good.json", "public/ca.crt", "releases/current"):
+        (box.home / name).unlink(missing_ok=True)
+        os.mkfifo(box.home / name)
+    os.mkfifo(box.directory / "avahi")
+    assert "192.168.0.7" in box.greeting()
+    assert "/public" not in SCRIPT.read_text() and "/state" not in SCRIPT.read_text()
 
 
 def test_what_comes_next_and_in_german(box: Box) -> None:
     box.program("getent", "echo jupyterhub:x:995:")
-    (box.home / "releases/current").rmdir()
+    (box.home / "releases/current").unlink()
     output = box.greeting()
     assert "members add" in output and "being set up" in output
     (box.directory / "locale").write_text('LANG="de_DE.UTF-8"\n')

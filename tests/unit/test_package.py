@@ -12,6 +12,7 @@ import pytest
 
 from jupyterhub4family import __version__
 from jupyterhub4family.common import paths
+from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.state.supervision import UPGRADE_UNIT
 from tests.unit.helpers import DATA, MACHINE_ROOT, ROOT, SRC
 
@@ -53,15 +54,18 @@ def test_programs_are_executable_and_nobody_elses_to_write(program: Path) -> Non
 @pytest.mark.parametrize("program", [p for p in [*PROGRAMS, *COMMANDS] if is_python(p)], ids=lambda path: path.name)
 def test_programs_are_isolated_and_import_what_exists(program: Path) -> None:
     text = program.read_text("utf-8")
-    # Debian's own Python, blind to PYTHON* variables and to the folder and the home it is started in.
-    assert text.startswith("#!/usr/bin/python3 -I\n")
+    # Debian's own Python, blind to PYTHON* variables and to the folder and the home it is started in. Where passwords
+    # come, and somebody waits, it also does without Debian's modules and what is installed beside them.
+    options = "-IS" if program.name == doors.AUTHENTICATE.name else "-I"
+    assert text.startswith(f"#!/usr/bin/python3 {options}\n")
     tree = ast.parse(text)
     assert ast.get_docstring(tree)
     places = [
         node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and str(node.value).startswith("/")
     ]
     assert places == [str(paths.LIBRARY)], "the one place where our package lies"
-    ours = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    entered, *ours = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert (entered.module, [alias.name for alias in entered.names]) == ("jupyterhub4family.common", ["entry"])
     for node in ours:
         assert node.module is not None
         module = ast.parse((SRC / Path(*node.module.split("."))).with_suffix(".py").read_text("utf-8"))
@@ -69,6 +73,21 @@ def test_programs_are_isolated_and_import_what_exists(program: Path) -> None:
         assert {alias.name for alias in node.names} <= defined
     modules = {node.module for node in ours}
     assert "jupyterhub4family.common.errors" in modules and len(modules) == 2
+
+
+@pytest.mark.parametrize("program", [p for p in [*PROGRAMS, *COMMANDS] if is_python(p)], ids=lambda path: path.name)
+def test_programs_enter_as_what_they_are_before_they_import_anything(program: Path) -> None:
+    of_root = {door.name: door.runs_as == doors.ROOT for door in doors.DOORS}
+    kind = {True: "root_door", False: "member_door", None: "program"}[of_root.get(program.name)]
+    assert (
+        'sys.path.insert(0, "/usr/lib/jupyterhub4family")\n\n'
+        f"from jupyterhub4family.common import entry\n\nentry.{kind}()\n\nfrom "
+    ) in program.read_text("utf-8")
+    before = program.read_text("utf-8").partition("entry.")[0]
+    assert re.findall(r"^(?:import|from) .*", before, re.MULTILINE) == [
+        "import sys",
+        "from jupyterhub4family.common import entry",
+    ]
 
 
 def test_the_path_of_modules_comes_before_our_imports() -> None:
@@ -89,6 +108,10 @@ def test_every_program_that_the_code_starts_is_there() -> None:
 # -- sudo's rules ------------------------------------------------------------------------------------
 
 
+#: What keeps the caller's environment out, whatever other rules of the machine's keep.
+CLEAN = "env_reset, !env_keep, !env_check, !env_file"
+
+
 def aliases() -> dict[str, str]:
     found = re.findall(r"^Cmnd_Alias (\w+) = (.*)$", SUDOERS, re.MULTILINE)
     assert len(found) == len(dict(found))
@@ -105,7 +128,7 @@ def test_commands_are_exact_and_take_no_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    "dangerous", ["*", "?", "[", "]", "!authenticate", "env_keep", "SETENV:", " ALL: ", "sudoedit", "visiblepw"]
+    "dangerous", ["*", "?", "[", "]", "!authenticate", " env_keep", "SETENV:", " ALL: ", "sudoedit", "visiblepw"]
 )
 def test_the_rules_have_no_wildcard_and_give_nothing_else_away(dangerous: str) -> None:
     rules = "\n".join(lines_of(SUDOERS)).replace("NOSETENV:", "")
@@ -116,7 +139,7 @@ def test_there_are_only_aliases_defaults_and_rules_of_a_known_form() -> None:
     names = "|".join(aliases())
     known = (
         rf"Cmnd_Alias (?:{names}) = \S+ \"\"",
-        rf"Defaults!(?:{names}) env_reset, !setenv, !requiretty, !lecture(?:, !use_pty)?",
+        rf"Defaults!(?:{names}) {CLEAN}, !setenv, !requiretty, !lecture(?:, !use_pty)?",
         rf"(?:%?jupyterhub|%jupyterhub_adm) ALL = \((?:root|%jupyterhub, !root)\) NOPASSWD: NOSETENV: (?:{names})",
     )
     for line in lines_of(SUDOERS):
@@ -125,7 +148,7 @@ def test_there_are_only_aliases_defaults_and_rules_of_a_known_form() -> None:
 
 def test_every_door_resets_the_environment_and_is_opened_to_somebody_once() -> None:
     for name in aliases():
-        assert len(re.findall(rf"^Defaults!{name} env_reset, !setenv", SUDOERS, re.MULTILINE)) == 1
+        assert len(re.findall(rf"^Defaults!{name} {CLEAN}, !setenv", SUDOERS, re.MULTILINE)) == 1
         assert len(re.findall(rf"NOPASSWD: NOSETENV: {name}$", SUDOERS, re.MULTILINE)) == 1
 
 
@@ -144,7 +167,13 @@ def test_who_may_open_which_door() -> None:
 # -- units, crontab, everything that names a path -----------------------------------------------------
 
 
-@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.name != UPGRADE_UNIT], ids=lambda path: path.name)
+#: One starts nothing, it is there to have been started; the other is enabled only where it has something to do.
+PORTS_UNITS = ("jupyterhub4family-ports.service", "jupyterhub4family-hold-ports.service")
+
+
+@pytest.mark.parametrize(
+    "unit", [unit for unit in UNITS if unit.name not in (UPGRADE_UNIT, *PORTS_UNITS)], ids=lambda path: path.name
+)
 def test_units_run_programs_of_ours_and_not_as_root(unit: Path) -> None:
     lines = lines_of(unit.read_text("utf-8"))
     started = [line.partition("=")[2] for line in lines if re.match(r"Exec\w+=", line)]
@@ -175,12 +204,14 @@ def test_the_units_are_those_that_the_code_knows() -> None:
     from jupyterhub4family.common.state.supervision import UNITS as KNOWN
     from jupyterhub4family.common.system import cgroups
 
-    assert {unit.name for unit in UNITS} == {*KNOWN, UPGRADE_UNIT}
+    ports = {supervision.PORTS_UNIT, supervision.HOLDER_UNIT}
+    assert {unit.name for unit in UNITS} == {*KNOWN, *ports, UPGRADE_UNIT}
+    assert set(supervision.ENABLED) == {*KNOWN, UPGRADE_UNIT, supervision.PORTS_SOCKET}
     for script in ("postinst", "postrm"):
         text = (ROOT / f"debian/jupyterhub4family.{script}").read_text("utf-8")
-        assert all(unit.name in text for unit in UNITS), script
+        assert all(unit in text for unit in supervision.ENABLED), script
     others = {unit.name for unit in SYSTEM.iterdir()} - {unit.name for unit in UNITS}
-    assert others == {cgroups.SLICE, BACKUP_UNIT.name, BACKUP_TIMER.name}
+    assert others == {cgroups.SLICE, BACKUP_UNIT.name, BACKUP_TIMER.name, supervision.PORTS_SOCKET}
     assert BACKUP_TIMER.name == supervision.BACKUP_TIMER
 
 
@@ -230,10 +261,9 @@ def test_the_manual_pages_of_other_names_lead_to_the_one(manual: Path) -> None:
         assert (DATA / "usr/bin" / page.stem).exists() or page.stem == "jh4f"
 
 
-def test_pam_counts_failed_tries_where_the_door_makes_the_folder() -> None:
-    from jupyterhub4family.root.doors.authenticate import PAM_SERVICE, TALLY_DIRECTORY
+def test_pam_lets_nobody_in_without_a_password_and_leaves_counting_to_the_door() -> None:
+    from jupyterhub4family.root.doors.authenticate import PAM_SERVICE
 
-    text = (DATA / "etc/pam.d" / PAM_SERVICE).read_text("utf-8")
-    lines = [line for line in lines_of(text) if "pam_faillock" in line]
-    assert len(lines) >= 3 and all(f"dir={TALLY_DIRECTORY}" in line for line in lines)
-    assert "nullok" not in "\n".join(lines_of(text))
+    lines = lines_of((DATA / "etc/pam.d" / PAM_SERVICE).read_text("utf-8"))
+    assert [line.split() for line in lines if line.startswith("auth")] == [["auth", "required", "pam_unix.so"]]
+    assert not any("nullok" in line or "faillock" in line for line in lines)

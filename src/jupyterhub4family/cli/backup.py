@@ -132,7 +132,7 @@ def _setup(arguments: argparse.Namespace) -> int:
 
 def _show_key(key: str) -> None:
     print()
-    print("    " + terminal.coloured(key, terminal.BOLD))
+    terminal.print_parts("    ", terminal.coloured(key, terminal.BOLD))
     print()
     print(_("This is the recovery key. Write it on paper and keep it away from this computer: without it nobody"))
     print(_("can read the backups, not even you. It is not shown again."))

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub4family.cli.base import terminal
-from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import PermissionRefused
-from jupyterhub4family.common.i18n.messages import _, language_variables
+from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system import programs
 
 #: cron writes its pid here (cron(8) of Debian).
 CRON_PID = Path("/run/crond.pid")
@@ -72,7 +72,7 @@ def _restart(arguments: argparse.Namespace) -> int:
 def _control(*args: str) -> None:
     if os.geteuid() != 0:
         raise PermissionRefused(_("only root may do this"), f"sudo jupyterhub4family {' '.join(args)}")
-    programs.run([paths.LIBRARY / "control", *args], timeout=300, environment=language_variables())
+    calling.call(service_programs.control(*args), Nothing())
 
 
 def _cron_runs() -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import pwd
 from pathlib import Path
 from typing import Any
 
+from jupyterhub4family.cli.base import service_logs
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import accounts, programs
+from jupyterhub4family.common.system import logs as system_logs
 
 UNITS = {"hub": supervision.HUB_UNIT, "proxy": supervision.PROXY_UNIT}
 
@@ -34,37 +35,32 @@ def add_to(commands: Any) -> None:
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    """Show the log: become the program that does, or have it shown with a member's rights."""
-    args = log_command(arguments.whose, arguments.lines, arguments.follow)
-    if args[0] == programs.SETSID:
-        return programs.run_attached(args)
-    os.execve(args[0], args, {**os.environ, "PATH": programs.SAFE_PATH})
+    """Show the log: read here, or by a program that does so with a member's rights."""
+    if arguments.whose in UNITS and supervision.chosen_supervisor() != supervision.SYSTEMD:
+        _require_reader(paths.SERVICE_LOGS)
+        system_logs.show([service_logs.service_log(arguments.whose)], arguments.lines, arguments.follow, _write)
+        return 0
+    return programs.run_attached(log_command(arguments.whose, arguments.lines, arguments.follow))
+
+
+def _write(text: str) -> None:
+    print(text, end="", flush=True)
 
 
 def log_command(owner: str, lines: int, follow: bool) -> list[str]:
     """The program, with its arguments, that shows the log of `owner`. Raises FamilyError."""
     if owner in UNITS:
-        if supervision.chosen_supervisor() == supervision.SYSTEMD:
-            end = ["--follow"] if follow else ["--no-pager"]
-            return ["/usr/bin/journalctl", "--unit", UNITS[owner], "--lines", str(lines), *end]
-        _require_reader(paths.SERVICE_LOGS)
-        return _tail(lines, follow, [str(paths.SERVICE_LOGS / f"{owner}.log")])
+        # All of it: what a terminal must not get is taken out here, and journalctl would show none of such lines.
+        end = ["--follow"] if follow else ["--no-pager"]
+        return ["/usr/bin/journalctl", "--all", "--unit", UNITS[owner], "--lines", str(lines), *end]
     account = accounts.find_account(accounts.check_name(owner))
     if os.geteuid() not in (0, account.pw_uid):
         raise PermissionRefused(
             _("only {name} and root may read that log", name=account.pw_name), f"sudo jupyterhub4family logs {owner}"
         )
-    return _member_log(account, lines, follow)
-
-
-def _member_log(account: pwd.struct_passwd, lines: int, follow: bool) -> list[str]:
-    """The log is shown with the member's own rights: a link in their home leads root nowhere."""
+    # With the member's own rights: a link in their home leads root nowhere.
     args = [str(paths.LIBRARY / "show-log"), str(lines), *(["--follow"] if follow else [])]
     return args if os.geteuid() != 0 else [*programs.as_account(account.pw_name), *args]
-
-
-def _tail(lines: int, follow: bool, files: list[str]) -> list[str]:
-    return ["/usr/bin/tail", "-n", str(lines), *(["-F"] if follow else []), *files]
 
 
 def _require_reader(directory: Path) -> None:

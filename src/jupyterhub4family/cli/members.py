@@ -9,14 +9,15 @@ from typing import Any
 
 from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.common.errors import PermissionRefused
-from jupyterhub4family.common.i18n.messages import N_, _
+from jupyterhub4family.common.i18n import safe_text
+from jupyterhub4family.common.i18n.messages import N_, _, joined
 from jupyterhub4family.common.protocol import calling, doors
 from jupyterhub4family.common.protocol.actions import Action, AnswerT, Nothing, RequestT
 from jupyterhub4family.common.protocol.responses import NoAnswer
 from jupyterhub4family.common.system import accounts
 
 #: Keys of a member in the door's answer that are told behind the name.
-_MARKS = (N_("delegate"), N_("administrator"))
+_MARKS = (N_("delegate"), N_("administrator"), N_("refused"))
 _SENTENCES = {
     "added": N_("{name} is now a member and can log in"),
     "already a member": N_("{name} is already a member"),
@@ -131,4 +132,17 @@ def _print_table(members: list[doors.Member]) -> None:
     for member in members:
         marks = [_(word) for word in _MARKS if getattr(member, word)]
         extra = f"  ({', '.join(marks)})" if marks else ""
-        print(f"{member.name:{width}}  {member.display_name}{extra}".rstrip())
+        display_name = safe_text.one_line(member.display_name)
+        print(f"{member.name:{width}}  {display_name}{extra}".rstrip())
+    for member in members:
+        if member.refused:
+            print()
+            print(
+                _(
+                    "{name} can become root ({reasons}), so they can neither log in nor start a server. Allow it, as "
+                    "root and on purpose: {command}",
+                    name=member.name,
+                    reasons=joined(member.reasons),
+                    command=f"jupyterhub4family members add --allow-administrator {member.name}",
+                )
+            )

@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from jupyterhub4family.cli.base import snapshot
+from jupyterhub4family.cli.base import snapshot, terminal
 from jupyterhub4family.cli.base.snapshot import Status
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import N_, _, decimal, joined
@@ -70,12 +70,15 @@ def _print(now: Status, with_code: bool = False) -> None:
     _print_use(now)
     if now.backup:
         print(backup.describe(backup.read_state()))
+    if now.allowed_administrators:
+        names = ", ".join(now.allowed_administrators)
+        print(_("Members who may become root, as root has allowed: {names}", names=names))
     for problem in now.troubles:
         print(_("Settings: {problem}", problem=problem))
     for message in filter(None, (now.upgrade, now.failed_upgrade, now.mended_database)):
         print(message)
     if answers and with_code:
-        print(code(now.trust or now.addresses[0]), end="")
+        terminal.print_parts(terminal.Ours(code(now.trust or now.addresses[0])), end="")
     if now.next:
         print(_("Next: {what}", what=now.next) if answers else _("Try: {hint}", hint=now.next))
     print(_("Version {version}, kept running by {supervisor}.", version=now.version, supervisor=now.supervisor))

@@ -6,9 +6,10 @@ import io
 import os
 import sys
 from enum import IntEnum
-from typing import Callable, Optional
+from typing import Any, Callable, Optional, TextIO, cast
 
 from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.safe_text import PrintableOutput
 
 
 class ExitStatus(IntEnum):
@@ -77,10 +78,14 @@ class ConfigurationError(FamilyError):
 
 
 def run_program(main: Callable[[], int]) -> int:
-    """Run `main` and turn a FamilyError into its sentence on stderr and its exit status."""
+    """Run `main` and turn a FamilyError into its sentence on stderr and its exit status.
+
+    Whatever is printed meanwhile, a traceback of Python's own included, does nothing to a terminal.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # In an old locale (ISO 8859) a character that cannot be shown is no reason to end.
         sys.stdout.reconfigure(errors="replace")
+    sys.stdout, sys.stderr = _printable(sys.stdout), _printable(sys.stderr)
     try:
         status = int(main())
         # Here, and not when Python ends: then a reader that has gone could no longer be met below.
@@ -96,3 +101,9 @@ def run_program(main: Callable[[], int]) -> int:
         # Python flushes stdout once more when it ends, so that has to lead somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _printable(stream: Any) -> TextIO:
+    # A program without a stderr has None there.
+    wrapped = stream is None or isinstance(stream, PrintableOutput)
+    return cast("TextIO", stream if wrapped else PrintableOutput(stream))

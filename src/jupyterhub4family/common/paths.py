@@ -7,8 +7,10 @@ LIBRARY = Path("/usr/lib/jupyterhub4family")
 #: Lock files, page templates, static files; owned by root.
 SHARE = Path("/usr/share/jupyterhub4family")
 LOCKS = SHARE / "locks"
-#: Copies, as they were packaged, of what `doctor` compares and mends: `sudoers` and `pam`.
+#: Copies, as they were packaged, of what `doctor` compares and repairs: `sudoers`, `pam`, and two folders of programs.
 ORIGINALS = SHARE / "originals"
+#: Where the commands lie; the other programs lie in LIBRARY.
+COMMANDS = Path("/usr/bin")
 
 SUDOERS = Path("/etc/sudoers.d/jupyterhub4family")
 PAM_FILE = Path("/etc/pam.d/jupyterhub4family")
@@ -34,6 +36,13 @@ UPGRADES = SERVICE_HOME / "upgrade"
 BACKUP = SERVICE_HOME / "backup"
 BACKUP_STATE = BACKUP / "note.json"
 SERVICE_LOGS = STATE / "log"
+#: Unix sockets, in a folder that only the account enters: whoever answers on them is the service itself.
+SOCKETS = STATE / "sockets"
+#: Of the hub, for the proxy and the service's programs; of the proxy, for the hub.
+HUB_SOCKET = SOCKETS / "hub"
+PROXY_API_SOCKET = SOCKETS / "proxy-api"
+#: Of the program that holds the service's TCP ports where systemd does not.
+HOLDER_SOCKET = SOCKETS / "ports"
 #: The family's own certificate authority and the portal's certificate, with their keys.
 TLS = STATE / "tls"
 #: The account's, readable for everybody: nothing secret is in here, and nobody may trust it more than the account.
@@ -43,6 +52,8 @@ AUTHORITY_CERTIFICATE = PUBLIC / "ca.crt"
 CERTIFICATE_REPORT = PUBLIC / "certificate.json"
 #: A certificate that the family brought along (`cert use`), and its key: used in place of our own.
 OWN_TLS = CONFIGURATION / "tls"
+#: Root's: the members who may be members although they can become root. Everybody may read it.
+ALLOWED_ADMINISTRATORS = CONFIGURATION / "allowed-administrators"
 #: Root's alone: where backups go, and the key that opens them.
 BACKUP_SETTINGS = CONFIGURATION / "backup"
 BACKUP_TARGET = BACKUP_SETTINGS / "target"
@@ -70,12 +81,17 @@ SOURCE_LIST = Path("/etc/apt/sources.list.d/jupyterhub4family.list")
 SOURCE_KEYS = Path("/etc/apt/jupyterhub4family.keys")
 AUTO_UPGRADE = Path("/etc/apt/apt.conf.d/52jupyterhub4family")
 PIN = Path("/etc/apt/preferences.d/jupyterhub4family-not-again")
+#: What may come from that source. Read after PIN, for apt takes the first word on a version (apt_preferences(5)).
+SOURCE_PIN = Path("/etc/apt/preferences.d/jupyterhub4family-source")
 
 #: Written last, after everything beside it has reached the disk.
 COMPLETE_MARKER = ".complete"
 
 #: Debian's own interpreter: the doors and every environment are built on it.
 SYSTEM_PYTHON = Path("/usr/bin/python3")
+
+#: Copies of all programs, and where the programs themselves lie.
+ORIGINAL_PROGRAMS = {ORIGINALS / "programs": LIBRARY, ORIGINALS / "commands": COMMANDS}
 
 #: There exactly when systemd is PID 1 (sd_booted(3)).
 SYSTEMD_RUNS = Path("/run/systemd/system")

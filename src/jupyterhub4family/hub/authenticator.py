@@ -6,6 +6,7 @@ The hub never sees a password hash and is in no group that could read one.
 from __future__ import annotations
 
 import ipaddress
+import os
 import pwd
 from typing import Any, Optional
 
@@ -16,20 +17,37 @@ from tornado import web
 from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system import accounts
-from jupyterhub4family.hub import calling
+from jupyterhub4family.hub import calling, entrances, known_devices
 from jupyterhub4family.hub.calling import DoorError
-from jupyterhub4family.hub.throttle import Throttle
+from jupyterhub4family.hub.known_devices import FamilyLoginHandler
+from jupyterhub4family.hub.throttle import Throttle, Turn
 
 #: Unix groups that the hub knows as groups of its own.
 _MIRRORED_GROUPS = frozenset({accounts.MEMBER_GROUP, accounts.DELEGATE_GROUP})
 
 
-#: What somebody who knew the password is told about the account.
+#: Why a login was refused, where that tells nothing to somebody who does not know the password.
 _EXPLAINED = {
+    "too-many": N_("Too many tries: wait a minute, then try again."),
+    "broken": N_(
+        "Your password could not be checked just now. Tell whoever looks after this machine: the hub's log says why."
+    ),
     "account-expired": N_("Your account on this machine has expired. Ask your administrator."),
     "password-expired": N_("Your password has expired. Log in at the machine itself (or over ssh) and set a new one."),
+    "administrator": N_(
+        "Your account can become the administrator of this machine, so it cannot be used here. Ask your administrator."
+    ),
 }
-_TOO_MANY = N_("Too many wrong passwords have come from your device. Wait a quarter of an hour, then try again.")
+#: Who knew the password of an account that is not let in, and who can change that.
+_NO_MEMBER = N_(
+    "Your password is right, but {name} is no member of this portal yet. A delegate or an administrator of this machine"
+    " can change that: {command}"
+)
+_TOO_MANY_FROM_THERE = N_("Too many tries from your device: wait a quarter of an hour, then try again.")
+_LOGGED = {
+    Turn.EXHAUSTED: "too many wrong passwords from there",
+    Turn.BUSY: "too many logins wait already",
+}
 #: Tells the login page that whoever looks at it was a member until a moment ago.
 REMOVED_COOKIE = "jupyterhub4family-removed"
 #: Days; as short as they come in cookies of tornado. The page is for the next seconds.
@@ -56,32 +74,65 @@ def plain_address(untrusted_address: Optional[str]) -> str:
     return str(mapped or address)
 
 
+def _can_look() -> bool:
+    """Whether an account that was not found is not there: without a free descriptor none is found, says pwd."""
+    opened = []
+    try:
+        for _file in range(4):
+            opened.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return True
+
+
 class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub has no types
     """Debian passwords through the door; membership from the live group database."""
 
     async def authenticate(self, handler: Any, data: dict[str, str]) -> Optional[dict[str, Any]]:
         """Return name and groups of who gave the right password, None for everybody else."""
+        if not entrances.came_through_proxy(handler.request):
+            # The port for members' servers: who asks there has an account, and no address that counts.
+            raise web.HTTPError(403, "passwords are taken at the portal only")
         # Telephones write the first letter large and add a space: Debian's names have neither.
         name = self.normalize_username(data["username"].strip())
         address = plain_address(handler.request.remote_ip)
-        async with throttle.turn(address) as may_try:
-            if not may_try:
-                self.log.warning("Login of %r from %s refused: too many wrong passwords from there", name[:32], address)
-                raise LoginExplained(_(_TOO_MANY))
-            login = doors.Login(name, data["password"], address)
-            try:
-                verdict = await calling.open_door(doors.CHECK_PASSWORD, login)
-            except DoorError as error:
-                self.log.error("The password of %r could not be checked: %s", name[:32], error.message)
-                return None
-            if verdict.reason == "refused":
-                throttle.wrong(address)
-        if not verdict.allowed:
-            self.log.warning("Login of %r from %s refused: %s", name[:32], address, verdict.reason)
-            if verdict.reason in _EXPLAINED:
-                raise LoginExplained(_(_EXPLAINED[verdict.reason]))
-            return None
-        return self._model(verdict.name)
+        device = known_devices.known_device(handler, name)
+        if device and not throttle.believes(device):
+            device = ""
+        async with throttle.turn(address, name, device) as turn:
+            if turn is not Turn.GRANTED:
+                self.log.warning("Login of %r from %s refused: %s", name[:32], address, _LOGGED[turn])
+                too_many = _TOO_MANY_FROM_THERE if turn is Turn.EXHAUSTED else _EXPLAINED["too-many"]
+                raise LoginExplained(_(too_many))
+            verdict = await self._ask(doors.Login(name, data["password"], address, device or None))
+            if verdict.reason in ("refused", "too-many"):
+                throttle.wrong(address, name, device)
+        if verdict.allowed:
+            return self._model(verdict.name)
+        self.log.warning("Login of %r from %s refused: %s", name[:32], address, verdict.reason)
+        if verdict.reason == "no-member":
+            raise LoginExplained(_(_NO_MEMBER, name=name, command=f"sudo jupyterhub4family members add {name}"))
+        if verdict.reason in _EXPLAINED:
+            raise LoginExplained(_(_EXPLAINED[verdict.reason]))
+        return None
+
+    async def _ask(self, login: doors.Login) -> doors.Verdict:
+        """What the door says; `broken` if it could not be asked."""
+        try:
+            verdict = await calling.open_door(doors.CHECK_PASSWORD, login)
+        except DoorError as error:
+            self.log.error("The password of %r could not be checked: %s", login.name[:32], error.message)
+            return doors.Verdict(allowed=False, reason="broken")
+        if verdict.reason == "broken":
+            self.log.error("The password of %r could not be checked: PAM does not work", login.name[:32])
+        return verdict
+
+    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
+        """JupyterHub's login page, which also remembers devices."""
+        return [("/login", FamilyLoginHandler)]
 
     async def refresh_user(self, user: Any, handler: Any = None, **_more: Any) -> Any:
         """Look again whether `user` is still a member, and in which groups."""
@@ -90,7 +141,7 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
             # (handlers/base.py: refresh_auth): the refusal would become a traceback.
             handler._token_authenticated = False
         model = self._model(user.name)
-        if model is None and isinstance(handler, BaseHandler):
+        if model is None and isinstance(handler, BaseHandler) and _can_look():
             handler.set_cookie(
                 REMOVED_COOKIE, "1", expires_days=_REMOVED_DAYS, path=handler.hub.base_url, httponly=True
             )

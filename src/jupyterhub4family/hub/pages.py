@@ -25,7 +25,17 @@ from jupyterhub4family.common.i18n.messages import translated
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import database, upgrade
 from jupyterhub4family.common.system import disk_space
-from jupyterhub4family.hub import authenticator, language, memory, origins, trust
+from jupyterhub4family.hub import (
+    authenticator,
+    documents,
+    gate,
+    kept_tokens,
+    language,
+    membership,
+    memory,
+    origins,
+    trust,
+)
 from jupyterhub4family.hub.language import Sentences
 
 STATIC = paths.SHARE / "static"
@@ -88,8 +98,12 @@ def configure_pages(config: Any, settings: Settings) -> None:
     config.JupyterHub.extra_handlers = [
         # Not below /static, which tornado serves before it asks anybody. Over plain HTTP the proxy passes /hub/trust*.
         (r"/trust/static/(.*)", CacheControlStaticFilesHandler, {"path": str(STATIC)}),
+        *membership.handlers(),
         *trust.handlers(settings),
+        *gate.configure_gate(settings),
     ]
+    documents.keep_from_scripts()
+    kept_tokens.bound()
     _extend_every_page(settings.language)
 
 
@@ -118,17 +132,6 @@ def _extend_every_page(language_setting: str) -> None:
     template_namespace.is_ours = True  # type: ignore[attr-defined]
     BaseHandler.template_namespace = property(template_namespace)
     BaseHandler.content_security_policy = property(content_security_policy)
-    BaseHandler._xsrf_safe_methods = property(_xsrf_safe_methods)
-
-
-def _xsrf_safe_methods(handler: Any) -> set[str]:
-    """The methods that need no token: for scripts not even GET, as in the API.
-
-    JupyterHub lets scripts of the same origin, so of every member's server, read its pages, and with them the token
-    that its API wants. Pages are for people; browsers say who asks.
-    """
-    navigates = handler.request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
-    return {"GET", "HEAD", "OPTIONS"} if navigates else {"HEAD", "OPTIONS"}
 
 
 def news_for_delegates(language: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import logging
 import pwd
 import signal
@@ -33,6 +34,8 @@ from jupyterhub4family.hub.template import TemplateKeeper
 EVENTS_KEPT, EVENT_LENGTH = 100, 500
 #: Seconds between two looks at a server that is starting.
 POLL_INTERVAL = 0.1
+#: So many ports are drawn for a server, one after the other, until one is no other server's on its way up.
+PORTS_TRIED = 20
 
 template = TemplateKeeper()
 _Result = TypeVar("_Result")
@@ -149,6 +152,9 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def run_pre_spawn_hook(self) -> None:
         """Make sure of the member's environment, then do what an expert's hook wants. Raises StartFailed."""
+        # JupyterHub 5 takes any name without a slash. In the proxy ".." would be a route for all members' addresses.
+        if self.name in (".", "..") or not self.name.isprintable():
+            raise StartFailed(_("A server cannot have this name."), _("choose one of letters, digits and hyphens"))
         await self._prepare()
         await maybe_future(super().run_pre_spawn_hook())
 
@@ -224,15 +230,18 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     def _free_port(self) -> int:
         """A port on which nobody listens, and that was given to no other server on its way up. Raises NoPort."""
+        reason: Optional[OSError] = None
         try:
-            while (port := random_port()) in self._ports_of_starts:
-                pass
+            # Not for ever: the hub does nothing else meanwhile, and somebody may have taken all ports but one of these.
+            for _again in range(PORTS_TRIED):
+                if (port := int(random_port())) not in self._ports_of_starts:
+                    return port
         except OSError as error:
-            raise NoPort(
-                _("This computer has no free port left for your server."),
-                _("ask your administrator which program has taken them: ss -tlnp"),
-            ) from error
-        return int(port)
+            reason = error
+        raise NoPort(
+            _("This computer has no free port left for your server."),
+            _("ask your administrator which program has taken them: ss -tlnp"),
+        ) from reason
 
     async def _start_on_port(self) -> None:
         request = doors.Spawn([], self.get_env())
@@ -275,8 +284,13 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         alive = True
         while alive:
             # In this order: a server that found its port taken and ended is not taken for a broken one.
-            alive = processes.is_running(self.pid, self.start_time)
-            owners = ports.owners(self.port)
+            try:
+                alive = processes.is_running(self.pid, self.start_time)
+                owners = ports.owners(self.port)
+            except OSError as error:
+                self.log.error("%s: it cannot be seen whether it has started: %s", self._log_name, error)
+                await asyncio.sleep(1)
+                continue
             if owners - {uid}:
                 raise PortTaken(", ".join(map(str, sorted(owners))))
             if alive and owners:
@@ -322,8 +336,16 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     # -- while it runs ----------------------------------------------------------------------------
 
     async def poll(self) -> Optional[int]:
-        """As JupyterHub wants it: None while the server runs. Looks, too, whether the kernel had to end something."""
-        status: Optional[int] = await super().poll()
+        """As JupyterHub wants it: None while the server runs. Looks, too, whether the kernel had to end something.
+
+        Where that cannot be known (no descriptors, no memory) the server counts as running: JupyterHub takes every
+        error for a server that is gone, drops its address and forgets it (app.py: check_spawner, 5.5 and 6.1).
+        """
+        try:
+            status: Optional[int] = await super().poll()
+        except OSError as error:
+            self.log.error("%s: it cannot be seen whether it runs: %s", self._log_name, error)
+            return None
         if status is None and self.pid:
             await self._report_killed()
         return status
@@ -353,7 +375,12 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     async def _signal(self, sig: int) -> bool:
         """Send a signal to the server; whether it is (still) alive. Signal 0 asks only, without sudo."""
-        alive = processes.is_running(self.pid, self.start_time)
+        try:
+            alive = processes.is_running(self.pid, self.start_time)
+        except OSError:
+            if sig == 0:
+                raise  # `poll` says what comes of it
+            alive = True
         return alive if sig == 0 or not alive else await self._kill(self.pid, self.start_time, sig)
 
     async def _kill(self, pid: int, start_time: int, sig: int) -> bool:
@@ -363,7 +390,9 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         except FamilyError as error:
             # The account may be gone or no longer a member; what is left of its server is then root's to end.
             self.log.error("%s could not be signalled: %s", self._log_name, error.message)
-            return processes.is_running(pid, start_time)
+            with contextlib.suppress(OSError):
+                return processes.is_running(pid, start_time)
+            return True
         return signalled.alive
 
     async def run_post_stop_hook(self) -> None:

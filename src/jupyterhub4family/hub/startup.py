@@ -11,19 +11,25 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Any
+
+from jupyterhub import orm
+from jupyterhub.app import JupyterHub
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.protocol import service_programs
 from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade
-from jupyterhub4family.hub import calling, spawner
+from jupyterhub4family.hub import calling, entrances, log_bounds, spawner
 from jupyterhub4family.service.hub_state import database
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.run import proxy
 
 #: Seconds until the hub must listen; checking many running servers comes first.
 TIMEOUT = 300
+#: What JupyterHub notes of a token that stands in its configuration (app.py, `_add_tokens`).
+FROM_CONFIGURATION = "from config"
 #: Seconds between tries to build (no network yet, disk full).
 FIRST_PAUSE, LONGEST_PAUSE = 60, 3600
 #: Seconds between two looks whether a copy of the database is due; the first comes when the start's work is done.
@@ -32,7 +38,7 @@ COPY_PAUSE = 600
 UPGRADE_PAUSE = 2
 
 log = logging.getLogger("jupyterhub4family")
-_tasks: list[asyncio.Task[None]] = []
+_tasks: list[asyncio.Task[Any]] = []
 
 
 def after_start(settings: Settings) -> None:
@@ -42,12 +48,18 @@ def after_start(settings: Settings) -> None:
     except RuntimeError:
         # `jupyterhub --version`, `upgrade-db` and the like read the configuration without serving.
         return
-    _tasks.append(loop.create_task(_work(settings.hub_port)))
+    _tasks.append(loop.create_task(_work(settings)))
     _tasks.append(loop.create_task(_copy_the_database_daily()))
+    _tasks.append(loop.create_task(log_bounds.keep_bounded()))
 
 
-async def _work(port: int) -> None:
-    await _listening(port)
+async def _work(settings: Settings) -> None:
+    app = JupyterHub.instance()
+    port = entrances.take_port(settings)
+    if port is not None:
+        _tasks.append(asyncio.create_task(entrances.open_port(app, port)))
+    await _ready(app)
+    _forget_older_tokens(app)
     try:
         await calling.call(service_programs.SYNC_USERS, Nothing())
     except FamilyError as error:
@@ -99,13 +111,16 @@ async def _upgrade_release() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _listening(port: int) -> None:
-    """Return when something listens on `port` of 127.0.0.1, or after a long time anyway."""
-    for _ in range(TIMEOUT * 5):
-        try:
-            _reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.sleep(0.2)
-            continue
-        writer.close()
-        return
+async def _ready(app: Any) -> None:
+    """Return when the hub is ready for requests, or after a long time anyway."""
+    # Not wait_for, which loses a cancellation that comes with the result (CPython up to 3.11, issue 86296).
+    await asyncio.wait([app._start_future], timeout=TIMEOUT)
+
+
+def _forget_older_tokens(app: Any) -> None:
+    """Take back what the service's own tokens of earlier starts may do: JupyterHub only ever adds them."""
+    current = [service.api_token for service in app._service_map.values() if service.api_token]
+    for token in app.db.query(orm.APIToken).filter(orm.APIToken.service_id.isnot(None)):
+        if token.note == FROM_CONFIGURATION and not any(token.match(one) for one in current):
+            app.db.delete(token)
+    app.db.commit()

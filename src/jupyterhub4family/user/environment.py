@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
@@ -32,6 +32,8 @@ NOTHING, MADE, FOLLOWED, MENDED, UPGRADED = "nothing", "made", "followed", "mend
 PACKAGE_TRIES = 3
 #: Beside the packages: from which template the environment was made, how, and what it looked like then.
 STATE_FILE = ".jupyterhub4family.json"
+#: Bytes; it names some hundred packages. Root may wait for what comes of it (`doctor`, `env status`).
+MAXIMUM_SIZE = 1024 * 1024
 #: Prints those of its arguments that cannot be found, without importing what is costly to import.
 _FIND = (
     "import importlib.util as u, sys\n"
@@ -85,16 +87,37 @@ def made_from(member: pwd.struct_passwd) -> str:
     return str(_read_state(home_environment(member)).get("template", ""))
 
 
-def prepare(member: pwd.struct_passwd, progress: ProgressCallback, thorough: bool = False) -> str:
+def prepare(
+    member: pwd.struct_passwd,
+    progress: ProgressCallback,
+    thorough: bool = False,
+    before_work: Callable[[], None] = lambda: None,
+) -> str:
     """Make sure that the member has an environment in which a server starts; say what was done.
 
-    Raises FamilyError with the reason when it cannot be done; then what was there before is there still.
+    Raises FamilyError with the reason when it cannot be done; then what was there before is there still. `before_work`
+    is called before anything is fetched or run, and may raise: what is in an environment is the service's.
     """
     environment = home_environment(member)
     with changing(member):
+        if not thorough and _is_settled(member, environment):
+            return NOTHING
+        before_work()
         done = _make_sure(environment, progress, thorough)
         _install_pending_packages(member, environment, progress)
         return done
+
+
+def _is_settled(member: pwd.struct_passwd, environment: Path) -> bool:
+    """Whether there is nothing to do, as its files say; nothing is run to find out."""
+    pending = (Path(member.pw_dir) / paths.MEMBER_PENDING_PACKAGES).exists()
+    if pending or not installed_packages.looks_complete(environment):
+        return False
+    state, template = _read_state(environment), copying.template_id()
+    if not state or not template or state.get("template") == template:
+        return True
+    # One that was changed is left alone.
+    return state.get("fingerprint") != installed_packages.fingerprint(environment)
 
 
 def _make_sure(environment: Path, progress: ProgressCallback, thorough: bool) -> str:
@@ -123,10 +146,10 @@ def _install_pending_packages(member: pwd.struct_passwd, environment: Path, prog
     What cannot be had, without internet for instance, is tried again at the next start, a few times.
     """
     file = Path(member.pw_dir) / paths.MEMBER_PENDING_PACKAGES
+    requirements = files.read_json(file, MAXIMUM_SIZE)
     try:
-        requirements = json.loads(file.read_text("utf-8"))
         wanted, tries = dict(requirements["packages"]), int(requirements["tries"]) + 1
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return
     there = installed_packages.installed(environment)
     missing = {str(name): str(version) for name, version in wanted.items() if name not in there}
@@ -229,10 +252,7 @@ def _write_state(environment: Path, how: str) -> None:
 
 
 def _read_state(environment: Path) -> dict[str, Any]:
-    try:
-        state = json.loads((environment / STATE_FILE).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
+    state = files.read_json(environment / STATE_FILE, MAXIMUM_SIZE)
     return state if isinstance(state, dict) else {}
 
 

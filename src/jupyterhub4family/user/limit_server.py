@@ -8,11 +8,10 @@ import signal
 import time
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.protocol import calling, doors
-from jupyterhub4family.common.protocol.actions import Nothing
-from jupyterhub4family.common.system import cgroups
+from jupyterhub4family.common.system import cgroups, processes
 
+SUDO = ("/usr/bin/sudo", "-nH")
 #: Seconds between asking and forcing, and then for the kernel to clear away.
 TIMEOUT = 5.0
 
@@ -20,20 +19,24 @@ TIMEOUT = 5.0
 def confine_this_process() -> str:
     """Have this process put into a scope of its own; returns why that was not done, empty if it was.
 
-    Nothing is said where systemd does not run: `doctor` tells that. Never raises: a server without limits is better
-    than none.
+    Nothing is said where systemd does not run: `doctor` tells that. A server without limits is better than none; but
+    raises FamilyError when root does not let this account have a server, or does not answer.
     """
+    with contextlib.suppress(OSError):
+        # When memory runs out the kernel ends this before the hub. The door sees to it that it stays so.
+        processes.prefer_to_end(os.getpid())
     if not paths.SYSTEMD_RUNS.is_dir():
+        require_permission()
         return ""
-    try:
+    with contextlib.suppress(OSError):
         # The door knows us by that: we are the leader of the group in which it runs.
         os.setpgid(0, 0)
-        calling.call(doors.LIMIT_SERVER, Nothing(), become=["/usr/bin/sudo", "-nH"])
-    except FamilyError as error:
-        return error.message
-    except OSError as error:
-        return str(error)
-    return ""
+    return calling.call(doors.LIMIT_SERVER, doors.Confine(), become=SUDO).problem
+
+
+def require_permission() -> None:
+    """Raise FamilyError unless root lets this account have a server: not if it can become root (ADR 25)."""
+    calling.call(doors.LIMIT_SERVER, doors.Confine(only_check=True), become=SUDO)
 
 
 def end_all(uid: int, pid: int, start_time: int) -> int:

@@ -39,12 +39,11 @@ def _member() -> pwd.struct_passwd:
             _("{name} is not a member", name=account.pw_name),
             _("add the account: {command}", command=f"jupyterhub4family members add {account.pw_name}"),
         )
-    os.umask(0o022)
     return account
 
 
 def _prepare(member: pwd.struct_passwd, request: doors.Prepare) -> doors.Prepared:
-    done = environment.prepare(member, serving.report, request.thorough)
+    done = environment.prepare(member, serving.report, request.thorough, limit_server.require_permission)
     return doors.Prepared(done, environment.made_from(member))
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import re
+import resource
 import signal
 import stat
 import time
@@ -18,7 +19,7 @@ from typing import Any, Callable, NoReturn
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, UsageError
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import _, from_json, to_json
 from jupyterhub4family.common.python import uv
 from jupyterhub4family.common.system import processes
 from jupyterhub4family.user import limit_server
@@ -38,6 +39,8 @@ HUB_VARIABLES = frozenset(
 SIGNALS = (0, signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 #: Bytes. A log that has grown beyond this is put aside at the next start; one old log is kept.
 LOG_LIMIT = 1024 * 1024
+#: Descriptors that a program has unless it asks for more: what systemd gives, and all that select(2) can look at.
+OPEN_FILES = 1024
 #: Characters of a line of a log that is shown: twenty of them fit in an answer, whatever is in them.
 LONGEST_LINE = 500
 LOCALE_FILE = Path("/etc/default/locale")
@@ -218,7 +221,8 @@ def _start_detached(
 
     Two forks, so that the server becomes a child of init and no helper has to stay; the pipe closes by itself
     when the program has been executed, or brings the reason why it was not. `confine` is called in the process that
-    becomes the server; what it returns, if anything, is why there are no limits, and goes into the log.
+    becomes the server; what it returns, if anything, is why there are no limits, and goes into the log; what it raises
+    is why there must be no server.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -233,9 +237,16 @@ def _start_detached(
         lines = answers.read().splitlines()
     report = [json.loads(line) for line in lines]
     if len(report) != 1:
-        reason = report[1] if len(report) > 1 else _("it ended before it started")
+        reason = from_json(report[1]) if len(report) > 1 else _("it ended before it started")
         raise FamilyError(_("the server could not be started: {reason}", reason=reason))
     return Started(report[0]["pid"], report[0]["start_time"])
+
+
+def _usual_file_limit() -> None:
+    """As after a login, whatever the hub has for itself; a program that wants more takes it, up to the hard limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft > OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
 
 
 def _exec(
@@ -256,9 +267,12 @@ def _exec(
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(directory)
+        _usual_file_limit()
         if problem := confine():
             write_to_log(log, f"this server has no limits: {problem}")
         os.execve(args[0], args, dict(variables))
+    except FamilyError as error:
+        os.write(writer, json.dumps(to_json(error.message)).encode() + b"\n")
     except (OSError, ValueError) as error:  # ValueError: a variable that cannot be one
         os.write(writer, json.dumps(str(error)).encode() + b"\n")
     finally:

@@ -45,7 +45,7 @@ def test_only_the_portal_can_be_reached(machine: Machine) -> None:
         alice.start_server()
         rows = [line.split() for line in machine.run("ss -ltnH").splitlines()]
         ports = {int(row[3].rsplit(":", 1)[1]) for row in rows}
-        assert {8000, 8001, 8081} <= ports and len(ports) >= 4, "portal, proxy, hub and a server"
+        assert {8000, 8081} <= ports and len(ports) >= 3, "portal, hub and a server"
         open_ports = {port for port in ports if _connects(machine.ip, port)}
         assert open_ports == {8000}
         alice.stop_server()
@@ -227,12 +227,15 @@ def test_guessing_is_slowed_down_for_each_address_too(machine: Machine) -> None:
             crowd.append(int(machine.run("pgrep -fc '^/usr/bin/python3 .*lib/jupyterhub4family/authenticate' || true")))
             time.sleep(0.2)
     answers = [one.result() for one in guesses]
-    slowed = [answer for answer in answers if "Too many wrong passwords" in answer]
+    slowed = [answer for answer in answers if "Too many tries from your device" in answer]
     # At most four are looked at at a time, so at most three more than the twenty.
     assert 36 - 23 <= len(slowed) <= 36 - 20, (time.monotonic() - began, answers)
-    assert max(crowd) >= 1 and max(crowd) <= 4, crowd
+    # Four at a time, and some that have answered and are just ending; twelve have come at once.
+    assert 1 <= max(crowd) <= 8, crowd
     with browser(machine) as window:
-        assert "Too many wrong passwords" in window.login("alice", PASSWORD).error, "not even the right one, from here"
+        assert "Too many tries from your device" in window.login("alice", PASSWORD).error, (
+            "not even the right one, from here"
+        )
     machine.write("/root/login.py", FROM_THE_MACHINE)
     assert "/hub/home" in machine.run("python3 /root/login.py"), "alice herself, from her own device"
     log = machine.run("journalctl --no-pager -o cat -u jupyterhub4family-hub")

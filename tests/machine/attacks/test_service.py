@@ -66,7 +66,7 @@ def test_the_service_account_may_not(machine: Machine, command: str) -> None:
 
 @pytest.mark.every_debian
 def test_options_of_sudo_lead_nowhere(machine: Machine) -> None:
-    """All that sudo can be told beside a command: other accounts, folders, roots, shells, environments."""
+    """All that sudo can be reported beside a command: other accounts, folders, roots, shells, environments."""
     for options in (
         *("-u '#0'", "-u '#-1'", "-u '#4294967295'", "-u root -g jupyterhub", "-g root", "-u alice -g root"),
         *("-i", "-s", "-i -u alice", "-s -u alice", "-e", "-R / -u alice", "-D /root -u alice", "-u jupyterhub"),
@@ -239,7 +239,11 @@ def test_the_authenticate_door_tells_little(machine: Machine) -> None:
 
     assert ask({"name": "alice", "password": PASSWORD})["allowed"] is True
     wrong = ask({"name": "alice", "password": "wrong"})
-    assert wrong == ask({"name": "stranger", "password": PASSWORD}) == ask({"name": "root", "password": ""})
+    assert wrong == ask({"name": "stranger", "password": "wrong"}) == ask({"name": "root", "password": ""})
+    reported = ask({"name": "stranger", "password": PASSWORD})
+    assert reported["allowed"] is False and reported["reason"] == "no-member", (
+        "and nothing more, to who knows the password"
+    )
     huge = {"name": "a", "password": "x" * 5000}
     malformed: tuple[object, ...] = ({"name": "alice"}, {"name": ["alice"], "password": "x"}, huge, [])
     for strange in malformed:
@@ -257,7 +261,7 @@ def test_secrets_lie_where_only_the_service_reads(machine: Machine) -> None:
         assert machine.execute(f"cat {STATE}/jupyterhub.sqlite", user=user).returncode != 0
     modes = machine.run(f"find {STATE} -type f ! -name '*.lock' -printf '%m %p\\n'")
     assert all(line.split()[0] == "600" for line in modes.splitlines()), modes
-    for token in ("proxy_token", "routes_token", "membership_token"):
+    for token in ("proxy_token", "routes_token", "membership_token", "gate_key"):
         secret = machine.read(f"{STATE}/{token}").strip()
         assert len(secret) == 64
         shown = machine.run("ps axeo args; journalctl --no-pager; systemctl cat 'jupyterhub4family*'")
@@ -284,11 +288,15 @@ def test_what_runs_as_a_member_has_no_hold_of_roots_terminal(machine: Machine) -
     # `script` is the terminal. Whoever started the tests may have had the signal of Ctrl-C ignored.
     command = "script -qfec 'jupyterhub4family logs alice -f' /root/typescript"
     machine.run(f"env --default-signal=INT setsid -f {command} </dev/null >/dev/null 2>&1")
-    machine.wait("pgrep -u alice -x tail && grep -q hello /root/typescript", timeout=30)
+    shows = "pgrep -u alice -f lib/jupyterhub4family/show-log"
+    machine.wait(f"{shows} && grep -q hello /root/typescript", timeout=30)
     roots = machine.run("pgrep -u root -fx '/usr/bin/python3 -I .*jupyterhub4family logs alice -f'").strip()
     assert machine.run(f"ps -o tty= -p {roots}").strip().startswith("pts/"), "root's command does have one"
     assert set(machine.run("ps -o tty= -u alice").split()) == {"?"}
+    # Nor is it open there: whoever has it open reads what root types, however much later.
+    opened = machine.run(f"for pid in $({shows}); do readlink /proc/$pid/fd/[0-2]; done").split()
+    assert opened and not [one for one in opened if one.startswith("/dev/pts")], opened
     # And Ctrl-C, which reaches root's command only, ends all of it.
     machine.run(f"kill -INT {roots}")
-    machine.wait("! pgrep -u alice -x tail", timeout=20)
+    machine.wait(f"! {shows}", timeout=20)
     machine.run("rm -f /root/typescript")

@@ -208,9 +208,10 @@ class Browser:
         verify: str | Path | bool = True,
         cookies: httpx.Cookies | None = None,
         timeout: float = TIMEOUT,
+        source: str | None = None,
     ) -> None:
         """`verify` is the file of a certificate authority, or False to accept any certificate; `cookies` are
-        another browser's, copied."""
+        another browser's, copied; `source` is an address of this computer's to come from."""
         self.base_url = base_url.rstrip("/")
         self.name = ""
         self.timeout = timeout
@@ -221,7 +222,7 @@ class Browser:
             self.ssl.verify_mode = ssl.CERT_NONE
         # trust_env: whatever proxy the developer's machine uses, the portal is not behind it.
         self.http = httpx.Client(
-            verify=self.ssl,
+            transport=httpx.HTTPTransport(verify=self.ssl, local_address=source, trust_env=False),
             cookies=httpx.Cookies(cookies),
             timeout=timeout,
             trust_env=False,
@@ -572,6 +573,21 @@ class Kernel(_Connected):
         if error:
             raise error
         return "".join(output)
+
+    def debug(self, command: str, **arguments: object) -> dict[str, Any]:
+        """Ask the kernel's debugger, as JupyterLab does when it is switched on (Debug Adapter Protocol)."""
+        number = secrets.token_hex(16)
+        header = {"msg_id": number, "msg_type": "debug_request", "session": self._session}
+        header.update(username=self.browser.name, version="5.3", date=time.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        self._debugged = getattr(self, "_debugged", 0) + 1
+        content = {"type": "request", "seq": self._debugged, "command": command, "arguments": arguments}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
+        self._send({**message, "channel": "control", "buffers": []})
+        for answer in self._messages(TIMEOUT):
+            ours = answer.get("parent_header", {}).get("msg_id") == number
+            if ours and answer["header"]["msg_type"] == "debug_reply":
+                return dict(answer["content"])
+        raise Silence(f"no answer to {command}")
 
 
 class Terminal(_Connected):

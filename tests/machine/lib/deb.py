@@ -27,7 +27,7 @@ def build_deb(version: str | None = None) -> Path:
         copy_project(tree, without=_NOT_PACKAGED)
         if version is not None:
             _set_version(tree / "debian/changelog", version)
-        key = digest(*_contents(tree))
+        key = digest(*contents_of(tree))
         entry = store.get("debs", "deb", key, lambda directory: _build(tree, directory), keep=12)
     return next(entry.glob("*.deb"))
 
@@ -49,7 +49,8 @@ def deb_of_commit(commit: str) -> Path:
     return next(store.get("debs", "deb", digest(commit), build, keep=12).glob("*.deb"))
 
 
-def _contents(tree: Path) -> Iterator[str | bytes]:
+def contents_of(tree: Path) -> Iterator[str | bytes]:
+    """Names, modes and bytes of all files of a tree, for a key."""
     for path in sorted(tree.rglob("*")):
         if path.is_symlink():
             yield f"{path.relative_to(tree)} -> {path.readlink()}"
@@ -87,6 +88,20 @@ def altered_deb(deb: Path, version: str, directory: Path, change: Callable[[Path
     (tree / "DEBIAN/md5sums").write_text("".join(sums))
     made = directory / f"jupyterhub4family_{version}_all.deb"
     host("dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", tree, made)
+    shutil.rmtree(tree)
+    return made
+
+
+def foreign_deb(name: str, version: str, directory: Path) -> Path:
+    """Make, in `directory`, a package that calls itself `name`, as somebody makes it who wants to be root."""
+    tree = directory / f"foreign-{name}"
+    (tree / "DEBIAN").mkdir(parents=True)
+    fields = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Nobody <n@example.org>\n"
+    (tree / "DEBIAN/control").write_text(f"{fields}Description: not what it says\n")
+    (tree / "DEBIAN/postinst").write_text("#!/bin/sh\ntouch /root/taken-over\n")
+    (tree / "DEBIAN/postinst").chmod(0o755)
+    made = directory / f"{name}_{version}_all.deb"
+    host("dpkg-deb", "--root-owner-group", "--build", tree, made)
     shutil.rmtree(tree)
     return made
 

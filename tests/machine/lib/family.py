@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,9 +66,12 @@ def shared_machine(suite: str, *members: str) -> Iterator[Machine]:
         machine_health.check(machine)
 
 
-def browser(machine: Machine, cookies: httpx.Cookies | None = None) -> Browser:
-    """A browser that trusts the machine's authority; nobody is logged in, except with another one's `cookies`."""
-    return Browser(f"https://{machine.ip}:8000", verify=authority(machine) or True, cookies=cookies)
+def browser(machine: Machine, cookies: httpx.Cookies | None = None, source: str | None = None) -> Browser:
+    """A browser that trusts the machine's authority; nobody is logged in, except with another one's `cookies`.
+
+    `source` is the address that it comes from (`network.stranger`).
+    """
+    return Browser(f"https://{machine.ip}:8000", verify=authority(machine) or True, cookies=cookies, source=source)
 
 
 def authority(machine: Machine) -> Path | None:
@@ -76,8 +80,10 @@ def authority(machine: Machine) -> Path | None:
     if not text:
         return None
     copy = machine.directory / "ca.crt"
-    copy.write_text(text)
-    return copy
+    # In one step: many browsers may be started side by side.
+    written = machine.directory / f"ca.crt-{threading.get_ident()}"
+    written.write_text(text)
+    return written.replace(copy)
 
 
 def logged_in(machine: Machine, name: str) -> Browser:

@@ -97,6 +97,16 @@ def unit_layer(suite: str, init: str = "systemd", deb: Path | None = None) -> Pa
     return _layer("unit", suite, init, key, below=(below,), work=install)
 
 
+def tools_layer(suite: str, tools: str) -> Path:
+    """Return a layer with these packages, to go on top of `deps_layer`."""
+    below = deps_layer(suite)
+
+    def install(machine: Machine) -> None:
+        machine.run(f"{_APT} install --no-install-recommends {tools}")
+
+    return _layer("tools", suite, "systemd", digest(_RECIPE, below.parent.name, tools), below=(below,), work=install)
+
+
 def installed_layers(suite: str, init: str = "systemd", deb: Path | None = None) -> tuple[Path, ...]:
     """Return the layers of a machine on which the package is installed and its portal answers."""
     deb = deb or current_deb()
@@ -112,7 +122,12 @@ def installed_layers(suite: str, init: str = "systemd", deb: Path | None = None)
         return (below, built)
 
     def bring_up_to_date(machine: Machine) -> None:
+        # A hub that is still starting would be one half of this version and the other half of that.
+        wait_until_ready(machine)
         _install(machine, deb, "dpkg --install", UPDATE_SECONDS)
+        # An upgrade that was taken back would have all tests try the former version.
+        machine.run(f"! cat {HOME}/upgrade/failed.json || exit 1")
+        assert machine.run("dpkg-query -W -f '${Version}' " + PACKAGE) == field(deb, "Version")
 
     key = digest(_RECIPE, built.parent.name, deb.parent.name)
     installed = _layer("installed", suite, init, key, below=(below, built), work=bring_up_to_date)

@@ -6,6 +6,8 @@ tables are touched. Callers hold the host lock (`leases.py`); this module only a
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.machine.lib.places import HOST_STATE, host
@@ -13,6 +15,10 @@ from tests.machine.lib.places import HOST_STATE, host
 BRIDGE = "j4ftest"
 PREFIX = "10.93.0"
 GATEWAY = f"{PREFIX}.1"
+#: As many addresses as a test wants to come from, beyond the machines' own network.
+STRANGERS = "10.94.0.0/16"
+#: A network like that of a home; the host and the machines of tests that ask for it are in it.
+PREFIX6 = "fd93:4a34:66:1"
 TABLE = "j4f_test"
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 FORWARD_BEFORE = HOST_STATE / "ip_forward.before"
@@ -45,6 +51,11 @@ def address(number: int) -> str:
     return f"{PREFIX}.{number}"
 
 
+def stranger(number: int) -> str:
+    """Return one of the addresses in STRANGERS."""
+    return f"10.94.{number // 250}.{number % 250 + 1}"
+
+
 def ensure() -> None:
     """Create what is missing of the bridge and the rules."""
     if not Path(f"/sys/class/net/{BRIDGE}").exists():
@@ -54,6 +65,8 @@ def ensure() -> None:
     # Repeated each time: a run killed half-way may have left a bridge without an address.
     host("ip", "addr", "replace", f"{GATEWAY}/24", "dev", BRIDGE)
     host("ip", "link", "set", BRIDGE, "up")
+    # All of them are the host's own: machines answer by their gateway, which it is. Gone with the bridge.
+    host("ip", "route", "replace", "local", STRANGERS, "dev", BRIDGE)
     if host("nft", "list", "table", "ip", TABLE, check=False).returncode:
         host("nft", "-f", "-", input=RULES)
     if FORWARD.read_text().strip() == "0":
@@ -106,6 +119,21 @@ def internet(number: int, on: bool) -> None:
     """Let the machine reach the world, or only its own network."""
     verb = "delete" if on else "add"
     host("nft", verb, "element", "ip", TABLE, "offline", f"{{ {address(number)} }}", check=not on)
+
+
+@contextlib.contextmanager
+def ipv6(name: str, number: int, hosts: Sequence[str]) -> Iterator[str]:
+    """Give the machine an IPv6 address, which is returned, and the host these in the same network."""
+    own = f"{PREFIX6}::{number:x}"
+    host("ip", "-n", name, "addr", "replace", f"{own}/64", "dev", "host0", "nodad")
+    for address6 in hosts:
+        host("ip", "addr", "replace", f"{address6}/64", "dev", BRIDGE, "nodad")
+    try:
+        yield own
+    finally:
+        for address6 in hosts:
+            host("ip", "addr", "del", f"{address6}/64", "dev", BRIDGE, check=False)
+        host("ip", "-n", name, "addr", "del", f"{own}/64", "dev", "host0", check=False)
 
 
 def resolv_conf() -> str:

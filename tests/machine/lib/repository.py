@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.machine.lib.machine import Machine
@@ -36,10 +37,42 @@ class Repository:
     def publish(self, *debs: Path) -> None:
         """Add packages, and let the machine have the folder as it is now."""
         host(REPOSITORY / "tools/make-repository", self._made, NAME, *debs, env=self._environment)
+        self.show(self._made)
+
+    def show(self, directory: Path) -> None:
+        """Let the machine have this folder as its source."""
         there = self._machine.path(DIRECTORY)
         shutil.rmtree(there, ignore_errors=True)
-        self._machine.put(self._made, DIRECTORY)
+        self._machine.put(directory, DIRECTORY)
         self._machine.run(f"chmod -R go=rX {DIRECTORY}")
+
+    def keep(self, directory: Path) -> Path:
+        """A copy of the repository as it is now, as somebody else on the network may have it."""
+        shutil.copytree(self._made, directory)
+        return directory
+
+    def sign(self, directory: Path, change: Callable[[str], str]) -> None:
+        """Change what a copy says of itself, and sign it with the same key."""
+        release = directory / "Release"
+        release.write_text(change(release.read_text("utf-8")), "utf-8")
+        args = ("--batch", "--yes", "--local-user", NAME, "--clearsign", "--output", directory / "InRelease", release)
+        host("gpg", *args, env=self._environment)
+
+    def add_others(self, directory: Path, *debs: Path) -> None:
+        """Put packages of any name into a copy, and sign it: what only a holder of the key could do."""
+        for deb in debs:
+            shutil.copy(deb, directory)
+        packages = host("apt-ftparchive", "packages", ".", cwd=directory, env=self._environment).stdout
+        (directory / "Packages").write_text(packages, "utf-8")
+        (directory / "Packages.gz").unlink()
+        shutil.rmtree(directory / "by-hash")
+        options = ("Origin=jupyterhub4family", "Label=jupyterhub4family", "Suite=stable", "Codename=stable")
+        words = [word for option in options for word in ("-o", f"APT::FTPArchive::Release::{option}")]
+        for name in ("Release", "InRelease"):
+            (directory / name).unlink()
+        made = host("apt-ftparchive", *words, "release", ".", cwd=directory, env=self._environment).stdout
+        (directory / "Release").write_text(made, "utf-8")
+        self.sign(directory, lambda text: text)
 
     def configure(self) -> None:
         """Tell the machine, as a family does."""

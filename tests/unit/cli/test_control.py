@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jupyterhub4family.cli import control
 from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.cli.main import main
-from jupyterhub4family.common.errors import FamilyError, PermissionRefused
+from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused
+from jupyterhub4family.common.protocol import json_lines
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import Call, FakePrograms
 
 
@@ -21,10 +22,9 @@ from tests.unit.fakes import Call, FakePrograms
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     made: list[str] = []
 
-    def run(call: Call) -> CompletedProcess:
-        arguments = call.args
-        made.append(" ".join(map(str, arguments)))
-        return CompletedProcess(0, "", "")
+    def run(call: Call) -> dict[str, Any]:
+        made.append(call.line)
+        return {"ok": True}
 
     FakePrograms(monkeypatch).answer("*", run)
     monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "systemd")
@@ -39,6 +39,14 @@ def test_words_are_handed_on(calls: list[str], arguments: str, capsys: pytest.Ca
     assert calls == [f"/usr/lib/jupyterhub4family/control {arguments}"]
     output = capsys.readouterr().out
     assert output and ("servers" in output) is ("--servers" in arguments) and "Note" not in output
+
+
+def test_its_refusal_is_told_as_it_is(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    error = json_lines.error_answer(FamilyError("port 8000 is unavailable", "", ExitStatus.PORT_TAKEN))
+    FakePrograms(monkeypatch).answer("control", error)
+    with pytest.raises(FamilyError, match=r"^port 8000 is unavailable$") as caught:
+        main(["start"])
+    assert caught.value.status == ExitStatus.PORT_TAKEN
 
 
 @pytest.mark.parametrize("arguments", ["start", "stop --servers", "restart --all"])

@@ -1,4 +1,4 @@
-"""cli.logs: which program shows a log, and to whom."""
+"""cli.logs: who shows a log, and to whom."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.cli import logs
+from jupyterhub4family.cli.base import accounts as membership
 from jupyterhub4family.cli.logs import log_command
+from jupyterhub4family.cli.main import main
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UnknownAccountError
 from jupyterhub4family.common.state import supervision
+from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import as_account
-from tests.unit.helpers import People
+from tests.unit.helpers import People, account, write_program
 
 
 @pytest.fixture
@@ -20,6 +24,7 @@ def machine(people: People, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """The service's folder of logs, on a machine where cron supervises."""
     people.add("anna", 1001, "jupyterhub")
     people.add("ben", 1002, "jupyterhub")
+    monkeypatch.setattr(paths, "SERVICE_HOME", tmp_path)
     monkeypatch.setattr(paths, "SERVICE_LOGS", tmp_path / "log")
     monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "cron")
     (tmp_path / "log").mkdir()
@@ -37,23 +42,39 @@ def test_with_systemd_the_journal_shows_it(
 ) -> None:
     monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "systemd")
     unit = f"jupyterhub4family-{whose}.service"
-    assert log_command(whose, 50, follow) == ["/usr/bin/journalctl", "--unit", unit, "--lines", "50", end]
+    assert log_command(whose, 50, follow) == ["/usr/bin/journalctl", "--all", "--unit", unit, "--lines", "50", end]
 
 
-def test_without_systemd_tail_shows_the_file(machine: Path) -> None:
-    assert log_command("hub", 50, False) == ["/usr/bin/tail", "-n", "50", str(machine / "hub.log")]
-    # -F: the file is put aside when it is large.
-    assert log_command("proxy", 5, True) == ["/usr/bin/tail", "-n", "5", "-F", str(machine / "proxy.log")]
+def logs_as_root(monkeypatch: pytest.MonkeyPatch, owner: int) -> None:
+    """Root calls; the logs have to belong to this uid."""
+    as_whom(monkeypatch, 0)
+    monkeypatch.setattr(membership, "service_account", lambda: account("jupyterhub", uid=owner))
+
+
+def test_without_systemd_the_end_of_the_file_is_shown(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs_as_root(monkeypatch, os.getuid())
+    (machine / "hub.log").write_text("one\ntwo\nthree\n")
+    assert main(["logs", "-n", "2"]) == 0
+    assert capsys.readouterr().out == "two\nthree\n"
+    # Nobody else's file, and nothing that a link leads to.
+    logs_as_root(monkeypatch, os.getuid() + 1)
+    assert main(["logs"]) == 0
+    logs_as_root(monkeypatch, os.getuid())
+    (machine / "proxy.log").symlink_to("hub.log")
+    assert main(["logs", "proxy"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_whoever_may_not_read_the_folder_is_told(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
     as_whom(monkeypatch, 1001)
     with pytest.raises(PermissionRefused, match="only root and the account jupyterhub"):
-        log_command("hub", 50, False)
+        main(["logs"])
     as_whom(monkeypatch, 0)
     with pytest.raises(FamilyError, match="no log yet"):
-        log_command("hub", 50, False)
+        main(["logs"])
 
 
 def test_a_member_sees_their_own(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,19 +114,12 @@ def test_names_that_are_none(
         log_command(whose, 50, False)
 
 
-def test_it_becomes_the_program_with_a_safe_path(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    became: list[object] = []
-
-    def execve(*args: object) -> None:
-        became.extend(args)
-        raise SystemExit
-
-    monkeypatch.setattr(os, "execve", execve)
+def test_the_program_has_a_safe_path_and_no_terminal(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = write_program(machine / "journal", "import os; print(os.environ['PATH'], '\\033[2J', os.isatty(0))")
+    monkeypatch.setattr(logs, "log_command", lambda *_args: [str(program)])
+    monkeypatch.setattr(supervision, "chosen_supervisor", lambda: "systemd")
     monkeypatch.setenv("PATH", "/tmp/bad")
-    from jupyterhub4family.cli.main import main
-
-    with pytest.raises(SystemExit):
-        main(["logs", "-n", "7"])
-    program, args, variables = became
-    assert program == "/usr/bin/tail" and args == ["/usr/bin/tail", "-n", "7", str(machine / "hub.log")]
-    assert isinstance(variables, dict) and "/tmp/bad" not in variables["PATH"]
+    assert main(["logs"]) == 0
+    assert capsys.readouterr().out == f"{programs.SAFE_PATH} \ufffd[2J False\n"

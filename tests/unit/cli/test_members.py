@@ -16,7 +16,15 @@ from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import Call, FakePrograms
 
-ANNA = {"name": "anna", "display_name": "Anna Müller", "uid": 1001, "delegate": False, "administrator": False}
+ANNA = {
+    "name": "anna",
+    "display_name": "Anna Müller",
+    "uid": 1001,
+    "delegate": False,
+    "administrator": False,
+    "refused": False,
+    "reasons": [],
+}
 
 
 class Door:
@@ -111,6 +119,15 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
         "benjamin    (delegate)",
         "d           (delegate, administrator)",
     ]
+
+
+def test_who_is_refused_is_named_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    reasons: list[Any] = ["in the group sudo", "/etc/doas.conf lets it be root"]
+    dad = doors.Member("dad", "", 1002, delegate=False, administrator=True, refused=True, reasons=reasons)
+    members._print_table([dad])
+    first, empty, last = capsys.readouterr().out.splitlines()
+    assert first == "dad    (administrator, refused)" and empty == ""
+    assert "in the group sudo, /etc/doas.conf lets it be root" in last and "--allow-administrator dad" in last
 
 
 def test_an_empty_table_says_how_to_fill_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -188,9 +190,12 @@ def test_addresses_of_the_lan_come_first(web: Web) -> None:
 def test_which_release_and_template(web: Web, tmp_path: Path) -> None:
     (tmp_path / "py3.11-abc").mkdir()
     (tmp_path / "release").symlink_to("py3.11-abc")
-    (tmp_path / "template").symlink_to("gone")
-    now = find_out()
-    assert (now.release, now.template) == ("py3.11-abc", "")
+    for elsewhere in ("/etc", "../x", "template", "a\x1b[31m", "x" * 300):
+        (tmp_path / "template").symlink_to(elsewhere)
+        now = find_out()
+        # One that leads to itself has a name like any other; it is not looked behind.
+        assert (now.release, now.template) == ("py3.11-abc", "template" if elsewhere == "template" else "")
+        (tmp_path / "template").unlink()
 
 
 def call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *arguments: str) -> int:
@@ -271,3 +276,88 @@ def test_a_bad_settings_file_is_told_beside_what_runs(
         main(["status"])
     assert int(caught.value.status) == 8 and "prot" in caught.value.message
     assert "JupyterHub is running" in capsys.readouterr().out
+
+
+# -- whoever else may have the ports ---------------------------------------------------------------------
+
+
+class Impostor:
+    """Has a port, and sends what it likes to whoever asks; `forever` again and again."""
+
+    def __init__(self, first: bytes, forever: bytes = b"", pause: float = 0.0) -> None:
+        self.asked = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._what = (first, forever, pause)
+        self._over = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.getsockname()[1])
+
+    def _serve(self) -> None:
+        first, forever, pause = self._what
+        with contextlib.suppress(OSError):
+            while True:
+                client, _address = self._server.accept()
+                self.asked += 1
+                threading.Thread(target=self._answer, args=(client, first, forever, pause), daemon=True).start()
+
+    def _answer(self, client: socket.socket, first: bytes, forever: bytes, pause: float) -> None:
+        with contextlib.suppress(OSError), client:
+            client.sendall(first)
+            # Not time.sleep, which other tests replace: until somebody hangs up this goes on.
+            while forever and not self._over.wait(pause):
+                client.sendall(forever)
+
+    def close(self) -> None:
+        self._over.set()
+        self._server.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "forever", "pause"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", b"a", 0.05),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"a", 0.05),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.0),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", 0.001),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, b"HTTP/1.1 100 Continue\r\n\r\n", 0.01),
+        (b"", b"a" * 10000, 0.0),
+    ],
+)
+def test_whoever_answers_without_an_end_keeps_nobody_waiting(
+    web: Web, monkeypatch: pytest.MonkeyPatch, first: bytes, forever: bytes, pause: float
+) -> None:
+    monkeypatch.setattr(snapshot, "TIMEOUT", 0.5)
+    impostor = Impostor(first, forever, pause)
+    begin = time.monotonic()
+    now = find_out(impostor.port, impostor.port)
+    assert time.monotonic() - begin < 3 and now.portal != "setting up"
+    impostor.close()
+
+
+def test_nobody_is_led_elsewhere(web: Web) -> None:
+    elsewhere = Impostor(b"HTTP/1.1 200 OK\r\n\r\n")
+    place = f"http://127.0.0.1:{elsewhere.port}/"
+    impostor = Impostor(f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode())
+    assert find_out(impostor.port, impostor.port).portal == "taken"
+    assert impostor.asked and not elsewhere.asked
+    impostor.close()
+    elsewhere.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "setup"),
+    [
+        (b"[" * 60000, {}),
+        (b'{"percent": 1e999, "message": ["x"], "hint": 7, "failed": "yes", "more": "x"}', {}),
+        (
+            json.dumps({"percent": 10**30, "message": "\x1b]0;x\x07\n\u202e" + "y" * 1000, "failed": True}).encode(),
+            {"percent": 100, "failed": True, "message": "\ufffd]0;x\ufffd \ufffd" + "y" * 492},
+        ),
+    ],
+)
+def test_what_the_setup_is_said_to_tell(web: Web, body: bytes, setup: dict[str, Any]) -> None:
+    now = find_out(web.serve({PROGRESS: (200, body)}, otherwise=(503, b"")))
+    assert now.setup == setup and now.portal == ("starting" if body.startswith(b"[") else "setting up")

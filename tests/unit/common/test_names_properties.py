@@ -58,6 +58,6 @@ def test_settings_are_valid_or_refused_with_a_sentence(mapping: dict[Any, Any]) 
     except ConfigurationError as error:
         assert error.message.startswith("config.yaml: ")
         return
-    ports = (settings.port, settings.hub_port, settings.proxy_api_port)
-    assert len(set(ports)) == 3 and all(type(port) is int and 1024 <= port <= 65535 for port in ports)
+    ports = (settings.port, settings.hub_port)
+    assert len(set(ports)) == 2 and all(type(port) is int and 1024 <= port <= 65535 for port in ports)
     assert settings.listen in ("lan", "local") and settings.supervisor in ("auto", "systemd", "cron")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from tests.unit.hub.doubles import Doors, MachineDirectory, compile_german
 
 
 @pytest.fixture
-def machine(tmp_path: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> MachineDirectory:
+def machine(tmp_path: Path, people: People, monkeypatch: pytest.MonkeyPatch) -> Iterator[MachineDirectory]:
     """The folders of an installed service, and a member, Anna."""
     directory = MachineDirectory(tmp_path / "machine", people, monkeypatch)
     directory.member("anna", 1001, gecos="Anna Adler,,,")
-    return directory
+    yield directory
+    shutil.rmtree(directory.sockets)
 
 
 @pytest.fixture

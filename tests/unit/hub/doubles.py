@@ -16,6 +16,7 @@ import pkgutil
 import shutil
 import signal
 import sys
+import tempfile
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -122,6 +123,10 @@ class MachineDirectory:
         _import_everything()
         _relocate(directory, monkeypatch)
         _forget_everything(monkeypatch)
+        # A socket's path has at most 107 bytes (unix(7)), and tests have long names.
+        self.sockets = Path(tempfile.mkdtemp(prefix="hub-"))
+        for name in ("HUB_SOCKET", "PROXY_API_SOCKET"):
+            monkeypatch.setattr(paths, name, self.sockets / getattr(paths, name).name)
         for path in ("etc/jupyterhub4family", "var/lib/jupyterhub4family/public", "var/lib/jupyterhub4family/state"):
             (directory / path).mkdir(parents=True)
         for tree in _trees():
@@ -179,12 +184,12 @@ def _forget_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process: nobody has typed a wrong password, no port is being used, no template was built."""
     from jupyterhub.handlers.base import BaseHandler
 
-    from jupyterhub4family.hub import authenticator, spawner, startup, template, trust
+    from jupyterhub4family.hub import authenticator, spawner, startup, template, throttle, trust
 
     # What hub/pages.py extends, with the settings of the first hub that it meets.
     for name in ("template_namespace", "content_security_policy", "_xsrf_safe_methods"):
         monkeypatch.setattr(BaseHandler, name, vars(BaseHandler)[name])
-    monkeypatch.setattr(authenticator.throttle, "_clients", {})
+    monkeypatch.setattr(authenticator, "throttle", throttle.Throttle())
     for name, value in vars(template.TemplateKeeper()).items():
         monkeypatch.setattr(spawner.template, name, value)
     monkeypatch.setattr(spawner.FamilySpawner, "_ports_of_starts", set())

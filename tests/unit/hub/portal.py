@@ -9,6 +9,7 @@ import asyncio
 import html
 import json
 import re
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from http.cookies import SimpleCookie
 from typing import Any
@@ -18,8 +19,10 @@ from jupyterhub import orm, roles
 from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import Proxy
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.netutil import Resolver
 from traitlets.config import Config
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.hub import configuration
 from tests.unit.helpers import TIMEOUT, free_port
 from tests.unit.hub.doubles import MachineDirectory
@@ -59,6 +62,13 @@ class Hub(JupyterHub):  # type: ignore[misc]
         self.log.handlers.clear()
 
 
+class HubSocket(Resolver):
+    """Leads everywhere to the hub's own socket, as the proxy does."""
+
+    async def resolve(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> list[tuple[int, Any]]:
+        return [(int(socket.AF_UNIX), str(paths.HUB_SOCKET))]
+
+
 class Portal:
     """A hub that runs: `async with Portal(machine) as portal`. A second one in the same folder is a restarted hub."""
 
@@ -89,6 +99,8 @@ class Portal:
     async def __aexit__(self, *_error: Any) -> None:
         """As the hub ends at SIGTERM: members' servers go on."""
         self.app.http_server.stop()
+        if hasattr(self.app, "servers_entrance"):
+            self.app.servers_entrance.stop()
         self.app.metrics_collector.stop()
         for callback in self.app._periodic_callbacks.values():
             callback.stop()
@@ -119,7 +131,7 @@ class Portal:
 
     def browser(self, language: str = "en", address: str = "192.0.2.7") -> Browser:
         """Somebody who looks at pages."""
-        return Browser(self.port, language, address)
+        return Browser(language, address)
 
 
 async def start(browser: Browser, user: Any, name: str = "") -> None:
@@ -143,8 +155,7 @@ async def begin(browser: Browser, name: str = "") -> None:
 class Browser:
     """Keeps cookies, follows nothing by itself."""
 
-    def __init__(self, port: int, language: str, address: str) -> None:
-        self.port = port
+    def __init__(self, language: str, address: str) -> None:
         self.headers = {
             "Accept-Language": language,
             "Host": "familybox:8000",
@@ -180,7 +191,7 @@ class Browser:
     async def _fetch(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> HTTPResponse:
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         request = HTTPRequest(
-            f"http://127.0.0.1:{self.port}{path}",
+            f"http://hub{path}",
             method=method,
             body=body,
             headers={**self.headers, "Cookie": cookies, **headers},
@@ -188,7 +199,7 @@ class Browser:
             allow_nonstandard_methods=True,
             request_timeout=TIMEOUT,
         )
-        answer = await AsyncHTTPClient().fetch(request, raise_error=False)
+        answer = await AsyncHTTPClient(force_instance=True, resolver=HubSocket()).fetch(request, raise_error=False)
         for line in answer.headers.get_list("Set-Cookie"):
             for name, morsel in SimpleCookie(line).items():
                 self.cookies[name] = morsel.value

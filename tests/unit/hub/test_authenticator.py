@@ -9,6 +9,7 @@ import pytest
 from jupyterhub import orm
 
 from jupyterhub4family.common.i18n import messages
+from jupyterhub4family.common.system import network
 from jupyterhub4family.hub import authenticator, throttle
 from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Browser, Portal, in_a_loop, text_of, until
@@ -110,14 +111,17 @@ def test_a_door_that_lets_in_who_is_no_member_is_not_believed(
     in_a_loop(work)
 
 
-def test_a_broken_door_lets_nobody_in_and_counts_against_nobody(
-    machine: MachineDirectory, doors: Doors, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_broken_door_lets_nobody_in_says_so_and_counts_against_nobody(
+    machine: MachineDirectory, doors: Doors, german: None, caplog: pytest.LogCaptureFixture, language: str
 ) -> None:
+    message = authenticator._EXPLAINED["broken"]
     plans: dict[str, dict[str, Any]] = {
         "no sudo": {},
         "a status": {"silent": True, "status": 1, "stderr": "sudo: a password is required"},
         "no ok": {"answer": {"ok": 0, "allowed": True, "name": "anna"}},
         "a refusal": {"answer": {"ok": False, "error": "only the hub may ask"}},
+        "PAM": {"answer": {"allowed": False, "reason": "broken"}},
     }
 
     async def work() -> None:
@@ -126,11 +130,33 @@ def test_a_broken_door_lets_nobody_in_and_counts_against_nobody(
                 caplog.clear()
                 doors.plan("authenticate.", plan)
                 doors.broken = what == "no sudo"
-                status, page = await attempt(portal.browser(), "anna", "open-sesame")
-                assert status == 403 and WRONG in page, what
-                assert "The password of 'anna' could not be checked: " in caplog.text, what
+                for name in ("anna", "nobody-knows-them"):
+                    status, page = await attempt(portal.browser(language), name, "open-sesame")
+                    assert status == 403 and WRONG not in page, what
+                    assert (message if language == "en" else german_of(message)) in page, what
+                    assert f"The password of '{name}' could not be checked: " in caplog.text, what
                 assert "open-sesame" not in caplog.text and "Traceback" not in caplog.text, what
-                assert all(not client.wrong for client in authenticator.throttle._clients.values()), what
+                assert all(not client.wrong for client in authenticator.throttle._strangers._known.values()), what
+
+    in_a_loop(work)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_who_is_no_member_and_knows_the_password_is_told_who_can_change_that(
+    machine: MachineDirectory, doors: Doors, german: None, language: str
+) -> None:
+    doors.plan("authenticate.", {"answer": {"allowed": False, "reason": "no-member"}})
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            status, page = await attempt(portal.browser(language), "Bert ")
+            assert status == 403 and WRONG not in page
+            assert (
+                "bert is no member of this portal yet" if language == "en" else "bert ist noch kein Mitglied"
+            ) in page
+            assert "sudo jupyterhub4family members add bert" in page
+            assert portal.app.db.query(orm.User).count() == 0
+            assert all(not client.wrong for client in authenticator.throttle._strangers._known.values())
 
     in_a_loop(work)
 
@@ -151,40 +177,87 @@ def test_no_password_gets_into_the_log(
 # -- wrong passwords are counted -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("name", ["anna", "nobody-knows-them"])
+def test_too_many_tries_of_a_name(
+    machine: MachineDirectory, doors: Doors, german: None, language: str, name: str
+) -> None:
+    doors.plan("authenticate.", {"answer": {"allowed": False, "reason": "too-many"}})
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            status, page = await attempt(portal.browser(language), name)
+            message = authenticator._EXPLAINED["too-many"]
+            assert status == 403 and WRONG not in page
+            assert (message if language == "en" else german_of(message)) in page
+            assert german_of(message) != message and message.startswith("Too many tries: wait a minute")
+
+    in_a_loop(work)
+
+
 def test_too_many_wrong_passwords_from_one_address(
     machine: MachineDirectory, doors: Doors, german: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(throttle, "MAXIMUM", 3)
-    message = authenticator._TOO_MANY
+    message = authenticator._TOO_MANY_FROM_THERE
+    monkeypatch.setattr(network, "on_link_networks", list)
 
     async def work() -> None:
         async with Portal(machine) as portal:
             guesser = portal.browser(address="2001:db8:0:1::66")
-            assert [(await attempt(guesser, name, "wrong"))[0] for name in ("anna", "bert", "carl")] == [403] * 3
+            for number in range(throttle.MAXIMUM):
+                assert (await attempt(guesser, f"child{number}", "wrong"))[0] == 403
             # Another address of the same device, another name, the right password.
             neighbour = portal.browser("de", address="2001:db8:0:1::67")
             status, page = await attempt(neighbour, "anna")
             assert status == 403 and german_of(message) in page
             status, page = await attempt(guesser, "anna")
             assert status == 403 and message in page
-            assert len(doors.asked("authenticate")) == 3, "the door is not even asked"
+            assert len(doors.asked("authenticate")) == throttle.MAXIMUM, "the door is not even asked"
             somebody = portal.browser(address="2001:db8:0:2::66")
             assert (await attempt(somebody, "anna"))[0] == 302
+            # Where she has logged in before, she gets in also from there; her brother does not.
+            somebody.headers["X-Forwarded-For"] = "2001:db8:0:1::66"
+            assert (await attempt(somebody, "anna"))[0] == 302
+            machine.member("ben", 1002)
+            assert message in (await attempt(somebody, "ben"))[1]
 
     in_a_loop(work)
 
 
-def test_only_wrong_passwords_count(machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle, "MAXIMUM", 1)
-    doors.plan("authenticate.", {"answer": {"reason": "account-expired"}}, {"password": "secret"})
+def test_only_wrong_passwords_count(machine: MachineDirectory, doors: Doors) -> None:
+    reasons = ("account-expired", "password-expired", "no-member", "broken")
 
     async def work() -> None:
         async with Portal(machine) as portal:
-            assert (await attempt(portal.browser(), "anna"))[0] == 403
+            for reason in reasons:
+                doors.plan("authenticate.", {"answer": {"reason": reason}})
+                for _time in range(throttle.MAXIMUM // 3):
+                    assert (await attempt(portal.browser(), "anna"))[0] == 403
+            doors.plan("authenticate.", {"password": "secret"})
             for _time in range(2):
                 assert (await attempt(portal.browser(), "anna"))[0] == 302
-            assert (await attempt(portal.browser(), "anna", "wrong"))[0] == 403
+            # What was not looked at counts here: else it would cost the machine a door, as often as anybody likes.
+            for step in ({"answer": {"reason": "too-many"}}, {}):
+                doors.plan("authenticate.", step)
+                for _time in range(throttle.MAXIMUM // 2):
+                    assert (await attempt(portal.browser(), "anna", "wrong"))[0] == 403
+            doors.plan("authenticate.", {"password": "secret"})
             assert (await attempt(portal.browser(), "anna"))[0] == 403
+
+    in_a_loop(work)
+
+
+def test_too_many_who_wait_are_asked_to_come_again(
+    machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(throttle, "MAXIMUM_WAITING", -throttle.AT_ONCE)
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            status, page = await attempt(portal.browser(), "anna")
+            assert status == 403 and authenticator._EXPLAINED["too-many"] in page
+            assert "refused: too many logins wait already" in caplog.text
+            assert doors.asked("authenticate") == []
 
     in_a_loop(work)
 

@@ -97,7 +97,8 @@ def test_a_request_and_its_answer(door: Path) -> None:
         print(json.dumps({"ok": True, "got": request["text"], "of a newer edition": 1}))
         """,
     )
-    assert opened(door, "ü\n\ud800") == Got("ü\n\ud800")
+    # What no terminal could show is replaced where it comes in.
+    assert opened(door, "ü\n\ud800") == Got("ü\n\ufffd")
 
 
 def test_progress_is_told_while_the_door_works(door: Path, tmp_path: Path) -> None:
@@ -209,7 +210,9 @@ def test_a_flood_ends_the_door_and_fills_no_memory(door: Path, tmp_path: Path, f
     try:
         with pytest.raises(DoorError, match="too long"):
             opened(door, given_up=True, on_progress=lambda _percent, _message: None)
-        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+        # What other threads of this process allocate meanwhile is counted, too: 4.3 MB, once. Usual is half a megabyte;
+        # without bounds it is 60 MB and more.
+        assert tracemalloc.get_traced_memory()[1] < 16_000_000
     finally:
         tracemalloc.stop()
     pid = int(pid_file.read_text("ascii"))

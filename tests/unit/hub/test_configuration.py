@@ -13,7 +13,7 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from jupyterhub4family.common.settings import effective
-from jupyterhub4family.hub import authenticator, configuration, spawner
+from jupyterhub4family.hub import authenticator, configuration, membership, spawner
 from tests.unit.helpers import SRC
 from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Portal, in_a_loop
@@ -46,10 +46,13 @@ def value_of(config: Any, key: str) -> Any:
         ("listen: local", "JupyterHub.bind_url", "https://127.0.0.1:8000"),
         ("listen: local\nhttps: false", "JupyterHub.bind_url", "http://127.0.0.1:8000"),
         ("https: false\nallow_plain_http: true", "JupyterHub.bind_url", "http://:8000"),
-        ("hub_port: 9001", "JupyterHub.hub_bind_url", "http://127.0.0.1:9001"),
-        ("proxy_api_port: 9002", "ConfigurableHTTPProxy.api_url", "http://127.0.0.1:9002"),
+        ("hub_port: 9001", "JupyterHub.hub_connect_url", "http://127.0.0.1:9001"),
         ("start_timeout: 77", "FamilySpawner.start_timeout", 77),
         ("start_timeout: 77", "FamilySpawner.http_timeout", 77),
+        ("", "JupyterHub.allow_named_servers", True),
+        ("", "JupyterHub.named_server_limit_per_user", 5),
+        ("named_servers: 2", "JupyterHub.named_server_limit_per_user", 2),
+        ("named_servers: 0", "JupyterHub.allow_named_servers", False),
         ("family_name: Adlers", "JupyterHub.template_vars:family_name", "Adlers"),
         ("login_help: Ask Paul", "JupyterHub.template_vars:login_help", "Ask Paul"),
         ("", "JupyterHub.template_vars:language_is_set", False),
@@ -80,7 +83,6 @@ PROMISES = {
     "DoorAuthenticator.refresh_pre_spawn": True,
     "FamilySpawner.sudospawner_path": "/usr/lib/jupyterhub4family/mediator",
     # What people meet.
-    "JupyterHub.allow_named_servers": True,
     "JupyterHub.tornado_settings:slow_spawn_timeout": 0,
     "JupyterHub.tornado_settings:headers": {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"},
     "FamilySpawner.default_url": "/lab",
@@ -102,8 +104,9 @@ def test_roles_give_what_they_are_for_and_no_more(machine: MachineDirectory) -> 
             "groups": ["jupyterhub_adm"],
             "scopes": ["admin-ui", "list:users", "read:users", "servers"],
         },
+        "user": {"scopes": ["self", "shares!user"]},
         "routes": {"services": ["routes"], "scopes": ["proxy"]},
-        "membership": {"services": ["membership"], "scopes": ["admin:users", "admin:servers"]},
+        "membership": {"services": ["membership"], "scopes": membership.SCOPES},
     }
 
 

@@ -141,6 +141,24 @@ def test_named_servers_and_names_that_could_be_html(machine: MachineDirectory, d
     in_a_loop(work)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_member_has_no_more_servers_than_the_family_wants(
+    machine: MachineDirectory, doors: Doors, german: None, language: str
+) -> None:
+    async def work() -> None:
+        async with Portal(machine, "named_servers: 1") as portal, anna_in(portal, language) as (user, anna):
+            assert 'id="new-server"' in await anna.page("/hub/home")
+            await anna.api("POST", "users/anna/servers/school")
+            await until(lambda: user.spawners["school"].pending is None, "the end of the start")
+            refused = await anna.api("POST", "users/anna/servers/music")
+            assert refused.code == 400 and b"maximum of 1 named servers" in refused.body
+            page = await anna.page("/hub/home")
+            assert 'id="new-server"' not in page
+            assert {"en": "no room for another server", "de": "kein Platz"}[language] in page
+
+    in_a_loop(work)
+
+
 # -- while a server starts, does not run, has failed -------------------------------------------------------------
 
 
@@ -183,7 +201,11 @@ def test_a_start_that_fails_while_its_page_waits(
     async def work() -> None:
         async with Portal(machine) as portal, anna_in(portal, language) as (_user, browser):
             doors.broken = True
-            answer = await browser.get("/hub/spawn/anna")
+            # JupyterHub leads to the waiting page after a second, which a busy computer takes to see a start fail.
+            for _try in range(5):
+                answer = await browser.get("/hub/spawn/anna")
+                if answer.code != 302:
+                    break
             page = answer.body.decode("utf-8")
             assert answer.code == 500 and reported("Your server could not be started", language) in text_of(page)
             sentence = messages._("{name} could not be opened: {reason}", name="mediator", reason=os.strerror(2))
@@ -340,6 +362,7 @@ def test_no_page_leaks(machine: MachineDirectory, doors: Doors, monkeypatch: pyt
             await portal.browser().log_in("bert")
             await start(browser, user)
             secrets = [(machine.state / f"{name}_token").read_text("ascii").strip() for name in TOKENS]
+            secrets += [(machine.state / "gate_key").read_text("ascii").strip()]
             secrets += [(machine.state / "cookie_secret").read_text("ascii").strip(), user.spawner.api_token]
             inner = [
                 str(machine.directory),
@@ -399,19 +422,6 @@ def test_every_page_loads_from_the_portal_only(machine: MachineDirectory, doors:
             assert "script-src" not in policy, "scripts' answers have JupyterHub's own"
             strange = await browser.get("/hub/login", Host="evil.example; script-src *")
             assert "evil.example" not in strange.headers.get("Content-Security-Policy", "")
-
-    in_a_loop(work)
-
-
-def test_scripts_may_not_read_pages(machine: MachineDirectory, doors: Doors) -> None:
-    """Those of members' servers come from the same origin."""
-
-    async def work() -> None:
-        async with Portal(machine) as portal, anna_in(portal) as (_user, browser):
-            assert (await browser.get("/hub/home", **{"Sec-Fetch-Mode": "cors"})).code == 403
-            assert (await browser.get("/hub/home", **{"Sec-Fetch-Mode": "navigate"})).code == 200
-            del browser.headers["Sec-Fetch-Mode"]
-            assert (await browser.get("/hub/home")).code == 200, "an older browser"
 
     in_a_loop(work)
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -349,6 +350,23 @@ def test_a_computer_without_a_free_port(
     in_a_loop(work)
 
 
+def test_the_last_free_port_is_another_servers_on_its_way_up(
+    machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member's program may have taken all others: the hub does not look for another one for ever."""
+    draws = iter([40000] * 1000)
+    draw_ports(monkeypatch, lambda: next(draws))
+    monkeypatch.setattr(spawner.FamilySpawner, "_ports_of_starts", {40000})
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            await start(browser, user)
+            assert "no free port left" in text_of(await browser.page("/hub/spawn-pending/anna"))
+            assert doors.actions() == ["prepare"]
+
+    in_a_loop(work)
+
+
 def draw_ports(monkeypatch: pytest.MonkeyPatch, draw: Any) -> None:
     """Where ports come from."""
     monkeypatch.setattr(jupyterhub.utils, "random_port", draw)
@@ -582,6 +600,22 @@ def test_without_any_template_there_is_no_start(machine: MachineDirectory, doors
     in_a_loop(work)
 
 
+@pytest.mark.parametrize("name", [".", "..", "x\u2028y", "x\ny", "\u202ex"])
+def test_a_name_that_leads_elsewhere_is_no_name_of_a_server(machine: MachineDirectory, doors: Doors, name: str) -> None:
+    """JupyterHub 5 takes every name without a slash; of `..` the proxy would make a route for all members."""
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, _browser):
+            user.spawner.orm_spawner.name = name
+            with pytest.raises(spawner.StartFailed, match="cannot have this name"):
+                await user.spawner.run_pre_spawn_hook()
+            user.spawner.orm_spawner.name = "Schule 2 ä"
+            await user.spawner.run_pre_spawn_hook()
+            assert doors.actions() == ["prepare"]
+
+    in_a_loop(work)
+
+
 def test_an_older_template_serves_when_the_newer_one_cannot_be_built(
     machine: MachineDirectory, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -778,5 +812,26 @@ def test_the_state_of_an_older_version_is_understood(machine: MachineDirectory, 
             user.spawner.clear_state()
             assert (user.spawner.pid, user.spawner.start_time, user.spawner.killed) == (0, 0, 0)
             assert user.spawner.made_from == ""
+
+    in_a_loop(work)
+
+
+def test_a_server_that_cannot_be_seen_for_want_of_descriptors_is_not_forgotten(
+    machine: MachineDirectory, doors: Doors, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            await start(browser, user)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            try:
+                await user.spawner.poll_and_notify()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert "it cannot be seen whether it runs" in caplog.text
+            assert user.spawner.ready and "/user/anna/" in portal.routes and len(running(doors)) == 1
+            assert user.spawner.pid == running(doors)[0]
+            await stop(browser)
+            nothing_is_left(portal, doors)
 
     in_a_loop(work)

@@ -19,12 +19,11 @@ from jupyterhub4family.common.protocol.service_programs import Built
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Failure, Upgrade
-from jupyterhub4family.hub import calling, spawner
+from jupyterhub4family.hub import calling, entrances, spawner
 from jupyterhub4family.hub import startup as module
 from jupyterhub4family.hub.calling import DoorError
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.run import proxy
-from tests.unit.helpers import free_port
 
 
 class Keeper:
@@ -40,6 +39,16 @@ class Keeper:
             raise DoorError("no network")
 
 
+class App:
+    """Stands in for JupyterHub: says when it is ready."""
+
+    def __init__(self) -> None:
+        self._start_future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def is_ready(self) -> None:
+        self._start_future.set_result(None)
+
+
 class Startup:
     """The module, with what surrounds it."""
 
@@ -52,7 +61,11 @@ class Startup:
         self.build_failures = 0
         self.changed = False
         self.done: list[str] = []
+        self.app: Any = None
         monkeypatch.setattr(calling, "call", self._ask)
+        monkeypatch.setattr(entrances, "take_port", lambda _settings: None)
+        monkeypatch.setattr(module.JupyterHub, "instance", lambda: self.app)
+        monkeypatch.setattr(module, "_forget_older_tokens", lambda _app: None)
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
         monkeypatch.setattr(builds, "discard_cache", lambda: self.done.append("cache discarded"))
         monkeypatch.setattr(proxy, "end_proxy", lambda: self.done.append("proxy renewed"))
@@ -69,13 +82,16 @@ class Startup:
             raise DoorError("no network")
         return Built(self.changed)
 
-    def run(self, port: int, meanwhile: Optional[Callable[[], Awaitable[None]]] = None) -> None:
+    def run(self, meanwhile: Optional[Callable[[], Awaitable[None]]] = None) -> None:
         """Start as the hub does, and wait until everything is done."""
 
         async def hub() -> None:
-            self.module.after_start(Settings(hub_port=port))
+            self.app = App()
+            self.module.after_start(Settings())
             if meanwhile is not None:
                 await meanwhile()
+            else:
+                self.app.is_ready()
             work, *for_ever = self.module._tasks
             await work
             for task in for_ever:
@@ -93,28 +109,13 @@ def startup(monkeypatch: pytest.MonkeyPatch) -> Startup:
     return Startup(module, keeper, monkeypatch)
 
 
-async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-def listening_on(port: int) -> Callable[[], Awaitable[None]]:
-    """What makes the hub answer on `port`."""
-
-    async def meanwhile() -> None:
-        await asyncio.start_server(answer, "127.0.0.1", port)
-
-    return meanwhile
-
-
 def test_first_the_hub_then_the_members_then_release_and_template(startup: Startup) -> None:
-    port = free_port()
-
     async def meanwhile() -> None:
         await asyncio.sleep(0.3)
         assert startup.asked == [] and startup.keeper.calls == 0, "before the hub answers nobody can be told anything"
-        await asyncio.start_server(answer, "127.0.0.1", port)
+        startup.app.is_ready()
 
-    startup.run(port, meanwhile)
+    startup.run(meanwhile)
     assert startup.asked == [("tell-hub", {"action": "synchronize"}), ("build-release", {})]
     assert startup.keeper.calls == 1
     assert startup.done == ["cache discarded"]
@@ -124,9 +125,8 @@ def test_a_comparison_that_fails_does_not_keep_the_rest_from_being_done(
     startup: Startup, caplog: pytest.LogCaptureFixture
 ) -> None:
     startup.error = DoorError("the hub does not answer")
-    port = free_port()
     with caplog.at_level(logging.ERROR):
-        startup.run(port, listening_on(port))
+        startup.run()
     assert startup.keeper.calls == 1
     assert "could not be compared" in caplog.text and "Traceback" not in caplog.text
 
@@ -134,17 +134,15 @@ def test_a_comparison_that_fails_does_not_keep_the_rest_from_being_done(
 def test_builds_are_tried_until_they_work(startup: Startup, caplog: pytest.LogCaptureFixture) -> None:
     startup.keeper.failures = 3
     startup.build_failures = 2
-    port = free_port()
     with caplog.at_level(logging.ERROR):
-        startup.run(port, listening_on(port))
+        startup.run()
     assert startup.keeper.calls == 4 and startup.build_failures == 0
     assert caplog.text.count("no network") == 5 and "Traceback" not in caplog.text
 
 
 def test_after_a_newer_release_was_built_the_hub_ends_to_be_started_from_it(startup: Startup) -> None:
     startup.changed = True
-    port = free_port()
-    startup.run(port, listening_on(port))
+    startup.run()
     assert startup.done[:2] == ["proxy renewed", f"{os.getpid()} 15"]
 
 
@@ -167,15 +165,14 @@ def test_during_an_upgrade_root_sees_to_the_release(
     monkeypatch.setattr(upgrade, file, tmp_path / "state.json")
     monkeypatch.setattr(startup.module, "UPGRADE_PAUSE", 0.05)
     upgrade.write_state(tmp_path / "state.json", state)
-    port = free_port()
 
     async def meanwhile() -> None:
-        await asyncio.start_server(answer, "127.0.0.1", port)
+        startup.app.is_ready()
         await asyncio.sleep(0.6)
         assert ("build-release", {}) not in startup.asked
         (tmp_path / "state.json").unlink()
 
-    startup.run(port, meanwhile)
+    startup.run(meanwhile)
     assert ("build-release", {}) in startup.asked
 
 
@@ -191,6 +188,5 @@ def test_a_release_that_failed_is_left_alone(
             return "py3.11-000000000000"
 
     monkeypatch.setattr(contents, "release_tree", lambda _report: Wanted())
-    port = free_port()
-    startup.run(port, listening_on(port))
+    startup.run()
     assert (("build-release", {}) in startup.asked) is built

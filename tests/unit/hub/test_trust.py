@@ -20,7 +20,7 @@ from jupyterhub4family.common.system import network
 from jupyterhub4family.hub import trust
 from tests.unit.helpers import write_program
 from tests.unit.hub.doubles import Doors, MachineDirectory
-from tests.unit.hub.portal import Portal, in_a_loop, text_of
+from tests.unit.hub.portal import HubSocket, Portal, in_a_loop, text_of
 
 #: No certificate, but DER to everybody who only passes it on.
 DER = b"\x30\x03\x02\x01\x2a"
@@ -203,9 +203,9 @@ def test_the_check_answers_pages_of_this_portal_only(
 async def greeting(portal: Portal, origin: str) -> Any:
     """What the web socket says to a page of `origin`; None if it is refused."""
     headers = {"Host": "familybox:8000", **({"Origin": origin} if origin else {})}
-    request = HTTPRequest(f"ws://127.0.0.1:{portal.port}/hub/trust/socket", headers=headers)
+    request = HTTPRequest("ws://hub/hub/trust/socket", headers=headers)
     try:
-        connection = await asyncio.wait_for(websocket_connect(request), 10)
+        connection = await asyncio.wait_for(websocket_connect(request, resolver=HubSocket()), 10)
     except Exception as error:
         assert getattr(error, "code", None) == 403
         return None
@@ -227,7 +227,7 @@ def test_nothing_here_is_secret(machine: MachineDirectory, doors: Doors, lan: No
                 everything += answer.body.decode("utf-8")
                 cookies = " ".join(answer.headers.get_list("Set-Cookie"))
                 assert "hub-login" not in cookies and "session-id" not in cookies
-            for name in ("proxy_token", "routes_token", "membership_token", "cookie_secret"):
+            for name in ("proxy_token", "routes_token", "membership_token", "gate_key", "cookie_secret"):
                 assert (machine.state / name).read_text("ascii").strip() not in everything
             assert str(machine.directory) not in everything and "anna" not in everything
 

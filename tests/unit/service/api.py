@@ -6,12 +6,25 @@ JupyterHub itself answers these questions in the machine tests; here it is about
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any, Optional
 
 TOKEN = "0123456789abcdef" * 4
+
+
+class _UnixServer(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+    def get_request(self) -> tuple[Any, Any]:
+        # http.server wants to know where somebody comes from.
+        connection, _nothing = super().get_request()
+        return connection, ("", 0)
 
 
 class FakeHub:
@@ -29,8 +42,10 @@ class FakeHub:
         class Handler(_Handler):
             fake = hub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hub/api"
+        # A socket's path has at most 107 bytes (unix(7)), and tests have long names.
+        self._directory = Path(tempfile.mkdtemp(prefix="hub-"))
+        self.socket = self._directory / "hub"
+        self._server = _UnixServer(str(self.socket), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
@@ -42,11 +57,12 @@ class FakeHub:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        shutil.rmtree(self._directory)
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         parts = [urllib.parse.unquote(part) for part in path.split("?", maxsplit=1)[0].split("/")[1:]]
-        if parts == ["users"]:
-            return self._all_users(method, path, body)
+        if parts in (["users"], ["jupyterhub4family", "members"]):
+            return self._all_users(method, path) if parts == ["users"] else self._add_members(body)
         user = self.users.get(parts[1])
         if user is None:
             return 404, {"status": 404, "message": "Not Found"}
@@ -69,15 +85,18 @@ class FakeHub:
                     del user["servers"][name]
         return 200, user
 
-    def _all_users(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+    def _all_users(self, method: str, path: str) -> tuple[int, Any]:
         if method == "GET":
             query = urllib.parse.parse_qs(path.partition("?")[2])
             offset, limit = int(query["offset"][0]), int(query["limit"][0])
             return 200, [self.users[name] for name in sorted(self.users)][offset : offset + limit]
-        new = [name for name in body["usernames"] if name not in self.users]
+        return 405, None
+
+    def _add_members(self, body: Any) -> tuple[int, Any]:
+        new = [name for name in body["names"] if name not in self.users]
         for name in new:
             self.add(name)
-        return (201, new) if new else (409, {"status": 409, "message": "All users exist"})
+        return 200, {"added": new}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.system import cgroups as scopes
 from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.user import limit_server
@@ -41,46 +42,73 @@ def answer(monkeypatch: pytest.MonkeyPatch, status: int, output: str, errors: st
     return asked
 
 
+CONFINE = ["/usr/bin/sudo", "-nH", "/usr/lib/jupyterhub4family/confine"]
+
+
 @pytest.mark.usefixtures("systemd")
 def test_the_door_is_asked_for_nothing_in_particular(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answer(monkeypatch, 0, '{"ok": true, "scope": "x"}\n')
     assert limit_server.confine_this_process() == ""
-    assert asked == [(["/usr/bin/sudo", "-nH", "/usr/lib/jupyterhub4family/confine"], "{}")]
+    assert asked == [(CONFINE, '{"only_check": false}')]
 
 
 @pytest.mark.usefixtures("systemd")
-@pytest.mark.parametrize(
-    ("status", "output", "errors", "reason"),
-    [
-        (1, '{"ok": false, "error": "systemd is tired", "hint": "", "status": 1}', "", "systemd is tired"),
-        (1, "", "sudo: a password is required\n", "a password is required"),
-        (1, "", "", "status 1"),
-        (0, "nonsense", "", "confine gave no answer (status 0)"),
-        (0, '{"ok": true}', "", "confine gave an answer that makes no sense"),
-    ],
-)
-def test_why_there_are_no_limits(
+def test_why_there_are_no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, 0, '{"ok": true, "scope": "", "problem": "systemd is tired"}\n')
+    assert limit_server.confine_this_process() == "systemd is tired"
+
+
+#: What the door may say, and what is made of it.
+REFUSED = [
+    (4, '{"ok": false, "error": "anna can become root", "hint": "", "status": 4}', "", "anna can become root"),
+    (1, "", "sudo: a password is required\n", "a password is required"),
+    (1, "", "", "status 1"),
+    (0, "nonsense", "", "confine gave no answer (status 0)"),
+    (0, '{"ok": true, "scope": 1}', "", "confine gave an answer that makes no sense"),
+]
+
+
+@pytest.mark.usefixtures("systemd")
+@pytest.mark.parametrize(("status", "output", "errors", "reason"), REFUSED)
+def test_without_roots_word_no_server_starts(
     monkeypatch: pytest.MonkeyPatch, status: int, output: str, errors: str, reason: str
 ) -> None:
     answer(monkeypatch, status, output, errors)
-    assert reason in limit_server.confine_this_process()
+    for ask in (limit_server.confine_this_process, limit_server.require_permission):
+        with pytest.raises(FamilyError) as caught:
+            ask()
+        assert reason in caught.value.message
 
 
 @pytest.mark.usefixtures("systemd")
-@pytest.mark.parametrize("error", [ProgramError("sudo did not end"), PermissionError(1, "not so")])
-def test_no_error_keeps_a_server_from_starting(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_door_that_cannot_be_opened_lets_nobody_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(call: Call) -> CompletedProcess:
-        raise error
+        raise ProgramError("sudo did not end")
 
     FakePrograms(monkeypatch).answer("*", run)
-    assert limit_server.confine_this_process() == str(error)
+    with pytest.raises(ProgramError):
+        limit_server.confine_this_process()
 
 
-def test_without_systemd_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("systemd")
+def test_a_leader_of_its_session_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_pid: int, _group: int) -> None:
+        raise PermissionError(1, "not so")
+
+    monkeypatch.setattr(os, "setpgid", refuse)
+    asked = answer(monkeypatch, 0, '{"ok": true, "scope": "x"}\n')
+    assert limit_server.confine_this_process() == "" and len(asked) == 1
+
+
+def test_without_systemd_root_is_asked_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "SYSTEMD_RUNS", tmp_path / "none")
-    FakePrograms(monkeypatch)
     monkeypatch.setattr(os, "setpgid", must_not_be_called)
+    asked = answer(monkeypatch, 0, '{"ok": true}\n')
     assert limit_server.confine_this_process() == ""
+    assert asked == [(CONFINE, '{"only_check": true}')]
+    answer(monkeypatch, *REFUSED[0][:3])
+    with pytest.raises(FamilyError, match="can become root"):
+        limit_server.confine_this_process()
 
 
 # -- ending all ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import json
 import os
 import pwd
 import sys
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -66,7 +66,10 @@ class Door:
 
         return call
 
-    def _prepare(self, member: pwd.struct_passwd, progress: ProgressCallback, thorough: bool = False) -> str:
+    def _prepare(
+        self, member: pwd.struct_passwd, progress: ProgressCallback, thorough: bool, before_work: Callable[[], None]
+    ) -> str:
+        assert before_work == limit_server.require_permission, "root is asked before anything of the service's runs"
         self.done.append(("prepare", member.pw_name, thorough))
         progress(5, "Making")
         progress(100, "Ready")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from jupyterhub4family.common.errors import FamilyError, UsageError
+from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
+from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
 from jupyterhub4family.common.python import uv
 from jupyterhub4family.common.system.processes import SERVER_MARKER, is_running, start_time
@@ -22,7 +24,7 @@ from tests.unit.helpers import account, wait_until, write_program
 
 #: Writes what it finds around itself to the file that `REPORT` names, then waits to be ended.
 PROGRAM = """
-import json, os, sys, time
+import json, os, resource, sys, time
 fds = {}
 for name in os.listdir("/proc/self/fd"):
     try:
@@ -30,7 +32,8 @@ for name in os.listdir("/proc/self/fd"):
     except FileNotFoundError:
         pass  # that was the folder itself, while it was listed
 found = {"pid": os.getpid(), "parent": os.getppid(), "session": os.getsid(0), "folder": os.getcwd(), "fds": fds,
-         "words": sys.argv, "variables": dict(os.environ), "stdin": sys.stdin.read()}
+         "words": sys.argv, "variables": dict(os.environ), "stdin": sys.stdin.read(),
+         "files": resource.getrlimit(resource.RLIMIT_NOFILE)}
 print("hello", flush=True); print("trouble", file=sys.stderr, flush=True)
 path = os.environ["JUPYTERHUB_USER"]
 with open(path + ".tmp", "w") as file:
@@ -183,7 +186,8 @@ def test_a_program_that_ends_at_once_was_started_all_the_same(starter: Starter) 
 
 @pytest.fixture
 def member(starter: Starter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pwd.struct_passwd:
-    """A member whose environment holds a program that reports."""
+    """A member whose environment holds a program that reports; root has nothing against servers."""
+    monkeypatch.setattr(limit_server, "confine_this_process", lambda: "")
     monkeypatch.setattr(server, "LOCALE_FILE", tmp_path / "none")
     monkeypatch.setattr(uv, "MACHINE_ENVIRONMENT", tmp_path / "none")
     bin_directory = starter.home / MEMBER_ENVIRONMENT / "bin"
@@ -210,6 +214,16 @@ def test_spawn_runs_the_members_own_program_with_their_own_python(starter: Start
     assert "hello" in log_path(member, "maths/../x").read_text("utf-8")
 
 
+def test_a_server_has_the_usual_number_of_descriptors(
+    starter: Starter, member: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the hub has for itself; it may take more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(server, "OPEN_FILES", soft - 1)
+    starter.remember(spawn(member, [], {SERVER_MARKER: "/user/anna/", "JUPYTERHUB_USER": str(starter.report)}))
+    assert starter.reported()["files"] == [soft - 1, hard]
+
+
 def test_a_server_without_limits_says_so_in_its_log_and_runs(
     starter: Starter, member: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +234,22 @@ def test_a_server_without_limits_says_so_in_its_log_and_runs(
     assert starter.reported()["pid"] == started.pid
     first, *rest = log_path(member, "").read_text("utf-8").splitlines()
     assert first.endswith("jupyterhub4family] this server has no limits: systemd is asleep") and "hello" in rest
+
+
+def test_what_root_refuses_does_not_start(
+    starter: Starter, member: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason arrives as a sentence that can be told in another language."""
+
+    def refuse() -> str:
+        raise PermissionRefused(_("{name} is not a member", name="anna"))
+
+    monkeypatch.setattr(limit_server, "confine_this_process", refuse)
+    with pytest.raises(FamilyError, match="anna is not a member") as caught:
+        spawn(member, [], {SERVER_MARKER: "/user/anna/", "JUPYTERHUB_USER": str(starter.report)})
+    assert isinstance(caught.value.message, Message)
+    assert caught.value.message.values["reason"].id == "{name} is not a member"
+    assert not starter.report.exists()
 
 
 @pytest.mark.parametrize("arguments", [["--config=/tmp/x.py"], [""], [1]])

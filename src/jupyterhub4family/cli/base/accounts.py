@@ -1,9 +1,10 @@
-"""Runs as the caller: who is a member, from the live account database."""
+"""Runs as the caller: who is a member, and the service account, from the live account database."""
 
 from __future__ import annotations
 
 import grp
 import pwd
+from typing import Optional
 
 from jupyterhub4family.common.system import accounts
 
@@ -25,3 +26,11 @@ def accounts_in_group() -> list[pwd.struct_passwd]:
 def members() -> list[pwd.struct_passwd]:
     """All members, sorted by name."""
     return [account for account in accounts_in_group() if accounts.never_a_member(account) is None]
+
+
+def service_account() -> Optional[pwd.struct_passwd]:
+    """The account of hub and proxy, if there is one."""
+    try:
+        return pwd.getpwnam(accounts.SERVICE_ACCOUNT)
+    except KeyError:
+        return None

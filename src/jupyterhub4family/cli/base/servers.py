@@ -10,7 +10,7 @@ from jupyterhub4family.cli.base import accounts as membership
 from jupyterhub4family.common.system import cgroups, processes
 
 #: How the program of every server is called.
-PROGRAM = b"/jupyterhub-singleuser"
+PROGRAM = "/jupyterhub-singleuser"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def running_servers() -> list[Server]:
             continue
         try:
             owner = os.stat(processes.PROC / entry).st_uid
-            args = (processes.PROC / entry / "cmdline").read_bytes().split(b"\0") if owner in names else []
+            args = processes.arguments(int(entry)) if owner in names else []
         except OSError:
             continue
         if any(word.endswith(PROGRAM) for word in args[:2]):

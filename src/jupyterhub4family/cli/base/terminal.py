@@ -1,7 +1,8 @@
 """Runs as the caller: what all commands share at the terminal: colours, a bar for what takes long, questions.
 
 Answers go to stdout, the rest to stderr. Colours and bars are for terminals only; NO_COLOR (no-color.org) and
-`--quiet` are heeded.
+`--quiet` are heeded. Only what is made here may hold control characters: whatever else is printed goes through
+`PrintableOutput` (common/i18n/safe_text.py), which takes them out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import shapes
 
@@ -25,6 +27,8 @@ from jupyterhub4family.common.protocol import shapes
 GREEN, YELLOW, RED, BOLD, DIM = "32", "33", "31", "1", "2"
 #: Characters of the bar itself.
 BAR = 24
+#: Characters of a sentence of progress.
+LONGEST = 500
 #: Seconds between two looks of the wheel.
 TURN = 0.12
 
@@ -71,9 +75,20 @@ def print_answer(answer: Any, **more: Any) -> None:
     print(json.dumps({"ok": True, **shapes.encode(answer), **more}, indent=1))
 
 
-def coloured(text: str, colour: str, stream: IO[str] | None = None) -> str:
+class Ours(str):
+    """Text for a terminal with control characters of our own making; all else in it is printable."""
+
+
+def coloured(text: str, colour: str, stream: IO[str] | None = None) -> Ours:
     """`text` in a colour, if `stream` (default: stdout) is a terminal that shows colours."""
-    return f"\x1b[{colour}m{text}\x1b[0m" if shows_colours(stream or sys.stdout) else text
+    text = safe_text.printable(text)
+    return Ours(f"\x1b[{colour}m{text}\x1b[0m" if shows_colours(stream or sys.stdout) else text)
+
+
+def print_parts(*parts: str, end: str = "\n") -> None:
+    """Print parts of a line to stdout, those that are `Ours` as they are."""
+    line = "".join(part if isinstance(part, Ours) else safe_text.printable(part) for part in parts)
+    safe_text.unfiltered(sys.stdout).write(line + end)
 
 
 def shows_colours(stream: IO[str]) -> bool:
@@ -114,7 +129,7 @@ class Bar:
     """How far something is, on stderr: a bar that moves on a terminal, elsewhere a line for each new step."""
 
     def __init__(self, quiet: bool = False, stream: IO[str] | None = None) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = safe_text.unfiltered(stream or sys.stderr)
         self._quiet = quiet
         self._moves = is_terminal(self._stream)
         self._last = ""
@@ -124,6 +139,7 @@ class Bar:
         """Tell that `percent` is done and what is going on."""
         if self._quiet:
             return
+        message = safe_text.one_line(message, LONGEST)
         if not self._moves:
             if message != self._last:
                 self._write(f"{percent} %: {message}\n")
@@ -171,16 +187,17 @@ def waiting(arguments: argparse.Namespace, message: str) -> Iterator[None]:
 
 
 def _turn(message: str, over: threading.Event) -> None:
-    started = time.monotonic()
+    started, stderr = time.monotonic(), safe_text.unfiltered(sys.stderr)
+    message = safe_text.one_line(message, LONGEST)
     # Nothing flickers for what is done in no time.
     over.wait(0.4)
     turn = 0
     while not over.is_set():
         seconds = int(time.monotonic() - started)
-        wheel = coloured("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[turn % 10], GREEN, sys.stderr)
-        sys.stderr.write(f"\r\x1b[K{wheel} {message} … {seconds} s")
-        sys.stderr.flush()
+        wheel = coloured("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[turn % 10], GREEN, stderr)
+        stderr.write(f"\r\x1b[K{wheel} {message} … {seconds} s")
+        stderr.flush()
         turn += 1
         over.wait(TURN)
-    sys.stderr.write("\r\x1b[K")
-    sys.stderr.flush()
+    stderr.write("\r\x1b[K")
+    stderr.flush()

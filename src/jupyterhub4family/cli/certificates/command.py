@@ -18,6 +18,7 @@ from typing import Any
 from jupyterhub4family.cli.certificates import own as own_certificate
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, RefusedError, UsageError
+from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.state import certificates
@@ -60,20 +61,38 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(report, indent=1))
         return 0
-    certificate, authority = report["certificate"], report["authority"]
-    print(_("Valid for: {names}", names=", ".join(certificate["names"])))
-    ends = datetime.datetime.fromisoformat(certificate["ends"])
-    left = (ends - datetime.datetime.now(datetime.timezone.utc)).days
-    print(_("Valid until: {day} ({count} days left)", day=ends.date().isoformat(), count=left))
-    print(_("Fingerprint (SHA-256): {fingerprint}", fingerprint=certificate["fingerprint"]))
-    if report["source"] == "own":
-        print(_("This is a certificate of your own. Back to the family's: sudo jupyterhub4family cert use --reset"))
-        return 0
-    print(_("Fingerprint of the family's authority: {fingerprint}", fingerprint=authority["fingerprint"]))
-    if report["left_out"]:
-        print(_("Not in it, because the authority may not sign it: {names}", names=", ".join(report["left_out"])))
-        print(_("Try: {command}", command="sudo jupyterhub4family cert renew --new-authority"))
+    _print_report(report)
     return 0
+
+
+def _print_report(untrusted: dict[str, Any]) -> None:
+    """What the service says about the certificate. Raises FamilyError if that makes no sense."""
+    report = certificates.understood(untrusted)
+    try:
+        if report is None:
+            raise ValueError
+        ends = datetime.datetime.fromisoformat(report.certificate.ends)
+        left = (ends - datetime.datetime.now(datetime.timezone.utc)).days
+    except (ValueError, TypeError, OverflowError):
+        raise FamilyError(
+            _("what the service says of its certificate makes no sense"), "sudo jupyterhub4family restart"
+        ) from None
+    print(_("Valid for: {names}", names=_words(report.certificate.names)))
+    print(_("Valid until: {day} ({count} days left)", day=ends.date().isoformat(), count=left))
+    print(_("Fingerprint (SHA-256): {fingerprint}", fingerprint=safe_text.one_line(report.certificate.fingerprint)))
+    if report.source == "own":
+        print(_("This is a certificate of your own. Back to the family's: sudo jupyterhub4family cert use --reset"))
+        return
+    if report.authority is not None:
+        fingerprint = safe_text.one_line(report.authority.fingerprint)
+        print(_("Fingerprint of the family's authority: {fingerprint}", fingerprint=fingerprint))
+    if report.left_out:
+        print(_("Not in it, because the authority may not sign it: {names}", names=_words(report.left_out)))
+        print(_("Try: {command}", command="sudo jupyterhub4family cert renew --new-authority"))
+
+
+def _words(untrusted: list[str]) -> str:
+    return ", ".join(safe_text.one_line(word) for word in untrusted[:100])
 
 
 def _renew(arguments: argparse.Namespace) -> int:
@@ -90,13 +109,18 @@ def call_service(*args: str) -> None:
     updated = programs.run(
         [*programs.as_account(accounts.SERVICE_ACCOUNT), paths.LIBRARY / "certificates", *args], timeout=120
     )
-    print(updated.stdout, end="")
+    print(safe_text.printable(updated.stdout), end="")
 
 
 def _export(arguments: argparse.Namespace) -> int:
     der = _authority()
     content = der if arguments.der else certificates.to_pem(der).encode("ascii")
     if arguments.file == "-":
+        if arguments.der and sys.stdout.isatty():
+            # The service has written it: who knows what a terminal would make of it.
+            raise UsageError(
+                _("binary data is not for a terminal"), _("name a file: {command}", command="cert export --der ca.der")
+            )
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return 0

@@ -31,6 +31,7 @@ from jupyterhub4family.cli.doctor.base.finding import (
     problem,
     unknown,
 )
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.i18n.messages import N_, _, ngettext
 from jupyterhub4family.common.protocol import calling, service_programs
@@ -183,7 +184,9 @@ def _fix_one(step: str, bar: Bar) -> str:
         become = programs.as_account(name)
         calling.call(service_programs.REPAIR_ENVIRONMENT, Nothing(), become=become, on_progress=bar.show)
         return _("The environment of {name} was repaired", name=name)
-    calling.call(service_programs.REPAIR.with_args(step), Nothing(), on_progress=bar.show)
+    # Not by its own first line and mode: these may be what is to be repaired.
+    isolated = [str(paths.SYSTEM_PYTHON), "-I"]
+    calling.call(service_programs.REPAIR.with_args(step), Nothing(), become=isolated, on_progress=bar.show)
     return _(registry.REPAIRS[step].done)
 
 
@@ -219,7 +222,8 @@ def _print(results: list[Result], repairs: list[str], quiet: bool) -> None:
         finding = result.finding
         if quiet and finding.state != PROBLEM:
             continue
-        print(f"{terminal.coloured(f'{labels[finding.state]:{width}}', COLOURS[finding.state])}  {finding.message}")
+        label = terminal.coloured(f"{labels[finding.state]:{width}}", COLOURS[finding.state])
+        terminal.print_parts(label, "  ", finding.message)
         if finding.hint:
             print(f"{'':{width}}  {_('Try: {hint}', hint=finding.hint)}")
     if not quiet:

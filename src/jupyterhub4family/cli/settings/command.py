@@ -21,7 +21,7 @@ from jupyterhub4family.cli.settings import document as settings_document
 from jupyterhub4family.cli.settings import editor
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError, ExitStatus, FamilyError, PermissionRefused
-from jupyterhub4family.common.i18n.messages import N_, _, language_variables
+from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.protocol import calling, service_programs
 from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.settings import effective, model, types
@@ -30,8 +30,6 @@ from jupyterhub4family.common.settings.types import BadValue
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import disk_space, files, programs
 
-#: Seconds.
-RESTART_TIMEOUT = 300
 #: Keys that apt's files follow.
 FOR_APT = ("upgrade_source", "upgrade_key", "auto_upgrade")
 
@@ -269,7 +267,7 @@ def _take_effect(arguments: argparse.Namespace, before: Settings | None) -> None
         terminal.report(arguments, _("It takes effect after: {command}", command=command))
     else:
         with terminal.waiting(arguments, _("JupyterHub is being restarted")):
-            programs.run([paths.LIBRARY / "control", *args], timeout=RESTART_TIMEOUT, environment=language_variables())
+            calling.call(service_programs.control(*args), Nothing())
         terminal.report(arguments, _("JupyterHub is restarting; see: {command}", command="jupyterhub4family status"))
 
 
@@ -279,4 +277,4 @@ def _is_running(settings: Settings) -> bool:
         # Also while one of them is just being restarted, or has failed, perhaps for the very setting.
         states = programs.run(["systemctl", "is-active", *supervision.UNITS], check=False).stdout.split()
         return any(state not in ("inactive", "unknown") for state in states)
-    return not (paths.STATE / "stopped").exists()
+    return not os.path.lexists(paths.STATE / "stopped")

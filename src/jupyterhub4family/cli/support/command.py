@@ -1,6 +1,7 @@
 """Runs as the caller: `support` packs what helpers need to know about this machine into one archive.
 
-It holds no secrets, no notebooks and no names of members (cli/support/redaction.py), and can be read before it is sent.
+It holds no secrets, no notebooks, no names of people and no addresses of devices (cli/support/redaction.py), and can be
+read before it is sent.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import pwd
 import socket
 import tarfile
 import time
@@ -19,18 +21,21 @@ from typing import IO, Any
 
 from jupyterhub4family import __version__
 from jupyterhub4family.cli.base import accounts as membership
+from jupyterhub4family.cli.base import service_logs
 from jupyterhub4family.cli.base.terminal import Bar
 from jupyterhub4family.cli.doctor import command as doctor
 from jupyterhub4family.cli.doctor.base.finding import CheckContext
 from jupyterhub4family.cli.support.redaction import Redaction
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import supervision
-from jupyterhub4family.common.system import accounts, programs
+from jupyterhub4family.common.system import accounts, files, logs, network, programs
+from jupyterhub4family.common.system.logs import Log
 
-#: Lines of each log; characters of each text, from its end.
-LINES, LARGEST = 2000, 2**20
+#: Lines of each log; characters of each text, from its end, and of each line.
+LINES, LARGEST, LONGEST_LINE = 2000, 2**20, 1000
 #: Text: the programs whose output it holds.
 PROGRAMS: dict[str, list[list[str]]] = {
     "machine.txt": [
@@ -74,14 +79,27 @@ UNIT_PROGRAMS = {
     ],
     **{
         f"journal-{unit.partition('.')[0].rpartition('-')[2]}.txt": [
-            ["journalctl", "--no-pager", "--quiet", "--lines", str(LINES), "--output=short-iso", "--unit", unit]
+            [
+                "journalctl",
+                "--all",
+                "--no-pager",
+                "--quiet",
+                "--lines",
+                str(LINES),
+                "--output=short-iso",
+                "--unit",
+                unit,
+            ]
         ]
         for unit in supervision.UNITS
     },
 }
+#: For find(1): the name alone.
+_NAMES = ("-printf", "%f\\n")
 README = """What is in this archive: versions, settings, the findings of "jupyterhub4family doctor", the ends of
 the logs, units, disk and memory of a computer with jupyterhub4family {version}. Taken out: passwords, tokens, keys,
-cookies, notebooks and files, names of members (member1, member2 ...) and of the computer. Read it before you send it.
+cookies, notebooks and files, names of members (member1, member2 ...), of other people (person1 ...) and of the
+computer, addresses of devices (device1 at home, outside1 elsewhere). Read it before you send it.
 """
 
 
@@ -94,23 +112,37 @@ def add_to(commands: Any) -> None:
 def support(_arguments: argparse.Namespace) -> int:
     """Write the archive into the current folder and say where it is."""
     bar = doctor.progress_bar()
-    identities = [(account.pw_name, account.pw_gecos.split(",")[0]) for account in membership.accounts_in_group()]
-    redaction = Redaction(identities, socket.gethostname())
+    redaction = _redaction()
     name = time.strftime("jupyterhub4family-support-%Y%m%d-%H%M%S")
     path = Path.cwd() / f"{name}.tar.gz"
     with _new_file(path) as file:
         with tarfile.open(fileobj=file, mode="w:gz") as archive:
             for title, text in texts(bar):
-                _add(archive, f"{name}/{title}", redaction.clean(text[-LARGEST:]))
+                _add(archive, f"{name}/{title}", redaction.clean(_bounded(text)))
         _give_to_caller(file.fileno())
     bar.end()
     print(_("Written: {path}", path=path))
-    print(
-        _("It contains no passwords, no keys and no names of members. Look through it before you send it to anybody.")
-    )
+    print(_("It contains no passwords, keys, names or addresses of devices. Look through it before you send it."))
     if os.geteuid() != 0:
         print(_("Root sees more: sudo jupyterhub4family support"))
     return 0
+
+
+def _bounded(text: str) -> str:
+    """The end of a text, printable, without endless lines: what looks for secrets takes long over those."""
+    lines = safe_text.printable(text[-LARGEST:]).split("\n")
+    return "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} (…)" for line in lines)
+
+
+def _redaction() -> Redaction:
+    members = {account.pw_name: account for account in membership.accounts_in_group()}
+    others = {
+        account.pw_name: account
+        for account in pwd.getpwall()
+        if account.pw_name not in members and accounts.is_ordinary_uid(account.pw_uid)
+    }
+    people = [[(one.pw_name, one.pw_gecos.split(",")[0]) for one in group.values()] for group in (members, others)]
+    return Redaction(people[0], socket.gethostname(), people[1], network.lan_addresses())
 
 
 def texts(bar: Bar) -> Iterator[tuple[str, str]]:
@@ -124,24 +156,29 @@ def texts(bar: Bar) -> Iterator[tuple[str, str]]:
         yield title, "\n".join(map(_output, commands))
     for file in (paths.SETTINGS_FILE, *_files(paths.EXPERT_DIRECTORY, "*.py")):
         yield f"settings/{file.name}", _content(file)
-    for name in ("hub.log", "proxy.log"):
+    for name in ("hub", "proxy"):
+        log = logs.end_of(service_logs.service_log(name), LINES, LARGEST)
+        yield f"log/{name}.log", "(none)\n" if log is None else log
+    for title, link in (("release", paths.CURRENT_RELEASE), ("template", paths.CURRENT_TEMPLATE)):
         # As the service account: root follows no link of its making.
-        yield (
-            f"log/{name}",
-            _output([*CheckContext().as_service(), "tail", "-n", str(LINES), str(paths.SERVICE_LOGS / name)]),
-        )
-    for title, directory in (("release", paths.CURRENT_RELEASE), ("template", paths.CURRENT_TEMPLATE)):
-        yield f"{title}.txt", "\n".join([str(_target(directory)), *sorted(_installed(directory))]) + "\n"
+        find = [*CheckContext().as_service(), "find", f"{link}/", "-maxdepth", "5", "-name", "*.dist-info"]
+        yield f"{title}.txt", f"{files.link_name(link) or '(none)'}\n{_output([*find, *_NAMES])}"
 
 
 def _output(args: list[str]) -> str:
-    """What a program prints, under its own words."""
+    """The end of what a program prints, under its own words."""
+    shown = bytearray()
+
+    def take(untrusted: bytes) -> None:
+        shown.extend(untrusted)
+        del shown[:-LARGEST]
+
+    problem = ""
     try:
-        done = programs.run(args, check=False, timeout=30)
-        shown = done.stdout + done.stderr
+        programs.stream(args, text_input="", timeout=30, on_stdout=take, on_stderr=take)
     except FamilyError as error:
-        shown = error.message + "\n"
-    return f"$ {' '.join(args)}\n{shown}"
+        problem = error.message + "\n"
+    return f"$ {' '.join(args)}\n{shown.decode('utf-8', 'replace')}{problem}"
 
 
 def _files(directory: Path, pattern: str) -> list[Path]:
@@ -152,26 +189,9 @@ def _files(directory: Path, pattern: str) -> list[Path]:
 
 
 def _content(file: Path) -> str:
-    """The end of a regular file. A link is not followed: the service could let one lead anywhere."""
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as opened:
-            opened.seek(max(0, os.fstat(descriptor).st_size - LARGEST))
-            return opened.read(LARGEST).decode("utf-8", "replace")
-    except OSError as error:
-        return f"({error.strerror})\n"
-
-
-def _target(directory: Path) -> str:
-    try:
-        return os.readlink(directory)
-    except OSError:
-        return "(none)"
-
-
-def _installed(directory: Path) -> Iterator[str]:
-    for info in directory.glob("*/lib/python3*/site-packages/*.dist-info"):
-        yield info.name[: -len(".dist-info")].replace("-", " ")
+    """The end of a plain file of root's. A link is not followed."""
+    found = logs.end_of(Log(file, file.parent), LINES, LARGEST)
+    return "(no file that can be read)\n" if found is None else found
 
 
 def _new_file(path: Path) -> IO[bytes]:

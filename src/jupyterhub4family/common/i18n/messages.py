@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jupyterhub4family.common.i18n import safe_text
+
 DOMAIN = "jupyterhub4family"
 LOCALES = Path("/usr/share/locale")
 #: The first one is what the source speaks.
@@ -24,6 +26,8 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 #: a door could else ask for a text that grows with every level.
 _LONGEST = 10_000
 _DEPTH = 8
+#: Numbers from here on tell people nothing.
+_LARGEST = 10**18
 
 
 class Message(str):
@@ -120,19 +124,32 @@ def to_json(message: str) -> Any:
 
 
 def from_json(untrusted: Any) -> str:
-    """The other end of `to_json`, in this process's language; whatever is not understood becomes plain text."""
+    """The other end of `to_json`, in this process's language; whatever is not understood becomes plain text.
+
+    What comes from elsewhere is made printable here.
+    """
     return _from_json(untrusted, _DEPTH)
 
 
 def _from_json(untrusted: Any, depth: int) -> str:
     if not isinstance(untrusted, dict):
-        return str(untrusted) if isinstance(untrusted, (str, int, float)) else ""
+        return _plain(untrusted)
     identifier, values = untrusted.get("id"), untrusted.get("values")
     if depth == 0 or not isinstance(identifier, str) or not isinstance(values, dict):
         text = untrusted.get("text")
-        return text if isinstance(text, str) else ""
+        return safe_text.printable(text) if isinstance(text, str) else ""
+    identifier = safe_text.printable(identifier)
     plain = {str(key): _from_json(value, depth - 1) for key, value in values.items()}
     return Message(_filled(catalogue(process_language()).gettext(identifier), identifier, plain), identifier, plain)
+
+
+def _plain(untrusted: Any) -> str:
+    if isinstance(untrusted, str):
+        return safe_text.printable(untrusted)
+    if isinstance(untrusted, float) or (isinstance(untrusted, int) and abs(untrusted) < _LARGEST):
+        return str(untrusted)
+    # Python refuses to write some thousand digits (since 3.10.7), and takes long to do so.
+    return ""
 
 
 def process_language() -> str:

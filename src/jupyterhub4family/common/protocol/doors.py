@@ -7,7 +7,7 @@ SECURITY.md are derived from this table or compared with it (tests/unit/common/p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
 from jupyterhub4family.common.protocol.shapes import Text
@@ -137,17 +137,27 @@ AUTHENTICATE = Door("authenticate", "root.doors.authenticate", opened_by=account
 
 @dataclass(frozen=True)
 class Login:
-    """Name and password as somebody has typed them; the address of their browser."""
+    """Name and password as somebody has typed them; the address of their browser.
+
+    `device`: which of this member's devices it is, if the browser could prove that the member has logged in with it.
+    """
 
     name: str
     # No repr: what is printed of a request must not hold it.
     password: str = field(repr=False)
     address: str = ""
+    # Left out where there is none: the door of an older version does not know it.
+    device: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether they may log in. `reason`: empty, `refused`, `account-expired`, `password-expired`; `name`: exactly."""
+    """Whether they may log in, and the name exactly.
+
+    `reason`: empty, `refused`, `too-many` (tries, so this one was not looked at), `broken` (PAM could not find out);
+    only for who gave the right password `no-member`, `account-expired`, `password-expired`, `administrator` (it can
+    become root).
+    """
 
     allowed: bool
     reason: str = ""
@@ -176,14 +186,22 @@ CONFINE = Door("confine", "root.doors.limit_server", opened_by=f"%{accounts.MEMB
 
 
 @dataclass(frozen=True)
+class Confine:
+    """Whether the caller may have a server, and put it into a scope; `only_check` leaves out the second."""
+
+    only_check: bool = False
+
+
+@dataclass(frozen=True)
 class Confined:
-    """The name of the scope that holds the caller now."""
+    """The name of the scope that holds the caller now; why there is none, if it is empty."""
 
-    scope: str
+    scope: str = ""
+    problem: Text = ""
 
 
-# A server that waits longer is better off without limits.
-LIMIT_SERVER = Action(CONFINE, "", Nothing, Confined, timeout=10)
+# Longer than all that systemd is given: without an answer no server starts.
+LIMIT_SERVER = Action(CONFINE, "", Confine, Confined, timeout=30)
 
 # -- members -----------------------------------------------------------------------------------------
 
@@ -223,13 +241,18 @@ class MemberResults:
 
 @dataclass(frozen=True)
 class Member:
-    """A member, with what people want to see of them."""
+    """A member, with what people want to see of them.
+
+    An administrator is who can become root; `reasons` are the ways. One whom root has not allowed is `refused`.
+    """
 
     name: str
     display_name: str
     uid: int
     delegate: bool
     administrator: bool
+    refused: bool = False
+    reasons: list[Text] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from jupyterhub4family.common.i18n.messages import Message, _, from_json, to_jso
 
 #: Bytes; a server's environment is a few kilobytes, so this leaves ample room.
 MAXIMUM_REQUEST = 256 * 1024
+#: Characters of an error that an answer tells.
+LONGEST_ERROR = 4000
 
 
 def read_request(stream: IO[bytes]) -> dict[str, Any]:
@@ -70,8 +72,10 @@ def error_of(untrusted: Mapping[str, Any]) -> FamilyError:
         status = ExitStatus(untrusted.get("status", 1))
     except ValueError:
         status = ExitStatus.FAILURE
-    message = from_json(untrusted.get("error")) or _("no reason was given")
-    return FamilyError(message, from_json(untrusted.get("hint")), status)
+    message, hint = (from_json(untrusted.get(key)) for key in ("error", "hint"))
+    if len(message) > LONGEST_ERROR or len(hint) > LONGEST_ERROR:
+        message, hint = message[:LONGEST_ERROR], hint[:LONGEST_ERROR]
+    return FamilyError(message or _("no reason was given"), hint, status)
 
 
 def unwrap(untrusted: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class Bounds:
 
 #: What a member's program may write.
 DEFAULT = Bounds()
+#: Characters of a sentence of progress.
+_LONGEST_PROGRESS = 500
 
 
 class ResponseError(FamilyError):
@@ -93,7 +95,12 @@ class ResponseReader:
         if "percent" not in event:
             self._answer = event or self._answer
         elif self._on_progress is not None and type(event["percent"]) is int:
-            self._on_progress(max(0, min(100, event["percent"])), from_json(event.get("message")))
+            message = from_json(event.get("message"))
+            # A sentence of ours is shorter, and stays one that can be told in another language.
+            self._on_progress(
+                max(0, min(100, event["percent"])),
+                message if len(message) <= _LONGEST_PROGRESS else message[:_LONGEST_PROGRESS],
+            )
 
     def _check_line(self) -> None:
         if len(self._rest) > self._bounds.line:

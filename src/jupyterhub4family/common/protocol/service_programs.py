@@ -17,8 +17,9 @@ from jupyterhub4family.common.protocol.shapes import Text
 BUILD_TIMEOUT = 3600
 #: For answers with a list of files or backups in them.
 LISTS = Bounds(line=1024 * 1024, lines=10_000)
-#: The hub's state crosses in one line: a database of at most 512 MiB (service/hub_state/export.py), in base64.
-STATE = Bounds(line=720 * 2**20)
+#: The hub's state crosses in one line: a database of at most 64 MiB (service/hub_state/export.py), in base64. Root has
+#: all of it in memory; a family's has less than one.
+STATE = Bounds(line=90 * 2**20)
 #: Thousands of packages with their versions.
 PACKAGES = Bounds(line=256 * 1024)
 
@@ -257,6 +258,16 @@ UPGRADE_NOW = Action(UPGRADE, "", Nothing, Available, args=("now",), timeout=Non
 UPGRADE_AGAIN = Action(UPGRADE, "", Nothing, Available, args=("now", "--again"), timeout=None, bounds=LISTS)
 ROLL_BACK = Action(UPGRADE, "", Nothing, RolledBack, args=("rollback",), timeout=None, bounds=LISTS)
 APPLY_SETTINGS = Action(UPGRADE, "", Nothing, Nothing, args=("settings",), timeout=600)
+
+# -- root: hub and proxy -----------------------------------------------------------------------------
+
+CONTROL = Program("control", "root.setup.control")
+
+
+def control(*args: str) -> Action[Nothing, Nothing]:
+    """Start, stop or restart hub and proxy; the words are those of the command."""
+    return Action(CONTROL, "", Nothing, Nothing, args=args, timeout=300)
+
 
 # -- root: backups -----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ Lines of JSON on stdout: progress first, the answer last. The exit status is tha
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -68,15 +69,28 @@ def answer(work: Callable[[], Any]) -> int:
         done = work()
     except (FamilyError, OSError) as error:
         failure = error if isinstance(error, FamilyError) else system_error(error)
-        json_lines.write_line(json_lines.error_answer(failure))
+        return _write_last(json_lines.error_answer(failure), int(failure.status))
+    return _write_last({"ok": True, **shapes.encode(done)}, 0)
+
+
+def _write_last(answer_line: dict[str, Any], status: int) -> int:
+    """Write the answer; the exit status is its own, or that of a stdout that takes none."""
+    try:
+        json_lines.write_line(answer_line)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What could not be written would be tried again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        failure = system_error(error)
+        print(f"jupyterhub4family: {failure}", file=sys.stderr)
         return int(failure.status)
-    json_lines.write_line({"ok": True, **shapes.encode(done)})
-    return 0
+    return status
 
 
 def report(percent: int, message: str) -> None:
-    """Write a line of progress. Whoever listened may have gone; what has begun goes on."""
-    with contextlib.suppress(BrokenPipeError):
+    """Write a line of progress. Whoever listened may have gone, or never have been; what has begun goes on."""
+    with contextlib.suppress(OSError):
         json_lines.write_line({"percent": percent, "message": message})
 
 

@@ -1,7 +1,7 @@
 """Any identity: objects that cross a door as JSON, and the frozen dataclasses that they become on this side.
 
 A request is taken as it must be, or not at all. An answer may come from another edition of the package: what it has
-beyond what is known here is left out.
+beyond what is known here is left out. And it is for people to read: its texts are made printable.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, Union
 
 from jupyterhub4family.common.errors import UsageError
+from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import Message, _, from_json
 
 T = TypeVar("T")
@@ -106,11 +107,12 @@ def _checked(name: str, kind: Any, untrusted: Any, strict: bool) -> Any:
     if origin is list and type(untrusted) is list:
         return [_checked(name, arguments[0], one, strict) for one in untrusted]
     if origin is dict and type(untrusted) is dict:
-        return {one: _checked(name, arguments[1], value, strict) for one, value in untrusted.items()}
+        known = untrusted.items() if strict else ((safe_text.printable(one), value) for one, value in untrusted.items())
+        return {one: _checked(name, arguments[1], value, strict) for one, value in known}
     if dataclasses.is_dataclass(kind) and type(untrusted) is dict:
         return (decode_request if strict else decode_answer)(kind, untrusted)  # type: ignore[arg-type]
     if kind is Message and type(untrusted) in (str, dict):
         return from_json(untrusted)
     if type(untrusted) is kind:
-        return untrusted
+        return safe_text.printable(untrusted) if kind is str and not strict else untrusted
     raise UsageError(_("key {key} must be of type {type}", key=repr(name), type=name_of(kind)))

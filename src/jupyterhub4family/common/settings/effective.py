@@ -136,8 +136,4 @@ def _write_state(path: Path, content: Any) -> None:
 
 def _read_state(path: Path) -> Any:
     """The JSON in a file that the service can write; None if there is none."""
-    data = files.read_untrusted(path, MAXIMUM_SIZE)
-    try:
-        return None if data is None else json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
+    return files.read_json(path, MAXIMUM_SIZE)

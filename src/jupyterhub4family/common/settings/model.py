@@ -41,6 +41,8 @@ Value = TypeVar("Value")
 
 #: Tags of what stands in a file without a tag of its own.
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{word}" for word in ("str", "int", "bool", "float", "null", "timestamp", "value")}
+#: Keys of earlier versions that mean nothing any more: a file that has them is as good as before.
+RETIRED = frozenset({"proxy_api_port"})
 #: Bytes; a settings file that is longer is something else.
 MAXIMUM_SIZE = 256 * 1024
 
@@ -82,16 +84,6 @@ class Settings:
         Number(
             8081,
             N_("A TCP port of this computer, never reachable from outside, for the hub."),
-            types.HUB_AND_PROXY,
-            N_("Change it only if another program needs that port."),
-            minimum=1024,
-            maximum=65535,
-        )
-    )
-    proxy_api_port: int = _is(
-        Number(
-            8001,
-            N_("A TCP port of this computer, never reachable from outside, through which the hub talks to the proxy."),
             types.HUB_AND_PROXY,
             N_("Change it only if another program needs that port."),
             minimum=1024,
@@ -234,6 +226,17 @@ class Settings:
             maximum=100000,
         )
     )
+    named_servers: int = _is(
+        Number(
+            5,
+            N_("How many servers with names of their own a member may have, beside the default one; 0 for none."),
+            types.HUB,
+            N_("Servers that are there already stay, and count until their owner deletes them."),
+            minimum=0,
+            maximum=100,
+            since="0.2",
+        )
+    )
     member_limits: tuple[MemberLimit, ...] = _is(
         MemberLimits(
             (),
@@ -319,6 +322,8 @@ def parse_text(text: str, source: str) -> dict[str, Origin]:
     for key_node, value_node in root.value:
         line = key_node.start_mark.line + 1
         where = f"{source}:{line}"
+        if isinstance(key_node, yaml.ScalarNode) and key_node.value in RETIRED:
+            continue
         key = known_key(key_node.value if isinstance(key_node, yaml.ScalarNode) else "?", where)
         if key.name in found:
             raise ConfigurationError(
@@ -356,6 +361,8 @@ def parse_settings(untrusted: Mapping[Any, Any], source: str) -> Settings:
     """
     values = {}
     for name, value in untrusted.items():
+        if name in RETIRED:
+            continue
         key = known_key(str(name), source)
         try:
             values[key.name] = key.from_plain(value)
@@ -403,11 +410,8 @@ def _error_at(where: str, error: BadValue) -> ConfigurationError:
 
 
 def _check_together(settings: Settings, source: str) -> None:
-    ports = {"port": settings.port, "hub_port": settings.hub_port, "proxy_api_port": settings.proxy_api_port}
-    if len(set(ports.values())) < len(ports):
-        raise ConfigurationError(
-            _("{where}: {keys} must be three different numbers", where=source, keys=", ".join(ports))
-        )
+    if settings.port == settings.hub_port:
+        raise ConfigurationError(_("{where}: {keys} must be different numbers", where=source, keys="port, hub_port"))
     if settings.listen == "lan" and not settings.https and not settings.allow_plain_http:
         raise ConfigurationError(
             _("{where}: without HTTPS everybody at home could eavesdrop, even on passwords", where=source),

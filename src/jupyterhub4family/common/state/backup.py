@@ -5,7 +5,6 @@ There is no secret in it: neither the key nor a password that belongs to the tar
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,18 +56,14 @@ class BackupState:
 
 def read_state(path: Path = paths.BACKUP_STATE) -> BackupState:
     """The state; an empty one if there is no file or it cannot be understood."""
-    try:
-        found = json.loads((files.read_untrusted(path, MAXIMUM_SIZE) or b"{}").decode("utf-8"))
-        known = {key: found[key] for key in BackupState.__dataclass_fields__ if key in found}
-        if all(
-            type(value) is type(getattr(BackupState, key))
-            for key, value in known.items()
-            if key not in ("problem", "left_out")
-        ):
-            return BackupState(**known)
-    except (ValueError, TypeError, RecursionError):
-        pass
-    return BackupState()
+    found = files.read_json(path, MAXIMUM_SIZE)
+    if not isinstance(found, dict):
+        return BackupState()
+    known = {key: found[key] for key in BackupState.__dataclass_fields__ if key in found}
+    texts = ("problem", "left_out")
+    if any(type(value) is not type(getattr(BackupState, key)) for key, value in known.items() if key not in texts):
+        return BackupState()
+    return BackupState(**known)
 
 
 def is_due(state: BackupState, now: float, local_hour: int) -> bool:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from jupyterhub4family.common import paths
+from jupyterhub4family.common.errors import UsageError
+from jupyterhub4family.common.protocol import shapes
 from jupyterhub4family.common.system import files
 
 #: Bytes; ours have a few hundred.
@@ -27,13 +29,40 @@ def read_authority(path: Path = paths.AUTHORITY_CERTIFICATE) -> Optional[bytes]:
     return first_certificate(read_plain_file(path))
 
 
+@dataclass(frozen=True)
+class CertificateReport:
+    """One certificate: when it ends (ISO 8601), its fingerprint, and the names it is for."""
+
+    ends: str
+    fingerprint: str
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the service says about the certificate in use (service/certificates/ca.py)."""
+
+    #: `ca` or `own`.
+    source: str
+    certificate: CertificateReport
+    #: Missing with a certificate of the family's own.
+    authority: Optional[CertificateReport] = None
+    #: Names that the authority may not sign.
+    left_out: list[str] = field(default_factory=list)
+
+
 def read_report(path: Path = paths.CERTIFICATE_REPORT) -> dict[str, Any]:
-    """What the service says about the certificate in use (service/certificates/ca.py); {} if it says nothing."""
-    try:
-        report = json.loads(read_plain_file(path) or "{}")
-    except ValueError:
-        return {}
+    """What the service says about the certificate in use, as it stands there; {} if it says nothing."""
+    report = files.read_json(path, MAXIMUM_SIZE)
     return report if isinstance(report, dict) else {}
+
+
+def understood(report: dict[str, Any]) -> Optional[Report]:
+    """The same, checked and printable; None if it makes no sense."""
+    try:
+        return shapes.decode_answer(Report, report)
+    except UsageError:
+        return None
 
 
 def read_plain_file(path: Path) -> str:

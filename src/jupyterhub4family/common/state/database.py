@@ -7,6 +7,7 @@ service.
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import Optional
@@ -19,6 +20,8 @@ STATE_FILE = paths.PUBLIC / "database-mended.json"
 #: Seconds for which it is told.
 REPORTED_FOR = 14 * 24 * 3600
 MAXIMUM_SIZE = 4096
+#: The name of a copy (service/hub_state/database.py).
+_COPY = re.compile(r"[A-Za-z0-9.+-]{0,100}")
 #: As an hour of a log looks.
 _HOUR = "%Y-%m-%d %H:%M"
 
@@ -53,10 +56,8 @@ def write_repaired(copy: str) -> None:
 
 def repaired_database() -> Optional[Repaired]:
     """The last time that it happened, if that is not long ago."""
-    data = files.read_untrusted(STATE_FILE, MAXIMUM_SIZE)
-    try:
-        document = json.loads((data or b"").decode("ascii"))
-        found = Repaired(float(document["at"]), str(document["copy"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    found = files.read_json(STATE_FILE, MAXIMUM_SIZE)
+    at, copy = (found.get("at"), found.get("copy")) if isinstance(found, dict) else (None, None)
+    if not isinstance(at, (int, float)) or not isinstance(copy, str) or not _COPY.fullmatch(copy):
         return None
-    return found if 0 <= time.time() - found.at < REPORTED_FOR else None
+    return Repaired(float(at), copy) if 0 <= time.time() - at < REPORTED_FOR else None

@@ -23,6 +23,8 @@ PREVIOUS_PACKAGE = paths.UPGRADES / "previous.deb"
 PREVIOUS = paths.UPGRADES / "previous.json"
 #: There from the moment an upgrade's files are about to be unpacked until its programs take over.
 PENDING = paths.UPGRADES / "just-kept.json"
+#: Bytes; the files are short.
+MAXIMUM_SIZE = 256 * 1024
 #: Seconds that lie between the two at most: dpkg has other packages to configure.
 PENDING_TIMEOUT = 3600
 
@@ -149,8 +151,5 @@ def _edition(found: Any) -> Edition:
 
 
 def _read(path: Path) -> Optional[dict[str, Any]]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
+    found = files.read_json(path, MAXIMUM_SIZE)
     return found if isinstance(found, dict) else None

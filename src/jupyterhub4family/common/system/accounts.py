@@ -6,10 +6,11 @@ import grp
 import os
 import pwd
 import re
+from pathlib import Path
 from typing import Optional
 
 from jupyterhub4family.common.errors import FamilyError, RefusedError, UnknownAccountError
-from jupyterhub4family.common.i18n.messages import _
+from jupyterhub4family.common.i18n.messages import N_, _
 
 SERVICE_ACCOUNT = "jupyterhub"
 #: Accounts in this unix group may log in.
@@ -17,10 +18,31 @@ MEMBER_GROUP = "jupyterhub"
 #: Accounts in this unix group may add, remove and list members.
 DELEGATE_GROUP = "jupyterhub_adm"
 
-#: Whoever is in one of these can make themselves root, or read every password hash.
-ADMINISTRATOR_GROUPS = frozenset(
-    "root sudo wheel admin docker lxd incus incus-admin libvirt libvirt-qemu disk kmem shadow staff".split()
-)
+#: Whoever is in one of these can make themselves root, or read every password hash; and how. What is not in here and
+#: why, ADR 25 says.
+WAYS_OF_GROUPS = {
+    "root": N_("it may do what root's group may"),
+    "sudo": N_("sudo and polkit let it do everything"),
+    "wheel": N_("su and polkit trust it, where they know it"),
+    "admin": N_("sudo trusts it on machines that come from Ubuntu"),
+    "docker": N_("its containers run as root and can have the whole disk"),
+    "lxd": N_("its containers run as root and can have the whole disk"),
+    "incus": N_("its containers run as root and can have the whole disk"),
+    "incus-admin": N_("its containers run as root and can have the whole disk"),
+    "libvirt": N_("its virtual machines can have the whole disk"),
+    "libvirt-qemu": N_("its virtual machines can have the whole disk"),
+    "sbuild": N_("schroot makes it root"),
+    "mock": N_("mock makes it root"),
+    "microk8s": N_("its containers run as root and can have the whole disk"),
+    "disk": N_("it reads and writes the disk itself"),
+    "kmem": N_("it reads and writes the kernel's memory"),
+    "shadow": N_("it reads all passwords' hashes"),
+    "staff": N_("it writes programs that root runs, in /usr/local"),
+}
+ADMINISTRATOR_GROUPS = frozenset(WAYS_OF_GROUPS)
+
+#: Whose further numbers are which (subuid(5)): adduser gives 65,536 to everybody.
+SUBORDINATE_UIDS = Path("/etc/subuid")
 
 #: What Debian's adduser accepts by default (NAME_REGEX in adduser.conf(5)), at most 32 characters (useradd(8)).
 _NAME = re.compile(r"[a-z][-a-z0-9_]{0,31}")
@@ -104,5 +126,48 @@ def never_a_member(account: pwd.struct_passwd) -> Optional[FamilyError]:
 
 
 def administrator_groups(account: pwd.struct_passwd) -> list[str]:
-    """Those groups of `account` that make it an administrator, sorted."""
-    return sorted(group_names(account) & ADMINISTRATOR_GROUPS)
+    """Those groups of `account` that make it an administrator, sorted.
+
+    A group counts by its number: another name for the same number is the same group to the kernel.
+    """
+    numbers = set(os.getgrouplist(account.pw_name, account.pw_gid))
+    found = group_names(account) & ADMINISTRATOR_GROUPS
+    found |= {name for name, number in administrator_group_numbers().items() if number in numbers}
+    return sorted(found)
+
+
+def administrator_group_numbers() -> dict[str, int]:
+    """Those groups of this machine that make administrators, with their numbers."""
+    found = {group.gr_name: group.gr_gid for group in grp.getgrall() if group.gr_name in ADMINISTRATOR_GROUPS}
+    return {"root": 0, **found}
+
+
+def with_uid(uid: int) -> list[pwd.struct_passwd]:
+    """All accounts with this number: to the kernel they are one."""
+    return [account for account in pwd.getpwall() if account.pw_uid == uid]
+
+
+def holder_of(uid: int) -> Optional[int]:
+    """The number of the account that has this one: itself, or whose containers may use it (newuidmap(1)).
+
+    None if it is nobody's.
+    """
+    for name, start, count in _subordinate_ranges():
+        if start <= uid < start + count:
+            try:
+                return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+            except KeyError:
+                return None
+    try:
+        return pwd.getpwuid(uid).pw_uid
+    except (KeyError, OverflowError):
+        return None
+
+
+def _subordinate_ranges() -> list[tuple[str, int, int]]:
+    try:
+        lines = SUBORDINATE_UIDS.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    found = [line.split(":") for line in lines]
+    return [(one[0], int(one[1]), int(one[2])) for one in found if len(one) == 3 and (one[1] + one[2]).isdecimal()]

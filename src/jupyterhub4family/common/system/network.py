@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Union
 
-from jupyterhub4family.common.system import processes
+from jupyterhub4family.common.system import files, processes
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -39,10 +39,16 @@ HOSTS_FILE = Path("/etc/hosts")
 RESOLVER_FILE = Path("/etc/resolv.conf")
 ROUTES_FILE = Path("/proc/net/route")
 IPV6_FILE = Path("/proc/net/if_inet6")
+IPV6_ROUTES_FILE = Path("/proc/net/ipv6_route")
 
 _LIST_ADDRESSES = 0x8912  # SIOCGIFCONF
 #: Flags of an IPv6 address (linux/if_addr.h) that will not last or cannot be used: temporary, failed, deprecated, new.
 _UNSTEADY = 0x01 | 0x08 | 0x20 | 0x40
+#: Flags of an IPv6 route (linux/route.h, linux/ipv6_route.h) that leads to no neighbour: by a gateway, refused, to this
+#: machine itself, to any of several.
+_NO_NEIGHBOUR = 0x0002 | 0x0200 | 0x80000000 | 0x00100000
+#: No network of neighbours has fewer bits in common: "everything is here" is a tunnel.
+_SHORTEST_PREFIX = 48
 _LASTING_IPV6 = ipaddress.IPv6Network("fc00::/7")
 
 
@@ -87,14 +93,32 @@ def lan_addresses() -> list[str]:
     return _each_once(str(address) for _interface, address in sorted(useful, key=usefulness))
 
 
+def on_link_networks() -> list[ipaddress.IPv6Network]:
+    """The IPv6 networks whose devices this machine reaches without a router in between, from the kernel's routes.
+
+    Single addresses are none (a peer, an anycast address), nor is multicast.
+    """
+    found = []
+    # proc(5) does not know the file: destination, prefix length, source, prefix length, next hop, metric, references,
+    # uses, flags, device; all in hexadecimal digits (net/ipv6/route.c).
+    for fields in _fields_of(IPV6_ROUTES_FILE):
+        with contextlib.suppress(ValueError, IndexError):
+            length, flags = int(fields[1], 16), int(fields[8], 16)
+            network = ipaddress.IPv6Network((bytes.fromhex(fields[0]), length))
+            is_direct = not int(fields[4], 16) and not flags & _NO_NEIGHBOUR and fields[9] != "lo"
+            if is_direct and _SHORTEST_PREFIX <= length < 128 and not network.is_multicast:
+                found.append(network)
+    return found
+
+
 def announced_name() -> str:
     """The name under which other machines at home find this one now, in lower case; "" without avahi.
 
     It is HOST-2.local where another machine was HOST.local already. avahi writes it over its command line.
     """
     try:
-        pid = int(AVAHI_PID.read_text("ascii"))
-        title = (processes.PROC / str(pid) / "cmdline").read_bytes().partition(b"\0")[0]
+        pid = int(files.read_untrusted(AVAHI_PID, 100) or b"")
+        title = processes.read(pid, "cmdline").partition(b"\0")[0]
     except (OSError, ValueError):
         return ""
     found = _ANNOUNCING.fullmatch(title.decode("ascii", "replace"))

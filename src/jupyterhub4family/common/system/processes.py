@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -12,10 +13,29 @@ from typing import Optional
 PROC = Path("/proc")
 #: The kernel gives no larger pid (PID_MAX_LIMIT, proc_sys_kernel(5)).
 MAXIMUM_PID = 2**22
+#: Bytes of a file about a process. Whose process it is can make its arguments and environment seem as long as its
+#: memory (PR_SET_MM_MAP, prctl(2)); real ones have some kilobytes.
+MAXIMUM_SIZE = 2**20
 #: A variable in the environment of every member's server and of everything it starts (set by user/server.py).
 SERVER_MARKER = "JUPYTERHUB_SERVICE_PREFIX"
+#: By how many thousandths of all memory a member's server seems larger than it is when the kernel looks for a process
+#: to end.
+SERVER_OOM_SCORE = 300
 #: <linux/prctl.h>
 _PR_SET_PDEATHSIG = 1
+#: What says something about whoever asks, and nothing about the process that is asked about.
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def prefer_to_end(pid: int) -> None:
+    """Have the kernel end process `pid`, and what it starts, before others when memory runs out. Raises OSError.
+
+    Its owner can do this and take it back; what root has done its owner cannot undo (oom_score_adj, proc(5)).
+    """
+    with open(PROC / str(pid) / "oom_score_adj", "r+b", buffering=0) as file:
+        # Never less than somebody has chosen. Written in any case: what root has written is the least from then on.
+        score = max(int(file.read(10)), SERVER_OOM_SCORE)
+        file.write(str(score).encode("ascii"))
 
 
 def die_with_parent() -> None:
@@ -26,17 +46,37 @@ def die_with_parent() -> None:
 def start_time(pid: int) -> Optional[int]:
     """When process `pid` started, in clock ticks since the machine started; None if there is no such process.
 
-    Field 22 of /proc/PID/stat (proc(5)). A zombie counts as gone: it will never answer anything.
+    Field 22 of /proc/PID/stat (proc(5)). A zombie counts as gone: it will never answer anything. Raises OSError where
+    that cannot be known, because the machine or this process has no descriptors or memory left.
     """
     fields = stat_fields(pid)
     return None if fields is None or fields[0] in "ZX" else int(fields[19])
 
 
+def read(pid: int, name: str) -> bytes:
+    """The file /proc/PID/`name`, as far as it is of a reasonable size. Raises OSError."""
+    with open(PROC / str(pid) / name, "rb", buffering=0) as file:
+        data = bytearray()
+        while len(data) < MAXIMUM_SIZE and (piece := file.read(MAXIMUM_SIZE - len(data))):
+            data += piece
+    return bytes(data)
+
+
+def arguments(pid: int) -> list[str]:
+    """The arguments of process `pid`. Raises OSError if there is no such process to be seen."""
+    return read(pid, "cmdline").decode("utf-8", "replace").split("\0")
+
+
 def stat_fields(pid: int) -> Optional[list[str]]:
-    """The fields of /proc/PID/stat from the third one on (proc(5)); None if there is no such process to be seen."""
+    """The fields of /proc/PID/stat from the third one on (proc(5)); None if there is no such process to be seen.
+
+    Raises OSError as `start_time` does.
+    """
     try:
-        text = (PROC / str(pid) / "stat").read_text("ascii", "replace")
-    except OSError:
+        text = read(pid, "stat").decode("ascii", "replace")
+    except OSError as error:
+        if error.errno in _OURS:
+            raise
         return None
     # The second field is the command in parentheses and may itself hold spaces and parentheses.
     return text[text.rindex(")") + 2 :].split()
@@ -48,7 +88,7 @@ def uids(pid: int) -> tuple[int, ...]:
     From /proc/PID/status: the folder itself belongs to root for processes that may not be looked into (proc(5)).
     """
     try:
-        text = (PROC / str(pid) / "status").read_text("utf-8", "replace")
+        text = read(pid, "status").decode("utf-8", "replace")
     except OSError:
         return ()
     found = re.search(r"^Uid:((?:\t[0-9]+){4})$", text, re.MULTILINE)
@@ -56,7 +96,10 @@ def uids(pid: int) -> tuple[int, ...]:
 
 
 def is_running(pid: int, expected_start_time: int) -> bool:
-    """Whether process `pid` is still the one that started at `expected_start_time` (0: any start time will do)."""
+    """Whether process `pid` is still the one that started at `expected_start_time` (0: any start time will do).
+
+    Raises OSError as `start_time` does: not to know is not to know it gone.
+    """
     if not 1 < pid <= MAXIMUM_PID:
         return False
     started = start_time(pid)
@@ -79,7 +122,7 @@ def _exists_unseen(pid: int) -> bool:
 def environment_value(pid: int, key: str) -> Optional[str]:
     """The value `key` had in the environment of process `pid` when it started; None if unset or unreadable."""
     try:
-        entries = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        entries = read(pid, "environ").split(b"\0")
     except OSError:
         return None
     prefix = key.encode() + b"="

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import selectors
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, TextIO, Union
 
 from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import processes
 
@@ -22,13 +25,17 @@ SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SETSID = "/usr/bin/setsid"
 #: Bytes that are read or written at a time.
 PIECE = 64 * 1024
+#: Bytes that a program may write to its stdout, and to its stderr, before it is ended; it may be somebody else's.
+MAXIMUM_OUTPUT = 16 * 2**20
 #: Seconds that a program which was told to end gets for it.
 GRACE_PERIOD = 2.0
+#: Characters of a line that a message quotes.
+_LONGEST_LINE = 1000
 Arg = Union[str, Path]
 
 
 class ProgramError(FamilyError):
-    """A program ended with a status other than 0, was not found, or took too long."""
+    """A program ended with a status other than 0, was not found, took too long, or wrote too much."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +67,6 @@ def _start(args: Sequence[Arg], **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen([str(word) for word in args], encoding="utf-8", errors="replace", **options)
     except OSError as error:
         raise _not_started(Path(args[0]).name, error) from error
-
-
-def _run_to_end(
-    process: subprocess.Popen[str], text_input: Optional[str], timeout: Optional[float]
-) -> CompletedProcess:
-    """Wait for a program, and end it if that is broken off. Raises subprocess.TimeoutExpired."""
-    with process:
-        try:
-            output, errors = process.communicate(text_input, timeout)
-        except BaseException:
-            process.kill()
-            raise
-    return CompletedProcess(process.returncode, output, errors)
 
 
 @contextlib.contextmanager
@@ -118,8 +112,9 @@ def _interrupt(process: subprocess.Popen[Any], args: Sequence[Arg]) -> None:
 
 
 def last_lines(text: str, count: int = 8) -> str:
-    """The last `count` lines of `text` that hold something."""
-    return "\n".join([line for line in text.splitlines() if line.strip()][-count:])
+    """The last `count` lines of `text` that hold something, printable and not too long."""
+    lines = [line for line in text[-64 * PIECE :].splitlines() if line.strip()][-count:]
+    return safe_text.printable("\n".join(line[:_LONGEST_LINE] for line in lines))
 
 
 def run(
@@ -131,15 +126,20 @@ def run(
     environment: Optional[Mapping[str, str]] = None,
     directory: Arg = "/",
     dies_with_us: bool = False,
+    maximum: int = MAXIMUM_OUTPUT,
+    cut_errors_at: Optional[int] = None,
 ) -> CompletedProcess:
     """Run a program to its end and return what it printed.
 
     `text_input` goes to its stdin; `timeout` is in seconds; `environment` is added to a plain one;
-    `dies_with_us` ends the program when this process is killed.
-    Raises ProgramError when it cannot be started or takes too long, and, with `check`, when its
-    exit status is not 0: with the last lines it said, and never with what it was given on stdin.
+    `dies_with_us` ends the program when this process is killed; `maximum` is in bytes. With `cut_errors_at`, of a
+    longer stderr the beginning and the end are kept, and the program goes on.
+    Raises ProgramError when it cannot be started, takes too long or writes too much (it is ended then), and, with
+    `check`, when its exit status is not 0: with the last lines it said, and never with what it was given on stdin.
     """
     name = Path(args[0]).name
+    stdout = _Kept(name, maximum)
+    stderr = _Kept(name, maximum) if cut_errors_at is None else _KeptEnds(name, cut_errors_at)
     process = _start(
         args,
         stdin=subprocess.PIPE,
@@ -149,12 +149,22 @@ def run(
         cwd=str(directory),
         preexec_fn=processes.die_with_parent if dies_with_us else None,
     )
-    try:
-        done = _run_to_end(process, text_input, timeout)
-    except subprocess.TimeoutExpired as error:
-        raise ProgramError(
-            _("{program} did not end within {seconds} seconds", program=name, seconds=f"{timeout:g}")
-        ) from error
+    with process:
+        try:
+            _listen(
+                process,
+                args,
+                name,
+                text_input=text_input,
+                timeout=timeout,
+                on_stdout=stdout.take,
+                on_stderr=stderr.take,
+            )
+        except KeyboardInterrupt:
+            # Nobody waits for what such programs do, and one in a session of its own has heard nothing.
+            _kill(process, args)
+            raise
+    done = CompletedProcess(process.returncode, stdout.text(), stderr.text())
     if check and done.returncode != 0:
         last = last_lines(done.stderr) or last_lines(done.stdout) or _("it printed nothing")
         raise ProgramError(
@@ -163,21 +173,85 @@ def run(
     return done
 
 
+class _Kept:
+    """What a program has written, as far as it may."""
+
+    def __init__(self, name: str, maximum: int) -> None:
+        self._name, self._maximum, self._data = name, maximum, bytearray()
+
+    def take(self, untrusted: bytes) -> None:
+        """Keep a piece. Raises ProgramError beyond the bound."""
+        if len(self._data) + len(untrusted) > self._maximum:
+            self._data.clear()
+            raise ProgramError(_("{name} gave an answer that is too long", name=self._name))
+        self._data += untrusted
+
+    def text(self) -> str:
+        """All of it, lines ended as Python ends them."""
+        return self._data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+class _KeptEnds(_Kept):
+    """The beginning and the end of what a program has written: how much that is, others than its owner decide."""
+
+    def take(self, untrusted: bytes) -> None:
+        """Keep a piece, in place of what stands in the middle."""
+        self._data += untrusted
+        if len(self._data) > self._maximum:
+            half = self._maximum // 2
+            del self._data[half : len(self._data) - half]
+
+
 def run_in_terminal(args: Sequence[Arg]) -> int:
     """Run a program that talks to whoever sits at the terminal, such as an editor; returns its exit status.
 
     It gets the caller's own environment. Raises ProgramError when it cannot be started.
     """
-    return _run_to_end(_start(args), None, None).returncode
+    with _start(args) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.kill()
+            raise
 
 
 def run_attached(args: Sequence[Arg]) -> int:
-    """Run a program whose output is for whoever called, but which has no terminal; returns its exit status.
+    """Run a program whose output is for whoever called; returns its exit status.
 
-    It speaks the caller's language, and Ctrl-C reaches it as well. Raises ProgramError when it cannot be started.
+    It has no hold of the caller's terminal, from which it could read later on: what it writes goes through a pipe, and
+    is made printable on its way. It speaks the caller's language, and Ctrl-C reaches it as well. Raises ProgramError
+    when it cannot be started.
     """
-    with _with_ctrl_c(args, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": SAFE_PATH}) as process:
-        return process.wait()
+    with _with_ctrl_c(
+        args,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PATH": SAFE_PATH},
+    ) as process:
+        _listen(
+            process,
+            args,
+            Path(args[0]).name,
+            text_input="",
+            timeout=None,
+            on_stdout=_Shown(sys.stdout).take,
+            on_stderr=_Shown(sys.stderr).take,
+        )
+    return process.returncode
+
+
+class _Shown:
+    """Prints what a program writes, as it comes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def take(self, untrusted: bytes) -> None:
+        """Print a piece; the last one is empty."""
+        self._stream.write(safe_text.printable(self._decoder.decode(untrusted, final=not untrusted)))
+        self._stream.flush()
 
 
 def stream(
@@ -204,18 +278,37 @@ def stream(
         env=plain_environment(),
         cwd="/",
     ) as process:
-        try:
-            _exchange(process, text_input.encode("utf-8"), timeout, on_stdout, on_stderr)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            _kill(process, args)
-            if isinstance(error, TimeoutError):
-                raise ProgramError(
-                    _("{program} did not end within {seconds} seconds", program=name, seconds=f"{timeout:g}")
-                ) from None
-            raise
+        _listen(process, args, name, text_input=text_input, timeout=timeout, on_stdout=on_stdout, on_stderr=on_stderr)
     return process.returncode
+
+
+def _listen(
+    process: subprocess.Popen[str],
+    args: Sequence[Arg],
+    name: str,
+    *,
+    text_input: str,
+    timeout: Optional[float],
+    on_stdout: Callable[[bytes], None],
+    on_stderr: Callable[[bytes], None],
+) -> None:
+    """See a program to its end. It is ended when it takes too long, or one of the two functions raises.
+
+    Raises ProgramError, and what they raise.
+    """
+    try:
+        _exchange(process, text_input.encode("utf-8"), timeout, on_stdout, on_stderr)
+    except TimeoutError:
+        _kill(process, args)
+        raise ProgramError(
+            _("{program} did not end within {seconds} seconds", program=name, seconds=f"{timeout:g}")
+        ) from None
+    except KeyboardInterrupt:
+        # The program has heard it from the terminal, as we have, or is told in `_with_ctrl_c`.
+        raise
+    except BaseException:
+        _kill(process, args)
+        raise
 
 
 def _exchange(
@@ -289,3 +382,18 @@ def _kill(process: subprocess.Popen[Any], args: Sequence[Arg]) -> None:
 
 def _not_started(name: str, error: OSError) -> ProgramError:
     return ProgramError(_("{program} could not be started: {reason}", program=name, reason=error.strerror))
+
+
+def start_detached(args: Sequence[Arg], environment: Optional[Mapping[str, str]] = None) -> None:
+    """Start a program that goes on by itself, in a session of its own, and says nothing. Raises ProgramError."""
+    nothing = subprocess.DEVNULL
+    # setsid ends at once, so that the program becomes a child of init's and nobody has to wait for it.
+    with _start(
+        [SETSID, "--fork", *args],
+        env=plain_environment(environment),
+        cwd="/",
+        stdin=nothing,
+        stdout=nothing,
+        stderr=nothing,
+    ) as process:
+        process.wait()

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import NamedTuple, Optional, Union
 
 #: The kernel's tables of TCP sockets of this network namespace (proc(5)); not hidden by hidepid.
 TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 #: TCP_LISTEN of <netinet/tcp.h>, as the tables write it.
 _LISTENING = "0A"
+#: TCP_ESTABLISHED, TCP_SYN_RECV, TCP_CLOSE_WAIT: what a connection is in that nobody has taken up.
+_WAITING = ("01", "03", "08")
+
+#: <linux/netlink.h>, <linux/sock_diag.h>: the protocol of questions about single sockets (sock_diag(7)).
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST = 4, 20, 1
+#: struct nlmsghdr; struct inet_diag_req_v2 up to the ports; where in an answer, behind both heads, the uid is.
+_HEADER, _QUESTION = struct.Struct("=IHHII"), struct.Struct("=BBBBI")
+_UID_OFFSET = _HEADER.size + 4 + 48 + 12
+_NO_COOKIE = b"\xff" * 8
+#: Seconds; the kernel answers at once.
+_TIMEOUT = 1.0
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -31,16 +44,51 @@ class Listener:
 
 def listeners() -> Iterator[Listener]:
     """Every TCP socket of this machine that listens. Raises OSError if the kernel does not tell."""
+    for row in _rows():
+        if row.state == _LISTENING:
+            yield Listener(*_place(row.local), int(row.uid), row.inode)
+
+
+def is_taken_up(connection: socket.socket) -> bool:
+    """Whether the program at the other end of a connection within this machine has taken it up.
+
+    A port that is held open by somebody who serves nobody (systemd) lets everybody connect; such a connection waits
+    in the kernel, without an inode, until it is taken up (accept(2)); one whose other end was closed has none either,
+    and another state. Raises OSError if the kernel does not tell.
+    """
+    here, there = connection.getsockname()[:2], connection.getpeername()[:2]
+    for row in _rows():
+        if _as_name(_place(row.local)) == there and _as_name(_place(row.remote)) == here:
+            return row.inode != "0" or row.state not in _WAITING
+    return True  # and has ended since
+
+
+class _Row(NamedTuple):
+    local: str
+    remote: str
+    state: str
+    uid: str
+    inode: str
+
+
+def _rows() -> Iterator[_Row]:
     for table in TABLES:
         try:
             lines = table.read_text("ascii").splitlines()
         except FileNotFoundError:
             continue  # a kernel without IPv6
         for line in lines[1:]:
-            _number, local, _remote, state, _queues, _timer, _tries, uid, _timeout, inode = line.split()[:10]
-            if state == _LISTENING:
-                address, _colon, port = local.partition(":")
-                yield Listener(_address(address), int(port, 16), int(uid), inode)
+            _number, local, remote, state, _queues, _timer, _tries, uid, _timeout, inode = line.split()[:10]
+            yield _Row(local, remote, state, uid, inode)
+
+
+def _place(word: str) -> tuple[Address, int]:
+    address, _colon, port = word.partition(":")
+    return _address(address), int(port, 16)
+
+
+def _as_name(place: tuple[Address, int]) -> tuple[str, int]:
+    return str(place[0]), place[1]
 
 
 def _address(word: str) -> Address:
@@ -48,3 +96,34 @@ def _address(word: str) -> Address:
     parts = [int(word[start : start + 8], 16) for start in range(0, len(word), 8)]
     address = ipaddress.ip_address(struct.pack(f"={len(parts)}I", *parts))
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def uid_of_peer(connection: socket.socket) -> Optional[int]:
+    """Whose the other end of a connection from this very machine is; None if that cannot be known.
+
+    It is of somebody elsewhere, gone already, or the kernel answers no such questions (sock_diag(7)).
+    """
+    try:
+        if connection.family == socket.AF_UNIX:
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            return int(struct.unpack("=iII", credentials)[1])
+        theirs, ours = connection.getpeername()[:2], connection.getsockname()[:2]
+        return _ask_for_uid(connection.family, theirs, ours)
+    except (OSError, ValueError):
+        return None
+
+
+def _ask_for_uid(family: int, local: tuple[str, int], remote: tuple[str, int]) -> Optional[int]:
+    ports = struct.pack("!HH", local[1], remote[1])
+    addresses = b"".join(socket.inet_pton(family, address).ljust(16, b"\0") for address in (local[0], remote[0]))
+    question = _QUESTION.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF)
+    question += ports + addresses + b"\0" * 4 + _NO_COOKIE
+    head = _HEADER.pack(_HEADER.size + len(question), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
+    with contextlib.closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)) as kernel:
+        kernel.settimeout(_TIMEOUT)
+        kernel.send(head + question)
+        answer = kernel.recv(4096)
+    kind = _HEADER.unpack_from(answer)[1]
+    if kind != _SOCK_DIAG_BY_FAMILY:
+        return None  # an error: there is no such socket
+    return int(struct.unpack_from("=I", answer, _UID_OFFSET)[0])

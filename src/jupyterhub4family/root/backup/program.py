@@ -38,6 +38,7 @@ from jupyterhub4family.common.protocol.service_programs import (
 from jupyterhub4family.common.state import backup, supervision
 from jupyterhub4family.common.state.backup import BackupState
 from jupyterhub4family.common.system import files, programs
+from jupyterhub4family.root.backup import hollow as backup_hollow
 from jupyterhub4family.root.backup import restic, restore
 from jupyterhub4family.root.backup import target as backup_target
 from jupyterhub4family.root.backup import tree as backup_tree
@@ -221,7 +222,13 @@ def make_backup(on_progress: ProgressCallback) -> BackedUp:
         repository = _repository()
         notes = backup_tree.build_tree(on_progress)
         on_progress(10, _("Saving what has changed"))
-        unread = repository.save(backup_tree.TREE, backup_tree.patterns_left_out())
+        homes = backup_tree.TREE / "homes"
+        hollow = backup_hollow.too_large(homes)
+        notes += [
+            _("left out, for it is larger than the disk: {file}", file=restic.printable(one)) for one in hollow[:20]
+        ]
+        left_out = [*backup_tree.patterns_left_out(), *map(restic.escape_glob, hollow)]
+        unread = repository.save(backup_tree.TREE, left_out)
         state = change_state(last_good=begun, last_try=begun, problem="", waiting=False, left_out=_first(notes))
         on_progress(90, _("Forgetting old backups"))
         prune = abs(begun - state.pruned) >= PRUNE_EVERY

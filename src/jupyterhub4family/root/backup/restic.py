@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
+from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import disk_space, programs
 from jupyterhub4family.common.system.programs import Arg, CompletedProcess
@@ -32,6 +33,10 @@ KEEP = ("--keep-within", "2d", "--keep-daily", "7", "--keep-weekly", "4", "--kee
 DEAD_LOCK = 35 * 60
 #: Bytes: a disk with less is full, whatever restic says.
 FULL = 16 * 2**20
+#: Bytes of what restic prints: a line for each of many files.
+MAXIMUM_OUTPUT = 256 * 2**20
+#: Bytes of its complaints that are kept: there is a long line for each of as many files as a member likes.
+MAXIMUM_ERRORS = 2**20
 #: restic has saved all but some files that it could not read.
 _INCOMPLETE = 3
 _ID = re.compile(r"[0-9a-f]{8,64}")
@@ -197,7 +202,15 @@ class Repository:
         else:
             files += ["--repository-file", self.target_file]
         command: list[Arg] = ["/usr/bin/setsid", "restic", *files, *args]
-        done = programs.run(command, check=False, timeout=timeout, environment=environment, dies_with_us=True)
+        done = programs.run(
+            command,
+            check=False,
+            timeout=timeout,
+            environment=environment,
+            dies_with_us=True,
+            maximum=MAXIMUM_OUTPUT,
+            cut_errors_at=MAXIMUM_ERRORS,
+        )
         if done.returncode not in accepted:
             raise self._problem(done)
         return done
@@ -280,4 +293,4 @@ def escape_glob(path: Path) -> str:
 
 def printable(value: Any) -> str:
     """One line of text for people, from what is not ours."""
-    return "".join(character if character.isprintable() else "?" for character in str(value))[:300]
+    return safe_text.one_line(str(value))

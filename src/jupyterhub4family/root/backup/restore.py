@@ -25,7 +25,7 @@ from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.protocol import calling, doors, service_programs
 from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.protocol.service_programs import RestoredHome
-from jupyterhub4family.common.system import accounts, disk_space, programs
+from jupyterhub4family.common.system import accounts, disk_space, files, programs
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restic
 from jupyterhub4family.root.backup import tree as backup_tree
@@ -121,7 +121,8 @@ def _remove(staging: Path) -> None:
     """Remove a tree that members may have been given. rmtree goes by descriptors and follows no link."""
     # Closed first, so that nobody enters any more.
     os.chmod(staging, 0o700)
-    shutil.rmtree(staging, ignore_errors=True)
+    # Not rmtree: a member's directories may be deeper than Python goes, and than root may have files open.
+    programs.run(["/bin/rm", "-rf", "--one-file-system", "--", staging], check=False, timeout=None)
 
 
 def chown_tree(top: Path, uid: int, gid: int) -> None:
@@ -129,13 +130,19 @@ def chown_tree(top: Path, uid: int, gid: int) -> None:
 
     Giving a file away takes its setuid bit and its capabilities off (chown(2)).
     """
-    for _path, directories, files, descriptor in os.fwalk(top, follow_symlinks=False):
-        for name in (*directories, *files):
-            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-                os.unlink(name, dir_fd=descriptor)
-                continue
-            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
+    waiting = [top]
+    while waiting:
+        # By their paths, and none of them open for longer than a look: nobody else can get in there, and directories
+        # may be in each other a thousand times.
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                path, kind = Path(entry.path), stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+                if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+                    os.unlink(path)
+                    continue
+                os.chown(path, uid, gid, follow_symlinks=False)
+                if kind == stat.S_IFDIR:
+                    waiting.append(path)
     os.chown(top, uid, gid, follow_symlinks=False)
 
 
@@ -359,7 +366,7 @@ def _change(contents: Contents, base: Path, homes: Homes, on_progress: ProgressC
         setup.end_all_servers()
         on_progress(65, _("Restoring settings and the hub's state"))
         # First what is looked at before it is taken.
-        if (base / "hub.json").is_file():
+        if os.path.lexists(base / "hub.json"):
             _import_hub_state(base / "hub.json")
         _exchange_settings(base / "settings")
         done = _restore_accounts(contents, homes, on_progress)
@@ -373,8 +380,9 @@ def _change(contents: Contents, base: Path, homes: Homes, on_progress: ProgressC
 def _import_hub_state(file: Path) -> None:
     """Have the service take its state. Raises FamilyError."""
     try:
-        state = service_programs.HubState(dict(json.loads(file.read_text("utf-8"))["files"]))
-    except (ValueError, KeyError, TypeError) as error:
+        text = (files.read_untrusted(file, service_programs.STATE.line) or b"").decode("utf-8")
+        state = service_programs.HubState(dict(json.loads(text)["files"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FamilyError(_("the hub's state in the backup is damaged")) from error
     become = programs.as_account(accounts.SERVICE_ACCOUNT)
     calling.call(service_programs.IMPORT_STATE, state, become=become)

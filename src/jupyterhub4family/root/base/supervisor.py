@@ -9,7 +9,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import accounts, programs
-from jupyterhub4family.root.base import avahi
+from jupyterhub4family.root.base import avahi, held_ports
 
 CRONTAB = Path("/usr/bin/crontab")
 ENSURE = paths.LIBRARY / "ensure"
@@ -20,9 +20,11 @@ def start() -> None:
     avahi.ensure_service_file(effective.settings_in_use()[0])
     if supervision.chosen_supervisor() == supervision.SYSTEMD:
         _ensure("--stop")
+        held_ports.ensure_held(stop)
         programs.run(["systemctl", "start", *supervision.UNITS])
     else:
         _stop_units()
+        held_ports.ensure_held(stop)
         _ensure("--start")
 
 
@@ -33,31 +35,43 @@ def start_after_install() -> None:
     """
     if supervision.chosen_supervisor() == supervision.SYSTEMD:
         _ensure("--stop")
+        held_ports.ensure_held(stop)
         programs.run(["systemctl", "start", "--no-block", supervision.PROXY_UNIT])
         programs.run(["systemctl", "restart", "--no-block", supervision.HUB_UNIT])
     else:
         _stop_units()
-        _ensure("--restart-hub")
+        if not held_ports.ensure_held(stop):
+            _ensure("--restart-hub")
         _ensure("--start")
 
 
 def restart(with_proxy: bool) -> None:
     """Restart the hub and, if asked, the proxy."""
+    # Ports that are held anew have ended both already.
+    if not held_ports.ensure_held(stop):
+        _end(with_proxy)
+    start()
+
+
+def _end(with_proxy: bool) -> None:
+    """End what `start` then starts anew; systemd does both."""
     if supervision.chosen_supervisor() == supervision.SYSTEMD:
         programs.run(
             ["systemctl", "restart", *(supervision.UNITS if with_proxy else (supervision.HUB_UNIT,))], timeout=120
         )
-    elif with_proxy:
-        _ensure("--stop")
     else:
-        _ensure("--restart-hub")
-    start()
+        _ensure("--stop" if with_proxy else "--restart-hub")
 
 
 def stop() -> None:
     """Stop hub and proxy; members' servers go on."""
     _stop_units()
     _ensure("--stop")
+
+
+def end_holder() -> None:
+    """End the account's own program that holds the ports."""
+    _ensure("--release-ports")
 
 
 def start_upgrade() -> None:
@@ -103,7 +117,7 @@ def _ensure(word: str) -> None:
     except KeyError:
         return
     args = [*programs.as_account(accounts.SERVICE_ACCOUNT), str(ENSURE), word]
-    if supervision.SYSTEMD_RUNS.is_dir() and word != "--stop":
+    if supervision.SYSTEMD_RUNS.is_dir() and word not in ("--stop", "--release-ports"):
         # Else the screens would belong to the login session from which root called, and end with it.
         own_unit = ["--quiet", "--wait", "--collect", "--pipe", "-p", "KillMode=process", "-p", "OOMPolicy=continue"]
         args = ["systemd-run", *own_unit, "-p", f"User={accounts.SERVICE_ACCOUNT}", "--", str(ENSURE), word]

@@ -159,5 +159,4 @@ HANDLERS = (serving.on(doors.COPY_TEMPLATE, _copy_template),)
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
     sys.exit(main())

@@ -1,4 +1,7 @@
-"""Runs as root through sudo, called by members: the door that puts the caller's own server into a scope with limits.
+"""Runs as root through sudo, called by members: the door that lets a server start, and puts it into a scope.
+
+Who can become root gets none, unless root has allowed it (administrators.py): it is looked at here, because the
+mediator opens this door at each start and sees neither rules of sudo nor what else only root may read.
 
 It takes no pid and no number from the caller. Which process is meant the kernel says: the leader of the process group
 in which the door itself runs, if that is one of the door's ancestors and wholly the caller's. As long as the door is in
@@ -8,6 +11,7 @@ in a scope already stays there, so nobody gets out of one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import sys
@@ -20,13 +24,13 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError, PermissionRefused
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import doors, serving
-from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.settings import model, types
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.settings.types import Amount
 from jupyterhub4family.common.system import cgroups, processes, programs
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.root.base import sudo_caller
+from jupyterhub4family.root.doors import administrators
 
 #: systemd's own client, and its manager (org.freedesktop.systemd1(5)).
 BUSCTL = "/usr/bin/busctl"
@@ -61,8 +65,7 @@ class Limits:
 
 
 def main() -> int:
-    """Answer one request with the name of the scope that holds the caller now."""
-    os.umask(0o022)
+    """Answer one request: an error if no server may start, else the scope that holds the caller now."""
     return serving.serve(_calling_member, HANDLERS)
 
 
@@ -70,8 +73,15 @@ def _calling_member() -> pwd.struct_passwd:
     return sudo_caller.calling_member(_("only a member may have a server limited"))
 
 
-def _confine_caller(member: pwd.struct_passwd, _request: Nothing) -> doors.Confined:
-    return doors.Confined(confine(member, callers_process(member)))
+def _confine_caller(member: pwd.struct_passwd, request: doors.Confine) -> doors.Confined:
+    administrators.check(member)
+    if request.only_check:
+        return doors.Confined()
+    try:
+        return doors.Confined(confine(member, callers_process(member)))
+    except FamilyError as error:
+        # A server without limits is better than none.
+        return doors.Confined(problem=error.message)
 
 
 def callers_process(member: pwd.struct_passwd) -> int:
@@ -107,6 +117,9 @@ def confine(member: pwd.struct_passwd, pid: int) -> str:
     began = processes.start_time(pid)
     if began is None:
         raise PermissionRefused(_("only a member's own server can be limited"))
+    with contextlib.suppress(OSError, ValueError):
+        # By root, so that the member cannot take it back.
+        processes.prefer_to_end(pid)
     settings = _settings()
     limits = limits_of(member.pw_name, settings)
     total = _in_bytes(settings.memory_limit_total)

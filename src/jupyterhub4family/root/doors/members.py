@@ -11,26 +11,31 @@ import dataclasses
 import grp
 import os
 import pwd
+import signal
 import sys
+from collections.abc import Iterator
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
-from jupyterhub4family.common.i18n.messages import _, joined
+from jupyterhub4family.common.i18n import safe_text
+from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import calling, doors, serving
 from jupyterhub4family.common.protocol.actions import Nothing
+from jupyterhub4family.common.state import allowed_administrators
 from jupyterhub4family.common.system import accounts, files, programs
 from jupyterhub4family.root.base import run_dir, servers, sudo_caller
-from jupyterhub4family.root.doors import hub_users, sudo_rights
+from jupyterhub4family.root.doors import administrators, hub_users
 
 #: More names than any family has.
 MAXIMUM_NAMES = 100
+#: Seconds that others may take to change them; a delegate can keep a door of their own from ever going on.
+LOCK_TIMEOUT = 180.0
 #: Seconds that making an environment in advance may take; if it takes longer, the first start goes on with it.
 PREPARE_TIMEOUT = 120
 
 
 def main() -> int:
     """Answer one request."""
-    os.umask(0o022)
     return serving.serve(_check_caller, HANDLERS)
 
 
@@ -43,6 +48,9 @@ def add_members(by_root: bool, request: doors.AddMembers) -> doors.MemberResults
         )
     with _exclusive():
         addable = [_addable(name, request.allow_administrator) for name in request.names]
+        if request.allow_administrator:
+            for account in addable:
+                allowed_administrators.allow(account)
         return doors.MemberResults([_add(account) for account in addable])
 
 
@@ -56,7 +64,7 @@ def remove_members(_by_root: bool, request: doors.RemoveMembers) -> doors.Member
 
 def list_members(_by_root: bool, _request: Nothing) -> doors.MemberList:
     """All members, sorted by name, with what people want to see of them."""
-    return doors.MemberList(current_members())
+    return doors.MemberList([_described(account) for account in current_members()])
 
 
 def _check_names(untrusted_names: list[str], action: str) -> None:
@@ -66,30 +74,41 @@ def _check_names(untrusted_names: list[str], action: str) -> None:
         raise UsageError(_("no name was given"), f"jupyterhub4family members {action} NAME")
 
 
-def _exclusive() -> contextlib.AbstractContextManager[None]:
-    """Hold the lock of all changes of the members."""
+@contextlib.contextmanager
+def _exclusive() -> Iterator[None]:
+    """Hold the lock of all changes of the members. Raises RefusedError if somebody does not let go of it."""
     run_dir.ensure_run_dir()
-    return files.locked(run_dir.RUN_DIR / "members.lock")
+    lock = files.take_lock_within(run_dir.RUN_DIR / "members.lock", LOCK_TIMEOUT)
+    if lock is None:
+        raise RefusedError(_("somebody else is changing who is a member"), _("try again when it has finished"))
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
-def current_members() -> list[doors.Member]:
+def current_members() -> list[pwd.struct_passwd]:
     """All members, sorted by name."""
     group = grp.getgrnam(accounts.MEMBER_GROUP)
     found = {}
     for account in pwd.getpwall():
         if account.pw_name in group.gr_mem or account.pw_gid == group.gr_gid:
             found[account.pw_name] = account
-    return [
-        doors.Member(
-            account.pw_name,
-            account.pw_gecos.split(",")[0],
-            account.pw_uid,
-            delegate=accounts.DELEGATE_GROUP in accounts.group_names(account),
-            administrator=bool(accounts.administrator_groups(account)),
-        )
-        for _name, account in sorted(found.items())
-        if accounts.is_member(account)
-    ]
+    return [account for _name, account in sorted(found.items()) if accounts.is_member(account)]
+
+
+def _described(account: pwd.struct_passwd) -> doors.Member:
+    ways = administrators.ways_to_root(account)
+    return doors.Member(
+        account.pw_name,
+        # Members may choose it themselves (chfn(1)).
+        safe_text.one_line(account.pw_gecos.split(",")[0]),
+        account.pw_uid,
+        delegate=accounts.DELEGATE_GROUP in accounts.group_names(account),
+        administrator=bool(ways),
+        refused=bool(ways) and not allowed_administrators.is_allowed(account),
+        reasons=list(ways),
+    )
 
 
 def _check_caller() -> bool:
@@ -111,20 +130,8 @@ def _addable(untrusted_name: str, allow_administrator: bool) -> pwd.struct_passw
     refused = accounts.never_a_member(account)
     if refused:
         raise refused
-    reasons: list[str] = [_("in the group {group}", group=name) for name in accounts.administrator_groups(account)]
-    reasons += sudo_rights.rights_beyond_doors(account.pw_name)
-    if reasons and not allow_administrator:
-        raise RefusedError(
-            _(
-                "{name} can become root ({reasons}): whoever broke into the hub could, too",
-                name=account.pw_name,
-                reasons=joined(reasons),
-            ),
-            _(
-                "give the person a second account for JupyterHub, or, as root and on purpose: {command}",
-                command=f"jupyterhub4family members add --allow-administrator {account.pw_name}",
-            ),
-        )
+    if not allow_administrator and (ways := administrators.ways_to_root(account)):
+        raise RefusedError(administrators.reason_to_refuse(account, ways), administrators.hint(account))
     return account
 
 
@@ -151,10 +158,22 @@ def _removable(untrusted_name: str) -> pwd.struct_passwd:
 def _add(account: pwd.struct_passwd) -> doors.MemberResult:
     if accounts.is_member(account):
         return doors.MemberResult(account.pw_name, "already a member")
-    programs.run(["/usr/bin/gpasswd", "--add", account.pw_name, accounts.MEMBER_GROUP])
+    _gpasswd("--add", account)
     note = hub_users.add(account.pw_name)
     _prepare_in_advance(account)
     return doors.MemberResult(account.pw_name, "added", note)
+
+
+def _gpasswd(action: str, account: pwd.struct_passwd) -> None:
+    """Change the group. Ctrl-C at a delegate's terminal must not end this halfway: gpasswd ignores it as we do.
+
+    Raises ProgramError.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        programs.run(["/usr/bin/gpasswd", action, account.pw_name, accounts.MEMBER_GROUP])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _prepare_in_advance(account: pwd.struct_passwd) -> None:
@@ -162,7 +181,7 @@ def _prepare_in_advance(account: pwd.struct_passwd) -> None:
 
     Only from a template: fetching would take minutes. If it fails, the first start tells why.
     """
-    if not (paths.CURRENT_TEMPLATE / paths.COMPLETE_MARKER).is_file():
+    if not files.is_marked(paths.CURRENT_TEMPLATE, paths.COMPLETE_MARKER):
         return
     prepare = dataclasses.replace(doors.PREPARE, timeout=PREPARE_TIMEOUT)
     with contextlib.suppress(FamilyError):
@@ -175,10 +194,11 @@ def _remove(account: pwd.struct_passwd) -> doors.MemberResult:
     Once out of the group the hub can no longer signal their servers; and what they started in between
     is ended here, as root.
     """
+    allowed_administrators.forget(account.pw_name)
     if accounts.MEMBER_GROUP not in accounts.group_names(account):
         return doors.MemberResult(account.pw_name, "no member")
     hub_users.remove(account.pw_name)
-    programs.run(["/usr/bin/gpasswd", "--delete", account.pw_name, accounts.MEMBER_GROUP])
+    _gpasswd("--delete", account)
     note = hub_users.remove(account.pw_name)
     servers.end_servers(account.pw_uid)
     return doors.MemberResult(account.pw_name, "removed", note)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import UsageError
+from jupyterhub4family.common.errors import RefusedError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import calling, service_programs, serving
 from jupyterhub4family.common.protocol.actions import Action, Nothing
@@ -75,6 +75,19 @@ def _repair_file(name: str, directory: int) -> None:
         os.chmod(name, stat.S_IMODE(status.st_mode) & ~0o022, dir_fd=directory)
 
 
+def repair_programs() -> None:
+    """Every program as packaged. Raises RefusedError if others than root could have changed the packaged ones."""
+    for directory, place in paths.ORIGINAL_PROGRAMS.items():
+        for original in sorted(directory.glob("*")):
+            status = os.lstat(original)
+            if status.st_uid != 0 or status.st_mode & 0o022 or not stat.S_ISREG(status.st_mode):
+                raise RefusedError(
+                    _("accounts other than root can change {file}", file=str(original)),
+                    _("sudo apt-get install --reinstall jupyterhub4family"),
+                )
+            files.write_atomically(place / original.name, original.read_text("utf-8"), 0o755, owner=(0, 0))
+
+
 def repair_rights() -> None:
     """The rules for sudo as packaged; the PAM file, if it is missing, too. Raises ProgramError if sudo refuses them."""
     programs.run(["/usr/sbin/visudo", "-c", "-q", "-f", paths.ORIGINALS / "sudoers"])
@@ -121,6 +134,7 @@ STEPS = {
     "accounts": repair_accounts,
     "folders": setup.ensure_directories,
     "files": repair_files,
+    "programs": repair_programs,
     "rights": repair_rights,
     "supervision": repair_supervision,
     "release": fetch_release,

@@ -22,9 +22,13 @@ from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.state import supervision, upgrade
 from jupyterhub4family.common.system import accounts, cgroups, programs
-from jupyterhub4family.root.base import avahi, run_dir, servers, sudo_caller, supervisor
+from jupyterhub4family.root.base import avahi, held_ports, run_dir, servers, sudo_caller, supervisor
+from jupyterhub4family.root.doors import administrators, members
 from jupyterhub4family.root.upgrade import apt_sources, transaction
 
+UPDATE_RC = Path("/usr/sbin/update-rc.d")
+#: Holds the ports from boot on, where systemd is not PID 1.
+INIT_SCRIPT = "jupyterhub4family-hold-ports"
 #: Debian's hook by which a machine says that nothing may be started now (invoke-rc.d(8)).
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_FORBIDDEN = 101
@@ -33,18 +37,21 @@ SYSTEMD_CONTROL = Path("/run/systemd/system.control")
 
 
 def main() -> int:
-    """Program `setup configure|remove`."""
+    """Program `setup configure|remove|release-ports`."""
     parser = argparse.ArgumentParser(prog="setup", description="Set up or take down the root part.")
     commands = parser.add_subparsers(dest="command", required=True)
     configure_parser = commands.add_parser("configure", help="accounts, folders, rights; start the service")
     configure_parser.add_argument("--enable", action="store_true", help="also enable the units (without the .deb)")
     remove_parser = commands.add_parser("remove", help="stop everything; state, accounts and homes stay")
     remove_parser.add_argument("--disable", action="store_true", help="also disable the units (without the .deb)")
+    commands.add_parser("release-ports", help="before a version that opens its ports by itself")
     args = parser.parse_args()
     os.umask(0o022)
     sudo_caller.require_root()
     if args.command == "configure":
         configure(enable=args.enable)
+    elif args.command == "release-ports":
+        release_ports()
     else:
         remove(disable=args.disable)
     return 0
@@ -56,15 +63,21 @@ def configure(enable: bool = False) -> None:
     ensure_account()
     ensure_directories()
     check_sudoers()
+    ensure_allowed_administrators()
     ensure_supervision(enable)
     avahi.ensure_service_file(effective.settings_in_use()[0])
-    with contextlib.suppress(FamilyError):
-        # What is in its way `doctor` says; it is no reason not to run.
-        apt_sources.ensure_sources(effective.settings_in_use()[0])
+    ensure_apt_files()
     if not may_start():
         print(_("policy-rc.d forbids starting services now; start with: {command}", command="jupyterhub4family start"))
         return
     start_or_upgrade()
+
+
+def ensure_apt_files() -> None:
+    """Make apt's files what the settings say, as far as that can be done."""
+    with contextlib.suppress(FamilyError):
+        # What is in its way `doctor` says; it is no reason not to run.
+        apt_sources.ensure_sources(effective.settings_in_use()[0])
 
 
 def start_or_upgrade() -> None:
@@ -155,16 +168,26 @@ def check_sudoers() -> None:
     programs.run(["/usr/sbin/visudo", "-c", "-q", "-f", paths.SUDOERS])
 
 
+def ensure_allowed_administrators() -> None:
+    """Note once whom root has let in although they can become root, before versions that noted it."""
+    paths.CONFIGURATION.mkdir(mode=0o755, exist_ok=True)
+    administrators.allow_earlier_members(members.current_members())
+
+
 def ensure_supervision(enable: bool) -> None:
     """Give the account its crontab exactly where that is the supervisor; make systemd read the units."""
     if supervision.chosen_supervisor() == supervision.CRON:
         supervisor.install_crontab((paths.SHARE / "crontab").read_text("utf-8"))
     else:
         supervisor.remove_crontab()
+    if enable and not supervision.SYSTEMD_RUNS.is_dir() and UPDATE_RC.exists():
+        programs.run([UPDATE_RC, INIT_SCRIPT, "defaults"])
     if supervision.SYSTEMD_RUNS.is_dir():
         programs.run(["systemctl", "daemon-reload"])
         if enable:
-            programs.run(["systemctl", "enable", "--quiet", *supervision.UNITS, supervision.UPGRADE_UNIT])
+            programs.run(["systemctl", "enable", "--quiet", *supervision.ENABLED])
+        by_cron = supervision.chosen_supervisor() == supervision.CRON
+        programs.run(["systemctl", "enable" if by_cron else "disable", "--quiet", supervision.HOLDER_UNIT])
         if paths.BACKUP_TARGET.exists():
             programs.run(["systemctl", "enable", "--quiet", "--now", supervision.BACKUP_TIMER])
 
@@ -179,17 +202,27 @@ def may_start() -> bool:
 def remove(disable: bool = False) -> None:
     """Stop hub, proxy and all members' servers, and take the crontab away. State and accounts stay."""
     if disable and supervision.SYSTEMD_RUNS.is_dir():
-        programs.run(["systemctl", "disable", "--quiet", *supervision.UNITS, supervision.UPGRADE_UNIT])
+        programs.run(["systemctl", "disable", "--quiet", *supervision.ENABLED, supervision.HOLDER_UNIT])
+    if disable and UPDATE_RC.exists():
+        # Where systemd runs, enabling and disabling the unit of the same name has made links as well.
+        programs.run([UPDATE_RC, "-f", INIT_SCRIPT, "remove"])
     if supervision.SYSTEMD_RUNS.is_dir():
         # Enabled by `backup setup`, and by an installation that finds a backup set up.
         programs.run(["systemctl", "disable", "--quiet", "--now", supervision.BACKUP_TIMER], check=False)
     transaction.end()
     supervisor.stop()
+    release_ports()
     supervisor.remove_crontab()
     avahi.remove_service_file()
     end_all_servers()
     remove_limits()
     shutil.rmtree(run_dir.RUN_DIR, ignore_errors=True)
+
+
+def release_ports() -> None:
+    """Have nobody hold the ports any more; hub and proxy that run keep what they have."""
+    supervisor.end_holder()
+    held_ports.release()
 
 
 def remove_limits() -> None:

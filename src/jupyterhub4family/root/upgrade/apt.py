@@ -30,6 +30,8 @@ APT_TIMEOUT = 3600
 _FIELDS_OF_DPKG = ("Status", "Config-Version", "Conffiles", "Triggers-Pending", "Triggers-Awaited")
 #: Behind the line of a file that somebody else's has replaced.
 _DIVERTED = re.compile(r"(?:locally diverted|diverted by .*) to: (/.*)")
+#: What apt (2.2 to 3.0) says of a list whose Valid-Until is over.
+_EXPIRED = re.compile(r"Release file for \S+ is expired")
 _SOURCE_LINE = re.compile(r"^ +-?[0-9]+ (?!/var/lib/dpkg/status)\S", re.MULTILINE)
 
 
@@ -77,6 +79,11 @@ def refresh() -> None:
     try:
         _apt_get(["update", *only])
     except ProgramError as error:
+        if _EXPIRED.search(error.message):
+            raise FamilyError(
+                _("the source of newer versions has expired: nobody has signed it anew, so nothing is taken from it"),
+                _("ask whoever makes it (upgrade_source) to sign it anew; check this machine's date, too: date"),
+            ) from error
         raise FamilyError(
             _("the list of packages could not be fetched: {reason}", reason=error.message),
             _("check this machine's internet connection, and the address: {command}", command="apt-get update"),
@@ -158,6 +165,8 @@ def _lay_files(stage: Path) -> set[str]:
         if stat.S_ISDIR(status.st_mode):
             target.mkdir(mode=0o755, exist_ok=True)
         else:
+            # dpkg keeps settings of a newer version that was taken back, without the directories that they are in.
+            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
     return missing
 

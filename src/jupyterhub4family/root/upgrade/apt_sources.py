@@ -1,12 +1,16 @@
 """Runs as root, from setup and `config`: tells apt where newer versions come from, and whether they come by themselves.
 
-Three files of our own in apt's folders follow the settings; nobody else's is touched. Upgrading by itself is the work
+Four files of our own in apt's folders follow the settings; nobody else's is touched. Upgrading by itself is the work
 of Debian's unattended-upgrades: it leaves other people's sources alone unless one of these files names them.
+
+A source says itself what it is called, so its name proves nothing. What calls itself ours may bring our package and no
+other, and that only from the host that the settings name: another source with the same name brings nothing at all.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
@@ -27,14 +31,17 @@ def ensure_sources(settings: Settings) -> None:
     """Make apt's files what the settings say. Raises FamilyError when something is missing for that."""
     if settings.upgrade_source:
         key = _ensure_key(Path(settings.upgrade_key))
+        # The pin first: there is no moment in which the source counts and its pin does not.
+        _ensure(paths.SOURCE_PIN, _pin(site(settings.upgrade_source)))
         _ensure(paths.SOURCE_LIST, f"# {WRITTEN_BY}\ndeb [signed-by={key}] {settings.upgrade_source} ./\n")
     else:
         paths.SOURCE_LIST.unlink(missing_ok=True)
+        paths.SOURCE_PIN.unlink(missing_ok=True)
         _forget_keys("")
     if not settings.auto_upgrade:
         paths.AUTO_UPGRADE.unlink(missing_ok=True)
         return
-    _ensure(paths.AUTO_UPGRADE, _drop_in())
+    _ensure(paths.AUTO_UPGRADE, _drop_in(site(settings.upgrade_source)))
     if not UNATTENDED.exists():
         raise FamilyError(
             _("nothing is upgraded automatically yet: Debian's package unattended-upgrades is missing"),
@@ -42,8 +49,25 @@ def ensure_sources(settings: Settings) -> None:
         )
 
 
-def _drop_in() -> str:
-    lines = [f"// {WRITTEN_BY}", f'Unattended-Upgrade::Origins-Pattern:: "origin={ORIGIN}";']
+def site(address: str) -> str:
+    """The host in the address of a source, as apt calls it: without port and brackets; empty for a folder here."""
+    return urlsplit(address).hostname or ""
+
+
+def _pin(host: str) -> str:
+    """Preferences of apt (apt_preferences(5)): for a package the first record with its own name counts, then `*`."""
+    records = (
+        ("jupyterhub4family", f'origin "{host}"', 500),
+        ("jupyterhub4family", f"release o={ORIGIN}", -1),
+        ("*", f"release o={ORIGIN}", -1),
+    )
+    text = "\n".join(f"Package: {name}\nPin: {pin}\nPin-Priority: {priority}\n" for name, pin, priority in records)
+    return f"# {WRITTEN_BY}\n{text}"
+
+
+def _drop_in(host: str) -> str:
+    # It reads these as patterns of shells: a host of IPv6 has no brackets here, and no other has such characters.
+    lines = [f"// {WRITTEN_BY}", f'Unattended-Upgrade::Origins-Pattern:: "origin={ORIGIN},site={host}";']
     before = paths.AUTO_UPGRADE.read_text("utf-8") if paths.AUTO_UPGRADE.exists() else ""
     for key in ("APT::Periodic::Update-Package-Lists", "APT::Periodic::Unattended-Upgrade"):
         # Somebody who has switched this off for the whole machine finds it off.

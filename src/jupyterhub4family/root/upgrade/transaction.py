@@ -44,6 +44,8 @@ KERNEL_PAUSE, KERNEL_TIMEOUT = 5, 6 * 3600
 TRIES, REFUSALS = 2, 12
 #: Seconds between two tries.
 TRIAL_PAUSE = 3
+#: Bytes of what `status --json` prints, as the service account.
+MAXIMUM_STATUS = 2**20
 #: Reasons for which waiting is better than going back.
 PASSING = (ExitStatus.NETWORK, ExitStatus.DISK_FULL)
 #: In root's folder in /run; holds the pid of whoever has it.
@@ -79,7 +81,7 @@ def can_begin() -> bool:
         or not apt.installed_version()
     )
     made_for = _current_release().partition("-")[0]
-    complete = (paths.CURRENT_RELEASE / paths.COMPLETE_MARKER).is_file()
+    complete = files.is_marked(paths.CURRENT_RELEASE, paths.COMPLETE_MARKER)
     return replaces and complete and made_for == f"py{paths.SYSTEM_PYTHON.resolve().name[len('python') :]}"
 
 
@@ -97,10 +99,8 @@ def begin() -> None:
 
 
 def _current_release() -> str:
-    try:
-        return os.readlink(paths.CURRENT_RELEASE)
-    except OSError:
-        return ""
+    """The id of the release in use; empty if the service's link to it names none."""
+    return files.link_name(paths.CURRENT_RELEASE)
 
 
 # -- seeing it through -------------------------------------------------------------------------------
@@ -236,8 +236,9 @@ def _wait_for_portal() -> None:
     args = [*programs.as_account(accounts.SERVICE_ACCOUNT), "/usr/bin/jupyterhub4family", "status", "--json"]
     while True:
         answers = False
-        with contextlib.suppress(FamilyError, ValueError):
-            answers = json.loads(programs.run(args, check=False).stdout).get("portal") == "running"
+        with contextlib.suppress(FamilyError, ValueError, RecursionError):
+            status = json.loads(programs.run(args, check=False, maximum=MAXIMUM_STATUS).stdout)
+            answers = isinstance(status, dict) and status.get("portal") == "running"
         if answers:
             return
         if time.monotonic() > deadline:

@@ -41,8 +41,8 @@ FILES = (
 )
 #: What sqlite keeps beside a database belongs to that very database.
 _BESIDE = ("-journal", "-wal", "-shm")
-#: Bytes; a family's database has less than one megabyte.
-MAXIMUM_STATE = 512 * 2**20
+#: Bytes, in base64; a family's database has less than one megabyte.
+MAXIMUM_STATE = 90 * 2**20
 
 
 def main() -> int:
@@ -67,8 +67,18 @@ def exported() -> dict[str, bytes]:
     found = {}
     for name in FILES:
         with contextlib.suppress(FileNotFoundError):
-            found[name] = _database_copy() if name == DATABASE else (paths.STATE / name).read_bytes()
+            found[name] = _database_copy() if name == DATABASE else _content(paths.STATE / name)
     return found
+
+
+def _content(file: Path) -> bytes:
+    """What a file says. Raises FileNotFoundError; FamilyError where there is something else, which may never end."""
+    data = system_files.read_untrusted(file, MAXIMUM_STATE)
+    if data is None and os.path.lexists(file):
+        raise FamilyError(_("{file} is not a plain file", file=str(file)), "sudo jupyterhub4family doctor")
+    if data is None:
+        raise FileNotFoundError(file)
+    return data
 
 
 def _database_copy() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -13,8 +14,11 @@ from jupyterhub4family.common.system import files
 PROXY_TOKEN = paths.STATE / "proxy_token"
 #: The proxy asks the hub for its routes with this (may do nothing else).
 ROUTES_TOKEN = paths.STATE / "routes_token"
-#: The door `members` makes the hub forget a member with this.
+#: The door `members` makes the hub know and forget members with this.
 MEMBERSHIP_TOKEN = paths.STATE / "membership_token"
+#: The hub signs with this what the proxy believes: who may look at whose server (hub/gate_pass.py). It stays the same,
+#: so that open notebooks outlive a restart.
+GATE_KEY = paths.STATE / "gate_key"
 
 
 class Secret:
@@ -34,14 +38,33 @@ class Secret:
 def ensure_token(path: Path) -> Secret:
     """The secret in `path`, made at the first call. Raises OSError."""
     # Hub and proxy both ask as soon as the first release is there, and must not make two different ones.
-    with files.locked(path.with_name("tokens.lock")):
+    with _lock(path):
         try:
             text = path.read_text("ascii").strip()
         except FileNotFoundError:
             text = ""
         # An empty file is what a power cut may leave of one.
         if len(text) < 64:
-            text = secrets.token_hex(32)
-            files.write_atomically(path, text + "\n", 0o600)
+            text = _write_new(path)
         os.chmod(path, 0o600)
     return Secret(text)
+
+
+def renew_tokens() -> None:
+    """Make all secrets anew, before a hub starts; the proxy reads its own whenever it is asked. Raises OSError.
+
+    So one that was seen somewhere is good for nothing soon.
+    """
+    for path in (PROXY_TOKEN, ROUTES_TOKEN, MEMBERSHIP_TOKEN):
+        with _lock(path):
+            _write_new(path)
+
+
+def _lock(path: Path) -> contextlib.AbstractContextManager[None]:
+    return files.locked(path.with_name("tokens.lock"))
+
+
+def _write_new(path: Path) -> str:
+    text = secrets.token_hex(32)
+    files.write_atomically(path, text + "\n", 0o600)
+    return text

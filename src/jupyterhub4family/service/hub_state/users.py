@@ -1,40 +1,29 @@
 """Runs as jupyterhub, called by the door `members` and by the hub at its start: makes the hub know or forget members.
 
-Speaks to the hub's API on 127.0.0.1 with a token that can do this and little else. A hub that is not running
-is no error: at its next start it compares its users with the members anyway.
+Speaks to the hub's API at the hub's own socket, with a token that can list users, have members added, stop servers and
+delete users: it can change nobody's name and give no rights. A hub that is not running is no error: at its next start
+it compares its users with the members anyway.
 """
 
 from __future__ import annotations
 
-import grp
-import http.client
-import json
-import pwd
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from typing import Any, Optional
+from typing import Any
 
-from jupyterhub4family.common.errors import ExitStatus, FamilyError
+from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import service_programs, serving
 from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.protocol.service_programs import Names
-from jupyterhub4family.common.settings import effective
-from jupyterhub4family.common.system import accounts
-from jupyterhub4family.service.hub_state import tokens
-from jupyterhub4family.service.hub_state.tokens import Secret
+from jupyterhub4family.service.hub_state import members, tokens
+from jupyterhub4family.service.hub_state.hub_api import HubApi
 
+#: Where the hub adds users, if they are members (hub/membership.py).
+ADD_MEMBERS = "/jupyterhub4family/members"
 #: Seconds until a server that was asked to stop must have done so.
 STOP_TIMEOUT = 40.0
-
-
-class HubNotRunning(FamilyError):
-    """Nobody answers at the hub's address."""
-
-    status = ExitStatus.NOT_RUNNING
 
 
 def main() -> int:
@@ -43,45 +32,26 @@ def main() -> int:
 
 
 def _hub() -> Hub:
-    port = effective.settings_in_use()[0].hub_port
-    return Hub(f"http://127.0.0.1:{port}/hub/api", tokens.ensure_token(tokens.MEMBERSHIP_TOKEN))
-
-
-def current_members() -> set[str]:
-    """The names of all members, from the live group database."""
-    group = grp.getgrnam(accounts.MEMBER_GROUP)
-    names = set(group.gr_mem) | {account.pw_name for account in pwd.getpwall() if account.pw_gid == group.gr_gid}
-    found = set()
-    for name in names:
-        try:
-            if accounts.is_member(pwd.getpwnam(name)):
-                found.add(name)
-        except KeyError:
-            continue
-    return found
+    return Hub(HubApi(tokens.MEMBERSHIP_TOKEN))
 
 
 class Hub:
     """The few calls of JupyterHub's REST API that membership needs."""
 
-    def __init__(self, url: str, token: Secret) -> None:
-        self._url = url
-        self._token = token
-        # Whatever proxy the machine uses for the internet, the hub is on this machine.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    def __init__(self, api: HubApi) -> None:
+        self._api = api
 
     def add(self, names: list[str]) -> None:
         """Make the hub list `names` before their first login."""
         if names:
-            # 409: it knows them all.
-            self._call("POST", "/users", {"usernames": names}, accepted=(201, 409))
+            self._api.call("POST", ADD_MEMBERS, {"names": names}, accepted=(200,))
 
     def remove(self, name: str) -> None:
         """Stop the member's servers, then delete the hub's user with all tokens and sessions."""
         deadline = time.monotonic() + STOP_TIMEOUT
         path = f"/users/{urllib.parse.quote(name, safe='')}"
         while True:
-            user = self._call("GET", path, accepted=(200, 404))
+            user = self._api.call("GET", path, accepted=(200, 404))
             if user is None:
                 return
             servers = user.get("servers") or {}
@@ -99,9 +69,9 @@ class Hub:
                 # Stopping a server that is on its way up or down is refused (400): asked again in a moment.
                 if server.get("pending") != "stop":
                     word = f"/servers/{urllib.parse.quote(server_name, safe='')}" if server_name else "/server"
-                    self._call("DELETE", path + word, accepted=(202, 204, 400, 404))
+                    self._api.call("DELETE", path + word, accepted=(202, 204, 400, 404))
             time.sleep(0.2)
-        self._call("DELETE", path, accepted=(204, 404))
+        self._api.call("DELETE", path, accepted=(204, 404))
 
     def sync(self, members: set[str]) -> None:
         """Remove every user that is no member, add every member that is no user."""
@@ -113,32 +83,10 @@ class Hub:
     def _all_users(self) -> list[dict[str, Any]]:
         users: list[dict[str, Any]] = []
         while True:
-            page = self._call("GET", f"/users?offset={len(users)}&limit=100", accepted=(200,))
+            page = self._api.call("GET", f"/users?offset={len(users)}&limit=100", accepted=(200,))
             users += page
             if len(page) < 100:
                 return users
-
-    def _call(self, method: str, path: str, body: Any = None, *, accepted: tuple[int, ...]) -> Any:
-        """The decoded answer; None for an error status or an empty one. Raises HubNotRunning or FamilyError."""
-        data: Optional[bytes] = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._url + path, data=data, method=method)  # noqa: S310 (127.0.0.1)
-        request.add_header("Authorization", f"token {self._token.reveal()}")
-        request.add_header("Content-Type", "application/json")
-        try:
-            with self._opener.open(request, timeout=60) as answer:
-                status, text = answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            status, text = error.code, b""
-        except (OSError, http.client.HTTPException) as error:
-            raise HubNotRunning(_("the hub does not answer"), "jupyterhub4family status") from error
-        if status not in accepted:
-            raise FamilyError(
-                _("the hub refused {request}: status {status}", request=f"{method} {path}", status=status)
-            )
-        try:
-            return json.loads(text) if text else None
-        except ValueError as error:
-            raise HubNotRunning(_("another program answers in place of the hub"), "jupyterhub4family status") from error
 
 
 def _add(hub: Hub, request: Names) -> Nothing:
@@ -153,7 +101,7 @@ def _remove(hub: Hub, request: Names) -> Nothing:
 
 
 def _sync(hub: Hub, _request: Nothing) -> Nothing:
-    hub.sync(current_members())
+    hub.sync(members.current_members())
     return Nothing()
 
 

@@ -27,7 +27,7 @@ from jupyterhub4family.common.system import disk_space, files
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
-FORMAT = "5"
+FORMAT = "7"
 #: What `wanted_id` makes.
 _ID = re.compile(r"py3\.[0-9]+-[0-9a-f]{12}")
 

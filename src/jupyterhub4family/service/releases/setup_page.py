@@ -41,17 +41,14 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    #: Browsers open several connections at once, and each of a family may have a few pages open.
-    request_queue_size = 64
-    address_family = socket.AF_INET6
     #: None for a portal without HTTPS.
     tls: Optional[ssl.SSLContext] = None
 
-    def server_bind(self) -> None:
-        # One socket for IPv6 and IPv4, as the proxy will have.
-        with contextlib.suppress(OSError):
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
+    def __init__(self, port: socket.socket, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(port.getsockname(), handler, bind_and_activate=False)
+        self.socket.close()
+        # A descriptor of its own: the port stays open when the page's time is over.
+        self.socket = port.dup()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         # In the connection's own thread, so that nobody waits for somebody else's handshake.
@@ -78,17 +75,13 @@ class _Server(ThreadingHTTPServer):
         return self.tls.wrap_socket(connection, server_side=True)
 
 
-class _ServerIPv4(_Server):
-    address_family = socket.AF_INET
-
-
 class SetupPage:
-    """A web server in a thread, for use in a `with` statement; the port is taken when it is made.
+    """A web server in a thread, at a port that listens already, for use in a `with` statement.
 
-    Raises OSError when the port cannot be had, FamilyError when there is no certificate.
+    Raises FamilyError when there is no certificate.
     """
 
-    def __init__(self, settings: Settings, page: Path = PAGE) -> None:
+    def __init__(self, settings: Settings, port: socket.socket, page: Path = PAGE) -> None:
         template = page.read_text("utf-8")
         tls = _tls_context() if settings.https else None
 
@@ -97,10 +90,7 @@ class SetupPage:
             language = settings_language(settings)
             port = settings.port
 
-        if settings.bind_address or not socket.has_ipv6:
-            self._server: _Server = _ServerIPv4((settings.bind_address, settings.port), Handler)
-        else:
-            self._server = _bound_to_everything(settings.port, Handler)
+        self._server = _Server(port, Handler)
         self._server.tls = tls
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
@@ -116,16 +106,6 @@ class SetupPage:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def _bound_to_everything(port: int, handler: type[BaseHTTPRequestHandler]) -> _Server:
-    try:
-        return _Server(("", port), handler)
-    except OSError as error:
-        # A kernel may know IPv6 and the machine still have it switched off.
-        if error.errno == 98:  # EADDRINUSE
-            raise
-        return _ServerIPv4(("", port), handler)
 
 
 def _tls_context() -> ssl.SSLContext:

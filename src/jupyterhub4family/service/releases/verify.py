@@ -28,6 +28,8 @@ from jupyterhub4family.service.releases.builds import Tree
 
 #: Names of files in an answer; more help nobody.
 MOST_NAMES = 200
+#: Bytes of a RECORD; the longest has some hundred kilobytes. Root waits for this program.
+MAXIMUM_RECORD = 16 * 2**20
 #: Held by `builds.ensure` as long as it builds.
 BUILD_LOCK = paths.STATE / "build.lock"
 PROXY = Path("proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy")
@@ -97,8 +99,8 @@ def _compare(environment: Path, missing: list[str], changed: list[str]) -> int:
 def _entries(record: Path) -> Iterator[tuple[str, str]]:
     """Name and SHA-256 of every file in a RECORD that has one: compiled files have none."""
     try:
-        rows = list(csv.reader(record.read_text("utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error):
+        rows = list(csv.reader((files.read_untrusted(record, MAXIMUM_RECORD) or b"").decode("utf-8").splitlines()))
+    except (UnicodeDecodeError, csv.Error):
         rows = []
     if not rows:
         # An empty or unreadable list is itself what a power cut leaves.

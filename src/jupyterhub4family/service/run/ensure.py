@@ -6,7 +6,9 @@ Only where the account's crontab is the supervisor. Asks for nothing and prints 
 from __future__ import annotations
 
 import os
+import pwd
 import signal
+import stat
 import sys
 import time
 from pathlib import Path
@@ -16,33 +18,39 @@ from jupyterhub4family.common.errors import FamilyError, UsageError, run_program
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import files, processes, programs
-from jupyterhub4family.service.run import supervise
+from jupyterhub4family.service.run import hold_ports, supervise
 
 #: There after `stop`: nothing is started until `start` or the next boot.
 STOPPED = paths.STATE / "stopped"
+WORDS = ("--boot", "--start", "--stop", "--restart-hub", "--hold-ports", "--release-ports")
 SCREEN = "/usr/bin/screen"
 #: Made by Debian's screen at boot; without it (bare containers) sessions live in its state.
 SCREEN_SOCKETS = Path("/run/screen")
 
 
 def main() -> int:
-    """Program `ensure [--boot|--start|--stop|--restart-hub]`."""
+    """Program `ensure [--boot|--start|--stop|--restart-hub|--hold-ports|--release-ports]`."""
     args = sys.argv[1:]
-    if args not in ([], ["--boot"], ["--start"], ["--stop"], ["--restart-hub"]):
-        raise UsageError(
-            _("{program} takes one of {args}", program="ensure", args="--boot, --start, --stop, --restart-hub")
-        )
+    if args not in ([], *([word] for word in WORDS)):
+        raise UsageError(_("{program} takes one of {args}", program="ensure", args=", ".join(WORDS)))
     word = args[0] if args else ""
     os.umask(0o077)
     paths.STATE.mkdir(mode=0o700, exist_ok=True)
     if word == "--stop":
         stop()
         return 0
+    if word == "--release-ports":
+        hold_ports.end()
+        return 0
     if word in ("--boot", "--start"):
         STOPPED.unlink(missing_ok=True)
     if word == "--restart-hub":
         _end_supervisor("hub")
-    if supervision.chosen_supervisor() != supervision.CRON or STOPPED.exists():
+    if supervision.chosen_supervisor() != supervision.CRON:
+        return 0
+    # Also while hub and proxy are stopped: nobody else shall have their ports meanwhile.
+    hold_ports.ensure_held()
+    if STOPPED.exists() or word == "--hold-ports":
         return 0
     for name in supervise.PROCESSES:
         _ensure_running(name)
@@ -61,11 +69,34 @@ def is_supervised(name: str) -> bool:
 def screen_environment() -> dict[str, str]:
     """Variables under which screen finds its sessions."""
     result = {"HOME": str(paths.STATE), "TERM": "screen", "SHELL": "/bin/sh"}
-    if not SCREEN_SOCKETS.is_dir():
+    if not _has_place_for_sockets():
         directory = paths.STATE / "screen"
         directory.mkdir(mode=0o700, exist_ok=True)
         result["SCREENDIR"] = str(directory)
     return result
+
+
+def _has_place_for_sockets() -> bool:
+    """Whether screen can have its sessions where `screen -r` finds them by itself.
+
+    On Debian 11 anybody may make folders there: with one of our name a member's job at boot would keep screen, and so
+    hub and proxy, from starting.
+    """
+    own = SCREEN_SOCKETS / f"S-{_name()}"
+    try:
+        own.mkdir(mode=0o700)
+    except FileExistsError:
+        status = own.lstat()
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    except PermissionError:
+        return True  # it is screen alone that may make one, for whoever calls it
+    except OSError:
+        return False
+    return True
+
+
+def _name() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def _ensure_running(name: str) -> None:

@@ -8,6 +8,8 @@ why it does not work, and this tries again.
 from __future__ import annotations
 
 import os
+import resource
+import socket
 import sys
 import time
 from typing import NoReturn
@@ -15,20 +17,25 @@ from typing import NoReturn
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, run_program
 from jupyterhub4family.common.settings import effective
+from jupyterhub4family.common.state import ports
 from jupyterhub4family.common.system import files, programs
 from jupyterhub4family.service.hub_state import database, disk_reserve, tokens
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.releases.progress import Reporter
-from jupyterhub4family.service.run import proxy
+from jupyterhub4family.service.run import handover, proxy
 
 #: Seconds between two tries to build a release.
 FIRST_PAUSE, LONGEST_PAUSE = 10, 300
+#: Descriptors that the hub may have, as far as the hard limit goes: with the usual 1,024, twenty browsers that start
+#: servers while a program of somebody's opens connections are too many.
+OPEN_FILES = 16384
 
 
 def main() -> int:
     """Never returns normally: becomes JupyterHub, or is ended from outside."""
     os.umask(0o077)
-    effective.settings_of_service("hub")  # a mistake in the settings file is told now, not minutes later
+    # A mistake in the settings file is told now, not minutes later.
+    settings = effective.settings_of_service("hub")
     lock = files.take_lock(paths.STATE / "hub.lock", wait=False)
     if lock is None:
         print("another hub is still running; waiting until it ends", flush=True)
@@ -41,11 +48,22 @@ def main() -> int:
     if not usable_release():
         _build(Reporter())
     disk_reserve.ensure_reserve(paths.STATE / "jupyterhub.sqlite")
-    for token in (tokens.PROXY_TOKEN, tokens.ROUTES_TOKEN, tokens.MEMBERSHIP_TOKEN):
-        tokens.ensure_token(token)
-    # The lock has to outlive the exec: it then ends with JupyterHub.
+    tokens.renew_tokens()
+    raise_file_limit()
+    paths.SOCKETS.mkdir(mode=0o700, exist_ok=True)
+    port = handover.take(ports.HUB, settings)
+    # Both have to outlive the exec: the lock then ends with JupyterHub.
     os.set_inheritable(lock, True)
-    _become_jupyterhub()
+    port.set_inheritable(True)
+    _become_jupyterhub(port)
+
+
+def raise_file_limit() -> None:
+    """Let this process, and what it becomes, have more descriptors. Doors and servers set limits of their own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _build(reporter: Reporter) -> None:
@@ -69,7 +87,7 @@ def usable_release() -> bool:
     return builds.is_complete(paths.CURRENT_RELEASE) and made_for == f"py{builds.system_python_version()}"
 
 
-def _become_jupyterhub() -> NoReturn:
+def _become_jupyterhub(port: socket.socket) -> NoReturn:
     release = paths.CURRENT_RELEASE.resolve()
     variables = {
         "PATH": f"{release}/venv/bin:{programs.SAFE_PATH}",
@@ -77,6 +95,7 @@ def _become_jupyterhub() -> NoReturn:
         "LANG": "C.UTF-8",
         # The hub's own code is compiled when the package is installed; nothing else is to be written.
         "PYTHONDONTWRITEBYTECODE": "1",
+        handover.DESCRIPTOR: str(port.fileno()),
     }
     configuration = paths.LIBRARY / "jupyterhub4family" / "hub" / "jupyterhub_config.py"
     python = str(release / "venv" / "bin" / "python")

@@ -9,20 +9,23 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import ExitStatus, FamilyError, run_program
-from jupyterhub4family.common.i18n.messages import LANGUAGES, _, translated
+from jupyterhub4family.common.errors import run_program
+from jupyterhub4family.common.i18n.messages import LANGUAGES, N_, _, translated
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import ports
 from jupyterhub4family.common.system import files, processes, programs
 from jupyterhub4family.service.hub_state import tokens
 from jupyterhub4family.service.releases import builds, setup_page
 from jupyterhub4family.service.releases.setup_page import SetupPage
+from jupyterhub4family.service.run import handover
 
 PID_FILE = paths.STATE / "proxy.pid"
 #: Tells of which program the running proxy is made.
@@ -34,6 +37,10 @@ CHECK_CERTIFICATES = (str(paths.LIBRARY / "certificates"), "ensure")
 #: Node without its optimizing compilers: after load 58 instead of 103 MB, for 0.6 ms more of the processor per
 #: request (docs/adr/0009-lean-processes.md). A family's machine has more time than memory.
 NODE_OPTIONS = ["--lite-mode"]
+#: Read in JupyterLab by somebody whose window has been open for weeks, or who is logged in no more.
+REFUSED_AT_GATE = N_(
+    "This browser may not use this server any more. Load the page again, and log in if you are asked to."
+)
 
 
 def main() -> int:
@@ -47,10 +54,11 @@ def main() -> int:
     assert lock is not None
     if settings.https:
         ensure_certificate()
+    port = handover.take(ports.PORTAL, settings)
     if not builds.is_complete(paths.CURRENT_RELEASE):
-        _serve_setup_page(settings)
+        _serve_setup_page(settings, port)
     os.set_inheritable(lock, True)
-    _become_proxy(settings)
+    _become_proxy(settings, port)
 
 
 def running_proxy() -> Optional[int]:
@@ -91,51 +99,47 @@ def _program() -> str:
     return digest.hexdigest()
 
 
-def _serve_setup_page(settings: Settings) -> None:
-    try:
-        page = SetupPage(settings)
-    except OSError as error:
-        raise FamilyError(
-            _("port {port} is unavailable: {reason}", port=settings.port, reason=error.strerror),
-            _("see which program uses it: {command}", command=f"sudo ss -ltnp 'sport = :{settings.port}'"),
-            ExitStatus.PORT_TAKEN,
-        ) from error
-    with page:
+def _serve_setup_page(settings: Settings, port: socket.socket) -> None:
+    with SetupPage(settings, port):
         while not builds.is_complete(paths.CURRENT_RELEASE):
             time.sleep(0.2)
 
 
-def _become_proxy(settings: Settings) -> NoReturn:
+def _become_proxy(settings: Settings, port: socket.socket) -> NoReturn:
     """Execute node. The proxy's secret reaches it as a file's name, so that no process list shows it."""
+    port.set_inheritable(True)
+    paths.SOCKETS.mkdir(mode=0o700, exist_ok=True)
     pid = os.getpid()
     files.write_atomically(PID_FILE, f"{pid} {processes.start_time(pid)}\n", 0o600)
     files.write_atomically(PROGRAM_FILE, f"{_program()}\n", 0o600)
-    for token in (tokens.PROXY_TOKEN, tokens.ROUTES_TOKEN):
+    for token in (tokens.PROXY_TOKEN, tokens.ROUTES_TOKEN, tokens.GATE_KEY):
         tokens.ensure_token(token)
     release = paths.CURRENT_RELEASE.resolve()
     node = str(release / "node" / "bin" / "node")
-    args = [node, *NODE_OPTIONS, str(LAUNCHER), json.dumps(_configuration(settings, release))]
+    args = [node, *NODE_OPTIONS, str(LAUNCHER), json.dumps(_configuration(settings, release, port.fileno()))]
     os.chdir(paths.STATE)
     os.execve(node, args, {"PATH": "/usr/bin:/bin", "HOME": str(paths.STATE), "LANG": "C.UTF-8"})
 
 
-def _configuration(settings: Settings, release: Path) -> dict[str, Any]:
+def _configuration(settings: Settings, release: Path, port: int) -> dict[str, Any]:
     """What launch.js is told; it stands in the process list, so secrets are named by their files."""
-    hub = f"http://127.0.0.1:{settings.hub_port}"
     return {
         "package": str(release / "proxy" / "node_modules" / "configurable-http-proxy"),
         "proxyTokenFile": str(tokens.PROXY_TOKEN),
         "routesTokenFile": str(tokens.ROUTES_TOKEN),
-        "hubApi": f"{hub}/hub/api/proxy",
+        "hubSocket": str(paths.HUB_SOCKET),
+        "apiSocket": str(paths.PROXY_API_SOCKET),
         "ip": settings.bind_address,
         "port": settings.port,
-        "apiPort": settings.proxy_api_port,
-        # Answers before the hub has told any route.
-        "defaultTarget": hub,
+        "descriptor": port,
         "errorPath": str(paths.SHARE / "proxy" / "errors"),
         "https": {"folders": [str(paths.OWN_TLS), str(paths.TLS)], "check": [*CHECK_CERTIFICATES]}
         if settings.https
         else None,
+        "gate": {
+            "keyFile": str(tokens.GATE_KEY),
+            "refused": {language: translated(_(REFUSED_AT_GATE), language) for language in LANGUAGES},
+        },
         "plain": {"refused": {language: translated(setup_page.sent_in_clear(), language) for language in LANGUAGES}},
     }
 

@@ -229,6 +229,7 @@ def test_release(monkeypatch: pytest.MonkeyPatch, different: dict[str, Any], sta
     monkeypatch.setattr(
         minimum_versions, "MINIMUM_VERSIONS", DATA / "usr/share/jupyterhub4family/minimum-versions.json"
     )
+    monkeypatch.setattr(minimum_versions, "JUDGEMENTS", DATA / "usr/share/jupyterhub4family/judgements.json")
     FakePrograms(monkeypatch).answer("*", lambda _call: {**GOOD, **different})
     found = list(release_integrity.check_release(CheckContext(by_root=True)))
     assert (found[0].state, found[0].repair) == (state, repair)

@@ -37,8 +37,8 @@ class Box:
         self.restarts: list[str] = []
         fake = FakePrograms(monkeypatch)
         fake.let_run("editor")
-        for name in ("systemctl", "control"):
-            fake.answer(name, self._run)
+        fake.answer("systemctl", lambda _call: CompletedProcess(0, self.states, ""))
+        fake.answer("control", self._restart)
         fake.answer("upgrade", self._converse)
         #: What root's program for apt's files answers, and how often it was asked.
         self.apt: dict[str, Any] = {"ok": True}
@@ -63,12 +63,9 @@ class Box:
         self.asked += 1
         return self.apt
 
-    def _run(self, call: Call) -> CompletedProcess:
-        arguments = call.args
-        if arguments[0] == "systemctl":
-            return CompletedProcess(0, self.states, "")
-        self.restarts.append(" ".join(map(str, arguments[1:])))
-        return CompletedProcess(0, "", "")
+    def _restart(self, call: Call) -> dict[str, Any]:
+        self.restarts.append(" ".join(call.args[1:]))
+        return {"ok": True}
 
 
 @pytest.fixture

@@ -26,8 +26,6 @@ SECRET = "0123456789abcdef0123456789abcdef"
 def directory(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def run(call: Call) -> CompletedProcess:
         arguments = call.args
-        if arguments[-1].endswith("hub.log"):
-            return CompletedProcess(0, Path(arguments[-1]).read_text(), "")
         if arguments[0] == "ss":
             raise ProgramError("ss could not be started")
         return CompletedProcess(0, f"anna did {arguments[0]} with {SECRET}\n", "")
@@ -46,6 +44,7 @@ def directory(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "elsewhere").write_text("not to be followed")
     monkeypatch.setattr(paths, "EXPERT_DIRECTORY", tmp_path / "experts")
     (tmp_path / "config.yaml").write_text("port: 8000\nfamily_name: Example\n")
+    monkeypatch.setattr(paths, "SERVICE_HOME", tmp_path)
     monkeypatch.setattr(paths, "SERVICE_LOGS", logs)
     monkeypatch.setattr(paths, "SETTINGS_FILE", tmp_path / "config.yaml")
     monkeypatch.chdir(here)

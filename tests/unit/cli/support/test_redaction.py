@@ -103,3 +103,49 @@ def test_paths_hide_who_and_what(line: str) -> None:
     assert "anna" not in cleaned and "zoe" not in cleaned
     assert "Diary" not in cleaned.replace("user-redirect/member1/Diary", "")
     assert "member" in cleaned
+
+
+@pytest.mark.parametrize(
+    ("line", "cleaned"),
+    [
+        ("200 GET /hub/home (anna@192.168.0.7) 41ms", "200 GET /hub/home (member1@device1) 41ms"),
+        ("302 GET / (@192.168.0.7)", "302 GET / (@device1)"),
+        ("Login of 'carla' from 192.168.0.7 refused: no", "Login of person1 from device1 refused: no"),
+        ("Failed login for 'hunter two'", "Failed login for person1"),
+        ("refused 'it\\'s mine' from fe80::1%eth0: refused", "refused person1 from device1: refused"),
+        ("rhost=fd00:1:2::7  user=carla", "rhost=device1  user=person1"),
+        ("session opened for user carla(uid=1003) by (uid=0)", "session opened for user person1(uid=1003) by (uid=0)"),
+        ("User logged in: carla", "User logged in: person1"),
+        ("Disallowing invalid username 'x; y'.", "Disallowing invalid username person1."),
+        ("from ::ffff:192.168.0.7 and 192.168.0.7", "from device1 and device1"),
+        ("192.168.0.5:53 [fd00::5]:8000 10.1.1.9", "this-computer:53 [this-computer]:8000 device3"),
+        ("to 8.8.8.8, 2001:4860:4860::8888.", "to outside1, outside2."),
+        ("link/ether 52:54:00:ab:cd:ef brd", "link/ether (hardware address) brd"),
+        ("mum's phone; Mum Miller", "person1's phone; person1"),
+    ],
+)
+def test_devices_and_people_who_are_no_members(line: str, cleaned: str) -> None:
+    own = [] if "outside" in cleaned or "device1" in cleaned or "person" in cleaned else ["192.168.0.5", "fd00::5"]
+    others = [("mum", "Mum Miller")] if "mum" in line else []
+    assert Redaction([("anna", "Anna")], "box", others, own).clean(line) == cleaned
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "LISTEN 0 128 127.0.0.1:8081 0.0.0.0:* [::1]:8001 [::]:*",
+        "2026-11-23T00:56:31+01:00 took 00:01:02",
+        "linux-image 6.1.0-18 libfoo 1.2.3.4-5 v1.2.3.4+deb12u1 2:8.39-13 ~1.2.3.4",
+        "std::string abc::def dead:beef",
+        "user=root USER=jupyterhub user=",
+        "Debian GNU/Linux 12; the user interface",
+    ],
+)
+def test_what_only_looks_like_an_address_or_a_name_is_kept(line: str) -> None:
+    assert Redaction([("anna", "Anna")], "box", [("debian", "Debian"), ("pi", "")]).clean(line) == line
+
+
+def test_a_device_has_the_same_number_everywhere() -> None:
+    redaction = Redaction([])
+    assert redaction.clean("192.168.0.7 192.168.0.8") == "device1 device2"
+    assert redaction.clean("(@::ffff:192.168.0.8)") == "(@device2)"

@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import io
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -240,10 +239,24 @@ def test_what_has_begun_goes_on_when_nobody_listens_any_more(tmp_path: Path) -> 
     assert (tmp_path / "done").exists()
 
 
-def test_other_troubles_with_a_pipe_are_no_end_of_a_listener(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, writer = os.pipe()
-    os.close(writer)
-    with os.fdopen(reader, "r", encoding="utf-8") as unwritable:
-        monkeypatch.setattr(sys, "stdout", unwritable)
-        with pytest.raises(OSError):
+@pytest.mark.parametrize("stdout", ["1</dev/null", "1>/dev/full"])
+def test_a_stdout_that_takes_nothing_stops_no_work_and_is_said_on_stderr(tmp_path: Path, stdout: str) -> None:
+    """Not for writing, as sudo makes of a closed one, or full: both are the caller's doing."""
+    code = f"""
+        import pathlib, sys
+        from jupyterhub4family.common.errors import run_program
+        from jupyterhub4family.common.protocol import serving
+        from jupyterhub4family.common.protocol.actions import Nothing
+
+        def work():
             serving.report(5, "x")
+            pathlib.Path({str(tmp_path / "done")!r}).touch()
+            return Nothing()
+
+        sys.exit(run_program(lambda: serving.answer(work)))
+        """
+    shell = f'exec "$@" {stdout}'
+    args = ["/bin/sh", "-c", shell, "sh", *PYTHON, "-c", with_our_package(code)]
+    done = subprocess.run(args, capture_output=True, encoding="utf-8", timeout=20, check=False)
+    assert (tmp_path / "done").exists() and done.returncode in (1, 10), done
+    assert done.stderr.startswith("jupyterhub4family: ") and "Traceback" not in done.stderr, done

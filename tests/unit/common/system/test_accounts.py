@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Optional
+
 import pytest
 
 from jupyterhub4family.common.errors import RefusedError, UnknownAccountError
@@ -141,3 +144,19 @@ def test_groups_that_make_an_administrator(people: People) -> None:
     assert accounts.administrator_groups(people.add("anna", 1001, accounts.MEMBER_GROUP, "audio")) == []
     for name in ("libvirt", "disk", "lxd", "shadow"):
         assert accounts.administrator_groups(people.add(f"c-{name}", 1010, name)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("uid", "holder"),
+    [(1001, 1001), (100000, 1001), (165535, 1001), (165536, 1002), (165537, None), (300000, None), (4711, None)],
+)
+def test_whose_a_number_is(
+    people: People, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uid: int, holder: Optional[int]
+) -> None:
+    people.add("anna", 1001)
+    people.add("ben", 1002)
+    (tmp_path / "subuid").write_text("anna:100000:65536\n1002:165536:1\ngone:300000:65536\nbad:x:y\n\n:::\n")
+    monkeypatch.setattr(accounts, "SUBORDINATE_UIDS", tmp_path / "subuid")
+    assert accounts.holder_of(uid) == holder
+    monkeypatch.setattr(accounts, "SUBORDINATE_UIDS", tmp_path / "nowhere")
+    assert accounts.holder_of(1001) == 1001 and accounts.holder_of(100000) is None

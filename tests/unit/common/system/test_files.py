@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -201,3 +203,86 @@ def test_locked_lets_go_after_an_error(tmp_path: Path) -> None:
     lock = take_lock(tmp_path / "lock", wait=False)
     assert lock is not None
     os.close(lock)
+
+
+# -- what somebody else could have put there ---------------------------------------------------------
+
+
+def planted(directory: Path) -> dict[str, Path]:
+    """Everything that can lie in place of a file."""
+    places = {name: directory / name for name in ("pipe", "zeros", "loop", "link", "folder", "socket", "gone")}
+    (directory / "real").write_text('{"a": 1}')
+    os.mkfifo(places["pipe"])
+    places["zeros"].symlink_to("/dev/zero")
+    places["loop"].symlink_to("loop")
+    places["link"].symlink_to("real")
+    places["folder"].mkdir()
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind(os.path.relpath(places["socket"]))
+    return places
+
+
+def test_only_a_plain_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, path in planted(tmp_path).items():
+        assert files.read_untrusted(path, 100) is None, name
+        assert files.read_json(path, 100) is None, name
+    assert (
+        files.read_untrusted(tmp_path / "real", 100) == b'{"a": 1}'
+        and files.read_untrusted(tmp_path / "real", 7) is None
+    )
+    assert files.read_json(tmp_path / "real", 100) == {"a": 1}
+    assert files.read_untrusted(tmp_path / "real", 100, owner=os.getuid()) is not None
+    assert files.read_untrusted(tmp_path / "real", 100, owner=os.getuid() + 1) is None
+    assert not [name for name in os.listdir("/proc/self/fd") if "real" in os.path.realpath(f"/proc/self/fd/{name}")]
+
+
+def test_a_pipe_that_somebody_writes_to_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(writer, b"{}")
+    assert files.read_json(tmp_path / "pipe", 100) is None
+    os.close(writer)
+
+
+def test_below_a_directory_no_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "top/inner").mkdir(parents=True)
+    (tmp_path / "outer").mkdir()
+    for directory in ("top/inner", "outer"):
+        (tmp_path / directory / "file").write_text(directory)
+    (tmp_path / "top/link").symlink_to("../outer")
+    (tmp_path / "entry").symlink_to("top")
+    top = tmp_path / "top"
+    assert files.read_untrusted(top / "inner/file", 100, top=top) == b"top/inner"
+    assert files.read_untrusted(top / "link/file", 100, top=top) is None
+    # The way to the top is root's own.
+    assert files.read_untrusted(tmp_path / "entry/inner/file", 100, top=tmp_path / "entry") == b"top/inner"
+    for outside in (tmp_path / "outer/file", top, top / "inner/../../outer/file", top / "../outer/file"):
+        assert files.read_untrusted(outside, 100, top=top) is None
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "9" * 5000, '{"a": NaN}', "{", "\xff", "-" + "9" * 30, "Infinity"])
+def test_what_is_no_note_of_ours_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "note").write_text(text, "latin-1")
+    assert files.read_json(tmp_path / "note", 2**20) is None
+
+
+def test_where_a_link_leads(tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    assert files.link_name(link) == "" and not files.is_marked(link, ".complete")
+    for target in ("/etc", "../etc", ".", "..", ".hidden", "a/b", "a\x1b[31m", "a\n", "x" * 101, "ä"):
+        link.symlink_to(target)
+        assert files.link_name(link) == "" and not files.is_marked(link, ".complete"), target
+        link.unlink()
+    link.symlink_to("py3.11-0123456789ab")
+    assert files.link_name(link) == "py3.11-0123456789ab" and not files.is_marked(link, ".complete")
+    (tmp_path / "py3.11-0123456789ab").mkdir()
+    marker = tmp_path / "py3.11-0123456789ab/.complete"
+    marker.symlink_to("/etc/passwd")
+    assert not files.is_marked(link, ".complete")
+    marker.unlink()
+    marker.touch()
+    assert files.is_marked(link, ".complete")
+    (tmp_path / "py3.11-0123456789ab").rename(tmp_path / "elsewhere")
+    (tmp_path / "py3.11-0123456789ab").symlink_to("elsewhere")
+    assert not files.is_marked(link, ".complete")

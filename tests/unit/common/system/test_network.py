@@ -17,7 +17,7 @@ from jupyterhub4family.common.system import network, processes
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine called Portal, without networks."""
-    for name in ("HOSTS_FILE", "RESOLVER_FILE", "ROUTES_FILE", "IPV6_FILE", "AVAHI_PID"):
+    for name in ("HOSTS_FILE", "RESOLVER_FILE", "ROUTES_FILE", "IPV6_FILE", "IPV6_ROUTES_FILE", "AVAHI_PID"):
         monkeypatch.setattr(network, name, tmp_path / name)
     monkeypatch.setattr(processes, "PROC", tmp_path / "PROC")
     monkeypatch.setattr(socket, "gethostname", lambda: "Portal")
@@ -152,6 +152,41 @@ def test_only_lasting_ipv6_addresses(home: Path, monkeypatch: pytest.MonkeyPatch
     has_ipv4(monkeypatch, ("eth0", "10.0.0.2"))
     (home / "IPV6_FILE").write_text(IPV6)
     assert network.lan_addresses() == ["10.0.0.2", "fd00::1"]
+
+
+ROUTES6 = """\
+fd000000000000000000000000000000 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth0
+20010db8000000000000000000000000 40 {zero} 00 {zero} 00000100 00000002 00000000 00200001     eth0
+fe800000000000000000000000000000 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth0
+20010db8000100000000000000000000 30 {zero} 00 {zero} 00000100 00000001 00000000 00000001    wlan0
+20010db8000200000000000000000000 2f {zero} 00 {zero} 00000100 00000001 00000000 00000001     tun0
+20010db8000300000000000000000000 40 {zero} 00 fe800000000000000000000000000001 00000400 0 0 00000003     eth0
+20010db8000400000000000000000000 40 {zero} 00 {zero} 00000400 00000001 00000000 00000003     eth0
+fd000000000000000000000000000001 80 {zero} 00 {zero} 00000000 00000003 00000000 80200001     eth0
+00000000000000000000000000000001 80 {zero} 00 {zero} 00000000 00000003 00000000 80200001       lo
+ff000000000000000000000000000000 08 {zero} 00 {zero} 00000100 00000003 00000000 00000001     eth0
+ff020000000000000000000000000000 40 {zero} 00 {zero} 00000100 00000003 00000000 00000001     eth0
+00000000000000000000000000000000 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo
+00000000000000000000000000000000 00 {zero} 00 {zero} 00000400 00000001 00000000 00000001     tun0
+fd000000000000000000000000000009 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth0
+nonsense
+fd 40
+"""
+
+
+def test_networks_of_neighbours(home: Path) -> None:
+    """The kernel's own table: neither routers' routes nor tunnels that lead everywhere, nor single addresses."""
+    (home / "IPV6_ROUTES_FILE").write_text(ROUTES6.format(zero="0" * 32))
+    found = [str(one) for one in network.on_link_networks()]
+    assert found == ["fd00::/64", "2001:db8::/64", "fe80::/64", "2001:db8:1::/48"]
+    (home / "IPV6_ROUTES_FILE").unlink()
+    assert network.on_link_networks() == [], "a machine without IPv6"
+
+
+def test_the_kernel_writes_its_routes_like_that() -> None:
+    lines = Path("/proc/net/ipv6_route").read_text().splitlines() if Path("/proc/net/ipv6_route").exists() else []
+    assert all(len(line.split()) == 10 for line in lines)
+    assert all(one.prefixlen >= 48 for one in network.on_link_networks())
 
 
 # -- the portal --------------------------------------------------------------------------------------

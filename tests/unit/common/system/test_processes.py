@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -143,3 +144,42 @@ def test_a_child_ends_with_its_parent() -> None:
     parent.send_signal(signal.SIGKILL)
     parent.communicate(timeout=TIMEOUT)
     wait_until(lambda: not is_running(grandchild, ticks or 0), "the grandchild's end")
+
+
+def test_arguments_of_any_length_are_read_within_bounds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whose process it is can make them seem as long as its memory (PR_SET_MM_MAP): here a file without an end does."""
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    (tmp_path / "7").mkdir()
+    for name in ("cmdline", "environ"):
+        with open(tmp_path / "7" / name, "wb") as file:
+            file.truncate(5 * 2**30)
+    assert len(processes.read(7, "cmdline")) == processes.MAXIMUM_SIZE
+    assert processes.environment_value(7, "A") is None
+    (tmp_path / "7/cmdline").write_bytes(b"python\0-c\0")
+    assert processes.arguments(7) == ["python", "-c", ""]
+
+
+def test_a_server_is_to_end_before_others_when_memory_runs_out() -> None:
+    child = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        score = Path(f"/proc/{child.pid}/oom_score_adj")
+        for before, wanted in ((0, processes.SERVER_OOM_SCORE), (processes.SERVER_OOM_SCORE + 100,) * 2):
+            score.write_text(str(before))
+            processes.prefer_to_end(child.pid)
+            assert int(score.read_text()) == wanted
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_without_a_descriptor_nobody_is_taken_for_gone(child: subprocess.Popen[bytes]) -> None:
+    began = start_time(child.pid)
+    assert began is not None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            is_running(child.pid, began)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert is_running(child.pid, began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -372,3 +373,54 @@ words = ["/usr/bin/setsid", "--wait", {str(program)!r}]
     assert "KeyboardInterrupt" in done.stderr, done.stderr
     pid = int(pid_file.read_text())
     wait_until(lambda: start_time(pid) is None, "the end of the program")
+
+
+# -- bounds ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", ["", " >&2"])
+def test_a_program_that_writes_without_an_end_is_ended(tmp_path: Path, to: str) -> None:
+    pid_file = tmp_path / "pid"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ProgramError, match="sh gave an answer that is too long"):
+        run(["/bin/sh", "-c", f"echo $$ > {pid_file}; exec yes{to}"], timeout=None)
+    assert start_time(int(pid_file.read_text("ascii"))) is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024, "kilobytes"
+
+
+def test_the_bound_of_what_a_program_writes(tmp_path: Path) -> None:
+    assert run(["/usr/bin/head", "-c", "1000", "/dev/zero"], maximum=1000).stdout == "\0" * 1000
+    with pytest.raises(ProgramError, match="too long"):
+        run(["/usr/bin/head", "-c", "1001", "/dev/zero"], maximum=1000)
+
+
+def test_of_endless_complaints_beginning_and_end_are_kept() -> None:
+    script = "echo first >&2; yes | head -c 5000000 >&2; echo last >&2; echo done"
+    done = run(["/bin/sh", "-c", script], cut_errors_at=1000)
+    assert done.returncode == 0 and done.stdout == "done\n"
+    assert len(done.stderr) == 1000 and done.stderr.startswith("first\ny\n") and done.stderr.endswith("y\nlast\n")
+
+
+def test_what_a_slow_program_has_started_ends_with_it(tmp_path: Path) -> None:
+    script = f"sleep 60 & echo $! > {tmp_path / 'pid'}; wait"
+    with pytest.raises(ProgramError, match="did not end"):
+        run(["/usr/bin/setsid", "--wait", "/bin/sh", "-c", script], timeout=0.5)
+    child = int((tmp_path / "pid").read_text("ascii"))
+    wait_until(lambda: start_time(child) is None, "the end of what the program has started")
+
+
+def test_what_a_program_says_of_its_failure_is_printable() -> None:
+    with pytest.raises(ProgramError) as caught:
+        run(["/usr/bin/printf", r"\033]0;evil\007\n%100000s", "x"], check=False, maximum=10**6) and run(
+            ["/bin/sh", "-c", r"printf '\033]0;evil\007 %5000s' x >&2; exit 1"]
+        )
+    assert "\x1b" not in caught.value.message and len(caught.value.message) < 1200
+
+
+def test_what_is_shown_goes_through_a_pipe_and_is_printable(capfd: pytest.CaptureFixture[str]) -> None:
+    """Whoever has root's terminal open can read from it later what root types."""
+    script = r"printf 'Gr\303'; sleep 0.2; printf '\274\303\237e \033[2J\n'; ls -l /proc/self/fd >&2"
+    assert run_attached(["/bin/sh", "-c", script]) == 0
+    shown = capfd.readouterr()
+    assert shown.out == "Grüße \ufffd[2J\n"
+    assert all(f" {number} -> pipe:" in shown.err for number in range(3)), shown.err

@@ -112,6 +112,8 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
         backup_tree, "build_tree", lambda _report: [_("without the home of {name}: {reason}", name="x", reason="y")]
     )
     (tmp_path / "usb").mkdir()
+    monkeypatch.setattr(backup_tree, "TREE", tmp_path / "tree")
+    (tmp_path / "tree/homes").mkdir(parents=True)
     yield fake
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any, Callable
 
@@ -13,6 +12,7 @@ import pytest
 from jupyterhub4family.common import paths as common_paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.protocol import doors
+from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.root.backup import accounts as backup_accounts
 from jupyterhub4family.root.backup import restore
@@ -47,7 +47,9 @@ class Machine:
         self.problem_text: Callable[[], None] = lambda: None
         monkeypatch.setattr(safe_paths, "safe_directory", lambda place: place)
         monkeypatch.setattr(backup_tree, "TREE", Path("/tree"))
-        FakePrograms(monkeypatch).answer("*", self._run)
+        fakes = FakePrograms(monkeypatch)
+        fakes.answer("*", self._run)
+        fakes.let_run("rm")
         monkeypatch.setattr(backup_accounts, "HOMES", self.homes)
         monkeypatch.setattr(os, "chown", lambda path, uid, _gid, **_more: self.owners.append((str(path), uid)))
 
@@ -173,13 +175,13 @@ def test_what_an_interrupted_restore_has_left_goes_without_following_links(machi
 
 def test_a_fresh_folder_is_closed_before_it_is_removed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[int] = []
-    remove = shutil.rmtree
+    remove = programs.run
 
-    def look_and_remove(place: Path, **more: Any) -> None:
-        modes.append(place.stat().st_mode & 0o777)
-        remove(place, **more)
+    def look_and_remove(args: Any, **more: Any) -> CompletedProcess:
+        modes.append(Path(args[-1]).stat().st_mode & 0o777)
+        return remove(args, **more)
 
-    monkeypatch.setattr(shutil, "rmtree", look_and_remove)
+    monkeypatch.setattr(programs, "run", look_and_remove)
     with staging_directory(machine.homes) as place:
         place.chmod(0o711)
     assert modes == [0o700], "nobody gets in any more"
@@ -194,6 +196,23 @@ def test_what_cannot_be_removed_does_not_hide_what_has_happened(machine: Machine
     # Left where root may not remove it either, such as in a mount that is in use; root did, if that ran the test.
     if place.exists():
         (place / "closed").chmod(0o700)
+
+
+def test_directories_a_thousand_times_in_each_other(machine: Machine) -> None:
+    """More than Python goes down, and than root has files open: a member's, who would keep all others from theirs."""
+    here = os.open("/", os.O_RDONLY)
+    with staging_directory(machine.homes) as place:
+        os.chdir(place)
+        try:
+            for _number in range(1500):
+                os.mkdir("d")
+                os.chdir("d")
+        finally:
+            os.fchdir(here)
+            os.close(here)
+        restore.chown_tree(place, 1001, 1001)
+        assert len(machine.owners) == 1502, "and the directory that restic writes into"
+    assert machine.left() == ["anna"]
 
 
 def test_what_is_no_file_is_not_given_away(machine: Machine, tmp_path: Path) -> None:

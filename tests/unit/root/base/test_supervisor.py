@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system.programs import CompletedProcess
-from jupyterhub4family.root.base import supervisor
+from jupyterhub4family.root.base import held_ports, supervisor
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import People
 
 UNITS = "jupyterhub4family-proxy.service jupyterhub4family-hub.service"
+HELD = "the ports are held"
 AS_SERVICE = "/usr/bin/setsid --wait /usr/sbin/runuser -u jupyterhub -- /usr/lib/jupyterhub4family/ensure"
 
 
@@ -30,12 +32,22 @@ class Machine:
         people.add("jupyterhub", 998)
         monkeypatch.setattr(supervision, "SYSTEMD_RUNS", self.systemd)
         monkeypatch.setattr(supervisor, "CRONTAB", self.crontab)
+        #: Whether others hold them than before.
+        self.anew = False
+        monkeypatch.setattr(held_ports, "ensure_held", self._hold)
         FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(supervision, "chosen_supervisor", lambda: self.supervisor)
 
     def has_systemd(self) -> None:
         self.systemd.mkdir()
         self.supervisor = "systemd"
+
+    def _hold(self, end: Callable[[], None]) -> bool:
+        self.lines.append(HELD)
+        anew, self.anew = self.anew, False
+        if anew:
+            end()
+        return anew
 
     def _run(self, call: Call) -> CompletedProcess:
         arguments = call.args
@@ -57,21 +69,21 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, people: People) -> 
 
 def test_start_without_systemd_never_calls_it(machine: Machine) -> None:
     supervisor.start()
-    assert machine.lines == [f"{AS_SERVICE} --start"]
+    assert machine.lines == [HELD, f"{AS_SERVICE} --start"]
 
 
 def test_start_with_systemd_ends_what_cron_may_have_started(machine: Machine) -> None:
     machine.has_systemd()
     supervisor.start()
-    assert machine.lines == [f"{AS_SERVICE} --stop", f"systemctl start {UNITS}"]
+    assert machine.lines == [f"{AS_SERVICE} --stop", HELD, f"systemctl start {UNITS}"]
 
 
 def test_start_where_cron_was_chosen_on_a_machine_with_systemd(machine: Machine) -> None:
     machine.has_systemd()
     machine.supervisor = "cron"
     supervisor.start()
-    stop, start = machine.lines
-    assert stop.startswith("systemctl stop ")
+    stop, held, start = machine.lines
+    assert stop.startswith("systemctl stop ") and held == HELD
     # Outside of the login session of whoever calls, and as the service.
     assert start.startswith("systemd-run ") and "KillMode=process" in start
     assert start.endswith("-p User=jupyterhub -- /usr/lib/jupyterhub4family/ensure --start")
@@ -93,10 +105,26 @@ def test_an_installation_without_systemd_does_the_same(machine: Machine) -> None
 def test_restart_leaves_the_proxy_alone_unless_asked(machine: Machine) -> None:
     machine.has_systemd()
     supervisor.restart(with_proxy=False)
-    assert machine.lines[0] == "systemctl restart jupyterhub4family-hub.service"
+    assert machine.lines[:2] == [HELD, "systemctl restart jupyterhub4family-hub.service"]
     machine.lines.clear()
     supervisor.restart(with_proxy=True)
-    assert machine.lines[0] == f"systemctl restart {UNITS}"
+    assert machine.lines[:2] == [HELD, f"systemctl restart {UNITS}"]
+
+
+def test_ports_that_are_held_anew_are_taken_by_both(machine: Machine) -> None:
+    machine.anew = True
+    supervisor.restart(with_proxy=False)
+    assert machine.ensured() == ["--stop", "--start"], "not the hub alone"
+    machine.lines.clear()
+    machine.anew = True
+    supervisor.start_after_install()
+    assert machine.ensured() == ["--stop", "--start"]
+    machine.has_systemd()
+    machine.lines.clear()
+    machine.anew = True
+    supervisor.restart(with_proxy=False)
+    held, stop, _cron, *_again, start = machine.lines
+    assert held == HELD and stop.startswith("systemctl stop ") and start == f"systemctl start {UNITS}"
 
 
 def test_restart_without_systemd(machine: Machine) -> None:

@@ -23,6 +23,7 @@ from jupyterhub4family.common.settings.model import Settings, load_settings, par
 from jupyterhub4family.common.settings.types import Amount
 from jupyterhub4family.common.system import cgroups, programs
 from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
+from jupyterhub4family.root.doors import administrators
 from jupyterhub4family.root.doors import limit_server as door
 from tests.unit.helpers import People, must_not_be_called
 
@@ -238,7 +239,14 @@ class Door:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch, self._capsys = monkeypatch, capsys
         monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(administrators, "check", self._check)
+        #: Who can become root, and must not have a server.
+        self.administrators: set[str] = set()
         self.called_by("1001")
+
+    def _check(self, account: pwd.struct_passwd) -> None:
+        if account.pw_name in self.administrators:
+            raise PermissionRefused(f"{account.pw_name} can become root (in the group docker)")
 
     def called_by(self, uid: str) -> None:
         self._monkeypatch.setenv("SUDO_UID", uid)
@@ -262,7 +270,30 @@ def opened(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_an_answer(machine: Machine, anna: pwd.struct_passwd, opened: Door) -> None:
-    assert opened.send() == (0, {"ok": True, "scope": SCOPE})
+    assert opened.send() == (0, {"ok": True, "scope": SCOPE, "problem": ""})
+
+
+def test_a_check_moves_nothing(machine: Machine, anna: pwd.struct_passwd, opened: Door) -> None:
+    assert opened.send(b'{"only_check": true}') == (0, {"ok": True, "scope": "", "problem": ""})
+    assert machine.asked == []
+
+
+def test_without_limits_a_server_may_start_all_the_same(
+    machine: Machine, anna: pwd.struct_passwd, opened: Door
+) -> None:
+    machine.refuses = "Access denied"
+    status, answer = opened.send()
+    assert (status, answer["ok"], answer["scope"]) == (0, True, "") and "Access denied" in str(answer["problem"])
+
+
+@pytest.mark.parametrize("request_text", [b"{}", b'{"only_check": true}'])
+def test_who_can_become_root_starts_none(
+    machine: Machine, anna: pwd.struct_passwd, people: People, opened: Door, request_text: bytes
+) -> None:
+    opened.administrators.add("anna")
+    status, answer = opened.send(request_text)
+    assert status == 4 and "anna can become root" in str(answer["error"])
+    assert machine.asked == [], "and nothing is moved"
 
 
 @pytest.mark.parametrize("uid", ["0", "1002", "998", "4242", "-1", "", "x", "99999999999999999999"])
@@ -294,6 +325,7 @@ def test_only_as_root(machine: Machine, anna: pwd.struct_passwd, opened: Door, m
         b"[]",
         b"null",
         b'{"pid": 1}',
+        b'{"only_check": 1}',
         b'{"pid": 50, "MemoryMax": 1}',
         b'{"memory": "100%"}',
         b'{"slice": "system.slice"}',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pwd
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from jupyterhub4family.common.errors import (
 )
 from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.common.protocol import doors, serving, shapes
+from jupyterhub4family.common.system import accounts
 from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError, as_account
 from jupyterhub4family.root.base import run_dir, servers
-from jupyterhub4family.root.doors import hub_users, members, sudo_rights
+from jupyterhub4family.root.doors import administrators, hub_users, members
 from tests.unit.fakes import Answer, Call, FakePrograms
-from tests.unit.helpers import People
+from tests.unit.helpers import People, account
 
 
 class Door:
@@ -44,7 +46,9 @@ class Door:
         monkeypatch.setattr(hub_users, "add", lambda name: self._update_hub("add", name))
         monkeypatch.setattr(hub_users, "remove", lambda name: self._update_hub("remove", name))
         monkeypatch.setattr(servers, "end_servers", self._end_servers)
-        monkeypatch.setattr(sudo_rights, "rights_beyond_doors", lambda name: self.rights.get(name, []))
+        monkeypatch.setattr(administrators, "ways_to_root", self._ways)
+        monkeypatch.setattr(paths, "ALLOWED_ADMINISTRATORS", runtime / "allowed")
+        self.allowed = runtime / "allowed"
         people.add("root", 0)
         people.add("jupyterhub", 998, gid=200)
         people.add("anna", 1001, "jupyterhub", gecos="Anna Müller,,,")
@@ -57,6 +61,11 @@ class Door:
         handler, known = serving.choose(members.HANDLERS, request)
         answer: dict[str, Any] = shapes.encode(handler.function(by_root, known))
         return answer
+
+    def _ways(self, account: pwd.struct_passwd) -> list[str]:
+        return [f"in the group {name}" for name in accounts.administrator_groups(account)] + (
+            self.rights.get(account.pw_name, [])
+        )
 
     def _run(self, call: Call) -> Answer:
         if "/usr/sbin/runuser" in call.args:
@@ -102,8 +111,9 @@ def test_add(door: Door) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_environment_is_made_in_advance_with_the_members_rights(door: Door, tmp_path: Path, fails: bool) -> None:
-    (tmp_path / "template").mkdir()
-    (tmp_path / "template" / COMPLETE_MARKER).touch()
+    (tmp_path / "py3.11-abc").mkdir()
+    (tmp_path / "py3.11-abc" / COMPLETE_MARKER).touch()
+    (tmp_path / "template").symlink_to("py3.11-abc")
     door.preparing_fails = fails
     assert door.ask(action="add", names=["ben"])["results"][0]["done"] == "added"
     assert door.done[-1] == ("prepare", "ben")
@@ -217,6 +227,34 @@ def test_root_may_add_an_administrator_on_purpose(door: Door) -> None:
     door.rights["ben"] = ["sudo allows ALL"]
     assert door.ask(action="add", names=["dad", "ben"], allow_administrator=True)["results"][0]["done"] == "added"
     assert ("group", "--add", "dad") in door.done and ("group", "--add", "ben") in door.done
+    assert door.allowed.read_text("utf-8").splitlines()[2:] == ["ben 1002", "dad 1004"]
+    found = {one["name"]: one for one in door.ask(action="list")["members"]}
+    assert found["dad"]["administrator"] and not found["dad"]["refused"]
+
+
+def test_what_root_has_allowed_ends_with_the_membership(door: Door) -> None:
+    door.ask(action="add", names=["dad"], allow_administrator=True)
+    door.ask(action="remove", names=["dad"])
+    assert "dad" not in door.allowed.read_text("utf-8").split()
+    with pytest.raises(RefusedError):
+        door.ask(action="add", names=["dad"])
+
+
+def test_root_may_allow_who_is_a_member_already(door: Door) -> None:
+    """And has come to be able to become root since: their logins are refused until then."""
+    door.rights["anna"] = ["sudo allows ALL"]
+    (anna,) = door.ask(action="list")["members"]
+    assert anna["refused"] and anna["reasons"] == ["sudo allows ALL"]
+    assert door.ask(action="add", names=["anna"], allow_administrator=True)["results"][0]["done"] == "already a member"
+    (anna,) = door.ask(action="list")["members"]
+    assert anna["administrator"] and not anna["refused"]
+
+
+def test_an_account_that_was_made_anew_was_not_allowed(door: Door) -> None:
+    door.ask(action="add", names=["dad"], allow_administrator=True)
+    door.people.accounts["dad"] = account("dad", 1044)
+    found = {one["name"]: one for one in door.ask(action="list")["members"]}
+    assert found["dad"]["refused"]
 
 
 @pytest.mark.parametrize("name", ["root", "jupyterhub", "nobody"])
@@ -254,6 +292,8 @@ def test_list(door: Door) -> None:
         "uid": 1001,
         "delegate": False,
         "administrator": False,
+        "refused": False,
+        "reasons": [],
     }
     assert found[1]["delegate"] is True and found[1]["administrator"] is True
     assert door.done == []

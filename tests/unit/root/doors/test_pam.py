@@ -4,8 +4,11 @@ real machines."""
 from __future__ import annotations
 
 import ctypes
+import time
 
 from jupyterhub4family.root.doors.pam import (
+    BROKEN,
+    PAM_CONV_ERR,
     PAM_PROMPT_ECHO_OFF,
     PAM_PROMPT_ECHO_ON,
     PAM_SUCCESS,
@@ -13,6 +16,7 @@ from jupyterhub4family.root.doors.pam import (
     Verdict,
     _Message,
     _Response,
+    hash_in_vain,
 )
 
 
@@ -24,6 +28,23 @@ def test_any_other_answer_of_either_step_refuses() -> None:
     for number in (*range(1, 32), -1, 256):
         for verdict in (Verdict(PAM_SUCCESS, number), Verdict(number, PAM_SUCCESS), Verdict(number, number)):
             assert not verdict.allowed, verdict
+
+
+def test_what_is_broken_is_neither_a_yes_nor_a_no() -> None:
+    for code in BROKEN:
+        assert Verdict(code, PAM_CONV_ERR).is_broken and Verdict(PAM_SUCCESS, code).is_broken
+        assert not Verdict(code, PAM_CONV_ERR).knew_the_password
+    # PAM_AUTH_ERR, PAM_AUTHINFO_UNAVAIL, PAM_USER_UNKNOWN, PAM_MAXTRIES, PAM_PERM_DENIED, and codes of the account.
+    for code in (7, 9, 10, 8, 6, 11, 12, 13):
+        assert not Verdict(code, PAM_CONV_ERR).is_broken and not Verdict(PAM_SUCCESS, code).is_broken
+
+
+def test_hashing_in_vain_is_work() -> None:
+    for password in ("x", "x" * 1024, "süß", ""):
+        before = time.process_time()
+        hash_in_vain(password)
+        # What crypt(3) takes is some hundredths of a second; longer words than 512 bytes no account has.
+        assert len(password) > 512 or time.process_time() - before > 0.002, password[:4]
 
 
 def test_the_password_answers_hidden_prompts_and_no_others() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import FamilyError, UsageError
+from jupyterhub4family.common.errors import FamilyError, RefusedError, UsageError
 from jupyterhub4family.common.paths import SERVICE_HOME
 from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.root.base import supervisor
@@ -96,7 +96,7 @@ def test_a_pam_file_that_was_changed_stays_a_missing_one_comes_back(etc: Path, l
     assert (etc / "pam").read_text() == "mine" and (etc / "pam").stat().st_mode & 0o777 == 0o644
     (etc / "pam").unlink()
     repair.repair_rights()
-    assert "pam_faillock" in (etc / "pam").read_text()
+    assert "pam_unix" in (etc / "pam").read_text()
 
 
 def test_files_that_others_could_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
@@ -114,6 +114,47 @@ def test_files_that_others_could_write(tmp_path: Path, monkeypatch: pytest.Monke
     repair.repair_files()
     modes = {path.name: path.stat().st_mode & 0o777 for path in (library, door, module, outside)}
     assert modes == {"library": 0o755, "door": 0o755, "module.py": 0o644, "outside": 0o666}
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that has been altered, with its original; both count as root's."""
+    (tmp_path / "originals").mkdir()
+    (tmp_path / "library").mkdir()
+    (tmp_path / "originals/door").write_text("#!/usr/bin/python3 -I\n")
+    (tmp_path / "library/door").write_text("#! /usr/bin/python3\n")
+    monkeypatch.setattr(paths, "ORIGINAL_PROGRAMS", {tmp_path / "originals": tmp_path / "library"})
+    monkeypatch.setattr(os, "fchown", lambda *_args: None)
+    real = os.lstat
+
+    def as_roots(path: Path) -> os.stat_result:
+        values = list(real(path))
+        values[4] = 0
+        return os.stat_result(values)
+
+    monkeypatch.setattr(os, "lstat", as_roots)
+    return tmp_path / "library/door"
+
+
+def test_programs_come_back_as_packaged(program: Path) -> None:
+    for _time in range(2):
+        repair.repair_programs()
+        assert program.read_text() == "#!/usr/bin/python3 -I\n" and program.stat().st_mode & 0o7777 == 0o755
+    program.unlink()
+    repair.repair_programs()
+    assert program.exists()
+
+
+def test_what_others_could_write_becomes_no_program_of_roots(program: Path) -> None:
+    original = program.parents[1] / "originals/door"
+    original.chmod(0o666)
+    with pytest.raises(RefusedError):
+        repair.repair_programs()
+    original.unlink()
+    original.symlink_to(program)
+    with pytest.raises(RefusedError):
+        repair.repair_programs()
+    assert program.read_text() == "#! /usr/bin/python3\n"
 
 
 def test_a_release_that_cannot_be_fetched_restarts_nothing(

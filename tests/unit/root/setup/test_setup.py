@@ -13,7 +13,7 @@ from jupyterhub4family.common.paths import SERVICE_DIRECTORIES, SERVICE_HOME
 from jupyterhub4family.common.state import supervision, upgrade
 from jupyterhub4family.common.state.upgrade import Edition, Upgrade
 from jupyterhub4family.common.system.programs import CompletedProcess
-from jupyterhub4family.root.base import avahi, run_dir, servers, supervisor
+from jupyterhub4family.root.base import avahi, held_ports, run_dir, servers, supervisor
 from jupyterhub4family.root.setup import setup
 from jupyterhub4family.root.upgrade import transaction
 from tests.unit.fakes import Call, FakePrograms
@@ -195,20 +195,23 @@ def test_removing_forgets_an_upgrade_first_and_leaves_nothing_running(
     for module, name in (
         (transaction, "end"),
         (supervisor, "stop"),
+        (supervisor, "end_holder"),
+        (held_ports, "release"),
         (supervisor, "remove_crontab"),
         (avahi, "remove_service_file"),
         (setup, "end_all_servers"),
     ):
         monkeypatch.setattr(module, name, lambda name=name: machine.lines.append(name))
     setup.remove(disable)
-    own = [line for line in machine.lines if not line.startswith("systemctl")]
+    own = [line for line in machine.lines if not line.startswith(("systemctl", "/usr/sbin/update-rc.d"))]
     # An upgrade that goes on would start the hub again.
     assert own[0] == "end"
-    assert set(own[1:]) == {"stop", "remove_crontab", "remove_service_file", "end_all_servers"}
+    left = {"stop", "end_holder", "release", "remove_crontab", "remove_service_file", "end_all_servers"}
+    assert set(own[1:]) == left and own.index("stop") < own.index("release")
     # A hub that still runs would start servers anew.
     assert own.index("stop") < own.index("end_all_servers")
     called = [line for line in machine.lines if line.startswith("systemctl")]
-    assert any("disable --quiet jupyterhub4family-proxy" in line for line in called) is (disable and systemd)
+    assert any("disable --quiet jupyterhub4family-ports.socket" in line for line in called) is (disable and systemd)
     assert any("disable --quiet --now jupyterhub4family-backup.timer" in line for line in called) is systemd
     assert ("systemctl stop jupyterhub4family.slice" in called) is systemd
     assert not (tmp_path / "run").exists() and (tmp_path / "control/other.slice.d").exists()

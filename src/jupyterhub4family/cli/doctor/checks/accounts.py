@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
+from jupyterhub4family.cli.base import accounts as membership
 from jupyterhub4family.cli.doctor.base.finding import (
     Check,
     CheckContext,
@@ -15,7 +16,6 @@ from jupyterhub4family.cli.doctor.base.finding import (
     Repair,
     fine,
     problem,
-    service_account,
     unknown,
 )
 from jupyterhub4family.common import paths
@@ -42,7 +42,7 @@ def check_groups(_context: CheckContext) -> Iterator[Finding]:
 
 def check_service_account(context: CheckContext) -> Iterator[Finding]:
     """The account exists, has no password, a home of its own and no rights beyond the doors."""
-    account = service_account()
+    account = membership.service_account()
     fix = _("sudo jupyterhub4family doctor --fix")
     if account is None:
         yield problem(_("The account {name} is missing", name=accounts.SERVICE_ACCOUNT), fix, "accounts")

@@ -13,13 +13,13 @@ from jupyterhub4family.cli.base import accounts as membership
 from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, problem, unknown, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.i18n.messages import N_, _, ngettext
-from jupyterhub4family.common.protocol import calling, service_programs
+from jupyterhub4family.common.i18n.messages import N_, _, joined, ngettext
+from jupyterhub4family.common.protocol import calling, doors, service_programs
 from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.system import accounts, programs
 
 
-def check_who(_context: CheckContext) -> Iterator[Finding]:
+def check_who(context: CheckContext) -> Iterator[Finding]:
     """Nobody is a member who could become root, or who can never be one."""
     found = membership.accounts_in_group()
     if not found:
@@ -27,7 +27,12 @@ def check_who(_context: CheckContext) -> Iterator[Finding]:
         return
     known = {account.pw_name for account in found}
     for account in found:
-        yield from _about(account)
+        yield from _about(account, context.by_root)
+    yield from (
+        _administrators()
+        if context.by_root
+        else [unknown(_("Only root can see which members sudo or another rule lets become root"))]
+    )
     for name in grp.getgrnam(accounts.MEMBER_GROUP).gr_mem:
         if name not in known:
             yield warning(
@@ -41,7 +46,7 @@ def check_who(_context: CheckContext) -> Iterator[Finding]:
     yield fine(ngettext("{count} account may log in", "{count} accounts may log in", len(membership.members())))
 
 
-def _about(account: pwd.struct_passwd) -> Iterator[Finding]:
+def _about(account: pwd.struct_passwd, by_root: bool) -> Iterator[Finding]:
     name = account.pw_name
     refused = accounts.never_a_member(account)
     if refused:
@@ -55,12 +60,46 @@ def _about(account: pwd.struct_passwd) -> Iterator[Finding]:
             _("sudo gpasswd --delete {name} {group}", name=name, group=accounts.MEMBER_GROUP),
         )
         return
-    groups = accounts.administrator_groups(account)
+    groups = [] if by_root else accounts.administrator_groups(account)
     if groups:
         yield warning(
             _("{name} is a member and can become root (group {groups})", name=name, groups=", ".join(groups)),
             _("give the person a second account for JupyterHub: sudo adduser NAME"),
         )
+
+
+def _administrators() -> Iterator[Finding]:
+    """Members who can become root, as root's door sees them: it looks at more than others may read."""
+    try:
+        found = calling.call(doors.LIST_MEMBERS, Nothing()).members
+    except FamilyError as error:
+        yield unknown(_("Who of the members can become root could not be checked: {reason}", reason=error.message))
+        return
+    for member in found:
+        if member.refused:
+            yield problem(
+                _(
+                    "{name} is a member and can become root ({reasons}), so logins and new servers are refused",
+                    name=member.name,
+                    reasons=joined(member.reasons),
+                ),
+                _(
+                    "take that right away, or the membership, which also ends their servers: {command}; or allow it on "
+                    "purpose: {allow}",
+                    command=f"sudo jupyterhub4family members remove {member.name}",
+                    allow=f"sudo jupyterhub4family members add --allow-administrator {member.name}",
+                ),
+            )
+        elif member.administrator:
+            yield warning(
+                _(
+                    "{name} is a member and can become root ({reasons}), as root has allowed: whoever broke into the "
+                    "hub could, too",
+                    name=member.name,
+                    reasons=joined(member.reasons),
+                ),
+                _("give the person a second account for JupyterHub: sudo adduser NAME"),
+            )
 
 
 def check_homes(_context: CheckContext) -> Iterator[Finding]:

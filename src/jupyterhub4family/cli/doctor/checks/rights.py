@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from jupyterhub4family.cli.base import accounts as membership
 from jupyterhub4family.cli.doctor.base.finding import (
     Check,
     CheckContext,
@@ -16,7 +17,6 @@ from jupyterhub4family.cli.doctor.base.finding import (
     Repair,
     fine,
     problem,
-    service_account,
     unknown,
     warning,
 )
@@ -168,7 +168,7 @@ def _all_paths() -> Iterator[Path]:
 
 def check_directories(_context: CheckContext) -> Iterator[Finding]:
     """The service's folders are where they belong, and what is secret nobody else can read."""
-    account = service_account()
+    account = membership.service_account()
     wrong = []
     for directory, (mode, by_root) in paths.SERVICE_DIRECTORIES.items():
         try:

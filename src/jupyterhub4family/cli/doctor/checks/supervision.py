@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from jupyterhub4family.cli.base import accounts as membership
 from jupyterhub4family.cli.base import snapshot
 from jupyterhub4family.cli.doctor.base.finding import (
     Check,
@@ -14,7 +15,6 @@ from jupyterhub4family.cli.doctor.base.finding import (
     Repair,
     fine,
     problem,
-    service_account,
     unknown,
     warning,
 )
@@ -147,10 +147,10 @@ def _crontab_text(context: CheckContext) -> Iterator[Finding]:
 
 
 def _supervisors(context: CheckContext) -> Iterator[Finding]:
-    if context.by_root and STOPPED.exists():
+    if context.by_root and os.path.lexists(STOPPED):
         yield problem(_("JupyterHub was stopped by hand"), _("sudo jupyterhub4family start"), "start")
         return
-    account = service_account()
+    account = membership.service_account()
     running = " ".join(_commands(account.pw_uid)) if account else ""
     for name in ("proxy", "hub"):
         if f"/supervise {name}" not in running:
@@ -162,7 +162,7 @@ def _commands(uid: int) -> Iterator[str]:
     for entry in processes.PROC.iterdir():
         try:
             if entry.name.isdigit() and entry.stat().st_uid == uid:
-                yield (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                yield " ".join(processes.arguments(int(entry.name)))
         except OSError:
             continue
 

@@ -18,6 +18,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError
 from jupyterhub4family.common.settings import effective
 from jupyterhub4family.common.settings.model import Settings
+from jupyterhub4family.common.state import supervision
 from jupyterhub4family.common.system import network, processes
 from jupyterhub4family.common.system.programs import CompletedProcess
 from tests.unit.fakes import FakePrograms
@@ -69,22 +70,21 @@ def test_a_clock_that_went_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.state == PROBLEM and "before the installation" in found.message
 
 
-def test_ports_with_real_sockets(people: People) -> None:
+def test_ports_with_real_sockets(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This test is the service; another account's socket is the machine's own."""
+    monkeypatch.setattr(supervision, "SYSTEMD_RUNS", tmp_path / "no")
     people.group("nogroup", 65534)
     people.add("jupyterhub", os.getuid(), gid=65534)
     with socket.create_server(("127.0.0.1", 0)) as inner, socket.create_server(("", 0)) as open_one:
         inner_port, open_port = inner.getsockname()[1], open_one.getsockname()[1]
-        good = Settings(port=open_port, hub_port=inner_port, proxy_api_port=free_port())
+        good = Settings(port=open_port, hub_port=inner_port)
         assert [one.state for one in ports.check_ports(CheckContext(settings=good))] == [OK]
-        bad = Settings(port=free_port(), hub_port=open_port, proxy_api_port=free_port())
+        bad = Settings(port=free_port(), hub_port=open_port)
         (found,) = ports.check_ports(CheckContext(settings=bad))
         assert found.state == PROBLEM and "from other computers" in found.message
         people.accounts.clear()
         people.add("jupyterhub", 998, gid=65534)
-        (found,) = ports.check_ports(
-            CheckContext(settings=Settings(port=inner_port, hub_port=1024, proxy_api_port=1025))
-        )
+        (found,) = ports.check_ports(CheckContext(settings=Settings(port=inner_port, hub_port=1024)))
         assert found.state == PROBLEM and str(inner_port) in found.message
 
 
@@ -142,10 +142,15 @@ def test_settings_that_others_may_change(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("jupyterhub", "5.5.0", True),
         ("jupyterhub", "5.5.1", False),
         ("jupyterhub", "6.1.1", False),
-        ("jupyter-server", "2.18.2", True),
-        ("jupyter-server", "2.20.0", False),
+        ("jupyter-server", "2.18.1", True),
+        ("jupyter-server", "2.18.2", False),  # judged
+        ("jupyter-server", "2.20.0", True),
+        ("jupyter-server", "2.21.0", False),
+        ("jupyterlab", "4.5.10", False),
+        ("jupyterlab", "4.6.1", True),
         ("tornado", "6.5.10", False),
         ("tornado", "6.5.6", True),
+        ("node", "v24.22.3", False),
         ("node", "v24.9.0", True),
         ("unheard-of", "0.1", False),
         ("notebook", "7.5.6rc1", False),
@@ -153,11 +158,13 @@ def test_settings_that_others_may_change(monkeypatch: pytest.MonkeyPatch, tmp_pa
 )
 def test_floors(package: str, version: str, below: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", OURS)
+    monkeypatch.setattr(minimum_versions, "JUDGEMENTS", OURS.with_name("judgements.json"))
     assert (minimum_versions.below_floor(package, version) is not None) is below
 
 
 def test_every_floor_names_its_source_and_the_file_its_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", OURS)
+    monkeypatch.setattr(minimum_versions, "JUDGEMENTS", OURS.with_name("judgements.json"))
     date.fromisoformat(json.loads(OURS.read_text("utf-8"))["asked"])
     for package, ranges in minimum_versions.read_floors().items():
         for floor in ranges:
@@ -183,8 +190,23 @@ def test_a_line_that_was_mended_on_its_own_has_a_floor_of_its_own(
     file = tmp_path / "minimum-versions.json"
     file.write_text(json.dumps({"affected": {"jupyterhub": spans}}))
     monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", file)
+    monkeypatch.setattr(minimum_versions, "JUDGEMENTS", OURS.with_name("judgements.json"))
     found = minimum_versions.below_floor("jupyterhub", version)
     assert (found.source if found else "") == advisory
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"judged": [{"package": "node"}]}', '{"judged": 3}'])
+def test_a_damaged_file_of_judgements_is_no_good_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    file = tmp_path / "judgements.json"
+    monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", OURS)
+    monkeypatch.setattr(minimum_versions, "JUDGEMENTS", file)
+    file.write_text(text)
+    for _once in ("damaged", "missing"):
+        with pytest.raises(FamilyError, match="missing or damaged"):
+            minimum_versions.below_floor("node", "24.1.0")
+        file.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"affected": {"x": [{"from": "0"}]}}', '{"affected": {"x": 3}}'])
@@ -192,6 +214,7 @@ def test_a_damaged_file_is_no_good_news(tmp_path: Path, monkeypatch: pytest.Monk
     file = tmp_path / "minimum-versions.json"
     file.write_text(text)
     monkeypatch.setattr(minimum_versions, "MINIMUM_VERSIONS", file)
+    monkeypatch.setattr(minimum_versions, "JUDGEMENTS", OURS.with_name("judgements.json"))
     for _once in ("damaged", "missing"):
         with pytest.raises(FamilyError, match="missing or damaged"):
             minimum_versions.below_floor("jupyterhub", "1")

@@ -31,8 +31,42 @@ def test_nobody_is_a_member(people: People) -> None:
 def test_ordinary_members(people: People) -> None:
     people.add("anna", 1001, "jupyterhub")
     people.add("clara", 1003, gid=200)
-    (found,) = members.check_who(CheckContext())
+    unsure, found = members.check_who(CheckContext())
+    assert unsure.state == UNKNOWN and "Only root" in unsure.message
     assert found.state == OK and "2" in found.message
+
+
+def as_root(people: People, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> list[Finding]:
+    """What root is told, when the door `members` answers so."""
+    FakePrograms(monkeypatch).answer("*", lambda _call: answer)
+    people.add("anna", 1001, "jupyterhub")
+    people.add("dad", 1002, "jupyterhub", "sudo")
+    return list(members.check_who(CheckContext(by_root=True)))
+
+
+def member(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "display_name": "", "uid": 1001, "delegate": False, "administrator": bool(more), **more}
+
+
+def test_root_hears_who_can_become_root_and_by_what(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [
+        member("anna", refused=True, reasons=["/etc/doas.conf lets it be root"]),
+        member("dad", refused=False, reasons=["in the group sudo"]),
+    ]
+    anna, dad, last = as_root(people, monkeypatch, {"ok": True, "members": listed})
+    assert anna.state == PROBLEM and "/etc/doas.conf lets it be root" in anna.message
+    assert "members remove anna" in anna.hint and "--allow-administrator anna" in anna.hint
+    assert dad.state == WARNING and "as root has allowed" in dad.message
+    assert last.state == OK
+
+
+def test_root_hears_of_plain_members_too(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert states(as_root(people, monkeypatch, {"ok": True, "members": [member("anna")]})) == [OK]
+
+
+def test_a_look_that_fails_is_not_taken_for_all_well(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = as_root(people, monkeypatch, {"ok": False, "error": "sudo could not be asked", "status": 1})
+    assert states(found) == [UNKNOWN, OK] and "sudo could not be asked" in found[0].message
 
 
 def test_members_that_should_not_be(people: People) -> None:

@@ -26,7 +26,8 @@ class Machine:
         self.periodic = "1\n"
         monkeypatch.setattr(upgrade_state, "IN_PROGRESS", directory / "under-way")
         monkeypatch.setattr(upgrade_state, "FAILED", directory / "failed")
-        for name in ("SOURCE_LIST", "AUTO_UPGRADE"):
+        monkeypatch.setattr(checks, "LISTS", directory / "lists")
+        for name in ("SOURCE_LIST", "SOURCE_PIN", "AUTO_UPGRADE"):
             monkeypatch.setattr(paths, name, directory / name)
         monkeypatch.setattr(checks, "UNATTENDED", directory / "UNATTENDED")
         FakePrograms(monkeypatch).answer("*", self._run)
@@ -49,7 +50,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_all_is_well(machine: Machine) -> None:
     assert [one.state for one in machine.look()] == ["ok"]
-    machine.lay("SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED")
+    machine.lay("SOURCE_LIST", "SOURCE_PIN", "AUTO_UPGRADE", "UNATTENDED")
     (found,) = machine.look(AUTO)
     assert found.state == "ok" and "automatically" in found.message
 
@@ -70,11 +71,12 @@ def test_a_failure_and_one_under_way(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("files", "periodic", "args"),
     [
-        (["AUTO_UPGRADE", "UNATTENDED"], "1", "do not match the settings"),
-        (["SOURCE_LIST", "UNATTENDED"], "1", "do not match the settings"),
-        (["SOURCE_LIST", "AUTO_UPGRADE"], "1", "is missing"),
-        (["SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED"], "0", "switched off"),
-        (["SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED"], "", "switched off"),
+        (["SOURCE_PIN", "AUTO_UPGRADE", "UNATTENDED"], "1", "do not match the settings"),
+        (["SOURCE_LIST", "AUTO_UPGRADE", "UNATTENDED"], "1", "do not match the settings"),
+        (["SOURCE_LIST", "SOURCE_PIN", "UNATTENDED"], "1", "do not match the settings"),
+        (["SOURCE_LIST", "SOURCE_PIN", "AUTO_UPGRADE"], "1", "is missing"),
+        (["SOURCE_LIST", "SOURCE_PIN", "AUTO_UPGRADE", "UNATTENDED"], "0", "switched off"),
+        (["SOURCE_LIST", "SOURCE_PIN", "AUTO_UPGRADE", "UNATTENDED"], "", "switched off"),
     ],
 )
 def test_what_is_missing_for_upgrades_by_themselves(
@@ -89,3 +91,32 @@ def test_what_is_missing_for_upgrades_by_themselves(
 def test_files_that_nobody_wants_any_more(machine: Machine) -> None:
     machine.lay("AUTO_UPGRADE")
     assert [one.state for one in machine.look()] == ["problem"]
+
+
+LIST = "Origin: jupyterhub4family\nDate: Sun, 15 Nov 2020 11:00:00 +0000\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("https://example.org/x/", "example.org_x_._InRelease"),
+        ("http://example.org:8080/a_b", "example.org:8080_a%5fb_._InRelease"),
+        ("file:/srv/repository/", "_srv_repository_._InRelease"),
+    ],
+)
+def test_a_list_that_has_expired_is_told(machine: Machine, source: str, name: str) -> None:
+    """tests/machine/test_sources.py shows these names with apt itself."""
+    machine.lay("SOURCE_LIST", "SOURCE_PIN")
+    settings = Settings(upgrade_source=source, upgrade_key="/k.asc")
+    lists = machine.directory / "lists"
+    lists.mkdir()
+    for until, state in (
+        ("", "ok"),
+        ("Valid-Until: nonsense\n", "ok"),
+        ("Valid-Until: Tue, 01 Jan 2999 11:00:00 +0000\n", "ok"),
+        ("Valid-Until: Sun, 15 Nov 2020 11:00:00 UTC\n", "warning"),
+        ("Valid-Until: Sun, 15 Nov 2020 11:00:00 +0000\n", "warning"),
+    ):
+        (lists / name).write_text(LIST + until)
+        (found,) = machine.look(settings)
+        assert found.state == state and (state == "ok" or "2020-11-1" in found.message), until

@@ -1,0 +1,88 @@
+"""Runs inside JupyterHub's process, as `jupyterhub`: a log that stays readable, and bounded, whatever floods the hub.
+
+Of lines of the same kind so many are written; the others are counted, and every ten seconds the count is. The proxy
+does the same (proxy/logs.js).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from dataclasses import dataclass, field
+
+from traitlets.log import get_logger
+
+#: Lines of a kind at once, and so many more in a second: a family that clicks has a fifth of that.
+BURST, RATE = 150, 3.0
+#: Characters of a line: the address of a request may be as long as a whole head, 64 kB.
+LONGEST = 2000
+#: Seconds between two counts.
+EVERY = 10.0
+#: What JupyterHub's lines of requests begin with: a status is a kind of its own.
+_STATUS = re.compile(r"[1-5][0-9]{2} ")
+
+
+@dataclass
+class _Kind:
+    """Lines that one place in the program writes, of one level (and status)."""
+
+    tokens: float = BURST
+    filled: float = field(default_factory=time.monotonic)
+    left_out: int = 0
+    last: str = ""
+    name: str = ""
+    level: int = logging.INFO
+
+
+class Bounds(logging.Filter):
+    """Lets so many lines of a kind pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[tuple[str, int, str], _Kind] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written; asked again of the same line by another handler, it answers the same."""
+        if "within_bounds" not in record.__dict__:
+            record.__dict__["within_bounds"] = record.__dict__.get("is_count", False) or self._take(record)
+            if record.__dict__["within_bounds"] and len(text := record.getMessage()) > LONGEST:
+                record.msg, record.args = "%s (…)", (text[:LONGEST],)
+        return bool(record.__dict__["within_bounds"])
+
+    def _take(self, record: logging.LogRecord) -> bool:
+        text = str(record.msg)
+        status = _STATUS.match(text)
+        key = (record.pathname, record.lineno, f"{record.levelno} {status[0] if status else ''}")
+        kind = self._kinds.setdefault(key, _Kind(name=record.name, level=record.levelno))
+        now = time.monotonic()
+        kind.tokens = min(BURST, kind.tokens + (now - kind.filled) * RATE)
+        kind.filled = now
+        if kind.tokens >= 1:
+            kind.tokens -= 1
+            return True
+        kind.left_out += 1
+        kind.last = record.getMessage()[:1000]
+        return False
+
+    def write_counts(self) -> None:
+        """Say how many lines were left out since the last time."""
+        for kind in self._kinds.values():
+            if kind.left_out:
+                count, kind.left_out = kind.left_out, 0
+                text = "… %s more like this: %s"
+                logging.getLogger(kind.name).log(kind.level, text, f"{count:,}", kind.last, extra={"is_count": True})
+
+
+async def keep_bounded() -> None:
+    """Bound what this process logs, as long as it runs. Once JupyterHub has made its logger."""
+    bounds = Bounds()
+    handlers = [*logging.getLogger(get_logger().name).handlers, *logging.getLogger().handlers]
+    if logging.lastResort is not None:
+        handlers.append(logging.lastResort)  # what loggers without handlers write with, asyncio's above all
+    for handler in handlers:
+        handler.addFilter(bounds)
+    while True:
+        await asyncio.sleep(EVERY)
+        bounds.write_counts()

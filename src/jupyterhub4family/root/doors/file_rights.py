@@ -1,0 +1,244 @@
+"""Runs as root, inside doors: what an account may write of root's, which groups and numbers it may take."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+from jupyterhub4family.common.i18n.messages import Message, _
+from jupyterhub4family.common.system import accounts
+from jupyterhub4family.root.doors import known_names
+from jupyterhub4family.root.doors.sudo_rights import Judge
+
+#: What was found at each place on the way to a file.
+Looked = dict[str, tuple[Optional[os.stat_result], str]]
+#: Whoever can write one of these is root at the latest when root or the machine next uses it.
+TRUSTED = tuple(
+    Path(one)
+    for one in """
+    / /etc /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers /etc/sudoers.d /etc/doas.conf /etc/pam.d
+    /etc/crontab /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly /etc/init.d
+    /etc/rc.local /etc/systemd/system /etc/udev/rules.d /etc/profile /etc/profile.d /etc/bash.bashrc /etc/environment
+    /etc/ld.so.preload /etc/ld.so.conf.d /etc/apt /etc/apt/apt.conf.d /etc/update-motd.d /etc/jupyterhub4family
+    /root /root/.bashrc /root/.profile /root/.ssh /root/.ssh/authorized_keys /var/spool/cron/crontabs/root
+    /usr /usr/bin /usr/sbin /usr/lib /usr/src /usr/local /usr/local/bin /usr/local/sbin /usr/local/lib /opt /boot
+    /usr/lib/jupyterhub4family /var/lib/jupyterhub4family
+    """.split()
+)
+#: Those in which root trusts each file as well. What was moved there (`mv`) keeps its owner, and a link leads to one.
+LISTED = tuple(
+    Path(one)
+    for one in """
+    /etc /etc/apt /etc/apt/apt.conf.d /etc/apt/keyrings /etc/apt/preferences.d /etc/apt/sources.list.d
+    /etc/apt/trusted.gpg.d /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly /etc/default
+    /etc/dpkg/dpkg.cfg.d /etc/init.d /etc/kernel/postinst.d /etc/kernel/postrm.d /etc/ld.so.conf.d /etc/logrotate.d
+    /etc/modprobe.d /etc/modules-load.d /etc/network /etc/network/if-down.d /etc/network/if-post-down.d
+    /etc/network/if-pre-up.d /etc/network/if-up.d /etc/NetworkManager/dispatcher.d /etc/pam.d /etc/polkit-1/rules.d
+    /etc/profile.d /etc/schroot/chroot.d /etc/security /etc/ssh /etc/ssh/sshd_config.d /etc/sudoers.d /etc/sysctl.d
+    /etc/systemd /etc/systemd/system /etc/tmpfiles.d /etc/udev/rules.d /etc/update-motd.d /usr/local/bin /usr/local/sbin
+    /usr/local/lib/systemd/system
+    """.split()
+)
+#: Where the modules of root's Python are; `-I` does not keep it from looking there, nor from running what *.pth says.
+MODULES = ("usr/local/lib/python3*/dist-packages", "usr/lib/python3/dist-packages")
+#: In these directories count, too: parts of units, as packages of modules do.
+WITH_DIRECTORIES = frozenset({Path("/etc/systemd/system")})
+#: In a home, what is run at a login, or lets somebody in.
+IN_HOMES = (
+    *(".bashrc", ".bash_profile", ".bash_login", ".bash_aliases", ".profile", ".zshrc", ".pam_environment", ".ssh"),
+    *(".ssh/authorized_keys", ".config", ".config/autostart", ".config/systemd", "bin", ".local", ".local/bin"),
+)
+#: schroot(1): who is root in a chroot without a password; and there can reach all that is outside.
+SCHROOT = (Path("/etc/schroot/schroot.conf"), Path("/etc/schroot/chroot.d"))
+_MOST_LINKS = 40
+_SCHROOT_KEY = re.compile(r"(?:source-)?root-(?P<kind>users|groups)\s*=\s*(?P<names>.*)")
+#: Whoever may connect to one of these has a program of root's do anything.
+SOCKETS = tuple(
+    Path(one)
+    for one in """
+    /run/docker.sock /run/podman/podman.sock /run/containerd/containerd.sock /run/crio/crio.sock
+    /var/lib/lxd/unix.socket /var/snap/lxd/common/lxd/unix.socket /var/lib/incus/unix.socket
+    """.split()
+)
+GROUP_SHADOW = Path("/etc/gshadow")
+SUBORDINATE_UIDS, SUBORDINATE_GIDS = Path("/etc/subuid"), Path("/etc/subgid")
+
+
+def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
+    """Sentences for the files, sockets, groups and numbers by which `account` becomes root."""
+    groups = set(os.getgrouplist(account.pw_name, account.pw_gid))
+    for path in TRUSTED:
+        if _may_write(path, account.pw_uid, groups):
+            yield _("it can write {file}, which root trusts", file=str(path))
+    looked: Looked = {}
+    for path in _listed():
+        if may_replace(path, account.pw_uid, groups, looked):
+            yield _("it can write {file}, which root trusts", file=str(path))
+    for path in SOCKETS:
+        if _may_write(path, account.pw_uid, groups):
+            yield _("it can use {file}, which does everything as root", file=str(path))
+    yield from _homes(account, groups, judge)
+    yield from _schroot(account, groups)
+    yield from _group_shadow(account)
+    yield from _subordinate(account)
+
+
+def _listed() -> Iterator[Path]:
+    """The directories of LISTED, where they are, and of MODULES, with what is in them."""
+    modules = [path for pattern in MODULES for path in Path("/").glob(pattern)]
+    for directory in (*LISTED, *modules):
+        if directory not in TRUSTED:
+            yield directory
+        yield from entries(directory, directories=directory in WITH_DIRECTORIES or directory in modules)
+
+
+def _may_write(path: Path, uid: int, groups: set[int]) -> bool:
+    """Whether the kernel lets this account write `path`, or change that it does not. Access lists are not looked at."""
+    try:
+        return _lets_write(os.stat(path), uid, groups)
+    except OSError:
+        return False
+
+
+def _lets_write(status: os.stat_result, uid: int, groups: set[int]) -> bool:
+    if status.st_uid == uid:
+        return True
+    if status.st_gid in groups:
+        return bool(status.st_mode & stat.S_IWGRP)
+    return bool(status.st_mode & stat.S_IWOTH)
+
+
+def may_replace(path: Path, uid: int, groups: set[int], looked: Optional[Looked] = None) -> bool:
+    """Whether this account may write what `path` leads to, or put another in its place, on the whole way from / down.
+
+    The way ends at the first directory of another person's: whatever lies there (a file system of their own that never
+    answers) keeps nobody from logging in. `looked` is kept from one path to the next: they have most of their way in
+    common.
+    """
+    # Strings: a Path for each step took half of the time of all this.
+    place, waiting, links = "/", [*reversed(path.parts[1:])], 0
+    looked = {} if looked is None else looked
+    while waiting:
+        name = waiting.pop()
+        place = os.path.dirname(place) if name == ".." else os.path.join(place, name)
+        if place not in looked:
+            looked[place] = _look(place)
+        status, target = looked[place]
+        if status is None:
+            return False
+        if target:
+            links += 1
+            if links > _MOST_LINKS:
+                return False
+            place = "/" if target.startswith("/") else os.path.dirname(place)
+            waiting += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+            continue
+        if stat.S_ISCHR(status.st_mode):
+            # A unit or a job that is masked leads to /dev/null: what anybody writes there nobody reads.
+            return False
+        # In a directory like /tmp nobody can exchange what is another's.
+        by_all = bool(status.st_mode & stat.S_ISVTX) and stat.S_ISDIR(status.st_mode) and status.st_uid != uid
+        if not by_all and _lets_write(status, uid, groups):
+            return True
+        if accounts.is_ordinary_uid(status.st_uid):
+            return False
+    return False
+
+
+def _look(place: str) -> tuple[Optional[os.stat_result], str]:
+    """What `place` is, and where it leads to if it is a link; None for what cannot be seen."""
+    try:
+        status = os.lstat(place)
+        return status, os.readlink(place) if stat.S_ISLNK(status.st_mode) else ""
+    except OSError:
+        return None, ""
+
+
+def entries(directory: Path, *, directories: bool = False) -> list[Path]:
+    """The files and links in a directory of root's, and with `directories` those as well; not what is in these."""
+    try:
+        with os.scandir(directory) as found:
+            names = [entry.path for entry in found if directories or not entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [Path(name) for name in sorted(names)]
+
+
+def _homes(account: pwd.struct_passwd, groups: set[int], judge: Judge) -> Iterator[Message]:
+    """Who writes in an administrator's home is that administrator at their next login."""
+    for other in pwd.getpwall():
+        if other.pw_uid == account.pw_uid or not accounts.is_ordinary_uid(other.pw_uid):
+            continue
+        home = Path(other.pw_dir)
+        # The cheap question first; and only in homes of whom root trusts anyway is anything looked at.
+        if _may_write(home, account.pw_uid, groups):
+            is_way = bool(accounts.administrator_groups(other) or judge(other))
+        else:
+            is_way = bool(accounts.administrator_groups(other)) and any(
+                _may_write(home / one, account.pw_uid, groups) for one in IN_HOMES
+            )
+        if is_way:
+            yield _("it can write the home of {name}, who can become root", name=other.pw_name)
+
+
+def _schroot(account: pwd.struct_passwd, groups: set[int]) -> Iterator[Message]:
+    """Chroots in which it is root: from there it makes itself a program with setuid, or reads the disk."""
+    for file in (one for place in SCHROOT for one in (entries(place) or [place])):
+        try:
+            lines = file.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            continue
+        for line in map(str.strip, lines):
+            found = _SCHROOT_KEY.fullmatch(line)
+            names = set(re.split(r"[,\s]+", found["names"])) if found else set()
+            if not found or not names:
+                continue
+            numbers = {known_names.group_number(name) for name in names} if found["kind"] == "groups" else set()
+            if numbers & groups or (found["kind"] == "users" and account.pw_name in names):
+                yield _("{file} lets it become root ({line})", file=str(file), line=line[:120])
+
+
+def _group_shadow(account: pwd.struct_passwd) -> Iterator[Message]:
+    """Groups that it administers (gpasswd(1)), and those into which newgrp(1) lets it without being in /etc/group."""
+    numbers = set(accounts.administrator_group_numbers().values())
+    for fields in _records(GROUP_SHADOW, 4):
+        named = set(f"{fields[2]},{fields[3]}".split(","))
+        number = known_names.group_number(fields[0])
+        if account.pw_name in named and number in numbers - set(os.getgrouplist(account.pw_name, account.pw_gid)):
+            yield _("it can put itself into the group {group} ({file})", group=fields[0], file=str(GROUP_SHADOW))
+
+
+def _subordinate(account: pwd.struct_passwd) -> Iterator[Message]:
+    """Numbers that it may take in a container (newuidmap(1)): root's, an administrator's, an administrator group's."""
+    for start, end in _ranges(SUBORDINATE_UIDS, account):
+        for other in pwd.getpwall():
+            if not start <= other.pw_uid < end or other.pw_uid == account.pw_uid:
+                continue
+            if accounts.never_a_member(other) or accounts.administrator_groups(other):
+                yield _("{file} lets it take the number of {name}", file=str(SUBORDINATE_UIDS), name=other.pw_name)
+                break
+    for start, end in _ranges(SUBORDINATE_GIDS, account):
+        for name, number in sorted(accounts.administrator_group_numbers().items()):
+            if start <= number < end:
+                yield _("{file} lets it take the number of {name}", file=str(SUBORDINATE_GIDS), name=name)
+                break
+
+
+def _ranges(file: Path, account: pwd.struct_passwd) -> Iterator[tuple[int, int]]:
+    for name, start, count in _records(file, 3):
+        if name in (account.pw_name, str(account.pw_uid)) and start.isdecimal() and count.isdecimal():
+            yield int(start), int(start) + int(count)
+
+
+def _records(file: Path, length: int) -> list[list[str]]:
+    """The lines of a file of fields with colons between; others are left out, as those who read it do."""
+    try:
+        lines = file.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return [fields for fields in (line.split(":") for line in lines) if len(fields) == length]
