@@ -101,6 +101,21 @@ def test_unsteady_ones_of_all_parts_are_counted_together(tmp_path: Path) -> None
     assert done.returncode == 1 and "3 unsteady tests" in done.stdout, done.stdout
 
 
+def test_what_measures_time_is_listed_and_not_counted(tmp_path: Path) -> None:
+    """Beside three other machines it may fail; alone it may not."""
+    text = (
+        "@pytest.mark.timed\n@pytest.mark.parametrize('n', range(3))\ndef test_fast(n): fails_once(f'number{n}')\n"
+        "@pytest.mark.parametrize('n', range(2))\ndef test_other(n): fails_once(f'other{n}')\n"
+    )
+    results = tmp_path / "results/part.json"
+    done = run(tmp_path, text, "--once-more", "-n", "2", "--results", str(results))
+    assert done.returncode == 0 and "5 unsteady in" in last(done), done.stdout
+    assert "the first time, number2" in done.stdout, "with what was wrong"
+    assert len(read(results).timed) == 3 and len(read(results).unsteady) == 2
+    slow = "@pytest.mark.timed\ndef test_slow(): assert 3 < 2\n"
+    assert run(tmp_path, slow, "--once-more").returncode == 1
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -199,6 +214,18 @@ def test_the_longest_come_first_on_each_worker(tmp_path: Path) -> None:
     assert len(one) == len(other) == 5
     assert sorted([*one, *other]) == sorted(item for unit in units for item in unit.items)
     assert parts([], 2) == [[], []]
+
+
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_tests_that_are_moved_keep_their_order(workers: int) -> None:
+    """The last of those that share a machine may end what the others need."""
+    units = [
+        Unit(seconds, [(seconds, number) for number in range(count)]) for seconds, count in ((90, 1), (9, 8), (4, 7))
+    ]
+    for part in parts(units, workers):
+        for seconds in (9, 4):
+            numbers = [number for unit, number in part if unit == seconds]
+            assert numbers == sorted(numbers), part
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -203,6 +203,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.timed
 def test_a_members_streams_keep_nobody_out(machine: Machine, ben: Browser) -> None:
     """As many connections as there may be, all of them answered by Ben's own program just now."""
     machine.expect_log(r"Errno 24|Too many open files")  # of Ben's own program

@@ -28,7 +28,7 @@ from tests.machine.lib.machine import Machine
 from tests.machine.lib.network import BRIDGE
 from tests.machine.lib.places import host
 
-pytestmark = [pytest.mark.any_debian, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.any_debian, pytest.mark.timed, pytest.mark.timeout(1500)]
 
 #: Seconds that a flood lasts, and that a login or a cell may take meanwhile. Where a login takes longer than BUSY
 #: without a flood, the computer is busy with something else, and one may take so many times as long.

@@ -106,6 +106,7 @@ def guesses(machine: Machine, name: str, sources: Sequence[str | None], at_a_tim
 # -- five are five ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 @pytest.mark.every_debian
 def test_a_burst_of_sixty_is_five_tries(machine: Machine) -> None:
     """At the door itself, so with no help of the hub's; whether there is such an account makes no difference."""
@@ -133,6 +134,7 @@ def test_right_passwords_at_the_same_time_are_all_right(machine: Machine) -> Non
     assert answers[0]["reason"] == "too-many", answers
 
 
+@pytest.mark.timed
 @pytest.mark.any_debian
 def test_a_burst_through_the_portal_is_five_tries(machine: Machine) -> None:
     """From one address and from many, for a member and for nobody."""
@@ -149,6 +151,7 @@ def test_a_burst_through_the_portal_is_five_tries(machine: Machine) -> None:
             ready(machine)
 
 
+@pytest.mark.timed
 @pytest.mark.every_debian
 def test_neither_time_nor_work_tells_who_has_an_account(machine: Machine) -> None:
     """A no takes as long, and costs the machine as much, whatever the name is."""
@@ -237,6 +240,7 @@ def test_a_network_of_ipv6_is_not_one_device(machine: Machine) -> None:
     assert guess(machine, "alice", PASSWORD) == "", "nor does all this concern another network"
 
 
+@pytest.mark.timed
 @pytest.mark.any_debian
 def test_fifteen_hundred_strangers_keep_no_device_out(machine: Machine) -> None:
     """They all log in at the same time, each from an address of its own; and they do not wash away who is blocked."""
@@ -490,6 +494,7 @@ def _answer_to_a_websocket(machine: Machine, cookie: str) -> str:
 # -- what a hub in wrong hands has of it -------------------------------------------------------------------
 
 
+@pytest.mark.timed
 @pytest.mark.every_debian
 def test_a_hub_in_wrong_hands_guesses_little_faster(machine: Machine) -> None:
     """It invents as many devices as it likes: forty tries in a quarter of an hour more, and of no use for others."""

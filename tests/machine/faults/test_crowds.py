@@ -23,6 +23,7 @@ def memory(machine: Machine, pid: int) -> float:
     return sum(map(int, written)) / 1024
 
 
+@pytest.mark.timed
 @pytest.mark.any_debian
 def test_fifty_people_log_in_at_once(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))

@@ -1,7 +1,9 @@
 """Tests that fail run once more, alone, at the end: what passes then is *unsteady*, and told as that.
 
-Two unsteady tests a run are borne with, and listed with the log of their first failure; a third fails the run. What
-fails again fails the run, as does whatever else goes wrong than a test. With `-x` or `--maxfail` nothing runs again.
+Two unsteady tests a run are borne with, and listed with the log of their first failure; a third fails the run. Those
+that measure time (the mark `timed`) are listed, and not counted: beside other machines they may fail, and what they
+find alone decides. What fails again fails the run, as does whatever else goes wrong than a test. With `-x` or
+`--maxfail` nothing runs again.
 """
 
 from __future__ import annotations
@@ -69,14 +71,16 @@ class Again:
         for test in self._failures:
             outcome = "passed when it ran once more" if test in passed else "failed again"
             self._lines.append(f"{test} {outcome}\n    the first failure: {places.failures_of(test)}/{_FIRST}")
-        self._results.unsteady = passed
+            self._lines += [f"    | {line}" for line in _last_words(self._failures[test])]
+        self._results.timed = [test for test in passed if any("timed" in one.keywords for one in self._failures[test])]
+        self._results.unsteady = [test for test in passed if test not in self._results.timed]
         for test in passed:
             self._results.outcomes[test] = "unsteady"
         self._tell_the_terminal(passed)
         session.testsfailed -= len(passed)
         before = self._config.getoption("results")
         others = [one for part in read_all(before.parent) for one in part.unsteady] if before else []
-        unsteady = {*others, *passed}
+        unsteady = {*others, *self._results.unsteady}
         if len(unsteady) > BEARABLE:
             self._lines.append(f"{len(unsteady)} unsteady tests, of which {BEARABLE} are borne with: not in order")
         elif len(passed) == len(self._failures):
@@ -122,6 +126,8 @@ class Again:
 
 
 _FIRST = "first-failure.txt"
+#: Lines of a first failure that are shown in the run's own output: of CI's there is nothing else to read.
+_SHOWN = 12
 
 
 def _keep(test: str, reports: list[pytest.TestReport]) -> None:
@@ -131,3 +137,10 @@ def _keep(test: str, reports: list[pytest.TestReport]) -> None:
     texts = [f"{report.when}: {report.longreprtext}" for report in reports]
     texts += [f"--- {title}\n{text}" for report in reports for title, text in report.sections]
     (directory / _FIRST).write_text("\n\n".join(texts) + "\n")
+
+
+def _last_words(reports: list[pytest.TestReport]) -> list[str]:
+    """What was wrong, as pytest marks it, and where."""
+    lines = [line for report in reports for line in report.longreprtext.splitlines()]
+    wrong = [line for line in lines if line.startswith("E ")]
+    return [line[:300] for line in (wrong[: _SHOWN - 1] + lines[-1:] if wrong else lines[-_SHOWN:])]

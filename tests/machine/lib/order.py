@@ -90,7 +90,10 @@ def parts(units: Sequence[Unit], count: int) -> list[list[Any]]:
 
 
 def _even_out(lists: list[list[Any]]) -> None:
-    """Move tests from the ends of long lists to those of short ones: xdist will cut by number."""
+    """Move tests from the ends of long lists to those of short ones: xdist will cut by number.
+
+    They keep their order: the last test of a shared machine may well be the one that ends what the others need.
+    """
     total, left = sum(map(len, lists)), len(lists)
     surplus: list[Any] = []
     sizes: list[int] = []
@@ -102,4 +105,4 @@ def _even_out(lists: list[list[Any]]) -> None:
         del one[size:]
     for one, size in zip(lists, sizes):
         while len(one) < size:
-            one.append(surplus.pop())
+            one.append(surplus.pop(0))

@@ -19,11 +19,15 @@ SLOWEST = 20
 
 @dataclass
 class Results:
-    """Of one part: seconds and last outcome per test, and those that passed only when they ran once more."""
+    """Of one part: seconds and last outcome per test, and those that passed only when they ran once more, alone.
+
+    Of these, `timed` are those that measure time; `unsteady` are the others, of which few are borne with.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     unsteady: list[str] = field(default_factory=list)
+    timed: list[str] = field(default_factory=list)
 
     def add(self, test: str, outcome: str, seconds: float) -> None:
         """Count a phase of a test: its setup, its call, its teardown."""
@@ -96,6 +100,8 @@ def main() -> int:
         print(f"\n== the {SLOWEST} slowest tests", *slowest(parts), sep="\n")
     for test in [test for part in parts for test in part.unsteady]:
         print(f"UNSTEADY: {test}")
+    for test in [test for part in parts for test in part.timed]:
+        print(f"passed alone only, as it measures time: {test}")
     return 0
 
 
