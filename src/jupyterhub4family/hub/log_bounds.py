@@ -1,4 +1,7 @@
-"""Runs inside JupyterHub's process, as `jupyterhub`: a log that stays readable, and bounded, whatever floods the hub.
+"""Runs inside JupyterHub's process, as `jupyterhub`: a log that stays readable, bounded and without secrets.
+
+JupyterHub leaves what is secret out of the addresses that it logs; tornado, which logs those of requests that fail,
+does not, and what an address has inside it (`?next=`) neither of them looks at.
 
 Of lines of the same kind so many are written; the others are counted, and every ten seconds the count is. The proxy
 does the same (proxy/logs.js).
@@ -22,6 +25,12 @@ LONGEST = 2000
 EVERY = 10.0
 #: What JupyterHub's lines of requests begin with: a status is a kind of its own.
 _STATUS = re.compile(r"[1-5][0-9]{2} ")
+#: Values in addresses, by the names that JupyterHub has in jupyterhub.log.SCRUB_PARAM_KEYS.
+_SECRET = re.compile(
+    r"(?P<name>(?:[?&]|%(?:25){0,3}(?:3F|26))[\w.-]{0,40}(?:token|auth|key|code|state|_xsrf)[\w.-]{0,40}"
+    r"(?:=|%(?:25){0,3}3D))(?:(?!%(?:25){0,3}26)[^&\s()'\"#])+",
+    re.IGNORECASE,
+)
 
 
 @dataclass
@@ -46,9 +55,8 @@ class Bounds(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is written; asked again of the same line by another handler, it answers the same."""
         if "within_bounds" not in record.__dict__:
+            _tidy(record)
             record.__dict__["within_bounds"] = record.__dict__.get("is_count", False) or self._take(record)
-            if record.__dict__["within_bounds"] and len(text := record.getMessage()) > LONGEST:
-                record.msg, record.args = "%s (…)", (text[:LONGEST],)
         return bool(record.__dict__["within_bounds"])
 
     def _take(self, record: logging.LogRecord) -> bool:
@@ -73,6 +81,16 @@ class Bounds(logging.Filter):
                 count, kind.left_out = kind.left_out, 0
                 text = "… %s more like this: %s"
                 logging.getLogger(kind.name).log(kind.level, text, f"{count:,}", kind.last, extra={"is_count": True})
+
+
+def _tidy(record: logging.LogRecord) -> None:
+    """Shorten a line, and leave secrets out of it."""
+    text = record.getMessage()
+    tidy = _SECRET.sub(r"\g<name>[secret]", text[:LONGEST])
+    if len(text) > LONGEST:
+        tidy += " (…)"
+    if tidy != text:
+        record.msg, record.args = tidy, ()
 
 
 async def keep_bounded() -> None:

@@ -83,3 +83,40 @@ def test_after_a_while_lines_are_written_again(kept: _Kept, monkeypatch: pytest.
     _flood("line %d", log_bounds.BURST)
     # Another place in the program would be another kind: `_flood` is one.
     assert len(kept.lines) >= before + log_bounds.BURST - 1
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("500 GET /hub/x?_xsrf=2|a|b&page=3 (::1): no", "500 GET /hub/x?_xsrf=[secret]&page=3 (::1): no"),
+        ("403 GET /user/a/?Token=abc%20d (::1)", "403 GET /user/a/?Token=[secret] (::1)"),
+        (
+            "x HTTPServerRequest(uri='/hub/y?a=1&auth_state=abc')",
+            "x HTTPServerRequest(uri='/hub/y?a=1&auth_state=[secret]')",
+        ),
+        (
+            "GET /hub/login?next=%2Fhub%2Faccept-share%3Fcode%3DaBc%26x%3D1",
+            "GET /hub/login?next=%2Fhub%2Faccept-share%3Fcode%3D[secret]%26x%3D1",
+        ),
+        ("GET /hub/login?next=%252F%253Ftoken%253DaBc", "GET /hub/login?next=%252F%253Ftoken%253D[secret]"),
+        ("GET /hub/z?state=[secret]", "GET /hub/z?state=[secret]"),
+        ("100% of /hub/home?page=1 has=no token=here", "100% of /hub/home?page=1 has=no token=here"),
+    ],
+)
+def test_secrets_in_addresses_are_left_out(kept: _Kept, line: str, expected: str) -> None:
+    """Tornado writes down whole addresses of requests that fail; JupyterHub those that led somebody to the login."""
+    logging.getLogger("flooded").warning("%s", line)
+    assert kept.lines[-1] == expected
+
+
+def test_nor_does_a_flood_tell_any(kept: _Kept) -> None:
+    _flood("GET /hub/x?token=abc%d", 1000)
+    _bounds(kept).write_counts()
+    assert "=[secret]" in kept.lines[-1] and not any("abc" in line for line in kept.lines)
+
+
+def test_what_makes_the_look_long_is_short(kept: _Kept) -> None:
+    began = time.monotonic()
+    for text in ("&" + "token" * 13_000, "?token=" * 9_000, "%253F" * 13_000, "&_xsrf" * 11_000):
+        logging.getLogger("flooded").warning("%s", text)
+    assert time.monotonic() - began < 1 and len(kept.lines) == 4
