@@ -13,11 +13,12 @@ from jupyterhub import orm
 from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.apihandlers.shares import ServerShareCodeAPIHandler
 from jupyterhub.apihandlers.users import UserTokenListAPIHandler
+from jupyterhub.oauth.provider import JupyterHubRequestValidator
 from jupyterhub.user import User
 from tornado import web
 
-#: Tokens of a member that were asked for by the member. Those of servers and of browsers are JupyterHub's, and end by
-#: themselves.
+#: Tokens of a member that were asked for by the member; and those that a member's browsers have for one server, which
+#: JupyterHub keeps for two weeks: of these the oldest goes, and that browser is given another one unasked.
 MAXIMUM = 100
 #: Characters of a token's note.
 LONGEST_NOTE = 200
@@ -27,15 +28,18 @@ MOST_SCOPES = 100
 
 def bound() -> None:
     """Have JupyterHub's handlers refuse what is too much: others of ours for its addresses would never be asked."""
-    for handlers, bounded in (
-        (UserTokenListAPIHandler, _tokens),
-        (ServerShareCodeAPIHandler, _share_codes),
-        (OAuthAuthorizeHandler, _authorizations),
+    for owner, name, bounded in (
+        (UserTokenListAPIHandler, "post", _tokens),
+        (ServerShareCodeAPIHandler, "post", _share_codes),
+        (OAuthAuthorizeHandler, "post", _authorizations),
+        (JupyterHubRequestValidator, "save_bearer_token", _tokens_of_browsers),
     ):
+        method = getattr(owner, name)
         # The configuration is read more than once in one process.
-        if not getattr(handlers.post, "is_bounded", False):
-            handlers.post = bounded(handlers.post)
-            handlers.post.is_bounded = True
+        if not getattr(method, "is_bounded", False):
+            changed = bounded(method)
+            setattr(owner, name, changed)
+            setattr(changed, "is_bounded", True)  # noqa: B010  # what a function has no attribute of, to mypy
 
 
 def _tokens(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,6 +88,20 @@ def _authorizations(agree: Callable[..., Any]) -> Callable[..., Any]:
         return agree(handler)
 
     return post
+
+
+def _tokens_of_browsers(save: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeping a token that a server was given for a browser."""
+
+    def save_bearer_token(validator: Any, token: Any, request: Any, *args: Any, **more: Any) -> Any:
+        result = save(validator, token, request, *args, **more)
+        kept = validator.db.query(orm.APIToken).filter_by(user_id=request.user.id, client_id=request.client.client_id)
+        for old in kept.order_by(orm.APIToken.id.desc()).offset(MAXIMUM).all():
+            validator.db.delete(old)
+        validator.db.commit()
+        return result
+
+    return save_bearer_token
 
 
 def _check_scopes(scopes: list[Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from jupyterhub import orm
 
 from jupyterhub4family.hub import kept_tokens
 from tests.unit.hub.doubles import Doors, MachineDirectory
-from tests.unit.hub.portal import Portal, in_a_loop
+from tests.unit.hub.portal import Portal, in_a_loop, start
 
 
 def test_so_many_tokens_and_notes_so_long(
@@ -72,5 +73,35 @@ def test_so_many_scopes_that_somebody_agrees_to(
             assert (await anna.api("POST", f"oauth2/authorize?{query}")).code == 400
             # Else it is another reason, of JupyterHub's own: there is no such client.
             assert ("at most 100 scopes" in caplog.text) is (count > kept_tokens.MOST_SCOPES)
+
+    in_a_loop(work)
+
+
+def test_so_many_tokens_of_browsers_for_one_server(
+    machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest goes: else a script that logs in to its own server again and again fills the hub's database."""
+    monkeypatch.setattr(kept_tokens, "MAXIMUM", 3)
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            anna, user = portal.browser("en"), portal.user("anna")
+            await anna.log_in("anna")
+            kept: list[str] = []
+            for name in ("x", "", "", "", "", ""):
+                if len(kept) < 2:
+                    await start(anna, user, name)
+                spawner = user.spawners[name]
+                callback = f"{spawner.server.base_url}oauth_callback"
+                about = {"client_id": spawner.oauth_client_id, "redirect_uri": callback}
+                query = urlencode({**about, "response_type": "code", "state": "x"})
+                led = await anna.get(f"/hub/api/oauth2/authorize?{query}")
+                assert led.code == 302, led.body
+                (code,) = parse_qs(urlsplit(led.headers["Location"]).query)["code"]
+                about = {**about, "client_secret": spawner.api_token, "grant_type": "authorization_code", "code": code}
+                given = await anna._fetch("POST", "/hub/api/oauth2/token", urlencode(about), {})
+                kept.append(json.loads(given.body)["access_token"])
+            found = [orm.APIToken.find(portal.app.db, token) is not None for token in kept]
+            assert found == [True, False, False, True, True, True], "and those for another server are not its"
 
     in_a_loop(work)
