@@ -19,7 +19,10 @@ _AROUND = """
 const fs = require("fs");
 const given = JSON.parse(fs.readFileSync(0, "utf8"));
 const work = async () => { %s };
-work().then((result) => process.stdout.write(JSON.stringify(result === undefined ? null : result)));
+// As the proxy's own server does: whatever is waited for, node does not end.
+const alive = setInterval(() => {}, 1000);
+work().finally(() => clearInterval(alive)).then((result) =>
+  process.stdout.write(JSON.stringify(result === undefined ? null : result)));
 """
 
 

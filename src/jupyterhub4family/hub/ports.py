@@ -15,7 +15,18 @@ from jupyterhub4family.common.system.sockets import Address
 def owners(port: int) -> frozenset[int]:
     """The uids of those whose sockets a connection to 127.0.0.1:`port` would reach; empty if nobody listens there.
 
-    A socket on 127.0.0.1 itself comes before one on all IPv4 addresses, and that before one on all IPv6 addresses
+    The kernel is asked for that one socket: a member may have a hundred thousand others. Where it answers no such
+    question they are all looked through.
+    """
+    try:
+        uid = sockets.uid_of_listener(port)
+    except OSError:
+        return _looked_through(port)
+    return frozenset() if uid is None else frozenset({uid})
+
+
+def _looked_through(port: int) -> frozenset[int]:
+    """A socket on 127.0.0.1 itself comes before one on all IPv4 addresses, and that before one on all IPv6 addresses
     (which gets IPv4 as well, unless it says otherwise).
     """
     by_rank: dict[int, set[int]] = {}

@@ -290,6 +290,45 @@ def test_a_bomb_of_a_members_server_is_passed_on_and_not_kept(family: Family) ->
         ben.stop_server()
 
 
+#: A hundred thousand ports, at ten addresses of the machine itself, each of which has a process of its own.
+LISTENER = """
+import os, resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+address, kept = int(sys.argv[1]), []
+for port in range(20000, 30000):
+    one = socket.socket(); kept.append(one)
+    one.bind((f"127.0.0.{address}", port)); one.listen(1)
+print("listening", flush=True)
+time.sleep(180)
+"""
+
+
+def test_a_member_who_listens_at_a_hundred_thousand_ports_slows_nobody(family: Family) -> None:
+    """Whose program is at the port of a server is looked up for each request of everybody's."""
+    machine, path = family.machine, "/user/alice/api/status"
+    machine.write("/tmp/listener.py", LISTENER)
+
+    def page() -> float:
+        return statistics.median(_timed(lambda: family.alice.get(path).expect()) for _time in range(20))
+
+    quiet = page()
+    for address in range(2, 12):
+        command = f"runuser -u ben -- /usr/bin/python3 /tmp/listener.py {address}"
+        machine.run(f"(setsid {command} >/tmp/listener.{address} 2>&1 </dev/null &)")
+    try:
+        machine.wait("[ $(cat /tmp/listener.[0-9]* | grep -c listening) = 10 ]", timeout=100)
+        crowded = page()
+        print(f"request {quiet * 1000:.1f} -> {crowded * 1000:.1f} ms", flush=True)
+        assert machine.run("pgrep -u jupyterhub -fc '^/usr/bin/python3 -I .*/owner-of-port'").strip() == "1"
+        with logged_in(machine, "ben") as ben:
+            ben.start_server()
+            ben.stop_server()
+    finally:
+        machine.execute("pkill -u ben -f listener.py")
+    assert crowded < quiet + 0.02, (quiet, crowded)
+    assert family.kernel.execute("6 * 7") == "42"
+
+
 def test_what_a_family_does_meets_no_limit(family: Family) -> None:
     """Twenty devices behind one address, each with six connections and ten open notebooks' web sockets."""
     machine = family.machine

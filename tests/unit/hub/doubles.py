@@ -20,7 +20,7 @@ import tempfile
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -33,6 +33,11 @@ from tests.unit.helpers import DATA, MACHINE_ROOT, ROOT, People, write_program
 PROGRAM = Path(__file__).with_name("door_program.py")
 #: What doors and service programs are called; all lie in the folder of the package's programs.
 PROGRAMS = ("authenticate", "build-release", "build-template", "mediator", "tell-hub")
+
+
+def no_answer(_port: int) -> NoReturn:
+    """In place of a question to the kernel, which would tell of real sockets: then its tables are looked through."""
+    raise OSError("the kernel answers no such questions")
 
 
 class Doors:
@@ -55,6 +60,7 @@ class Doors:
         monkeypatch.setattr(asyncio, "create_subprocess_exec", self._start_other_instead)
         monkeypatch.setattr(calling, "_start", self._start_instead)
         monkeypatch.setattr(sockets, "TABLES", (directory / "sockets",))
+        monkeypatch.setattr(sockets, "uid_of_listener", no_answer)
 
     async def _start_other_instead(self, *args: Any, **more: Any) -> asyncio.subprocess.Process:
         """Programs that are no doors."""

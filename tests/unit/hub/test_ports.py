@@ -13,6 +13,7 @@ import pytest
 from jupyterhub4family.common.system import sockets
 from jupyterhub4family.hub import ports
 from tests.unit.helpers import free_port
+from tests.unit.hub.doubles import no_answer
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 ALICE, BOB = 1001, 1002
@@ -40,11 +41,15 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tables:
         for name, lines in (("tcp", v4), ("tcp6", v6)):
             (tmp_path / name).write_text(HEAD + lines, "ascii")
         monkeypatch.setattr(sockets, "TABLES", (tmp_path / "tcp", tmp_path / "tcp6"))
+        monkeypatch.setattr(sockets, "uid_of_listener", no_answer)
 
     return fill
 
 
-def test_the_kernels_own_tables_are_understood() -> None:
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_kernels_own_tables_are_understood(answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not answers:
+        monkeypatch.setattr(sockets, "uid_of_listener", no_answer)
     port = free_port()
     assert ports.owners(port) == frozenset()
     with socket.socket() as listener:
@@ -54,8 +59,11 @@ def test_the_kernels_own_tables_are_understood() -> None:
         assert ports.owners(port) == {os.getuid()}
 
 
+@pytest.mark.parametrize("answers", [True, False])
 @pytest.mark.parametrize("address", ["::1", "::", "::ffff:127.0.0.1"])
-def test_listeners_of_ipv6(address: str) -> None:
+def test_listeners_of_ipv6(address: str, answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not answers:
+        monkeypatch.setattr(sockets, "uid_of_listener", no_answer)
     try:
         listener = socket.socket(socket.AF_INET6)
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -20,10 +22,17 @@ _WAITING = ("01", "03", "08")
 
 #: <linux/netlink.h>, <linux/sock_diag.h>: the protocol of questions about single sockets (sock_diag(7)).
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST = 4, 20, 1
-#: struct nlmsghdr; struct inet_diag_req_v2 up to the ports; where in an answer, behind both heads, the uid is.
+#: struct nlmsghdr; struct inet_diag_req_v2 up to the ports; how struct inet_diag_msg and struct nlmsgerr begin.
 _HEADER, _QUESTION = struct.Struct("=IHHII"), struct.Struct("=BBBBI")
+_FAMILY_AND_STATE, _ERROR = struct.Struct("=BB"), struct.Struct("=i")
+_NLMSG_ERROR = 2
+#: Where in an answer, behind both heads, the uid is.
 _UID_OFFSET = _HEADER.size + 4 + 48 + 12
 _NO_COOKIE = b"\xff" * 8
+#: In every network namespace the loopback device is the first.
+_LOOPBACK_DEVICE = 1
+_TCP_LISTEN = 10
+_NOBODY_IN_PARTICULAR = (str(ipaddress.IPv4Address(0)), 0)
 #: Seconds; the kernel answers at once.
 _TIMEOUT = 1.0
 
@@ -108,22 +117,45 @@ def uid_of_peer(connection: socket.socket) -> Optional[int]:
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             return int(struct.unpack("=iII", credentials)[1])
         theirs, ours = connection.getpeername()[:2], connection.getsockname()[:2]
-        return _ask_for_uid(connection.family, theirs, ours)
+        found = _ask(connection.family, theirs, ours)
+        return found.uid if found is not None else None
     except (OSError, ValueError):
         return None
 
 
-def _ask_for_uid(family: int, local: tuple[str, int], remote: tuple[str, int]) -> Optional[int]:
+def uid_of_listener(port: int) -> Optional[int]:
+    """Whose socket a connection to 127.0.0.1:`port` would reach; None if nobody listens there.
+
+    The kernel looks for it as it does for a connection, in a hundredth of a millisecond however many there are. Raises
+    OSError if it answers no such questions (sock_diag(7)).
+    """
+    found = _ask(socket.AF_INET, ("127.0.0.1", port), _NOBODY_IN_PARTICULAR, _LOOPBACK_DEVICE)
+    return found.uid if found is not None and found.state == _TCP_LISTEN else None
+
+
+class _Found(NamedTuple):
+    state: int
+    uid: int
+
+
+def _ask(family: int, local: tuple[str, int], remote: tuple[str, int], device: int = 0) -> Optional[_Found]:
+    """What the kernel knows of one socket; None if there is no such. Raises OSError."""
     ports = struct.pack("!HH", local[1], remote[1])
     addresses = b"".join(socket.inet_pton(family, address).ljust(16, b"\0") for address in (local[0], remote[0]))
     question = _QUESTION.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF)
-    question += ports + addresses + b"\0" * 4 + _NO_COOKIE
+    question += ports + addresses + struct.pack("=I", device) + _NO_COOKIE
     head = _HEADER.pack(_HEADER.size + len(question), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
     with contextlib.closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)) as kernel:
         kernel.settimeout(_TIMEOUT)
         kernel.send(head + question)
         answer = kernel.recv(4096)
     kind = _HEADER.unpack_from(answer)[1]
+    if kind == _NLMSG_ERROR:
+        number = -_ERROR.unpack_from(answer, _HEADER.size)[0]
+        if number == errno.ENOENT:
+            return None
+        raise OSError(number, os.strerror(number))
     if kind != _SOCK_DIAG_BY_FAMILY:
-        return None  # an error: there is no such socket
-    return int(struct.unpack_from("=I", answer, _UID_OFFSET)[0])
+        raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
+    _family, state = _FAMILY_AND_STATE.unpack_from(answer, _HEADER.size)
+    return _Found(state, struct.unpack_from("=I", answer, _UID_OFFSET)[0])

@@ -132,6 +132,7 @@ def _configuration(settings: Settings, release: Path, port: int) -> dict[str, An
         "ip": settings.bind_address,
         "port": settings.port,
         "descriptor": port,
+        "ownerOfPort": str(paths.LIBRARY / "owner-of-port"),
         "errorPath": str(paths.SHARE / "proxy" / "errors"),
         "https": {"folders": [str(paths.OWN_TLS), str(paths.TLS)], "check": [*CHECK_CERTIFICATES]}
         if settings.https

@@ -66,7 +66,7 @@ proxy.proxy.on("error", (error) => log.warn("A connection broke: %s", (error && 
 // A portal for this computer alone may have another proxy in front of it, whose words count.
 const isForwarded = !certificates && configuration.ip === "127.0.0.1";
 const limits = new Limits(log, isForwarded);
-guardPorts(proxy, log);
+guardPorts(proxy, log, configuration.ownerOfPort);
 guardDeviceCookie(proxy); // before the gate adds a cookie of its own to an answer
 guardServers(proxy, log, {
   key: fs.readFileSync(configuration.gate.keyFile, "ascii").trim(),
