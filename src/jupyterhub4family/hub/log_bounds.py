@@ -71,7 +71,7 @@ class Bounds(logging.Filter):
             kind.tokens -= 1
             return True
         kind.left_out += 1
-        kind.last = record.getMessage()[:1000]
+        kind.last = text[:1000]
         return False
 
     def write_counts(self) -> None:
@@ -85,12 +85,12 @@ class Bounds(logging.Filter):
 
 def _tidy(record: logging.LogRecord) -> None:
     """Shorten a line, and leave secrets out of it."""
-    text = record.getMessage()
+    try:
+        text = record.getMessage()
+    except (TypeError, ValueError):
+        return  # a mistake of whoever logs; the handler says so
     tidy = _SECRET.sub(r"\g<name>[secret]", text[:LONGEST])
-    if len(text) > LONGEST:
-        tidy += " (…)"
-    if tidy != text:
-        record.msg, record.args = tidy, ()
+    record.msg, record.args = tidy + " (…)" * (len(text) > LONGEST), ()
 
 
 async def keep_bounded() -> None:

@@ -115,6 +115,11 @@ def test_nor_does_a_flood_tell_any(kept: _Kept) -> None:
     assert "=[secret]" in kept.lines[-1] and not any("abc" in line for line in kept.lines)
 
 
+def test_a_mistake_in_a_line_is_no_mistake_of_the_request(kept: _Kept) -> None:
+    record = logging.LogRecord("flooded", logging.WARNING, "x.py", 1, "%d of %s", ("two",), None)
+    assert _bounds(kept).filter(record) and record.msg == "%d of %s"
+
+
 def test_what_makes_the_look_long_is_short(kept: _Kept) -> None:
     began = time.monotonic()
     for text in ("&" + "token" * 13_000, "?token=" * 9_000, "%253F" * 13_000, "&_xsrf" * 11_000):

@@ -117,6 +117,34 @@ def test_a_program_that_says_nothing_is_waited_for_no_longer_than_seconds(tmp_pa
     assert logged and "does not tell" in logged[0]
 
 
+def test_new_questions_give_a_silent_program_no_more_time(tmp_path: Path) -> None:
+    with listening("0.0.0.0") as port:
+        body = """
+          const began = Date.now();
+          const first = ask().then(() => Date.now() - began);
+          for (let count = 0; count < 12; count += 1) {
+            ask();
+            await new Promise((done) => setTimeout(done, 500));
+          }
+          return first;
+        """
+        assert asked(tmp_path, port, text="import time; time.sleep(60)", body=body) < 5900
+
+
+def test_a_program_that_is_let_go_is_asked_nothing_more(tmp_path: Path) -> None:
+    with listening("0.0.0.0") as port:
+        body = f"""
+          const kernel = new Kernel(given.program, log);
+          const answers = [];
+          for (let count = 0; count < 3; count += 1) {{
+            answers.push(await kernel.ownerOf({port}));
+            kernel.release();
+          }}
+          return [answers, logged];
+        """
+        assert asked(tmp_path, port, body=body) == [[str(os.getuid())] * 3, []]
+
+
 def test_what_cannot_be_told_is_asked_again_after_a_while_only(tmp_path: Path) -> None:
     with listening("0.0.0.0") as port:
         body = "return [await Promise.all([ask(), ask()]), await ask(), logged];"

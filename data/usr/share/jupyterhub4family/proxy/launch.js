@@ -1,4 +1,4 @@
-// Runs as jupyterhub, started by run_proxy.py: configurable-http-proxy, with TLS and plain HTTP on one port. That port
+// Runs as jupyterhub, started by `run-proxy`: configurable-http-proxy, with TLS and plain HTTP on one port. That port
 // is handed over, open; hub and proxy find each other at sockets in a folder that no other account enters.
 //
 //   node launch.js CONFIGURATION     (one JSON object without secrets: it can be seen in the process list)

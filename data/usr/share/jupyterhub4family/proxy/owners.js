@@ -76,11 +76,25 @@ class Kernel {
     if (!this.child && Date.now() < this.askNotBefore) return Promise.reject(new Error("not so soon again"));
     return new Promise((resolve, reject) => {
       if (!this.child) this.child = this.start();
-      const { child } = this;
       this.waiting.push({ resolve, reject });
-      this.wait(ANSWER_WITHIN, () => child.kill("SIGKILL"));
-      child.stdin.write(`${port}\n`);
+      // The oldest question counts: new ones give nobody more time.
+      if (this.waiting.length === 1) this.expect();
+      this.child.stdin.write(`${port}\n`);
     });
+  }
+
+  // Either an answer, or the end of a program that is not needed any more.
+  expect() {
+    const { child } = this;
+    clearTimeout(this.timer);
+    const time = this.waiting.length ? ANSWER_WITHIN : NOT_NEEDED;
+    this.timer = setTimeout(() => (this.waiting.length ? child.kill("SIGKILL") : this.release()), time).unref();
+  }
+
+  // Who asks from now on asks another one.
+  release() {
+    this.child.stdin.end();
+    this.child = null;
   }
 
   start() {
@@ -103,16 +117,11 @@ class Kernel {
       if (this.child !== child || !this.waiting.length) return;
       if (!/^\d*$/.test(line)) return end(line);
       this.waiting.shift().resolve(line);
-      if (!this.waiting.length) this.wait(NOT_NEEDED, () => child.stdin.end());
+      this.expect();
     });
     child.unref();
     [child.stdin, child.stdout].forEach((pipe) => pipe.unref());
     return child;
-  }
-
-  wait(time, then) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(then, time).unref();
   }
 }
 
