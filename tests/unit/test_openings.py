@@ -76,8 +76,8 @@ OTHERS: dict[str, tuple[list[str], str]] = {
     "root.base.adoption": (["(entry / 'fd').iterdir()", "entry.stat()"], "/proc"),
     "root.base.avahi": (["file.is_file()", "file.read_text()"], "root's, in /etc"),
     "root.base.held_ports": (
-        ["SOCKET_UNIT.exists()", "file.exists()", "file.read_text()"],
-        "systemd's directories of units: root's",
+        ["SOCKET_UNIT.exists()", "file.exists()", "file.read_text()", "os.listdir('/proc/self/fd')"],
+        "systemd's directories of units: root's; /proc",
     ),
     "root.base.safe_paths": (["directory.resolve()", "os.stat(path)"], "looks whose each directory is"),
     "root.base.servers": (["entry.stat()"], "/proc"),

@@ -7,11 +7,13 @@ the account's program `hold-ports` does, started before cron.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NoReturn
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.settings import effective
@@ -29,6 +31,8 @@ FORMER = Path("/run/systemd/system") / f"{supervision.PORTS_SOCKET}.d" / "zz-for
 #: How a port of the hub's stands there.
 LISTENS = r"^ListenStream=127\.0\.0\.1:([0-9]+)$"
 CONTROL = paths.LIBRARY / "control"
+#: Seconds that the account's program may take to show what it has; it has five to begin with.
+ANSWER_WITHIN = 10.0
 #: Seconds that stopping a unit may take.
 TIMEOUT = 120
 
@@ -43,14 +47,14 @@ def ensure_held(end: Callable[[], None]) -> bool:
         return False  # on the way back to a version that opens its ports by itself
     settings = effective.settings_in_use()[0]
     if not supervision.SYSTEMD_RUNS.is_dir():
-        if not ports.are_held(settings) and adoption.sockets_of_service():
+        if not _are_held(settings) and adoption.sockets_of_service():
             programs.start_detached([CONTROL, "hold-ports"])
             _wait_until_held(settings)
         return False
     changed = _write_drop_in(settings)
     if changed:
         programs.run(["systemctl", "daemon-reload"])
-    if not supervision.is_active(supervision.PORTS_SOCKET) and (ports.are_held(settings) or _adopted(settings)):
+    if not supervision.is_active(supervision.PORTS_SOCKET) and (_are_held(settings) or _adopted(settings)):
         # From the next boot on systemd holds them.
         return False
     anew = changed or not supervision.is_active(supervision.PORTS_SOCKET)
@@ -112,9 +116,42 @@ def _adopted(settings: Settings) -> bool:
     return True
 
 
+def _are_held(settings: Settings) -> bool:
+    """As `ports.are_held`, asked by a process for which nobody waits too long.
+
+    Whoever closes a file last waits for its file system, which may be a program of the account's (FUSE).
+    """
+    child = os.fork()
+    if child == 0:
+        _ask_and_end(settings)
+    until = time.monotonic() + ANSWER_WITHIN
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() > until:
+            os.kill(child, signal.SIGKILL)
+            return False
+        time.sleep(0.002)
+    return os.WIFEXITED(ended[1]) and os.WEXITSTATUS(ended[1]) == 0
+
+
+def _ask_and_end(settings: Settings) -> NoReturn:
+    """In the child. It keeps nothing of ours open: no pipe whose end somebody waits for, and no lock."""
+    status = 1
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nothing, number)
+        for number in [int(name) for name in os.listdir("/proc/self/fd")]:
+            if number > 2:
+                with contextlib.suppress(OSError):  # the one by which the list was read
+                    os.close(number)
+        status = 0 if ports.are_held(settings) else 1
+    finally:
+        os._exit(status)
+
+
 def _wait_until_held(settings: Settings) -> bool:
     until = time.monotonic() + ports.TIMEOUT
-    while not ports.are_held(settings):
+    while not _are_held(settings):
         if time.monotonic() > until:
             return False
         time.sleep(0.05)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -266,3 +269,38 @@ def test_no_number_of_starts_makes_systemd_close_the_ports() -> None:
     # A service that was started too often takes the socket along that would start it.
     for unit in (*supervision.UNITS, supervision.HOLDER_UNIT, supervision.PORTS_UNIT):
         assert "StartLimitIntervalSec=0" in (units / unit).read_text("utf-8").splitlines(), unit
+
+
+def test_what_the_account_hands_over_keeps_root_not_waiting(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its last closer would wait for the account's own file system for as long as that likes."""
+
+    def never(_settings: Settings) -> bool:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        time.sleep(600)
+        return True
+
+    monkeypatch.setattr(ports, "are_held", never)
+    monkeypatch.setattr(held_ports, "ANSWER_WITHIN", 0.5)
+    reader, writer = os.pipe()
+    began = time.monotonic()
+    assert held_ports._are_held(machine.settings) is False and time.monotonic() - began < 5
+    # Nobody who waits for the end of our output waits for that one.
+    os.close(writer)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+    child = int((tmp_path / "pid").read_text())
+    assert child != os.getpid() and os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.parametrize("error", [OSError, KeyError, SystemExit])
+def test_a_question_that_fails_is_no(machine: Machine, monkeypatch: pytest.MonkeyPatch, error: type) -> None:
+    def fails(_settings: Settings) -> bool:
+        raise error
+
+    monkeypatch.setattr(ports, "are_held", fails)
+    assert held_ports._are_held(machine.settings) is False
+    machine.holder = True
+    monkeypatch.setattr(ports, "are_held", lambda _settings: machine.holder)
+    assert held_ports._are_held(machine.settings) is True
