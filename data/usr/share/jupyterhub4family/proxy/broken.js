@@ -7,7 +7,8 @@ const fs = require("fs");
 const { STATUS_CODES } = require("http");
 const path = require("path");
 
-const PAGE = path.join(__dirname, "errors", "431.html");
+// Read once: when it is needed there may be no descriptor left.
+const PAGE = fs.readFileSync(path.join(__dirname, "errors", "431.html"));
 // Of each page about an error.
 const ERROR_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 // Bytes that are read of a head that is too long: browsers send up to 180 cookies of 4 KB, and read no answer before.
@@ -19,8 +20,7 @@ function answerBroken(error, socket) {
   const status = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }[error.code] || 400;
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n`;
   if (status !== 431) return socket.end(`${head}\r\n`, () => socket.destroy());
-  const page = fs.readFileSync(PAGE);
-  const headers = [`Content-Length: ${page.length}`, "Content-Type: text/html; charset=utf-8", "Cache-Control: no-store",
+  const headers = [`Content-Length: ${PAGE.length}`, "Content-Type: text/html; charset=utf-8", "Cache-Control: no-store",
     "X-Content-Type-Options: nosniff", `Content-Security-Policy: ${ERROR_POLICY}`];
   socket.removeAllListeners("data");
   let left = REST;
@@ -28,7 +28,7 @@ function answerBroken(error, socket) {
   socket.once("end", () => socket.destroy());
   setTimeout(() => socket.destroy(), PATIENCE).unref();
   socket.write(`${head}${headers.join("\r\n")}\r\n\r\n`);
-  socket.write(page);
+  socket.write(PAGE);
 }
 
 module.exports = { ERROR_POLICY, answerBroken };

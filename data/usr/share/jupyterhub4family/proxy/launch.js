@@ -18,6 +18,7 @@ const { Limits } = require("./limits.js");
 const { bounded } = require("./logs.js");
 const { guardPorts } = require("./owners.js");
 const { plainHandler } = require("./plain.js");
+const { findQuickly } = require("./routes.js");
 
 const configuration = JSON.parse(process.argv[2]);
 const { ConfigurableProxy } = require(path.join(configuration.package, "index.js"));
@@ -66,6 +67,7 @@ proxy.proxy.on("error", (error) => log.warn("A connection broke: %s", (error && 
 // A portal for this computer alone may have another proxy in front of it, whose words count.
 const isForwarded = !certificates && configuration.ip === "127.0.0.1";
 const limits = new Limits(log, isForwarded);
+findQuickly(proxy);
 guardPorts(proxy, log, configuration.ownerOfPort);
 guardDeviceCookie(proxy); // before the gate adds a cookie of its own to an answer
 guardServers(proxy, log, {

@@ -32,7 +32,9 @@ const HANDSHAKES = { all: 64, one: 8, network: 32 }; // three milliseconds of th
 const ALL_TURNS = { all: 192, one: 64, network: 160 };
 const TURN = 2000; // milliseconds after which somebody else's turn begins, though a member's program has not answered, or
 // somebody has not read all of the hub's answer
-const PIPELINED = 3; // requests on one connection before the first is answered: no browser has more than one
+const STREAMS = { all: 400, one: 16, network: 64 }; // of the hub: each page of a start has one until the server is ready
+const PIPELINED = 2; // requests on one connection before the first is answered: no browser has more than one
+const OF_SERVER = 256; // requests that one server of a member's answers at a time; each has a descriptor
 
 // Bytes of what is sent to the hub, which knows forms and a little JSON, as much as it takes from members' servers
 // (hub/http_server.py): of a megabyte it would look at 140,000 fields, one after the other, while everybody waits.
@@ -123,6 +125,7 @@ class Limits {
     this.hubTurns = new Turns(HUB_TURNS);
     this.loginTurns = new Turns(LOGIN_TURNS);
     this.allTurns = new Turns(ALL_TURNS);
+    this.streams = new Turns(STREAMS);
     this.handshakes = new Turns(HANDSHAKES);
     setInterval(() => this.look(), LOOK_EVERY).unref();
   }
@@ -141,30 +144,47 @@ class Limits {
     // Not a listener: of a connection that was just closed, node still reads the rest of what it has at hand, and
     // whatever the other listeners did for each of some hundred requests would be too much.
     const emit = server.emit.bind(server);
-    server.emit = (event, ...values) => (event === "request" && !this.begin(...values) ? true : emit(event, ...values));
+    server.emit = (event, ...values) => {
+      if (event === "request" && !this.begin(...values)) return true;
+      if (event === "upgrade" && !this.beginSocket(...values)) return true;
+      return emit(event, ...values);
+    };
   }
 
   // Have everything that `proxy` passes on wait its turn; after everybody else who changes how it handles requests.
   guard(proxy) {
     this.proxy = proxy;
-    proxy.httpAgent = http.globalAgent = new http.Agent({ keepAlive: true, timeout: IDLE_AGENT });
+    const kept = { keepAlive: true, timeout: IDLE_AGENT, maxFreeSockets: 64 };
+    proxy.httpAgent = new http.Agent({ ...kept, maxSockets: OF_SERVER });
     // configurable-http-proxy has no agent for Unix sockets; http-proxy then asks the hub to close each connection after
     // its answer, and says so to the browser as well: a handshake of TLS for every request.
+    const hubAgent = (http.globalAgent = new http.Agent(kept));
     const optionsFor = proxy.proxyOptsForTarget.bind(proxy);
-    proxy.proxyOptsForTarget = (target) => ({ agent: proxy.httpAgent, ...optionsFor(target) });
+    proxy.proxyOptsForTarget = (target) => ({ agent: hubAgent, ...optionsFor(target) });
     const handleProxy = proxy.handleProxy.bind(proxy);
     proxy.handleProxy = async (kind, request, response, ...more) => {
-      if (await this.mayPass(kind, request, response)) return handleProxy(kind, request, response, ...more);
+      try {
+        if (await this.mayPass(kind, request, response)) await handleProxy(kind, request, response, ...more);
+      } catch (error) {
+        // No descriptor left, for instance. Of a web socket nobody else catches it, and node would end, for everybody.
+        this.log.error("A request broke off: %s", (error && error.code) || error);
+        if (kind === "ws" || request.isAnswered) response.destroy();
+        else this.refuse(kind, request, response, 503);
+      }
     };
     const web = proxy.proxy.web.bind(proxy.proxy);
     proxy.proxy.web = (request, response, options, failed) => {
       const buffer = request.wholeBody && Readable.from([request.wholeBody], { objectMode: false });
       return web(request, response, { ...options, ...(request.isForHub && { buffer, proxyTimeout: ANSWER }) }, failed);
     };
-    proxy.proxy.on("proxyRes", (answer, request) => {
+    proxy.proxy.on("proxyRes", (answer, request, response) => {
       if (!request.isForHub && answer.statusCode < 400) this.work(request);
       const { answered } = request;
-      if (!request.isForHub || /event-stream/.test(answer.headers["content-type"])) return answered();
+      if (!request.isForHub) return answered();
+      if (/event-stream/.test(answer.headers["content-type"])) {
+        answered();
+        return this.keepStream(request, response);
+      }
       // The hub is at work until it has sent all of it; who reads slowly keeps nobody waiting for long.
       for (const event of ["end", "close"]) answer.once(event, answered);
       setTimeout(answered, TURN).unref();
@@ -230,8 +250,22 @@ class Limits {
   }
 
   takeTurn(turns, groups) {
+    return turns.take(...this.namesOf(groups));
+  }
+
+  // An address and its network, as turns want them.
+  namesOf(groups) {
     const [{ name }, { name: network }] = groups;
-    return turns.take(name, this.isMany(name) ? name : groups.length > 2 ? network : null);
+    return [name, this.isMany(name) ? name : groups.length > 2 ? network : null];
+  }
+
+  // A stream of the hub's goes on for minutes and has no turn, so there are only so many of an address.
+  keepStream({ socket }, response) {
+    const groups = this.groupsOf(socket.remoteAddress);
+    const release = groups && this.streams.takeNow(...this.namesOf(groups));
+    if (release) return response.once("close", release);
+    if (groups) this.log.warn("A stream of %s was closed: it has too many", groups[0].name);
+    return response.destroy();
   }
 
   forget(connection) {
@@ -301,6 +335,15 @@ class Limits {
       if (connection.stage === AT_WORK) this.move(socket, HEARD, true);
     });
     return true;
+  }
+
+  // Whether a web socket that is asked for is to be looked at: not if other requests wait on the same connection.
+  beginSocket(request, socket) {
+    const connection = this.connections.get(keyOf(socket));
+    if (!connection || connection.pending < PIPELINED) return !socket.destroyed;
+    this.log.warn("A connection of %s was closed: a web socket behind requests", connection.groups[0].name);
+    socket.destroy();
+    return false;
   }
 
   // Whether a request may go on to where it leads; else it has been answered.

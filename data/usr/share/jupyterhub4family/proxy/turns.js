@@ -39,18 +39,27 @@ class Turns {
     for (const [address, waiting] of this.queues) {
       if (this.running >= this.all) return;
       const [{ network }] = waiting;
-      const isMany = network === address;
-      if (this.count(address) >= (isMany ? this.network : this.one)) continue;
-      if (network && this.count(network) >= this.network) continue;
+      if (!this.hasRoom(address, network)) continue;
       const entry = waiting.shift();
       this.queues.delete(address);
       if (waiting.length) this.queues.set(address, waiting); // to the end
       clearTimeout(entry.timer);
-      entry.resolve(this.begin(isMany || !network ? [address] : [address, network]));
+      entry.resolve(this.begin(address, network));
     }
   }
 
-  begin(names) {
+  // A turn at once, or null.
+  takeNow(address, network) {
+    return this.running < this.all && this.hasRoom(address, network) ? this.begin(address, network) : null;
+  }
+
+  hasRoom(address, network) {
+    const most = network === address ? this.network : this.one;
+    return this.count(address) < most && !(network && this.count(network) >= this.network);
+  }
+
+  begin(address, network) {
+    const names = network === address || !network ? [address] : [address, network];
     this.running += 1;
     for (const name of names) this.places.set(name, this.count(name) + 1);
     let isOver = false;
