@@ -1,7 +1,8 @@
 """Runs inside JupyterHub's process, as `jupyterhub`: how many tokens members may keep in the hub, and how large ones.
 
 JupyterHub has no bound: a member's script could fill the hub's database and memory with notes of a megabyte, and
-have it compare thousands of scopes with each other for minutes, in which nobody else gets an answer.
+have it compare thousands of scopes with each other, or read a date of 64,000 characters, for as long as half a minute,
+in which nobody else gets an answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Optional
 from jupyterhub import orm
 from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.apihandlers.shares import ServerShareCodeAPIHandler
-from jupyterhub.apihandlers.users import UserTokenListAPIHandler
+from jupyterhub.apihandlers.users import ActivityAPIHandler, UserTokenListAPIHandler
 from jupyterhub.oauth.provider import JupyterHubRequestValidator
 from jupyterhub.user import User
 from tornado import web
@@ -24,6 +25,8 @@ MAXIMUM = 100
 LONGEST_NOTE = 200
 #: Scopes, or roles, that a token is asked for with; JupyterHub has some sixty.
 MOST_SCOPES = 100
+#: Characters of a time, with which a server says when it was last used: ISO 8601 needs 32.
+LONGEST_TIME = 64
 
 
 def bound() -> None:
@@ -32,6 +35,7 @@ def bound() -> None:
         (UserTokenListAPIHandler, "post", _tokens),
         (ServerShareCodeAPIHandler, "post", _share_codes),
         (OAuthAuthorizeHandler, "post", _authorizations),
+        (ActivityAPIHandler, "post", _activity),
         (JupyterHubRequestValidator, "save_bearer_token", _tokens_of_browsers),
     ):
         method = getattr(owner, name)
@@ -86,6 +90,21 @@ def _authorizations(agree: Callable[..., Any]) -> Callable[..., Any]:
     def post(handler: Any) -> Any:
         _check_scopes(handler.get_arguments("scopes") + handler.get_argument("scope", "").split())
         return agree(handler)
+
+    return post
+
+
+def _activity(note: Callable[..., Any]) -> Callable[..., Any]:
+    """Saying when a member, or a server, was last active."""
+
+    def post(handler: Any, user_name: str) -> Any:
+        body = handler.get_json_body()
+        servers = body.get("servers") if isinstance(body, dict) else None
+        for one in (body, *(servers.values() if isinstance(servers, dict) else ())):
+            time = one.get("last_activity") if isinstance(one, dict) else None
+            if time is not None and not (isinstance(time, str) and len(time) <= LONGEST_TIME):
+                raise web.HTTPError(400, f"a time is a text of at most {LONGEST_TIME} characters")
+        return note(handler, user_name)
 
     return post
 

@@ -105,3 +105,21 @@ def test_so_many_tokens_of_browsers_for_one_server(
             assert found == [True, False, False, True, True, True], "and those for another server are not its"
 
     in_a_loop(work)
+
+
+@pytest.mark.parametrize("time", ["1." * 32_000, ["2026-01-01"], 5, {"a": 1}])
+def test_a_time_is_a_short_text(machine: MachineDirectory, doors: Doors, time: object) -> None:
+    """To read one of 64,000 characters takes half a second, in which nobody else gets an answer."""
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            anna = portal.browser("en")
+            await anna.log_in("anna")
+            await start(anna, portal.user("anna"))
+            now = "2026-01-01T10:00:00.000000Z"
+            for body in ({"last_activity": time}, {"last_activity": now, "servers": {"": {"last_activity": time}}}):
+                assert (await anna.api("POST", "users/anna/activity", body)).code == 400
+            good = {"last_activity": now, "servers": {"": {"last_activity": now}}}
+            assert (await anna.api("POST", "users/anna/activity", good)).code == 200
+
+    in_a_loop(work)
