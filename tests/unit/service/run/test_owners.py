@@ -21,7 +21,7 @@ from tests.unit.helpers import SRC, TIMEOUT, free_port
 ME = pwd.getpwuid(os.getuid()).pw_name
 #: A proxy that has one route, and says what becomes of a request.
 ASK = """
-const { Kernel, guardPorts, isUidOf, MOST_LINES } = require("./owners.js");
+const { Kernel, asked, guardPorts, owners } = require("./owners.js");
 const logged = [];
 const log = { warn: (...words) => logged.push(words.join(" ")) };
 let proxy;
@@ -109,26 +109,56 @@ def test_among_many_the_kernel_is_asked_for_the_one(tmp_path: Path) -> None:
     assert found == {"led"} and (tmp_path / "asked").exists()
 
 
-def test_a_program_that_says_nothing_is_waited_for_no_longer_than_seconds(tmp_path: Path) -> None:
+def test_a_program_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    """Nobody waits for longer, and new questions give it no more time; then all ports are looked through."""
     with listening("0.0.0.0") as port:
-        body = "const began = Date.now(); return [await ask(), await ask(), Date.now() - began, logged];"
-        first, second, milliseconds, logged = asked(tmp_path, port, text="import time; time.sleep(60)", body=body)
-    assert (first, second) == ("led", "led") and 4900 < milliseconds < 12000
-    assert logged and "does not tell" in logged[0]
-
-
-def test_new_questions_give_a_silent_program_no_more_time(tmp_path: Path) -> None:
-    with listening("0.0.0.0") as port:
-        body = """
+        body = f"""
+          const kernel = new Kernel(given.program, log, 1000);
           const began = Date.now();
-          const first = ask().then(() => Date.now() - began);
-          for (let count = 0; count < 12; count += 1) {
-            ask();
-            await new Promise((done) => setTimeout(done, 500));
-          }
-          return first;
+          const first = asked({ME!r}, {port}, kernel).then((isTheirs) => [isTheirs, Date.now() - began]);
+          for (let count = 0; count < 12; count += 1) {{
+            asked({ME!r}, {port}, kernel);
+            await new Promise((done) => setTimeout(done, 200));
+          }}
+          return [await first, await asked("nobody-else", {port}, kernel), logged];
         """
-        assert asked(tmp_path, port, text="import time; time.sleep(60)", body=body) < 5900
+        (first, milliseconds), other, logged = asked(tmp_path, port, text="import time; time.sleep(60)", body=body)
+    assert first is True and 900 < milliseconds < 2000 and other is False
+    assert "has ended" in logged[0] and len(logged) == 1, "started again after seconds only"
+
+
+def test_of_many_who_have_to_be_looked_for_each_is_looked_for_once(tmp_path: Path) -> None:
+    """A hundred thousand lines take a third of a second, in which nobody else gets an answer."""
+    with listening("0.0.0.0") as port:
+        body = f"""
+          const fs = require("fs");
+          const read = fs.readFileSync;
+          let looks = 0;
+          fs.readFileSync = (...words) => {{ if (/tcp$/.test(words[0])) looks += 1; return read(...words); }};
+          const kernel = {{ ownerOf: async () => {{ throw new Error("gone"); }} }};
+          const all = await Promise.all(Array.from({{ length: 100 }}, () => asked({ME!r}, {port}, kernel)));
+          await new Promise((done) => setTimeout(done, 10));
+          const later = await asked({ME!r}, {port}, kernel);
+          return [all.every(Boolean), later, looks];
+        """
+        assert asked(tmp_path, port, body=body) == [True, True, 2]
+
+
+def test_an_answer_that_comes_late_is_asked_for_again(tmp_path: Path) -> None:
+    """The port may have changed hands since."""
+    body = f"""
+      const answers = [[80, {os.getuid()}], [80, {os.getuid()}], [0, 12345]];
+      let count = 0;
+      const kernel = {{ ownerOf: async () => {{
+        const [wait, uid] = answers[count++];
+        await new Promise((done) => setTimeout(done, wait));
+        return String(uid);
+      }} }};
+      const changed = await asked({ME!r}, 1, kernel);
+      answers.push([0, {os.getuid()}], [0, 12345]);
+      return [changed, await asked({ME!r}, 1, kernel), count];
+    """
+    assert asked(tmp_path, 1, body=body) == [False, True, 4]
 
 
 def test_a_program_that_is_let_go_is_asked_nothing_more(tmp_path: Path) -> None:
@@ -145,14 +175,18 @@ def test_a_program_that_is_let_go_is_asked_nothing_more(tmp_path: Path) -> None:
         assert asked(tmp_path, port, body=body) == [[str(os.getuid())] * 3, []]
 
 
-def test_what_cannot_be_told_is_asked_again_after_a_while_only(tmp_path: Path) -> None:
+def test_what_cannot_be_told_once_may_be_told_the_next_time(tmp_path: Path) -> None:
+    text = (
+        "import sys\n"
+        f"for number, line in enumerate(sys.stdin): print('?' if number % 2 == 0 else {os.getuid()}, flush=True)"
+    )
     with listening("0.0.0.0") as port:
-        body = "return [await Promise.all([ask(), ask()]), await ask(), logged];"
-        text = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\n{BROKEN[1]}"
-        both, third, logged = asked(tmp_path, port, text=text, body=body)
-    assert (both, third) == (["led", "led"], "led")
-    assert len(logged) == 1 and "does not tell" in logged[0] and logged[0].endswith(" ?")
-    assert (tmp_path / "starts").read_text() == "x"
+        body = f"""
+          const kernel = new Kernel(given.program, log);
+          const [one, other] = [kernel.ownerOf({port}), kernel.ownerOf({port})].map((answer) => answer.catch(String));
+          return [await one, await other, logged.length];
+        """
+        assert asked(tmp_path, port, text=text, body=body) == ["Error: ?", str(os.getuid()), 1]
 
 
 def test_a_program_that_is_not_there_keeps_nobody_out(tmp_path: Path) -> None:
