@@ -6,6 +6,7 @@ to us; resident memory is, and counts shared pages once for each process: an upp
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import Optional
@@ -25,12 +26,13 @@ class Processes:
 def snapshot() -> Processes:
     """Look at every process; a few milliseconds, so it is done once for a page."""
     found = Processes({}, {})
-    for entry in os.listdir(processes.PROC):
-        # One that has just ended, or is hidden from us, has no fields.
-        fields = processes.stat_fields(int(entry)) if entry.isdigit() else None
-        if fields is not None:
-            found.pages[int(entry)] = int(fields[21])
-            found.children.setdefault(int(fields[1]), []).append(int(entry))
+    everybody: dict[int, list[str]] = {}
+    with contextlib.suppress(TimeoutError):
+        # Whose process keeps this from being seen decides that no memory is shown: no more than that.
+        everybody = processes.all_stat_fields()
+    for pid, fields in everybody.items():
+        found.pages[pid] = int(fields[21])
+        found.children.setdefault(int(fields[1]), []).append(pid)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -78,16 +78,7 @@ class House:
 
     machine: Machine
     alice: Browser
-    kernel: Kernel = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.open_diary()
-
-    def open_diary(self) -> None:
-        """Alice's server, and a kernel that knows something."""
-        self.alice.start_server()
-        self.kernel = self.alice.kernel()
-        self.kernel.execute("diary = 'dear diary'; import os; os.makedirs('private', 0o700, exist_ok=True)")
+    kernel: Kernel
 
     def pid(self, name: str, args: str = "bin/jupyterhub-singleuser") -> int:
         return int(self.machine.run(f"pgrep -u {name} -f {args}").split()[0])
@@ -113,7 +104,10 @@ def house(suite: str) -> Iterator[House]:
         for name, text in (("debugger", DEBUGGER), ("squatter", SQUATTER), ("greedy", GREEDY)):
             machine.write(f"/usr/local/share/{name}.py", text)
         with logged_in(machine, "alice") as alice:
-            yield House(machine, alice)
+            alice.start_server()
+            kernel = alice.kernel()
+            kernel.execute("diary = 'dear diary'; import os; os.makedirs('private', 0o700, exist_ok=True)")
+            yield House(machine, alice, kernel)
 
 
 def test_files(house: House) -> None:
@@ -266,4 +260,3 @@ def test_a_server_that_has_ended_leaves_its_address_to_nobody(house: House) -> N
     house.machine.run("pkill -u bob -f squatter.py")
     log = house.machine.run("journalctl --no-pager -o cat -u jupyterhub4family-proxy")
     assert "where no server of this member's listens" in log
-    house.open_diary()

@@ -7,8 +7,9 @@ import errno
 import os
 import re
 import signal
+import threading
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional, TypeVar
 
 PROC = Path("/proc")
 #: The kernel gives no larger pid (PID_MAX_LIMIT, proc_sys_kernel(5)).
@@ -24,7 +25,16 @@ SERVER_OOM_SCORE = 300
 #: <linux/prctl.h>
 _PR_SET_PDEATHSIG = 1
 #: What says something about whoever asks, and nothing about the process that is asked about.
-_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT})
+#: Files about a process that the kernel shows only when it is not just becoming another program (execve(2)): that may
+#: last for as long as a file system of its owner's likes, on which it has a file to close (FUSE).
+_MAY_WAIT = frozenset({"environ", "stat"})
+#: Seconds until what is asked about a process has to be there.
+ANSWER_WITHIN = 1.0
+
+Result = TypeVar("Result")
+#: Questions that have not been answered, with those who still wait.
+_unanswered: dict[str, threading.Thread] = {}
 
 
 def prefer_to_end(pid: int) -> None:
@@ -53,8 +63,43 @@ def start_time(pid: int) -> Optional[int]:
     return None if fields is None or fields[0] in "ZX" else int(fields[19])
 
 
+def in_time(question: str, ask: Callable[[], Result]) -> Result:
+    """What `ask` returns or raises; TimeoutError (an OSError) if it does not come in time, or did not the last time.
+
+    For what the kernel may not answer for as long as somebody else likes: a thread waits for it, which nobody needs.
+    """
+    earlier = _unanswered.get(question)
+    if earlier is not None and earlier.is_alive():
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    answers: list[Result] = []
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(ANSWER_WITHIN)
+    if errors:
+        raise errors[0]
+    if answers:
+        _unanswered.pop(question, None)
+        return answers[0]
+    _unanswered[question] = thread
+    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+
 def read(pid: int, name: str) -> bytes:
-    """The file /proc/PID/`name`, as far as it is of a reasonable size. Raises OSError."""
+    """The file /proc/PID/`name`, as far as it is of a reasonable size. Raises OSError; TimeoutError as `in_time`."""
+    if name in _MAY_WAIT and pid != os.getpid():
+        return in_time(f"{pid} {name}", lambda: _read(pid, name))
+    return _read(pid, name)
+
+
+def _read(pid: int, name: str) -> bytes:
     with open(PROC / str(pid) / name, "rb", buffering=0) as file:
         data = bytearray()
         while len(data) < MAXIMUM_SIZE and (piece := file.read(MAXIMUM_SIZE - len(data))):
@@ -67,19 +112,31 @@ def arguments(pid: int) -> list[str]:
     return read(pid, "cmdline").decode("utf-8", "replace").split("\0")
 
 
-def stat_fields(pid: int) -> Optional[list[str]]:
+def stat_fields(pid: int, reader: Callable[[int, str], bytes] = read) -> Optional[list[str]]:
     """The fields of /proc/PID/stat from the third one on (proc(5)); None if there is no such process to be seen.
 
     Raises OSError as `start_time` does.
     """
     try:
-        text = read(pid, "stat").decode("ascii", "replace")
+        text = reader(pid, "stat").decode("ascii", "replace")
     except OSError as error:
         if error.errno in _OURS:
             raise
         return None
     # The second field is the command in parentheses and may itself hold spaces and parentheses.
     return text[text.rindex(")") + 2 :].split()
+
+
+def all_stat_fields() -> dict[int, list[str]]:
+    """The same for every process that is to be seen, by its pid. Raises OSError as `start_time` does."""
+
+    def look() -> dict[int, list[str]]:
+        # One that has just ended, or is hidden from us, has no fields.
+        pids = [int(entry) for entry in os.listdir(PROC) if entry.isdigit()]
+        fields = {pid: stat_fields(pid, _read) for pid in pids}
+        return {pid: found for pid, found in fields.items() if found is not None}
+
+    return in_time("all processes", look)
 
 
 def uids(pid: int) -> tuple[int, ...]:
@@ -120,9 +177,14 @@ def _exists_unseen(pid: int) -> bool:
 
 
 def environment_value(pid: int, key: str) -> Optional[str]:
-    """The value `key` had in the environment of process `pid` when it started; None if unset or unreadable."""
+    """The value `key` had in the environment of process `pid` when it started; None if unset or unreadable.
+
+    Raises TimeoutError if the kernel does not tell in time.
+    """
     try:
         entries = read(pid, "environ").split(b"\0")
+    except TimeoutError:
+        raise
     except OSError:
         return None
     prefix = key.encode() + b"="

@@ -38,16 +38,10 @@ def sockets_of_service() -> list[socket.socket]:
     """Copies of the service's own listening sockets where the settings want its ports; those that can be had."""
     uid = pwd.getpwnam(accounts.SERVICE_ACCOUNT).pw_uid
     wanted = {place.port for place in ports.places(effective.settings_in_use()[0]).values()}
-    found = []
-    for listener in sockets.listeners():
-        if listener.uid == uid and listener.port in wanted:
-            copy = _copied(uid, f"socket:[{listener.inode}]")
-            if copy is not None:
-                found.append(copy)
-    return found
-
-
-def _copied(uid: int, link: str) -> Optional[socket.socket]:
+    ours = [one for one in sockets.listeners() if one.uid == uid and one.port in wanted][: ports.MOST]
+    links = {f"socket:[{one.inode}]" for one in ours}
+    found: dict[str, socket.socket] = {}
+    # Each process once, however many sockets there are.
     for entry in processes.PROC.iterdir():
         if not entry.name.isdigit():
             continue
@@ -55,9 +49,11 @@ def _copied(uid: int, link: str) -> Optional[socket.socket]:
             if entry.stat().st_uid != uid:
                 continue
             for descriptor in (entry / "fd").iterdir():
-                if os.readlink(descriptor) == link:
-                    return _taken(int(entry.name), int(descriptor.name), link)
-    return None
+                link = os.readlink(descriptor)
+                copy = _taken(int(entry.name), int(descriptor.name), link) if link in links - set(found) else None
+                if copy is not None:
+                    found[link] = copy
+    return list(found.values())
 
 
 def _taken(pid: int, descriptor: int, link: str) -> Optional[socket.socket]:

@@ -47,7 +47,7 @@ def ensure_held(end: Callable[[], None]) -> bool:
         return False  # on the way back to a version that opens its ports by itself
     settings = effective.settings_in_use()[0]
     if not supervision.SYSTEMD_RUNS.is_dir():
-        if not _are_held(settings) and adoption.sockets_of_service():
+        if not _are_held(settings) and adoption.service_listens(settings):
             programs.start_detached([CONTROL, "hold-ports"])
             _wait_until_held(settings)
         return False
@@ -104,8 +104,9 @@ def _adopted(settings: Settings) -> bool:
     if supervision.is_active(supervision.ADOPTED_UNIT):
         programs.run(["systemctl", "kill", "--signal=HUP", supervision.ADOPTED_UNIT])
         return _wait_until_held(settings)
-    if not adoption.sockets_of_service():
+    if not adoption.service_listens(settings):
         return False
+    # Not by this process, which somebody waits for: to look into the account's programs may last.
     # In a scope, which goes on when whoever upgrades has ended.
     about = ["--scope", "--quiet", "--collect", f"--unit={supervision.ADOPTED_UNIT}"]
     programs.start_detached(["systemd-run", *about, "--", CONTROL, "hold-ports"])

@@ -45,7 +45,11 @@ def _server_processes(uid: int) -> Iterator[int]:
                 continue
         except OSError:
             continue
-        if processes.environment_value(int(entry.name), processes.SERVER_MARKER) is not None:
+        try:
+            if processes.environment_value(int(entry.name), processes.SERVER_MARKER) is not None:
+                yield int(entry.name)
+        except TimeoutError:
+            # It hides what it is, and shall not keep root from ending the others.
             yield int(entry.name)
 
 

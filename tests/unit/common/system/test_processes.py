@@ -183,3 +183,43 @@ def test_without_a_descriptor_nobody_is_taken_for_gone(child: subprocess.Popen[b
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert is_running(child.pid, began)
+
+
+def test_a_file_that_never_answers_is_waited_for_no_longer_than_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel does with a process that cannot become another program: here a pipe that nobody writes."""
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    monkeypatch.setattr(processes, "ANSWER_WITHIN", 0.3)
+    for pid in (4_000_001, 4_000_002):
+        (tmp_path / str(pid)).mkdir()
+    os.mkfifo(tmp_path / "4000001/stat")
+    os.mkfifo(tmp_path / "4000001/environ")
+    (tmp_path / "4000002/stat").write_text("4000002 (x) S 1 " + "7 " * 48)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        is_running(4_000_001, 5)
+    with pytest.raises(TimeoutError):
+        environment_value(4_000_001, "X")
+    with pytest.raises(TimeoutError):
+        processes.all_stat_fields()
+    waited = time.monotonic() - began
+    for _time in range(100):
+        with pytest.raises(TimeoutError):
+            is_running(4_000_001, 5)
+    assert waited < 3 and time.monotonic() - began - waited < 1, "those who wait already are not joined by others"
+    assert start_time(4_000_002) == 7
+    for name in ("stat", "environ"):
+        pipe = tmp_path / "4000001" / name
+        pipe.rename(tmp_path / name)
+        pipe.write_bytes(b"4000001 (x) S 1 " + b"7 " * 48)
+        os.close(os.open(tmp_path / name, os.O_WRONLY))  # the end of those who wait
+    wait_until(lambda: not any(thread.is_alive() for thread in processes._unanswered.values()), "the answers")
+    assert is_running(4_000_001, 7) and set(processes.all_stat_fields()) == {4_000_001, 4_000_002}
+
+
+def test_what_goes_wrong_is_told_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    with pytest.raises(FileNotFoundError):
+        processes.read(4_000_003, "stat")
+    assert start_time(4_000_003) is None and environment_value(4_000_003, "X") is None
