@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from jupyterhub4family.common.i18n.messages import Message, _
-from jupyterhub4family.common.system import accounts
+from jupyterhub4family.common.system import accounts, files
 from jupyterhub4family.root.doors import known_names
 from jupyterhub4family.root.doors.sudo_rights import Judge
 
@@ -34,16 +34,23 @@ TRUSTED = tuple(
 LISTED = tuple(
     Path(one)
     for one in """
-    /etc /etc/apt /etc/apt/apt.conf.d /etc/apt/keyrings /etc/apt/preferences.d /etc/apt/sources.list.d
-    /etc/apt/trusted.gpg.d /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly /etc/default
-    /etc/dpkg/dpkg.cfg.d /etc/init.d /etc/kernel/postinst.d /etc/kernel/postrm.d /etc/ld.so.conf.d /etc/logrotate.d
+    /etc /etc/acpi/events /etc/apt /etc/apt/apt.conf.d /etc/apt/keyrings /etc/apt/preferences.d /etc/apt/sources.list.d
+    /etc/apt/trusted.gpg.d /etc/bash_completion.d /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly
+    /etc/cron.monthly /etc/default
+    /etc/dhcp/dhclient-enter-hooks.d /etc/dhcp/dhclient-exit-hooks.d /etc/dpkg/dpkg.cfg.d /etc/grub.d /etc/init.d
+    /etc/initramfs-tools/hooks /etc/kernel/postinst.d /etc/kernel/postrm.d /etc/ld.so.conf.d /etc/logrotate.d
     /etc/modprobe.d /etc/modules-load.d /etc/network /etc/network/if-down.d /etc/network/if-post-down.d
     /etc/network/if-pre-up.d /etc/network/if-up.d /etc/NetworkManager/dispatcher.d /etc/pam.d /etc/polkit-1/rules.d
+    /etc/ppp/ip-up.d /etc/X11/Xsession.d
     /etc/profile.d /etc/schroot/chroot.d /etc/security /etc/ssh /etc/ssh/sshd_config.d /etc/sudoers.d /etc/sysctl.d
     /etc/systemd /etc/systemd/system /etc/tmpfiles.d /etc/udev/rules.d /etc/update-motd.d /usr/local/bin /usr/local/sbin
-    /usr/local/lib/systemd/system
+    /usr/local/lib /usr/local/lib/systemd/system /usr/lib/systemd/system-sleep
     """.split()
 )
+#: Where programs of root's look for libraries as well, and which they load first (ld.so(8)).
+LIBRARIES = (Path("/etc/ld.so.conf"), Path("/etc/ld.so.conf.d"), Path("/etc/ld.so.preload"))
+#: Bytes of such a file.
+_LONGEST = 64 * 1024
 #: Where the modules of root's Python are; `-I` does not keep it from looking there, nor from running what *.pth says.
 MODULES = ("usr/local/lib/python3*/dist-packages", "usr/lib/python3/dist-packages")
 #: In these directories count, too: parts of units, as packages of modules do.
@@ -62,6 +69,7 @@ SOCKETS = tuple(
     Path(one)
     for one in """
     /run/docker.sock /run/podman/podman.sock /run/containerd/containerd.sock /run/crio/crio.sock
+    /run/k3s/containerd/containerd.sock
     /var/lib/lxd/unix.socket /var/snap/lxd/common/lxd/unix.socket /var/lib/incus/unix.socket
     """.split()
 )
@@ -76,7 +84,7 @@ def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
         if _may_write(path, account.pw_uid, groups):
             yield _("it can write {file}, which root trusts", file=str(path))
     looked: Looked = {}
-    for path in _listed():
+    for path in (*_listed(), *_libraries()):
         if may_replace(path, account.pw_uid, groups, looked):
             yield _("it can write {file}, which root trusts", file=str(path))
     for path in SOCKETS:
@@ -94,7 +102,20 @@ def _listed() -> Iterator[Path]:
     for directory in (*LISTED, *modules):
         if directory not in TRUSTED:
             yield directory
-        yield from entries(directory, directories=directory in WITH_DIRECTORIES or directory in modules)
+        found = entries(directory, directories=directory in WITH_DIRECTORIES or directory in modules)
+        yield from found
+        for one in found if directory in WITH_DIRECTORIES else ():
+            # What is added to a unit (NAME.d/*.conf).
+            yield from entries(one) if one.suffix == ".d" else ()
+
+
+def _libraries() -> Iterator[Path]:
+    """Directories and libraries that the files of LIBRARIES name."""
+    for file in (one for place in LIBRARIES for one in (entries(place) or [place])):
+        text = (files.read_untrusted(file, _LONGEST) or b"").decode("utf-8", "replace")
+        for word in re.split(r"[\s:,]+", re.sub(r"#[^\n]*", "", text)):
+            if word.startswith("/"):
+                yield Path(word)
 
 
 def _may_write(path: Path, uid: int, groups: set[int]) -> bool:
@@ -120,24 +141,7 @@ def may_replace(path: Path, uid: int, groups: set[int], looked: Optional[Looked]
     answers) keeps nobody from logging in. `looked` is kept from one path to the next: they have most of their way in
     common.
     """
-    # Strings: a Path for each step took half of the time of all this.
-    place, waiting, links = "/", [*reversed(path.parts[1:])], 0
-    looked = {} if looked is None else looked
-    while waiting:
-        name = waiting.pop()
-        place = os.path.dirname(place) if name == ".." else os.path.join(place, name)
-        if place not in looked:
-            looked[place] = _look(place)
-        status, target = looked[place]
-        if status is None:
-            return False
-        if target:
-            links += 1
-            if links > _MOST_LINKS:
-                return False
-            place = "/" if target.startswith("/") else os.path.dirname(place)
-            waiting += [part for part in reversed(target.split("/")) if part not in ("", ".")]
-            continue
+    for status, _place, _is_last in _steps(path, {} if looked is None else looked):
         if stat.S_ISCHR(status.st_mode):
             # A unit or a job that is masked leads to /dev/null: what anybody writes there nobody reads.
             return False
@@ -145,9 +149,39 @@ def may_replace(path: Path, uid: int, groups: set[int], looked: Optional[Looked]
         by_all = bool(status.st_mode & stat.S_ISVTX) and stat.S_ISDIR(status.st_mode) and status.st_uid != uid
         if not by_all and _lets_write(status, uid, groups):
             return True
-        if accounts.is_ordinary_uid(status.st_uid):
-            return False
     return False
+
+
+def followed(path: Path) -> Optional[Path]:
+    """What `path` leads to, by whatever links; None if the way ends before, as in `may_replace`."""
+    last = None
+    for status, place, is_last in _steps(path, {}):
+        last = Path(place) if is_last and not accounts.is_ordinary_uid(status.st_uid) else None
+    return last
+
+
+def _steps(path: Path, looked: Looked) -> Iterator[tuple[os.stat_result, str, bool]]:
+    """The places on the way from / to what `path` leads to, links followed, and whether each is the last one."""
+    # Strings: a Path for each step took half of the time of all this.
+    place, waiting, links = "/", [*reversed(path.parts[1:])], 0
+    while waiting:
+        name = waiting.pop()
+        place = os.path.dirname(place) if name == ".." else os.path.join(place, name)
+        if place not in looked:
+            looked[place] = _look(place)
+        status, target = looked[place]
+        if status is None:
+            return
+        if target:
+            links += 1
+            if links > _MOST_LINKS:
+                return
+            place = "/" if target.startswith("/") else os.path.dirname(place)
+            waiting += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+            continue
+        yield status, place, not waiting
+        if accounts.is_ordinary_uid(status.st_uid):
+            return
 
 
 def _look(place: str) -> tuple[Optional[os.stat_result], str]:

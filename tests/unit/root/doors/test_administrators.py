@@ -46,9 +46,10 @@ class Machine:
         patch.setattr(pam_rights, "GROUPS", directory / "group.conf")
         patch.setattr(job_rights, "CRONTABS", (directory / "crontab", directory / "cron.d"))
         patch.setattr(job_rights, "SCRIPTS", (directory / "root.crontab", directory / "cron.daily"))
-        patch.setattr(job_rights, "UNITS", directory / "units")
+        patch.setattr(job_rights, "UNITS", (directory / "units", directory / "local-units"))
         patch.setattr(file_rights, "LISTED", (directory / "listed", directory / "units"))
         patch.setattr(file_rights, "WITH_DIRECTORIES", frozenset({directory / "units"}))
+        patch.setattr(file_rights, "LIBRARIES", (directory / "ld.so.conf.d", directory / "ld.so.preload"))
         patch.setattr(file_rights, "MODULES", (str(directory / "python3*/dist-packages").lstrip("/"),))
         patch.setattr(file_rights, "SCHROOT", (directory / "schroot.conf", directory / "chroot.d"))
         patch.setattr(polkit_rights, "RULES", (directory / "polkit",))
@@ -353,6 +354,28 @@ def test_root_in_a_chroot(machine: Machine, file: str, text: str, is_one: bool) 
         ("units/bot.service", "[Service]\nUser=anna\nWorkingDirectory={home}\nExecStart=/bin/sh copy.sh", False),
         ("units/bot.service", "[Service]\nWorkingDirectory={home}\nExecStart=/bin/cat notes.txt", False),
         ("units/bot.timer", "[Timer]\nUnit={home}/copy.sh", False),
+        # By a name in the folder in which it is run, or by whatever interpreter.
+        ("cron.d/copy", "5 4 * * * root cd {home} && ./copy.sh", True),
+        ("cron.d/copy", "5 4 * * * root cd {home} && python3 copy.py", True),
+        ("cron.d/copy", "5 4 * * * root cd {home}; make install", True),
+        ("cron.d/copy", "5 4 * * * root cd {home} && tar czf /srv/copy.tgz .", False),
+        ("cron.d/copy", "5 4 * * * anna cd {home} && ./copy.sh", False),
+        ("cron.d/copy", "5 4 * * * root /bin/bash {home}/notes", True),
+        ("cron.d/copy", "5 4 * * * root /usr/bin/python3 -u {home}/notes", True),
+        ("cron.d/copy", "5 4 * * * root docker compose -p x -f {home}/compose.yml up -d", True),
+        ("cron.d/copy", "PATH={home}/bin:/usr/bin\n5 4 * * * root backup", True),
+        ("cron.d/copy", "PATH=/usr/bin:{home}", True),
+        ("cron.d/copy", "PATH=/usr/bin:/bin\n5 4 * * * root /bin/true", False),
+        ("root.crontab", "5 4 * * * cd {home} && ./copy.sh", True),
+        ("cron.daily/copy", "#!/bin/sh\ncd {home}\n./copy.sh", True),
+        ("cron.daily/copy", "#!/bin/sh\ncd {home}\ncd /srv\n./copy.sh", False),
+        ("cron.daily/copy", "#!/bin/sh\nexport PATH={home}:$PATH\nbackup", True),
+        ("local-units/bot.service", "[Service]\nExecStart={home}/copy.sh", True),
+        ("units/bot.service", "[Service]\nWorkingDirectory={home}\nExecStart=/usr/bin/python3 -m bot.main", True),
+        ("units/bot.service", "[Service]\nWorkingDirectory={home}\nExecStart=/usr/bin/npm start", True),
+        ("units/bot.service", "[Service]\nEnvironmentFile=-{home}/.env\nExecStart=/usr/bin/tool", True),
+        ("units/bot.service", "[Service]\nUser=anna\nEnvironmentFile={home}/.env\nExecStart=/usr/bin/tool", False),
+        ("units/bot.service", "[Service]\nEnvironment=PATH={home}:/usr/bin\nExecStart=/usr/bin/tool", True),
     ],
 )
 def test_jobs_of_roots(machine: Machine, file: str, text: str, is_one: bool) -> None:
@@ -377,6 +400,37 @@ def test_folders_of_what_root_runs(machine: Machine, place: str) -> None:
     assert str(directory) in machine.ways()[0]
     directory.chmod(0o755)
     assert machine.ways() == []
+
+
+def test_a_unit_that_was_linked(machine: Machine) -> None:
+    """`systemctl enable /opt/bot/bot.service`: root's file, which runs somebody else's program."""
+    machine.write("house/copy.sh", "")
+    machine.write("opt/bot.service", f"[Service]\nExecStart={machine.directory}/house/copy.sh\n")
+    (machine.directory / "units").mkdir()
+    (machine.directory / "units/bot.service").symlink_to(machine.directory / "opt/bot.service")
+    assert machine.ways() == []
+    (machine.directory / "house").chmod(0o777)
+    (machine.directory / "house/copy.sh").chmod(0o755)
+    assert len(machine.ways()) == 1 and machine.ways()[0].endswith("copy.sh, which root trusts")
+
+
+def test_libraries_that_programs_of_roots_load(machine: Machine) -> None:
+    place = machine.directory / "libraries"
+    place.mkdir()
+    machine.write("ld.so.conf.d/own.conf", f"# {machine.directory}/other\n{place}\n")
+    machine.write("ld.so.preload", f"{machine.directory}/own.so")
+    machine.write("own.so", "")
+    assert machine.ways() == []
+    place.chmod(0o777)
+    (machine.directory / "own.so").chmod(0o666)
+    assert len(machine.ways()) == 2
+
+
+def test_what_is_added_to_a_unit(machine: Machine) -> None:
+    machine.write("units/bot.service.d/own.conf", "[Service]\nNice=5\n")
+    assert machine.ways() == []
+    (machine.directory / "units/bot.service.d/own.conf").chmod(0o666)
+    assert machine.ways()[0].endswith("own.conf, which root trusts")
 
 
 @pytest.mark.parametrize("file", ["listed/ben.list", "python3.13/dist-packages/x.pth"])
@@ -431,6 +485,14 @@ POLKIT = {
     f'if (action.id == "io.snapcraft.snapd.manage" && subject.user == "ben") {YES}': True,
     f'if (action.id == "org.freedesktop.NetworkManager.network-control" && subject.user == "ben") {YES}': False,
     f'polkit.addRule(function(action, subject) {{ if (subject.user == "anna") {YES} }});': False,
+    # Who asks nobody who it is says yes to everybody.
+    f'polkit.addRule(function(action, subject) {{ if (action.id == "org.freedesktop.policykit.exec") {YES} }});': True,
+    f'polkit.addRule((a, subject) => {{ if (a.id == "org.gnome.gparted" && action.id) {YES} }});': True,
+    f"polkit.addRule(function(action, subject) {{ {YES} }});": True,
+    f'if (action.id == "org.freedesktop.policykit.exec" && subject.isInGroup("sudo")) {YES}': False,
+    f'if (action.id == "org.freedesktop.systemd1.manage-units" && subject.local && subject.active) {YES}': False,
+    f'if (action.id == "org.freedesktop.NetworkManager.network-control") {YES}': False,
+    f'if (action.id == "org.gtk.vfs.file-operations" && subject.user == "ben") {YES}': True,
     f'// if (subject.user == "ben") {YES}': False,
     f'/* if (subject.user == "ben")\n {YES} */': False,
     'polkit.addAdminRule(function(action, subject) { return ["unix-group:sudo"]; });': False,
