@@ -123,7 +123,7 @@ def test_a_program_that_says_nothing_is_given_up(tmp_path: Path) -> None:
           return [await first, await asked("nobody-else", {port}, kernel), logged];
         """
         (first, milliseconds), other, logged = asked(tmp_path, port, text="import time; time.sleep(60)", body=body)
-    assert first is True and 900 < milliseconds < 2000 and other is False
+    assert first is True and 900 < milliseconds < 6000 and other is False
     assert "has ended" in logged[0] and len(logged) == 1, "started again after seconds only"
 
 
@@ -147,16 +147,16 @@ def test_of_many_who_have_to_be_looked_for_each_is_looked_for_once(tmp_path: Pat
 def test_an_answer_that_comes_late_is_asked_for_again(tmp_path: Path) -> None:
     """The port may have changed hands since."""
     body = f"""
-      const answers = [[80, {os.getuid()}], [80, {os.getuid()}], [0, 12345]];
+      const answers = [[900, {os.getuid()}], [900, {os.getuid()}], [0, 12345]];
       let count = 0;
       const kernel = {{ ownerOf: async () => {{
         const [wait, uid] = answers[count++];
         await new Promise((done) => setTimeout(done, wait));
         return String(uid);
       }} }};
-      const changed = await asked({ME!r}, 1, kernel);
+      const changed = await asked({ME!r}, 1, kernel, 800);
       answers.push([0, {os.getuid()}], [0, 12345]);
-      return [changed, await asked({ME!r}, 1, kernel), count];
+      return [changed, await asked({ME!r}, 1, kernel, 800), count];
     """
     assert asked(tmp_path, 1, body=body) == [False, True, 4]
 
