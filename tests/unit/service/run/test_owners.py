@@ -21,7 +21,7 @@ from tests.unit.helpers import SRC, TIMEOUT, free_port
 ME = pwd.getpwuid(os.getuid()).pw_name
 #: A proxy that has one route, and says what becomes of a request.
 ASK = """
-const { Kernel, asked, guardPorts, owners } = require("./owners.js");
+const { Kernel, asked, guardPorts } = require("./owners.js");
 const logged = [];
 const log = { warn: (...words) => logged.push(words.join(" ")) };
 let proxy;

@@ -18,4 +18,4 @@ function findQuickly(proxy) {
   routes.getTarget = async (path) => routes.urls.get(partsOf(path));
 }
 
-module.exports = { findQuickly, partsOf };
+module.exports = { findQuickly };
