@@ -1,7 +1,8 @@
 """Runs inside JupyterHub's process, as `jupyterhub`: starts members' servers through the door `mediator`.
 
-Making the environment happens in the pre-spawn hook, so it does not count against start_timeout. What happens
-is kept as events and told again to every page that asks, on every device.
+Making the environment happens in the pre-spawn hook, so it does not count against start_timeout. Where there is nothing
+to make, and no expert's hook that has to come in between, the same call starts the server (ADR 28). What happens is kept
+as events and told again to every page that asks, on every device.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from jupyterhub4family.hub.template import TemplateKeeper
 #: So many events of a start are kept for pages that come later, and so many characters of each.
 EVENTS_KEPT, EVENT_LENGTH = 100, 500
 #: Seconds between two looks at a server that is starting.
-POLL_INTERVAL = 0.1
+POLL_INTERVAL = 0.02
 #: So many ports are drawn for a server, one after the other, until one is no other server's on its way up.
 PORTS_TRIED = 20
 
 template = TemplateKeeper()
 _Result = TypeVar("_Result")
+_Server = TypeVar("_Server", doors.Spawned, doors.Started)
 
 
 class StartFailed(web.HTTPError):
@@ -98,6 +100,10 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         self._news = asyncio.Event()
         #: Pid and start time of the server whose scope was not ended yet; JupyterHub forgets the pid of a dead one.
         self._scope: Optional[tuple[int, int]] = None
+        #: The port that is drawn for this start, as long as nobody listens there; 0: none.
+        self._port_of_start = 0
+        #: Whether the hook has started the server already.
+        self._begun = False
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -124,6 +130,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         self.start_time = 0
         self.made_from = ""
         self.killed = 0
+        self._begun = False
+        self._give_up_port()
 
     # -- progress ---------------------------------------------------------------------------------
 
@@ -155,10 +163,14 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         # JupyterHub 5 takes any name without a slash. In the proxy ".." would be a route for all members' addresses.
         if self.name in (".", "..") or not self.name.isprintable():
             raise StartFailed(_("A server cannot have this name."), _("choose one of letters, digits and hyphens"))
-        await self._prepare()
+        await self._look_at_template()
+        # An expert's hook may count on the environment, and comes before the server.
+        if self.pre_spawn_hook is None and await self._begin_at_once():
+            return
+        await self._prepare_environment(thorough=False)
         await maybe_future(super().run_pre_spawn_hook())
 
-    async def _prepare(self) -> None:
+    async def _look_at_template(self) -> None:
         self._first_event += len(self._events)
         self._events.clear()
         self.report(0, _("Checking your environment"))
@@ -168,7 +180,25 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             if not template.exists():
                 raise StartFailed(error.message, error.hint) from error
             self.log.error("The template could not be renewed: %s", error.message)
-        await self._prepare_environment(thorough=False)
+
+    async def _begin_at_once(self) -> bool:
+        """Start the server if nothing is to be done to the environment; whether it was. `start` then waits for it.
+
+        What goes wrong here is told by those who are asked afterwards, as if nobody had tried.
+        """
+        try:
+            self._draw_port()
+            server = await self._ask_to_start(doors.START, doors.Start(self.get_env()))
+            if server.started:
+                self.made_from = server.template[:100]
+                self._take_up(server)
+                self._begun = True
+        except (FamilyError, NoPort) as error:
+            self.log.info("%s: not started at once: %s", self._log_name, error.message)
+        finally:
+            if not self._begun:
+                self._give_up_port()
+        return self._begun
 
     async def _prepare_environment(self, thorough: bool) -> str:
         """Have the environment made or repaired; returns what was done. Raises StartFailed."""
@@ -210,10 +240,11 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         Raises StartFailed.
         """
         for tries_left in (1, 0):
-            self.port = self._free_port()
-            self._ports_of_starts.add(self.port)
             try:
-                await self._start_on_port()
+                begun, self._begun = self._begun, False
+                if not begun:
+                    await self._spawn()
+                await self._listening()
                 return
             except PortTaken as error:
                 self.log.warning("%s: port %d is taken by uid %s", self._log_name, self.port, error)
@@ -221,12 +252,20 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
                 await self._signal(signal.SIGKILL)
                 await self._end_rest()
             finally:
-                self._ports_of_starts.discard(self.port)
+                self._give_up_port()
             if not tries_left:
                 raise NoPort(
                     _("Another account's program has taken the port of your server, twice."),
                     _("ask your administrator who does that: the log says it"),
                 )
+
+    def _draw_port(self) -> None:
+        self.port = self._port_of_start = self._free_port()
+        self._ports_of_starts.add(self.port)
+
+    def _give_up_port(self) -> None:
+        self._ports_of_starts.discard(self._port_of_start)
+        self._port_of_start = 0
 
     def _free_port(self) -> int:
         """A port on which nobody listens, and that was given to no other server on its way up. Raises NoPort."""
@@ -243,29 +282,35 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             _("ask your administrator which program has taken them: ss -tlnp"),
         ) from reason
 
-    async def _start_on_port(self) -> None:
-        request = doors.Spawn([], self.get_env())
-        spawning = self._keep(calling.open_door(doors.SPAWN, request, member=self.user.name))
+    async def _spawn(self) -> None:
+        self._draw_port()
         try:
-            server = await asyncio.shield(spawning)
+            server = await self._ask_to_start(doors.SPAWN, doors.Spawn([], self.get_env()))
         except FamilyError as error:
             raise StartFailed(error.message, error.hint) from error
-        except asyncio.CancelledError:
-            self._keep(self._end_unwanted(spawning))
-            raise
         self._take_up(server)
-        await self._listening()
 
-    async def _end_unwanted(self, spawning: asyncio.Task[doors.Spawned]) -> None:
+    async def _ask_to_start(self, action: Action[RequestT, _Server], request: RequestT) -> _Server:
+        """What the mediator answers that starts a server. Raises DoorError. It goes on when the start is given up."""
+        starting = self._keep(calling.open_door(action, request, member=self.user.name))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            self._keep(self._end_unwanted(starting))
+            raise
+
+    async def _end_unwanted(self, starting: asyncio.Task[_Server]) -> None:
         """End the server that the mediator is about to start for a start that was given up."""
         try:
-            server = await spawning
+            server = await starting
         except FamilyError:
             return  # there is none
+        if not server.pid:
+            return  # there was something to prepare first
         await self._kill(server.pid, server.start_time, signal.SIGKILL)
         await self._end_scope(server.pid, server.start_time)
 
-    def _take_up(self, server: doors.Spawned) -> None:
+    def _take_up(self, server: _Server) -> None:
         """Remember the process that the mediator has started."""
         self.pid = server.pid
         self.start_time = server.start_time

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pwd
 import shutil
 import time
@@ -106,6 +107,27 @@ def prepare(
         done = _make_sure(environment, progress, thorough)
         _install_pending_packages(member, environment, progress)
         return done
+
+
+def is_ready(member: pwd.struct_passwd) -> bool:
+    """Whether `prepare` would do nothing at all, not even wait or tidy up; nothing is changed to find out.
+
+    An environment that is being changed just now is not ready, and neither is one beside which there are leftovers.
+    """
+    environment = home_environment(member)
+    leftovers = (_unfinished(environment), _discarded(environment))
+    if any(os.path.lexists(one) for one in leftovers):
+        return False
+    try:
+        lock = files.take_lock(_lock(environment), wait=False)
+    except OSError:
+        return False
+    if lock is None:
+        return False
+    try:
+        return _is_settled(member, environment)
+    finally:
+        os.close(lock)
 
 
 def _is_settled(member: pwd.struct_passwd, environment: Path) -> bool:
@@ -233,7 +255,7 @@ def _replace(
 def _move_to_backup(environment: Path, keep_copy: bool) -> None:
     """Move the old environment out of the way; only the newest of those that are kept stays."""
     if not keep_copy:
-        environment.rename(environment.with_name("env.doomed"))
+        environment.rename(_discarded(environment))
         return
     for older in environment.parent.glob("env.aside-*"):
         copying.remove_tree(older)
@@ -282,9 +304,17 @@ def _unfinished(environment: Path) -> Path:
     return environment.with_name("env.unfinished")
 
 
+def _discarded(environment: Path) -> Path:
+    return environment.with_name("env.doomed")
+
+
+def _lock(environment: Path) -> Path:
+    return environment.with_name("lock")
+
+
 def _remove_discarded(environment: Path) -> None:
     with contextlib.suppress(OSError):
-        copying.remove_tree(environment.with_name("env.doomed"))
+        copying.remove_tree(_discarded(environment))
 
 
 @contextlib.contextmanager
@@ -299,7 +329,7 @@ def changing(member: pwd.struct_passwd) -> Iterator[None]:
     try:
         environment.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         # Two servers of one member starting at once must not make the environment twice.
-        with files.locked(environment.parent / "lock"):
+        with files.locked(_lock(environment)):
             # What an earlier, interrupted try left behind is never used.
             copying.remove_tree(_unfinished(environment))
             _remove_discarded(environment)

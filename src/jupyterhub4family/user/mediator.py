@@ -1,7 +1,7 @@
 """Runs as the member, through sudo, called by the account `jupyterhub`: the door to a member's servers.
 
 Reads one JSON object and does one thing as the member: `prepare` their environment, `spawn` a single-user
-server, `kill` (signal) such a server, `end` all that one has left behind, note in its log that the kernel has
+server, `start` one if there is nothing to prepare, `kill` (signal) such a server, `end` all that one has left behind, note in its log that the kernel has
 `killed` one of its programs, show the end of its `log`. It may not run anything else: the executable is fixed, the
 environment is built here from an allow-list. Nothing stays behind: the server is started by a double fork and is no
 child of anybody.
@@ -47,6 +47,13 @@ def _prepare(member: pwd.struct_passwd, request: doors.Prepare) -> doors.Prepare
     return doors.Prepared(done, environment.made_from(member))
 
 
+def _start(member: pwd.struct_passwd, request: doors.Start) -> doors.Started:
+    if not environment.is_ready(member):
+        return doors.Started(False)
+    started = server.spawn(member, [], request.env)
+    return doors.Started(True, started.pid, started.start_time, environment.made_from(member))
+
+
 def _spawn(member: pwd.struct_passwd, request: doors.Spawn) -> doors.Spawned:
     started = server.spawn(member, request.args, request.env)
     return doors.Spawned(started.pid, started.start_time)
@@ -71,6 +78,7 @@ def _log(member: pwd.struct_passwd, request: doors.ReadLog) -> doors.LogLines:
 
 HANDLERS = (
     serving.on(doors.PREPARE, _prepare),
+    serving.on(doors.START, _start),
     serving.on(doors.SPAWN, _spawn),
     serving.on(doors.KILL, _kill),
     serving.on(doors.END, _end),

@@ -44,6 +44,7 @@ def main() -> None:
 
 DEFAULTS: dict[str, Any] = {
     "mediator.prepare": lambda: {"done": "nothing", "template": "py3.11-000000000000"},
+    "mediator.start": lambda: {"started": False},
     "mediator.log": lambda: {"lines": []},
     "mediator.end": lambda: {"ended": 0},
     "authenticate.": lambda: {"allowed": False, "reason": "refused"},
@@ -56,6 +57,8 @@ def perform(action: str, request: dict[str, Any], step: dict[str, Any]) -> dict[
     """What an action really does."""
     if action == "spawn" and "answer" not in step:
         return start_server(request["env"], step)
+    if action == "start" and step.get("ready"):
+        return {"started": True, **start_server(request["env"], step), "template": "py3.11-000000000000"}
     if action == "kill" and "answer" not in step:
         return {"alive": send_signal(request["pid"], request["signal"])}
     if "authenticate" in sys.argv[0] and step.get("password") == request.get("password") is not None:

@@ -83,14 +83,16 @@ class Doors:
         (self.directory / name).touch()
 
     def asked(self, door: str = "mediator", action: str | None = None) -> list[dict[str, Any]]:
-        """The requests that `door` has got, in their order."""
+        """The requests that `door` has got, in their order; `start`, which comes first, only by its name."""
         notes = self.directory / "asked"
         lines = notes.read_text("utf-8").splitlines() if notes.exists() else []
         requests = [note["request"] for note in map(json.loads, lines) if note["door"] == door]
-        return [one for one in requests if action in (None, one.get("action"))]
+        if action is None:
+            return [one for one in requests if one.get("action") != "start"]
+        return [one for one in requests if one.get("action") == action]
 
     def actions(self) -> list[str]:
-        """What the mediator was asked for, in order."""
+        """What the mediator was asked for, in order, but for `start`."""
         return [str(request["action"]) for request in self.asked()]
 
     def servers(self) -> list[int]:

@@ -85,6 +85,148 @@ def test_a_start_makes_sure_of_the_environment_then_starts_and_waits(machine: Ma
     in_a_loop(work)
 
 
+def test_a_start_for_which_nothing_is_to_be_done_is_one_call(machine: MachineDirectory, doors: Doors) -> None:
+    doors.plan("mediator.start", {"ready": True})
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            for number in (1, 2):
+                opened = len(doors.opened)
+                await start(browser, user)
+                assert user.spawner.ready
+                assert doors.opened[opened:] == [("anna", "mediator")]
+                request = doors.asked("mediator", "start")[-1]
+                assert set(request) == {"action", "env"} and len(doors.asked("mediator", "start")) == number
+                port = user.spawner.port
+                assert request["env"]["JUPYTERHUB_SERVICE_URL"].startswith(f"http://127.0.0.1:{port}/")
+                assert request["env"]["JUPYTERHUB_USER"] == "anna" and len(request["env"]["JUPYTERHUB_API_TOKEN"]) >= 32
+                assert portal.routes["/user/anna/"]["target"] == f"http://127.0.0.1:{port}"
+                (pid,) = running(doors)
+                state = user.spawner.orm_spawner.state
+                wanted = {"pid": pid, "start_time": processes.start_time(pid), "made_from": "py3.11-000000000000"}
+                assert {key: state[key] for key in wanted} == wanted
+                assert [one["progress"] for one in user.spawner._events] == [0, 88, 97]
+                assert spawner.FamilySpawner._ports_of_starts == set()
+                await stop(browser)
+                nothing_is_left(portal, doors)
+
+    in_a_loop(work)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"ok": False, "error": "no", "hint": "", "status": 4},
+        {"ok": False, "error": "the action must be one of kill, prepare, spawn", "hint": "", "status": 2},
+        {"started": "yes"},
+        {"started": True, "pid": "1"},
+    ],
+    ids=["refused", "an older mediator", "nonsense", "another type"],
+)
+def test_what_cannot_be_started_at_once_is_started_as_ever(
+    machine: MachineDirectory, doors: Doors, answer: dict[str, Any]
+) -> None:
+    doors.plan("mediator.start", {"answer": answer})
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            await start(browser, user)
+            assert user.spawner.ready and doors.actions() == ["prepare", "spawn"]
+            assert len(running(doors)) == 1 and spawner.FamilySpawner._ports_of_starts == set()
+
+    in_a_loop(work)
+
+
+def test_a_hook_of_experts_comes_between_environment_and_server(machine: MachineDirectory, doors: Doors) -> None:
+    doors.plan("mediator.start", {"ready": True})
+    seen: list[list[str]] = []
+
+    def hook(_spawner: Any) -> None:
+        seen.append([*doors.actions(), *(["start"] if doors.asked("mediator", "start") else [])])
+
+    def with_hook(config: Any) -> None:
+        config.Spawner.pre_spawn_hook = hook
+
+    async def work() -> None:
+        async with Portal(machine, "", with_hook) as portal, anna_in(portal) as (user, browser):
+            await start(browser, user)
+            assert user.spawner.ready
+            assert seen == [["prepare"]] and doors.actions() == ["prepare", "spawn"]
+            assert doors.asked("mediator", "start") == []
+
+    in_a_loop(work)
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_stopped_while_the_mediator_looks_whether_it_can_start(
+    machine: MachineDirectory, doors: Doors, started: bool
+) -> None:
+    doors.plan("mediator.start", {"ready": started, "hold": "looked"}, {})
+    machine.runs_systemd()
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            await begin(browser)
+            await until(lambda: doors.asked("mediator", "start"), "the question")
+            if started:
+                await until(lambda: running(doors), "the server's process")
+            stopping = asyncio.ensure_future(browser.api("DELETE", "users/anna/server"))
+            await asyncio.sleep(0.3)
+            doors.go_on("looked")
+            assert (await stopping).code == 204
+            await until(lambda: not user.spawner.active and not running(doors), "the server's end")
+            await until(lambda: not user.spawner._kept, "the mediator's end")
+            assert [one["pid"] for one in doors.asked("mediator", "end")] == doors.servers()
+            assert doors.actions() == (["kill", "end"] if started else []), "nothing was started any more"
+            nothing_is_left(portal, doors)
+            await start(browser, user)
+            assert user.spawner.ready
+
+    in_a_loop(work)
+
+
+def test_stopped_while_the_server_that_was_started_at_once_does_not_listen(
+    machine: MachineDirectory, doors: Doors
+) -> None:
+    doors.plan("mediator.start", {"ready": True, "listens_when": "never"}, {"ready": True})
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            await begin(browser)
+            await until(lambda: user.spawner.pid, "the server's process")
+            assert await stop(browser) == 204
+            nothing_is_left(portal, doors)
+            await start(browser, user)
+            assert user.spawner.ready and len(running(doors)) == 1
+
+    in_a_loop(work)
+
+
+def test_one_that_was_started_at_once_and_ends_is_looked_at_thoroughly(machine: MachineDirectory, doors: Doors) -> None:
+    doors.plan("mediator.start", {"ready": True, "ends": True})
+    doors.plan("mediator.prepare", {"answer": {"done": "mended"}})
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            await start(browser, user)
+            assert user.spawner.ready and doors.actions() == ["log", "prepare", "spawn"]
+            assert doors.asked("mediator", "prepare") == [{"action": "prepare", "thorough": True}]
+
+    in_a_loop(work)
+
+
+def test_one_that_was_started_at_once_on_a_port_that_somebody_took(machine: MachineDirectory, doors: Doors) -> None:
+    doors.plan("mediator.start", {"ready": True, "taken_by": 1002})
+
+    async def work() -> None:
+        async with Portal(machine) as portal, anna_in(portal) as (user, browser):
+            await start(browser, user)
+            assert user.spawner.ready and doors.actions()[-1] == "spawn" and "prepare" not in doors.actions()
+            assert len(running(doors)) == 1 and spawner.FamilySpawner._ports_of_starts == set()
+
+    in_a_loop(work)
+
+
 def test_progress_is_told_from_the_beginning_to_everybody_in_every_language(
     machine: MachineDirectory, doors: Doors, german: None
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jupyterhub4family.common.system import files
 from jupyterhub4family.user import environment
 from tests.unit.helpers import write_program
 from tests.unit.user.template import TEMPLATE_ID, Home, add_package, remove, site_of, tree
@@ -25,6 +27,36 @@ def test_made_and_the_second_time_nothing(home: Home) -> None:
     assert [percent for percent, _ in home.events] == sorted(percent for percent, _ in home.events)
     assert home.prepare() == "nothing"
     assert home.events == [] and tree(home.env) == ours
+
+
+def test_one_that_needs_nothing_is_ready_and_that_is_found_out_by_looking_only(home: Home) -> None:
+    assert not environment.is_ready(home.member) and not home.env.parent.exists(), "nothing is made"
+    home.prepare()
+    before = tree(home.env.parent)
+    assert environment.is_ready(home.member)
+    assert tree(home.env.parent) == before
+    add_package(home.env, "six", "1.17")
+    assert environment.is_ready(home.member), "it is the member's own"
+
+
+@pytest.mark.parametrize("kind", ["unfinished", "doomed", "link", "held", "wishes", "outdated"])
+def test_one_that_prepare_would_wait_for_or_tidy_up_is_not_ready(home: Home, kind: str) -> None:
+    home.prepare()
+    with contextlib.ExitStack() as until:
+        if kind in ("unfinished", "doomed"):
+            home.env.with_name(f"env.{kind}").mkdir()
+        elif kind == "link":
+            home.env.with_name("env.unfinished").symlink_to("nowhere")
+        elif kind == "held":
+            until.enter_context(files.locked(home.env.with_name("lock")))
+        elif kind == "wishes":
+            (home.env.parent / "wishes.json").write_text("{}", "utf-8")
+        else:
+            home.new_template()
+        assert not environment.is_ready(home.member)
+    if kind not in ("wishes", "outdated"):
+        assert home.prepare() == "nothing"
+        assert environment.is_ready(home.member)
 
 
 def test_the_folders_are_for_the_member_to_change(home: Home) -> None:
@@ -79,8 +111,9 @@ def test_a_broken_one_is_mended_and_kept_aside(home: Home, break_it: Any) -> Non
     home.prepare()
     (home.env / "mine").write_text("kept", "utf-8")
     break_it(home.env)
+    assert not environment.is_ready(home.member)
     assert home.prepare() == "mended"
-    assert home.works()
+    assert home.works() and environment.is_ready(home.member)
     (aside,) = home.beside()
     assert aside.startswith("env.aside-")
     assert (home.env.parent / aside / "mine").read_text("utf-8") == "kept"

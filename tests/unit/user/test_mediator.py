@@ -97,6 +97,21 @@ def test_spawn_speaks_the_words_of_sudospawner(door: Door) -> None:
     assert door.done == [("spawn", "anna", [], {"JUPYTERHUB_USER": "anna"})]
 
 
+def test_start_spawns_what_needs_no_preparation(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "is_ready", lambda member: member.pw_name == "anna")
+    monkeypatch.setattr(environment, "made_from", lambda _member: "py3.11-0")
+    answer = door.ask(action="start", env={"JUPYTERHUB_USER": "anna"})
+    assert answer == {"ok": True, "started": True, "pid": 4711, "start_time": 99, "template": "py3.11-0"}
+    assert door.done == [("spawn", "anna", [], {"JUPYTERHUB_USER": "anna"})]
+
+
+def test_start_does_nothing_where_there_is_something_to_prepare(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "is_ready", lambda _member: False)
+    answer = door.ask(action="start", env={"JUPYTERHUB_USER": "anna"})
+    assert answer == {"ok": True, "started": False, "pid": 0, "start_time": 0, "template": ""}
+    assert door.done == []
+
+
 def test_kill_speaks_the_words_of_sudospawner(door: Door) -> None:
     assert door.ask(action="kill", pid=4711, signal=15) == {"ok": True, "alive": True}
     door.ask(action="kill", pid=4711, signal=15, start_time=99)
@@ -137,6 +152,11 @@ BAD_REQUESTS: list[Any] = [
     {"action": None},
     {"action": "prepare", "environment": "/tmp"},
     {"action": "prepare", "thorough": 1},
+    {"action": "start"},
+    {"action": "start", "env": []},
+    {"action": "start", "env": {"A": 1}},
+    {"action": "start", "env": {}, "args": []},
+    {"action": "start", "env": {}, "thorough": True},
     {"action": "spawn"},
     {"action": "spawn", "args": []},
     {"action": "spawn", "args": [], "env": []},

@@ -54,6 +54,23 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Start a server as `spawn` does, if nothing is to be done to the environment before."""
+
+    env: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Started:
+    """Whether it was started: if not, `prepare` comes first. As `Spawned`, and the template as in `Prepared`."""
+
+    started: bool
+    pid: int = 0
+    start_time: int = 0
+    template: str = ""
+
+
+@dataclass(frozen=True)
 class Spawn:
     """Start a single-user server: no arguments, and the variables that JupyterHub has for it."""
 
@@ -124,6 +141,7 @@ class LogLines:
 
 # An environment may have to be fetched over a slow line.
 PREPARE = Action(MEDIATOR, "prepare", Prepare, Prepared, timeout=1800)
+START = Action(MEDIATOR, "start", Start, Started)
 SPAWN = Action(MEDIATOR, "spawn", Spawn, Spawned)
 KILL = Action(MEDIATOR, "kill", Kill, Killed)
 END = Action(MEDIATOR, "end", End, Ended)
@@ -271,7 +289,7 @@ LIST_MEMBERS = Action(MEMBERS, "list", Nothing, MemberList)
 
 DOORS = (MEDIATOR, AUTHENTICATE, ENVIRONMENT, CONFINE, MEMBERS)
 ACTIONS: tuple[Action[Any, Any], ...] = (
-    *(PREPARE, SPAWN, KILL, END, KILLED, LOG),
+    *(PREPARE, START, SPAWN, KILL, END, KILLED, LOG),
     CHECK_PASSWORD,
     COPY_TEMPLATE,
     LIMIT_SERVER,
