@@ -1,8 +1,8 @@
 """Runs inside JupyterHub's process, as `jupyterhub`: starts members' servers through the door `mediator`.
 
-Making the environment happens in the pre-spawn hook, so it does not count against start_timeout. Where there is nothing
-to make, and no expert's hook that has to come in between, the same call starts the server (ADR 28). What happens is kept
-as events and told again to every page that asks, on every device.
+Making the environment happens in the pre-spawn hook, so it does not count against start_timeout. Where there is
+nothing to make, and no expert's hook that has to come in between, the same call starts the server (ADR 28). What
+happens is kept as events and told again to every page that asks, on every device.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from pathlib import Path
 
 from jupyterhub4family.common import paths
@@ -18,7 +17,6 @@ from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import calling, doors
 from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.protocol.responses import ProgressCallback
-from jupyterhub4family.common.python import venv
 from jupyterhub4family.common.system import disk_space
 from jupyterhub4family.common.system.programs import ProgramError
 
@@ -63,6 +61,8 @@ def _same_disk(directory: Path) -> bool:
 
 def _by_door(target: Path) -> None:
     """Ask for a tree in the handover folder and move it here. Raises FamilyError or OSError."""
+    import shutil
+
     staging = Path(calling.call(doors.COPY_TEMPLATE, Nothing(), become=["/usr/bin/sudo", "-n"]).place)
     try:
         os.rename(staging / "env", target)
@@ -73,6 +73,8 @@ def _by_door(target: Path) -> None:
 
 def _by_copying(source: Path, target: Path, progress: ProgressCallback) -> None:
     """Copy a whole tree as it is, links as links, telling the percentage by the number of files (10 to 80)."""
+    import shutil
+
     expected = max(1, sum(len(files) for _, _, files in os.walk(source)))
     done, reported = 0, 10
 
@@ -94,6 +96,8 @@ def _by_copying(source: Path, target: Path, progress: ProgressCallback) -> None:
 
 def _copy_file(one: str, other: str) -> None:
     """Copy content and mode; copy_file_range lets file systems that can do it share the blocks."""
+    import shutil
+
     with open(one, "rb") as source, open(other, "xb") as copy:
         left = os.fstat(source.fileno()).st_size
         try:
@@ -112,6 +116,10 @@ def _copy_file(one: str, other: str) -> None:
 
 def _fetch(target: Path, progress: ProgressCallback) -> str:
     """Without a template: fetch everything, as the service would. Raises FamilyError."""
+    import shutil
+
+    from jupyterhub4family.common.python import venv
+
     uv = paths.CURRENT_RELEASE / "uv" / "bin" / "uv"
     if not uv.exists():
         raise FamilyError(
@@ -155,6 +163,8 @@ def disk_full(directory: Path, detail: str) -> FamilyError:
 
 def remove_tree(directory: Path) -> None:
     """Remove a folder, link or file of the member's, if it is there. Raises OSError."""
+    import shutil
+
     if directory.is_symlink() or directory.is_file():
         directory.unlink()
     else:

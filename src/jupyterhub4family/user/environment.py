@@ -11,14 +11,12 @@ import contextlib
 import json
 import os
 import pwd
-import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol.responses import ProgressCallback
@@ -47,7 +45,7 @@ _FIND = (
 _MODULES = {"jupyterhub.singleuser": "jupyterhub", "jupyterlab": "jupyterlab", "notebook": "notebook"}
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Condition:
     """What an environment is like."""
 
@@ -339,7 +337,7 @@ def changing(member: pwd.struct_passwd) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     copying.remove_tree(_unfinished(environment))
                 raise
-    except (OSError, shutil.Error) as error:
+    except OSError as error:  # shutil.Error, too
         raise _as_error(error, environment) from error
 
 

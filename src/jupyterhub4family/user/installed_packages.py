@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -43,6 +42,8 @@ def installed(environment: Path) -> dict[str, str]:
 
 def fingerprint(environment: Path) -> str:
     """Changes whenever a package is installed, removed, up- or downgraded, or a program added."""
+    import hashlib
+
     names = [f"{name} {version}" for name, version in installed(environment).items()]
     for directory in (environment / "bin", *environment.glob("lib/python3*/site-packages")):
         # A broken environment may lack any of them.

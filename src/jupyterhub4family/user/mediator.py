@@ -1,10 +1,10 @@
 """Runs as the member, through sudo, called by the account `jupyterhub`: the door to a member's servers.
 
-Reads one JSON object and does one thing as the member: `prepare` their environment, `spawn` a single-user
-server, `start` one if there is nothing to prepare, `kill` (signal) such a server, `end` all that one has left behind, note in its log that the kernel has
-`killed` one of its programs, show the end of its `log`. It may not run anything else: the executable is fixed, the
-environment is built here from an allow-list. Nothing stays behind: the server is started by a double fork and is no
-child of anybody.
+Reads one JSON object and does one thing as the member: `prepare` their environment, `spawn` a single-user server,
+`start` one if there is nothing to prepare, `kill` (signal) such a server, `end` all that one has left behind, note in
+its log that the kernel has `killed` one of its programs, show the end of its `log`. It may not run anything else: the
+executable is fixed, the environment is built here from an allow-list. Nothing stays behind: the server is started by a
+double fork and is no child of anybody.
 
 The words `spawn` and `kill` and their answers are those of sudospawner's mediator, so its SudoSpawner drives it.
 """

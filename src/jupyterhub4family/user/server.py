@@ -11,13 +11,11 @@ import signal
 import stat
 import time
 import urllib.parse
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import _, from_json, to_json
 from jupyterhub4family.common.python import uv
@@ -47,12 +45,12 @@ LOCALE_FILE = Path("/etc/default/locale")
 #: Where in a home Jupyter keeps the sockets of kernels, and a place with a shorter name.
 RUNTIME, SHORT_RUNTIME = ".local/share/jupyter/runtime", ".jupyter/run"
 #: The name of such a socket: a kernel has five.
-KERNEL_SOCKET = f"kernel-{uuid.UUID(int=0)}-ipc-5"
+KERNEL_SOCKET = "kernel-00000000-0000-0000-0000-000000000000-ipc-5"
 #: Bytes of the longest path that a socket can have (unix(7), without the last zero).
 LONGEST_SOCKET = 107
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Started:
     """A server that was just started: its pid, and its start time in clock ticks since the machine started."""
 

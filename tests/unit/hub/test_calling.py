@@ -9,13 +9,12 @@ import signal
 import time
 import tracemalloc
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.protocol.actions import Action, Program
 from jupyterhub4family.common.protocol.responses import Bounds, ProgressCallback
@@ -25,19 +24,19 @@ from jupyterhub4family.hub.calling import DoorError
 from tests.unit.helpers import wait_until, write_program
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Text:
     """A request."""
 
     text: str = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Got:
     """An answer."""
 
     got: str = ""
-    names: list[str] = field(default_factory=list)
+    names: list[str] = records.field(default_factory=list)
 
 
 def action_of(door: Path, timeout: Optional[float] = 10, bounds: Bounds = doors.PREPARE.bounds) -> Action[Text, Got]:

@@ -8,14 +8,16 @@ The catalogue is gettext's (locale/, kept by tools/messages); English is the lan
 from __future__ import annotations
 
 import functools
-import gettext
 import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyterhub4family.common.i18n import safe_text
+
+if TYPE_CHECKING:
+    import gettext
 
 DOMAIN = "jupyterhub4family"
 LOCALES = Path("/usr/share/locale")
@@ -191,9 +193,25 @@ def accepted_languages(untrusted_accept: str) -> list[str]:
     return [language for _weight, _place, language in sorted(preferred_languages)]
 
 
+class _Originals:
+    """Sentences as they stand in the source: doors, which speak no other language, need no catalogue."""
+
+    def gettext(self, id: str) -> str:
+        """As gettext's own."""
+        return id
+
+    def ngettext(self, one: str, many: str, count: int) -> str:
+        """As gettext's own."""
+        return one if count == 1 else many
+
+
 @functools.cache
-def catalogue(language: str) -> gettext.NullTranslations:
+def catalogue(language: str) -> gettext.NullTranslations | _Originals:
     """The translations into `language`; the originals where a catalogue is missing."""
+    if language == LANGUAGES[0]:
+        return _Originals()
+    import gettext
+
     return gettext.translation(DOMAIN, str(LOCALES), [language], fallback=True)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Optional, TypeVar
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.protocol import responses, shapes
 from jupyterhub4family.common.protocol.responses import Bounds
 
@@ -16,12 +14,12 @@ RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Nothing:
     """An empty request, or an answer that says no more than that it was done."""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Program:
     """A program in the package's folder of programs."""
 
@@ -37,7 +35,7 @@ class Program:
         return paths.LIBRARY / self.name
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Action(Generic[RequestT, AnswerT]):
     """One thing that a program does."""
 
@@ -54,7 +52,7 @@ class Action(Generic[RequestT, AnswerT]):
 
     def with_args(self, *args: str) -> Action[RequestT, AnswerT]:
         """The same action of a program that gets these arguments."""
-        return dataclasses.replace(self, args=args)
+        return records.replace(self, args=args)
 
     def command(self) -> list[str]:
         """The program and its arguments."""

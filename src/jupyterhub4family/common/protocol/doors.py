@@ -6,9 +6,9 @@ SECURITY.md are derived from this table or compared with it (tests/unit/common/p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
 from jupyterhub4family.common.protocol.shapes import Text
 from jupyterhub4family.common.system import accounts
@@ -18,7 +18,7 @@ ROOT = "root"
 MEMBERS_NOT_ROOT = f"%{accounts.MEMBER_GROUP}, !root"
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Door(Program):
     """A program that sudo lets somebody start as somebody else, without arguments."""
 
@@ -37,7 +37,7 @@ MEDIATOR = Door(
 )
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Prepare:
     """Make sure that the member's environment is there and works."""
 
@@ -45,7 +45,7 @@ class Prepare:
     thorough: bool = False
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Prepared:
     """What was done: `nothing`, `made`, `followed` or `mended`; and from which template it is made."""
 
@@ -53,14 +53,14 @@ class Prepared:
     template: str = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Start:
     """Start a server as `spawn` does, if nothing is to be done to the environment before."""
 
     env: dict[str, str]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Started:
     """Whether it was started: if not, `prepare` comes first. As `Spawned`, and the template as in `Prepared`."""
 
@@ -70,7 +70,7 @@ class Started:
     template: str = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Spawn:
     """Start a single-user server: no arguments, and the variables that JupyterHub has for it."""
 
@@ -78,7 +78,7 @@ class Spawn:
     env: dict[str, str]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Spawned:
     """The server's pid, and its start time in clock ticks since the machine started."""
 
@@ -86,7 +86,7 @@ class Spawned:
     start_time: int
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Kill:
     """Send a signal to a server, if it is the one that started then (0: whenever)."""
 
@@ -95,14 +95,14 @@ class Kill:
     start_time: int = 0
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Killed:
     """Whether the server is (still) alive."""
 
     alive: bool
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class End:
     """End everything that is left of the server that started then."""
 
@@ -110,14 +110,14 @@ class End:
     start_time: int
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Ended:
     """How many processes were left."""
 
     ended: int = 0
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class RecordKilled:
     """Note in a server's log that the kernel has ended so many of its programs."""
 
@@ -125,18 +125,18 @@ class RecordKilled:
     count: int
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class ReadLog:
     """The end of a server's log; the default server's without a name."""
 
     name: str = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class LogLines:
     """The last lines."""
 
-    lines: list[str] = field(default_factory=list)
+    lines: list[str] = records.field(default_factory=list)
 
 
 # An environment may have to be fetched over a slow line.
@@ -153,7 +153,7 @@ LOG = Action(MEDIATOR, "log", ReadLog, LogLines)
 AUTHENTICATE = Door("authenticate", "root.doors.authenticate", opened_by=accounts.SERVICE_ACCOUNT)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Login:
     """Name and password as somebody has typed them; the address of their browser.
 
@@ -162,13 +162,13 @@ class Login:
 
     name: str
     # No repr: what is printed of a request must not hold it.
-    password: str = field(repr=False)
+    password: str = records.field(repr=False)
     address: str = ""
     # Left out where there is none: the door of an older version does not know it.
     device: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Verdict:
     """Whether they may log in, and the name exactly.
 
@@ -189,7 +189,7 @@ CHECK_PASSWORD = Action(AUTHENTICATE, "", Login, Verdict)
 ENVIRONMENT = Door("environment", "root.doors.environment", opened_by=f"%{accounts.MEMBER_GROUP}")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Copy:
     """The directory of the caller's that holds the finished copy, called `env`."""
 
@@ -203,14 +203,14 @@ COPY_TEMPLATE = Action(ENVIRONMENT, "", Nothing, Copy, timeout=300)
 CONFINE = Door("confine", "root.doors.limit_server", opened_by=f"%{accounts.MEMBER_GROUP}", in_callers_session=True)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Confine:
     """Whether the caller may have a server, and put it into a scope; `only_check` leaves out the second."""
 
     only_check: bool = False
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Confined:
     """The name of the scope that holds the caller now; why there is none, if it is empty."""
 
@@ -226,7 +226,7 @@ LIMIT_SERVER = Action(CONFINE, "", Confine, Confined, timeout=30)
 MEMBERS = Door("members", "root.doors.members", opened_by=f"%{accounts.DELEGATE_GROUP}")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class AddMembers:
     """Let these accounts in; one that can become root only if root itself says so."""
 
@@ -234,14 +234,14 @@ class AddMembers:
     allow_administrator: bool = False
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class RemoveMembers:
     """Stop these members' servers and take them out of the group."""
 
     names: list[str]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class MemberResult:
     """What was done: `added`, `already a member`, `removed`, `no member`; `note`: what people should know."""
 
@@ -250,14 +250,14 @@ class MemberResult:
     note: Text = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class MemberResults:
     """One result for each name."""
 
     results: list[MemberResult]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Member:
     """A member, with what people want to see of them.
 
@@ -270,10 +270,10 @@ class Member:
     delegate: bool
     administrator: bool
     refused: bool = False
-    reasons: list[Text] = field(default_factory=list)
+    reasons: list[Text] = records.field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class MemberList:
     """All members, sorted by name."""
 

@@ -7,9 +7,9 @@ end no hub, fill no memory and say no more than a person can read.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _, from_json
 from jupyterhub4family.common.system import programs
@@ -18,7 +18,7 @@ from jupyterhub4family.common.system import programs
 ProgressCallback = Callable[[int, str], None]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Bounds:
     """How much a program may write: bytes of a line, lines, bytes on stderr."""
 

@@ -5,9 +5,9 @@ Each runs with the rights of whoever starts it: the service's through runuser, r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Optional
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.protocol import shapes
 from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
 from jupyterhub4family.common.protocol.responses import Bounds
@@ -28,7 +28,7 @@ PACKAGES = Bounds(line=256 * 1024)
 HUB_USERS = Program("tell-hub", "service.hub_state.users")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Names:
     """These accounts."""
 
@@ -42,24 +42,24 @@ SYNC_USERS = Action(HUB_USERS, "synchronize", Nothing, Nothing, timeout=120)
 # -- service: releases -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Built:
     """Whether there is another release or template now."""
 
     changed: bool
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class TreeReport:
     """What is wrong with the release or template in use: names of files and programs, at most 200 of each."""
 
     complete: bool
     wanted: bool = False
     files: int = 0
-    missing: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = records.field(default_factory=list)
+    changed: list[str] = records.field(default_factory=list)
+    broken: list[str] = records.field(default_factory=list)
+    versions: dict[str, str] = records.field(default_factory=dict)
     being_built: bool = False
 
 
@@ -76,28 +76,28 @@ VERIFY_TREE = Action(
 CHANGE_OVER = Program("change-over", "service.cutover")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Ready:
     """Whether the release that the package asks for is there already."""
 
     ready: bool
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Release:
     """The id of a release."""
 
     release: str
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class DatabaseCopy:
     """The name of a copy of the database; empty if there is none."""
 
     copy: str = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Fit:
     """Whether a release knows the database's form; if not, the newest copy whose form it knows."""
 
@@ -107,7 +107,7 @@ class Fit:
     missing: bool = False
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Switch:
     """Use this release from the next start of hub and proxy on."""
 
@@ -127,14 +127,14 @@ RESTORE_DATABASE = Action(CHANGE_OVER, "restore", DatabaseCopy, Nothing)
 HUB_STATE = Program("hub-state", "service.hub_state.export")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class HubState:
     """Name and content, in base64, of each file of the state."""
 
-    files: dict[str, str] = field(repr=False)
+    files: dict[str, str] = records.field(repr=False)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Kept:
     """The directory with what was there before."""
 
@@ -147,15 +147,15 @@ IMPORT_STATE = Action(HUB_STATE, "", HubState, Kept, args=("import",), timeout=3
 # -- service: a trial login --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class TrialLogin:
     """The throw-away member."""
 
     name: str
-    password: str = field(repr=False)
+    password: str = records.field(repr=False)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class RoundTrip:
     """How many seconds the trial login took."""
 
@@ -170,45 +170,45 @@ SMOKE_TEST = Action(Program("probe", "root.upgrade.smoke_test"), "", Nothing, Ro
 OWN_ENVIRONMENT = Program("own-environment", "user.environment_command")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class EnvironmentStatus:
     """A member's environment: `made_by` says how; `extras` are packages beyond the template, with versions."""
 
     place: str
     exists: bool
-    missing: list[str] = field(default_factory=list)
+    missing: list[str] = records.field(default_factory=list)
     changed: bool = False
     outdated: bool = False
     made_by: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    extras: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = records.field(default_factory=dict)
+    extras: dict[str, str] = records.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class EnvironmentChange:
     """What was done: `nothing`, `upgraded`, `mended`, `reset`; which packages could not be kept."""
 
     done: str
-    lost: list[str] = field(default_factory=list)
+    lost: list[str] = records.field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class BusyKernels:
     """How many of the member's kernels are calculating."""
 
     busy: int
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Restored:
     """What root has read from a backup for the member: where it lies, what to call the place for what differs."""
 
     place: str
     aside: str
-    packages: dict[str, str] = field(default_factory=dict)
+    packages: dict[str, str] = records.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Imported:
     """How many files or whole directories were put into the home, and how many were put aside for them."""
 
@@ -234,7 +234,7 @@ REPAIR = Action(Program("repair", "root.setup.repair"), "", Nothing, Nothing, ti
 UPGRADE = Program("upgrade", "root.upgrade.program")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Available:
     """Which version is installed, which newer one apt offers (empty: none), and whether apt knows a source."""
 
@@ -243,7 +243,7 @@ class Available:
     source: bool = False
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class RolledBack:
     """The version that was left, the one that serves again, and the copy of the database that came with it."""
 
@@ -274,34 +274,34 @@ def control(*args: str) -> Action[Nothing, Nothing]:
 BACKUP = Program("backup", "root.backup.program")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class SetUpBackup:
     """Where backups are to go; the recovery key, if there are some already."""
 
     target: str
-    key: Optional[str] = field(default=None, repr=False)
+    key: Optional[str] = records.field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class BackupSetUp:
     """`needs_key` alone, or `key` (if a new one was made), the number of backups there, and whether on one disk."""
 
     target: str
     needs_key: Optional[bool] = None
-    key: Optional[str] = field(default=None, repr=False)
+    key: Optional[str] = records.field(default=None, repr=False)
     backups: Optional[int] = None
     same_disk: Optional[bool] = None
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class BackedUp:
     """Where the backup went, and what is not in it."""
 
     target: str
-    notes: list[Text] = field(default_factory=list)
+    notes: list[Text] = records.field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class BackupEntry:
     """A backup: its id, when it was made (seconds since 1970), of which computer."""
 
@@ -310,7 +310,7 @@ class BackupEntry:
     host: str
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class BackupList:
     """All backups in the target, the oldest first."""
 
@@ -318,7 +318,7 @@ class BackupList:
     backups: list[BackupEntry]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class BackupsVerified:
     """How many backups are undamaged."""
 
@@ -326,25 +326,25 @@ class BackupsVerified:
     backups: int
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class BackupOff:
     """`off`, or `nothing` where there was none."""
 
     done: str
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Restore:
     """What is to come back: everything, a member's home, or paths in it; in its place, or into the directory `to`."""
 
     member: str = ""
-    paths: list[str] = field(default_factory=list)
+    paths: list[str] = records.field(default_factory=list)
     to: str = ""
     id: str = shapes.key("from", "")
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class RestoredHome:
     """What came into whose home, and where what was there and differed is now."""
 
@@ -354,7 +354,7 @@ class RestoredHome:
     aside: str = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class RestoreReport:
     """The backup that was used, and what came back from it, or, for a dry run, what would."""
 

@@ -10,9 +10,9 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Callable, Generic, TypeVar
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import json_lines, shapes
@@ -22,7 +22,7 @@ from jupyterhub4family.common.system import disk_space
 CallerT = TypeVar("CallerT")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Handler(Generic[CallerT]):
     """An action and what does it, for a caller who may ask for it."""
 

@@ -6,11 +6,11 @@ beyond what is known here is left out. And it is for people to read: its texts a
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import UsageError
 from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import Message, _, from_json
@@ -23,11 +23,11 @@ Text = Union[Message, str]
 _NAMES = {bool: "bool", int: "int", str: "str", Message: "str"}
 
 
-def key(name: str, default: Any = dataclasses.MISSING) -> Any:
+def key(name: str, default: Any = records.MISSING) -> Any:
     """A field that is called `name` in JSON because Python cannot call it so."""
-    if default is dataclasses.MISSING:
-        return dataclasses.field(metadata={"key": name})
-    return dataclasses.field(default=default, metadata={"key": name})
+    if default is records.MISSING:
+        return records.field(metadata={"key": name})
+    return records.field(default=default, metadata={"key": name})
 
 
 def decode_request(shape: type[T], untrusted: Mapping[str, Any]) -> T:
@@ -49,7 +49,7 @@ def decode_answer(shape: type[T], untrusted: Mapping[str, Any]) -> T:
 
 def encode(value: Any) -> Any:
     """A dataclass as the object that crosses a door, without what is None; every other value as it is."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if records.is_record(value) and not isinstance(value, type):
         values = {name: encode(getattr(value, field.name)) for name, field in fields(type(value)).items()}
         return {name: one for name, one in values.items() if one is not None}
     if isinstance(value, (list, tuple)):
@@ -59,14 +59,14 @@ def encode(value: Any) -> Any:
     return value
 
 
-def fields(shape: type) -> dict[str, dataclasses.Field[Any]]:
+def fields(shape: type) -> dict[str, records.Field[Any]]:
     """The fields of a dataclass by their names in JSON."""
-    return {str(field.metadata.get("key", field.name)): field for field in dataclasses.fields(shape)}
+    return {str(field.metadata.get("key", field.name)): field for field in records.fields(shape)}
 
 
-def is_optional(field: dataclasses.Field[Any]) -> bool:
+def is_optional(field: records.Field[Any]) -> bool:
     """Whether it may be left out."""
-    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+    return field.default is not records.MISSING or field.default_factory is not records.MISSING
 
 
 def types_of(shape: type) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def types_of(shape: type) -> dict[str, Any]:
 def name_of(kind: Any) -> str:
     """What a person calls a type: `list of str`."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if records.is_record(kind):
         return "object"
     if origin is list:
         return f"list of {name_of(arguments[0])}"
@@ -109,8 +109,8 @@ def _checked(name: str, kind: Any, untrusted: Any, strict: bool) -> Any:
     if origin is dict and type(untrusted) is dict:
         known = untrusted.items() if strict else ((safe_text.printable(one), value) for one, value in untrusted.items())
         return {one: _checked(name, arguments[1], value, strict) for one, value in known}
-    if dataclasses.is_dataclass(kind) and type(untrusted) is dict:
-        return (decode_request if strict else decode_answer)(kind, untrusted)  # type: ignore[arg-type]
+    if records.is_record(kind) and type(untrusted) is dict:
+        return (decode_request if strict else decode_answer)(kind, untrusted)
     if kind is Message and type(untrusted) in (str, dict):
         return from_json(untrusted)
     if type(untrusted) is kind:

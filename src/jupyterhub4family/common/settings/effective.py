@@ -12,11 +12,10 @@ import contextlib
 import dataclasses
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.settings import model
@@ -77,7 +76,7 @@ def explain(problem: ConfigurationError) -> FamilyError:
 # -- experts' files ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class SkippedFile:
     """A file of jupyterhub_config.d that the hub could not execute when it last started."""
 

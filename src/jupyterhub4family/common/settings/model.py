@@ -6,16 +6,11 @@ error that names file, line, key and the nearest valid key.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import ConfigurationError
 from jupyterhub4family.common.i18n.messages import N_, _
 from jupyterhub4family.common.settings import types
@@ -49,11 +44,11 @@ MAXIMUM_SIZE = 256 * 1024
 
 def _is(key: Key[Value]) -> Value:
     """A field of Settings, described by `key` and of its type."""
-    found: Value = dataclasses.field(default=key.default, metadata={"key": key})
+    found: Value = records.field(default=key.default, metadata={"key": key})
     return found
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Settings:
     """Everything a family may set. Each default is what most families want."""
 
@@ -184,7 +179,7 @@ class Settings:
         )
     )
 
-    memory_limit: Amount = _is(  # noqa: RUF009 (it is a field)
+    memory_limit: Amount = _is(
         Memory(
             Amount(50, "%"),
             N_("How much memory one member's servers may use, with everything that runs in them."),
@@ -195,7 +190,7 @@ class Settings:
             ),
         )
     )
-    memory_limit_total: Amount = _is(  # noqa: RUF009 (it is a field)
+    memory_limit_total: Amount = _is(
         Memory(
             Amount(75, "%"),
             N_("How much memory the servers of all members may use together, so that the computer stays usable."),
@@ -260,16 +255,16 @@ class Settings:
         """What the servers of the member `name` may use: what holds for all, or instead of it for this member."""
         everybodys = ServerLimits(self.memory_limit, self.cpu_weight, self.process_limit)
         own = {one.what: one.value for one in self.member_limits if one.member == name}
-        return dataclasses.replace(everybodys, **own)
+        return records.replace(everybodys, **own)
 
 
 #: All keys, described, in the order of the reference.
 KEYS: dict[str, Key[Any]] = {
-    field.name: dataclasses.replace(field.metadata["key"], name=field.name) for field in dataclasses.fields(Settings)
+    field.name: records.replace(field.metadata["key"], name=field.name) for field in records.fields(Settings)
 }
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Origin:
     """One line of the settings file: what it sets to which value."""
 
@@ -299,7 +294,14 @@ def read_origins(path: Path = paths.SETTINGS_FILE) -> dict[str, Origin]:
         raise ConfigurationError(_("{file} cannot be read: {error}", file=str(path), error=str(error))) from error
     if len(data) > MAXIMUM_SIZE:
         raise ConfigurationError(_("{file} is too long to be a settings file", file=str(path)))
-    return parse_text(text, str(path))
+    # As it comes with the package, and as most families leave it: a start need not wait for YAML to say so.
+    return {} if _says_nothing(text) else parse_text(text, str(path))
+
+
+def _says_nothing(text: str) -> bool:
+    """Whether there are only comments and empty lines in it: in doubt not."""
+    lines = [line.lstrip(" ") for line in text.split("\n")]
+    return all(not line or (line.startswith("#") and line.isprintable()) for line in lines)
 
 
 def parse_text(text: str, source: str) -> dict[str, Origin]:
@@ -308,6 +310,8 @@ def parse_text(text: str, source: str) -> dict[str, Origin]:
     YAML's own idea of a value is not asked: with the description of its key at hand, `family_name: No` is a name
     and `port: "8000"` a number, and `010` is nothing that could secretly be eight.
     """
+    import yaml
+
     example = _("write lines like: {line}", line="port: 8000")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -351,6 +355,8 @@ def known_key(untrusted: str, where: str = "") -> Key[Any]:
 
 def nearest(word: str, known: Mapping[str, Any]) -> str:
     """The one of `known` that looks most like `word`."""
+    import difflib
+
     return str(difflib.get_close_matches(word[:80].lower(), known, n=1, cutoff=0.0)[0])
 
 
@@ -384,6 +390,8 @@ def _together(values: Mapping[str, Any], source: str) -> Settings:
 
 def value_of(key: Key[Any], node: Any) -> Any:
     """What a node of YAML means as the value of this key. Raises BadValue."""
+    import yaml
+
     if isinstance(node, yaml.SequenceNode) and all(_is_plain(one) for one in node.value):
         return key.from_list([one.value for one in node.value])
     if not _is_plain(node):
@@ -402,6 +410,8 @@ def value_of(key: Key[Any], node: Any) -> Any:
 
 
 def _is_plain(node: Any) -> bool:
+    import yaml
+
     return isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS
 
 

@@ -7,13 +7,12 @@ final type, once: whoever uses a setting has a number, an amount of memory or a 
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Generic, Optional, TypeVar
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.i18n.messages import N_, Message, _
 from jupyterhub4family.common.system.network import Address
 
@@ -45,7 +44,7 @@ class BadValue(ValueError):
         self.hint = hint
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Key(Generic[Value]):
     """One key of the settings file. `meaning` is one English sentence, marked for translation."""
 
@@ -99,7 +98,7 @@ class Key(Generic[Value]):
         return BadValue(_("{key} must be {what}, not {value}", key=self.name, what=self.allowed, value=shown), hint)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Number(Key[int]):
     """A whole number between two borders, both allowed."""
 
@@ -124,7 +123,7 @@ class Number(Key[int]):
         return self.from_plain(int(untrusted))
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Switch(Key[bool]):
     """True or false."""
 
@@ -152,7 +151,7 @@ class Switch(Key[bool]):
         return ("true", "false")
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Choice(Key[str]):
     """One of a few words."""
 
@@ -174,7 +173,7 @@ class Choice(Key[str]):
         return self.choices
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Text(Key[str]):
     """Text for people, at most `maximum` characters; with `lines` it may have several lines."""
 
@@ -201,7 +200,7 @@ class Text(Key[str]):
         return self.from_plain(untrusted.rstrip("\n") if self.lines else untrusted)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Matching(Text):
     """One word of a form of its own, or nothing."""
 
@@ -222,7 +221,7 @@ class Matching(Text):
         return value
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Amount:
     """An amount of memory: a share of the computer's in percent, or megabytes or gigabytes."""
 
@@ -239,7 +238,7 @@ class Amount:
         return total * self.number // 100 if self.unit == "%" else self.number * {"M": 2**20, "G": 2**30}[self.unit]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Memory(Key[Amount]):
     """An amount of memory: a share of this computer's, or megabytes or gigabytes."""
 
@@ -269,7 +268,7 @@ class Memory(Key[Amount]):
 # -- lists -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Item:
     """One of a list: the text, as somebody has written it, and, in classes of its own, what that means."""
 
@@ -284,7 +283,7 @@ class Item:
 AnyItem = TypeVar("AnyItem", bound=Item)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class ListOf(Key[tuple[AnyItem, ...]]):
     """A list of at most `maximum` texts, each of which says something."""
 
@@ -325,7 +324,7 @@ class ListOf(Key[tuple[AnyItem, ...]]):
         return self._no_such(untrusted)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class NetworkName(Item):
     """A host name, or an IP address: then `address` is there."""
 
@@ -337,7 +336,7 @@ class NetworkName(Item):
         return self.text.lower()
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Names(ListOf[NetworkName]):
     """A list of host names and IP addresses."""
 
@@ -358,7 +357,7 @@ class Names(ListOf[NetworkName]):
         raise BadValue(_("{key}: {value} is neither a host name nor an IP address", key=self.name, value=shown))
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class MemberLimit(Item):
     """One limit of one member: `what` is a field of ServerLimits, `value` of that field's type."""
 
@@ -372,7 +371,7 @@ class MemberLimit(Item):
         return f"{self.member}.{self.what}"
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class ServerLimits:
     """What one member's servers may use: memory, a weight for the processor, processes and threads."""
 
@@ -381,12 +380,12 @@ class ServerLimits:
     processes: int
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class MemberLimits(ListOf[MemberLimit]):
     """A list of limits that hold for single members: NAME.WHAT=VALUE, with WHAT one of `whats`."""
 
     #: What can be limited, the fields of ServerLimits, and the key that describes its values.
-    whats: Mapping[str, Key[Any]] = field(default_factory=dict)
+    whats: Mapping[str, Key[Any]] = records.field(default_factory=dict)
     maximum: int = 300
     kind = N_("a list such as [anna.memory=4G, ben.cpu=50, ben.processes=300]")
 
@@ -398,7 +397,7 @@ class MemberLimits(ListOf[MemberLimit]):
                 _("{key}: {value} is not a limit", key=self.name, value=repr(untrusted)[:80]),
                 _("write {example}", example="anna.memory=4G, anna.cpu=50, anna.processes=300"),
             )
-        key = dataclasses.replace(self.whats[found["what"]], name=f"{self.name}: {found['name']}.{found['what']}")
+        key = records.replace(self.whats[found["what"]], name=f"{self.name}: {found['name']}.{found['what']}")
         return MemberLimit(untrusted, found["name"], found["what"], key.from_text(found["value"]))
 
     def _twice(self, _untrusted: list[str]) -> BadValue:

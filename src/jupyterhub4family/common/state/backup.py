@@ -6,11 +6,10 @@ There is no secret in it: neither the key nor a password that belongs to the tar
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.i18n.messages import _, from_json, ngettext
 from jupyterhub4family.common.system import files
 
@@ -22,7 +21,7 @@ OLD = 3 * DAY
 BACKUP_NOW = "sudo jupyterhub4family backup now"
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class BackupState:
     """How backups stand. Times are seconds since 1970, 0 for never."""
 

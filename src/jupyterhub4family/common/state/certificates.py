@@ -10,11 +10,10 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import UsageError
 from jupyterhub4family.common.protocol import shapes
 from jupyterhub4family.common.system import files
@@ -29,16 +28,16 @@ def read_authority(path: Path = paths.AUTHORITY_CERTIFICATE) -> Optional[bytes]:
     return first_certificate(read_plain_file(path))
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class CertificateReport:
     """One certificate: when it ends (ISO 8601), its fingerprint, and the names it is for."""
 
     ends: str
     fingerprint: str
-    names: list[str] = field(default_factory=list)
+    names: list[str] = records.field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Report:
     """What the service says about the certificate in use (service/certificates/ca.py)."""
 
@@ -48,7 +47,7 @@ class Report:
     #: Missing with a certificate of the family's own.
     authority: Optional[CertificateReport] = None
     #: Names that the authority may not sign.
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[str] = records.field(default_factory=list)
 
 
 def read_report(path: Path = paths.CERTIFICATE_REPORT) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from dataclasses import dataclass
 from typing import Optional
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import files
 
@@ -26,7 +25,7 @@ _COPY = re.compile(r"[A-Za-z0-9.+-]{0,100}")
 _HOUR = "%Y-%m-%d %H:%M"
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Repaired:
     """A database that was damaged, and what took its place."""
 

@@ -16,9 +16,8 @@ import pwd
 import socket
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.settings.model import Settings
@@ -35,7 +34,7 @@ TIMEOUT = 5
 MOST, LONGEST = 8, 4096
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Place:
     """Where a port is to be open; no address: on all of them."""
 

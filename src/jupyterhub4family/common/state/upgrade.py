@@ -5,14 +5,12 @@ Root writes these files, into a folder of its own; everybody may read them.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.i18n.messages import _, from_json, to_json
 from jupyterhub4family.common.system import files
 
@@ -29,7 +27,7 @@ MAXIMUM_SIZE = 256 * 1024
 PENDING_TIMEOUT = 3600
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Edition:
     """What hub and proxy ran from: a version of the package (empty without the .deb) and the id of a release."""
 
@@ -37,7 +35,7 @@ class Edition:
     release: str = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Upgrade:
     """An upgrade that is under way, or the way back."""
 
@@ -59,10 +57,10 @@ class Upgrade:
     percent: int = 0
     message: str = ""
     #: Tells one from another.
-    began: int = field(default_factory=time.time_ns)
+    began: int = records.field(default_factory=time.time_ns)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Failure:
     """An upgrade that was tried and taken back."""
 
@@ -92,7 +90,7 @@ def upgrade_in_progress() -> Optional[Upgrade]:
     found = _read(IN_PROGRESS)
     if found is None:
         return None
-    names = {field.name for field in dataclasses.fields(Upgrade)}
+    names = {field.name for field in records.fields(Upgrade)}
     known = {key: value for key, value in found.items() if key in names}
     try:
         texts = {key: from_json(known.get(key, "")) for key in ("reason", "message")}

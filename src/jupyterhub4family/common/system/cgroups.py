@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.system import processes
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -78,7 +78,7 @@ def scopes() -> dict[str, list[int]]:
 # -- memory, and what they use -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Usage:
     """What the server uses to which a process belongs. None: the kernel does not count it."""
 

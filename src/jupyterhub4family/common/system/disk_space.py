@@ -6,9 +6,9 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import ExitStatus
 
 MEBIBYTE = 2**20
@@ -19,7 +19,7 @@ WANTED, NEEDED = 1536 * MEBIBYTE, 200 * MEBIBYTE
 _FULL = re.compile(r"no space left|quota exceeded|disk is full|os error 28|ENOSPC|EDQUOT", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class DiskSpace:
     """What is left on the disk on which `path` is, in bytes, for those who are not root."""
 

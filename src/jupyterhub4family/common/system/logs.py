@@ -9,10 +9,10 @@ import os
 import select
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.system import files
 
 #: Bytes of the end of a file that are looked at, and of a line that are shown.
@@ -23,7 +23,7 @@ PIECE = 64 * 1024
 PAUSE = 0.3
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Log:
     """Where a log lies: below the directory `top` no link is followed, and only a file of the uid `owner` is read."""
 

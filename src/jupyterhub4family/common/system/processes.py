@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
 import signal
-import threading
 from pathlib import Path
-from typing import Callable, Optional, TypeVar
+from typing import TYPE_CHECKING, Callable, Optional, TypeVar
+
+if TYPE_CHECKING:
+    import threading
 
 PROC = Path("/proc")
 #: The kernel gives no larger pid (PID_MAX_LIMIT, proc_sys_kernel(5)).
@@ -50,6 +51,8 @@ def prefer_to_end(pid: int) -> None:
 
 def die_with_parent() -> None:
     """For a child, before it executes its program: be ended (SIGTERM) when the parent ends, however that happens."""
+    import ctypes
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -68,6 +71,8 @@ def in_time(question: str, ask: Callable[[], Result]) -> Result:
 
     For what the kernel may not answer for as long as somebody else likes: a thread waits for it, which nobody needs.
     """
+    import threading
+
     earlier = _unanswered.get(question)
     if earlier is not None and earlier.is_alive():
         raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

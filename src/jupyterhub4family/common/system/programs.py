@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
-import selectors
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional, TextIO, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, TextIO, Union
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import processes
+
+if TYPE_CHECKING:
+    import subprocess
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SETSID = "/usr/bin/setsid"
@@ -31,6 +30,8 @@ MAXIMUM_OUTPUT = 16 * 2**20
 GRACE_PERIOD = 2.0
 #: Characters of a line that a message quotes.
 _LONGEST_LINE = 1000
+#: As in `subprocess`, which is imported when something is run: most doors run nothing.
+PIPE, DEVNULL = -1, -3
 Arg = Union[str, Path]
 
 
@@ -38,7 +39,7 @@ class ProgramError(FamilyError):
     """A program ended with a status other than 0, was not found, took too long, or wrote too much."""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class CompletedProcess:
     """What a program that ended left behind."""
 
@@ -63,6 +64,8 @@ def as_account(name: str) -> list[str]:
 
 def _start(args: Sequence[Arg], **options: Any) -> subprocess.Popen[str]:
     """Start a program: everything here goes through this, so the tests replace it. Raises ProgramError."""
+    import subprocess
+
     try:
         return subprocess.Popen([str(word) for word in args], encoding="utf-8", errors="replace", **options)
     except OSError as error:
@@ -72,6 +75,8 @@ def _start(args: Sequence[Arg], **options: Any) -> subprocess.Popen[str]:
 @contextlib.contextmanager
 def _with_ctrl_c(args: Sequence[Arg], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Start a program that Ctrl-C ends as well, however early it is pressed. Raises ProgramError."""
+    import threading
+
     handler = signal.getsignal(signal.SIGINT)
     pressed: list[int] = []
     # In the midst of a start Ctrl-C would leave a program that nobody knows. Other threads get none. What is ignored
@@ -142,9 +147,9 @@ def run(
     stderr = _Kept(name, maximum) if cut_errors_at is None else _KeptEnds(name, cut_errors_at)
     process = _start(
         args,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
         env=plain_environment(environment),
         cwd=str(directory),
         preexec_fn=processes.die_with_parent if dies_with_us else None,
@@ -224,9 +229,9 @@ def run_attached(args: Sequence[Arg]) -> int:
     """
     with _with_ctrl_c(
         args,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
         env={**os.environ, "PATH": SAFE_PATH},
     ) as process:
         _listen(
@@ -245,6 +250,8 @@ class _Shown:
     """Prints what a program writes, as it comes."""
 
     def __init__(self, stream: TextIO) -> None:
+        import codecs
+
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
@@ -272,9 +279,9 @@ def stream(
     name = name or Path(args[0]).name
     with _with_ctrl_c(
         args,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
         env=plain_environment(),
         cwd="/",
     ) as process:
@@ -319,6 +326,8 @@ def _exchange(
     on_stderr: Callable[[bytes], None],
 ) -> None:
     """Write and read side by side until the program has ended; tests replace it. Raises TimeoutError."""
+    import selectors
+
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     deadline = None if timeout is None else time.monotonic() + timeout
     readers = {process.stdout.fileno(): on_stdout, process.stderr.fileno(): on_stderr}
@@ -343,9 +352,11 @@ def _exchange(
                     selector.unregister(key.fd)
                     if key.fd not in readers:
                         process.stdin.close()
+    from subprocess import TimeoutExpired
+
     try:
         process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
+    except TimeoutExpired:
         raise TimeoutError from None
 
 
@@ -370,7 +381,9 @@ def _kill(process: subprocess.Popen[Any], args: Sequence[Arg]) -> None:
         with contextlib.suppress(OSError):
             if pipe is not None:
                 pipe.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
+    from subprocess import TimeoutExpired
+
+    with contextlib.suppress(TimeoutExpired):
         process.wait(GRACE_PERIOD)
         return
     try:
@@ -386,7 +399,7 @@ def _not_started(name: str, error: OSError) -> ProgramError:
 
 def start_detached(args: Sequence[Arg], environment: Optional[Mapping[str, str]] = None) -> None:
     """Start a program that goes on by itself, in a session of its own, and says nothing. Raises ProgramError."""
-    nothing = subprocess.DEVNULL
+    nothing = DEVNULL
     # setsid ends at once, so that the program becomes a child of init's and nobody has to wait for it.
     with _start(
         [SETSID, "--fork", *args],

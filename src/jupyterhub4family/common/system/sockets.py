@@ -9,9 +9,10 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
+
+from jupyterhub4family.common import records
 
 #: The kernel's tables of TCP sockets of this network namespace (proc(5)); not hidden by hidepid.
 TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
@@ -39,7 +40,7 @@ _TIMEOUT = 1.0
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Listener:
     """A socket that waits for connections."""
 

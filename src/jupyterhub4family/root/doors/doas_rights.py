@@ -10,10 +10,10 @@ import os
 import pwd
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts
@@ -30,7 +30,7 @@ class UnreadableRules(FamilyError):
     """A line that doas.conf(5) does not know."""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Rule:
     """One line of doas.conf."""
 

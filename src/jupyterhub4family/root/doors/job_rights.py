@@ -12,10 +12,10 @@ import pwd
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import files
 from jupyterhub4family.root.doors import file_rights, known_names
@@ -63,7 +63,7 @@ _READ_THERE = (
 )
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class _Job:
     """What root runs: a text with commands, the folder in which they are run, files that are read and obeyed."""
 

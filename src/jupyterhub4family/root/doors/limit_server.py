@@ -17,10 +17,9 @@ import pwd
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Union
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError, PermissionRefused
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import doors, serving
@@ -45,7 +44,7 @@ _GENERATIONS = 4
 Property = Union[int, str, bool, list[int]]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Limits:
     """What one member's servers may use: bytes, a weight, processes and threads."""
 

@@ -7,7 +7,6 @@ or removes an account or a home.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import grp
 import os
 import pwd
@@ -15,7 +14,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, RefusedError, UsageError
 from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import _
@@ -183,7 +182,7 @@ def _prepare_in_advance(account: pwd.struct_passwd) -> None:
     """
     if not files.is_marked(paths.CURRENT_TEMPLATE, paths.COMPLETE_MARKER):
         return
-    prepare = dataclasses.replace(doors.PREPARE, timeout=PREPARE_TIMEOUT)
+    prepare = records.replace(doors.PREPARE, timeout=PREPARE_TIMEOUT)
     with contextlib.suppress(FamilyError):
         calling.call(prepare, doors.Prepare(), become=programs.as_account(account.pw_name))
 

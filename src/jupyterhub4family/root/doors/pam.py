@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from dataclasses import dataclass
+
+from jupyterhub4family.common import records
 
 #: Item and message numbers from /usr/include/security/_pam_types.h (Linux-PAM).
 PAM_SUCCESS = 0
@@ -71,7 +72,7 @@ class _Conversation(ctypes.Structure):
     _fields_ = [("converse", _Converse), ("data", ctypes.c_void_p)]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Verdict:
     """What PAM said: both steps' return codes, and whether they allow the login."""
 

@@ -14,9 +14,9 @@ import pwd
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Callable, Optional
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.protocol import doors
@@ -50,7 +50,7 @@ class UnreadableListing(FamilyError):
     """What sudo printed is not understood: then nobody knows what it allows."""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Rule:
     """What sudo allows an account to do, in one entry of its list."""
 
@@ -113,11 +113,11 @@ def parse(listing: str) -> list[Rule]:
     raise UnreadableListing(_("sudo's answer is not understood"))
 
 
-@dataclass
 class _Entry:
-    source: str
-    values: dict[str, str] = field(default_factory=dict)
-    commands: list[str] = field(default_factory=list)
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.values: dict[str, str] = {}
+        self.commands: list[str] = []
 
     def rule(self) -> Rule:
         more = tuple(key for key in self.values if key not in ("RunAsUsers", "RunAsGroups", "Options", "Commands"))

@@ -13,10 +13,10 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import files
@@ -30,7 +30,7 @@ LOCK_TIMEOUT = 10.0
 MAXIMUM_STRANGE_NAMES = 1000
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Limit:
     """At most `most` wrong tries within any `within` seconds."""
 
@@ -60,7 +60,7 @@ _REMEMBERED = {
 _CROWD = f"{_STRANGE}*"
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Try:
     """A place that was taken, in each of these lanes, at this time of the machine's own clock."""
 

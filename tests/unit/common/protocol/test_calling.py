@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.i18n.messages import Message
 from jupyterhub4family.common.protocol.actions import Action, Program
@@ -21,7 +20,7 @@ from jupyterhub4family.common.system.programs import ProgramError
 from tests.unit.helpers import wait_until, write_program
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Question:
     """A text, and where to leave something."""
 
@@ -29,12 +28,12 @@ class Question:
     place: str = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Reply:
     """What a test wants to know."""
 
     text: str
-    names: list[str] = field(default_factory=list)
+    names: list[str] = records.field(default_factory=list)
 
 
 #: Alone in a session, as with another account.

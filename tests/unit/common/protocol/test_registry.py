@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from jupyterhub4family.cli.doctor.checks import rights
+from jupyterhub4family.common import records
 from jupyterhub4family.common.protocol import doors, service_programs, shapes
 from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
 from jupyterhub4family.common.protocol.doors import Door
@@ -16,7 +16,7 @@ from tests.unit import hostile, registry_checks
 from tests.unit.helpers import DATA
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Jump:
     """A request that nobody knows."""
 
@@ -60,7 +60,7 @@ def test_an_action_that_is_only_in_the_registry_is_noticed_everywhere(name: str)
         assert "height" in " ".join(found), found
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class ReadMore:
     """The request of `log`, with a key more."""
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import io
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import ExitStatus, PermissionRefused, RefusedError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import serving
@@ -21,7 +20,7 @@ from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
 from tests.unit.helpers import PYTHON, must_not_be_called, with_our_package
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Question:
     """A text."""
 
@@ -29,7 +28,7 @@ class Question:
     times: int = 1
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Reply:
     """The text again, and who has asked."""
 
@@ -73,8 +72,8 @@ class Served:
         data = request if isinstance(request, bytes) else json.dumps(request).encode()
         self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         if always_end_with_0:
-            program = dataclasses.replace(DOOR, always_ends_with_0=True)
-            handlers = [serving.on(dataclasses.replace(one.action, program=program), one.function) for one in handlers]
+            program = records.replace(DOOR, always_ends_with_0=True)
+            handlers = [serving.on(records.replace(one.action, program=program), one.function) for one in handlers]
         status = serving.serve(admit, handlers)
         return status, [json.loads(line) for line in self._capsys.readouterr().out.splitlines()]
 

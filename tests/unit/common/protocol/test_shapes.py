@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import pytest
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import UsageError
 from jupyterhub4family.common.i18n.messages import Message, _, to_json
 from jupyterhub4family.common.protocol.shapes import Text, decode_answer, decode_request, encode, key, name_of
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Part:
     """Inside another one."""
 
@@ -21,26 +21,26 @@ class Part:
     count: int = 0
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Order:
     """Something of every type."""
 
     name: str
     pid: int = 0
     force: bool = False
-    names: list[str] = field(default_factory=list)
-    env: dict[str, str] = field(default_factory=dict)
-    parts: list[Part] = field(default_factory=list)
+    names: list[str] = records.field(default_factory=list)
+    env: dict[str, str] = records.field(default_factory=dict)
+    parts: list[Part] = records.field(default_factory=list)
     origin: str = key("from", "")
     secret: Optional[str] = None
     note: Text = ""
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Nested:
     """A part that must be there, under a name that Python has taken."""
 
-    part: Part = key("class")  # noqa: RUF009  # it makes a field
+    part: Part = key("class")  # it makes a field
 
 
 GOOD: list[tuple[dict[str, Any], Order]] = [

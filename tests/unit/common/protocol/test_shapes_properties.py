@@ -14,6 +14,7 @@ pytest.importorskip("hypothesis")
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import UsageError
 from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import Message
@@ -58,6 +59,19 @@ SHAPES = [
 ]
 # A sentence with its values has a test of its own: test_shapes.py.
 st.register_type_strategy(Message, st.text())
+
+
+def any_of(shape: type) -> st.SearchStrategy[Any]:
+    """Records of this class, with whatever its fields may hold; those with a default also left out."""
+    kinds = typing.get_type_hints(shape)
+    left_out = {one.name for one in records.fields(shape) if shapes.is_optional(one)}
+    needed = {name: st.from_type(kind) for name, kind in kinds.items() if name not in left_out}
+    optional = {name: st.from_type(kind) for name, kind in kinds.items() if name in left_out}
+    return st.fixed_dictionaries(needed, optional=optional).map(lambda values: shape(**values))
+
+
+for one in SHAPES:
+    st.register_type_strategy(one, any_of)
 
 
 def printed(value: Any) -> Any:
