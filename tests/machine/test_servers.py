@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -47,6 +48,34 @@ def test_two_named_servers_side_by_side(new_machine: NewMachine, suite: str) -> 
         processes = machine.run("ps -u alice -o args --no-headers")
         assert processes.count("jupyterhub-singleuser") == 1
         assert "mediator" not in machine.run("ps axo args")
+
+
+def _doors_opened(machine: Machine, since: str) -> list[str]:
+    """As whom and which doors were opened since then, as sudo has noted it."""
+    noted = machine.run(f"journalctl -q -o cat -t sudo --since '{since}'")
+    return sorted(re.findall(r"USER=(\S+) ; (?:ENV=\S+ ; )?COMMAND=/usr/lib/jupyterhub4family/(\S+)", noted))
+
+
+@pytest.mark.every_debian
+def test_a_usual_start_opens_one_door_as_the_member_and_one_as_root(new_machine: NewMachine, suite: str) -> None:
+    machine = ready(new_machine(suite, layer="installed"))
+    add_member(machine, "alice")
+    with logged_in(machine, "alice") as alice:
+        for broken in (False, False, True, False):
+            if broken:
+                machine.run(f"rm -r ~alice/{ENVIRONMENT}/lib/python3*/site-packages/notebook")
+            since = machine.run("sleep 1.1; date '+%Y-%m-%d %H:%M:%S'").strip()
+            said = [event.message for event in alice.start_server()]
+            opened = _doors_opened(machine, since)
+            if broken:
+                assert any("Repairing your environment" in message for message in said), said
+                assert opened.count(("alice", "mediator")) == 3, opened
+                assert ("root", "confine") in opened and ("root", "environment") in opened, opened
+            else:
+                assert opened == [("alice", "mediator"), ("root", "confine")], said
+                assert "Starting your server" in said, said
+            assert alice.kernel().execute("6 * 7") == "42"
+            alice.stop_server()
 
 
 def _kernel_with_variable(browser: Browser) -> tuple[Kernel, str]:

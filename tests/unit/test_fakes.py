@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.common import paths
+from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.paths import STATE
 from jupyterhub4family.common.protocol import calling
 from jupyterhub4family.common.protocol.actions import Action, Nothing, Program
@@ -19,7 +18,7 @@ from jupyterhub4family.common.system.programs import CompletedProcess, ProgramEr
 from tests.unit.fakes import Call, FakePrograms
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Number:
     """What the door is asked, and answers."""
 

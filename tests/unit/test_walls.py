@@ -392,9 +392,9 @@ def test_every_module_outside_the_hub_can_be_imported_with_nothing_but_python_an
 
 
 def test_importing_alone_sees_what_is_missing_and_what_comes_along() -> None:
-    found = imported_alone(["-I", "-S"], ["json", "jupyterhub4family.common.settings.model", "no_such_module"])
+    found = imported_alone(["-I", "-S"], ["json", "jupyterhub4family.cli.settings.document", "no_such_module"])
     assert "json" in found["json"] and "BROKEN" not in found["json"]
-    assert found["no_such_module"][0] == found["jupyterhub4family.common.settings.model"][0] == "BROKEN"
+    assert found["no_such_module"][0] == found["jupyterhub4family.cli.settings.document"][0] == "BROKEN"
 
 
 def test_yaml_is_needed_where_settings_are_read_only() -> None:

@@ -53,6 +53,8 @@ _VARIABLES = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 _ADJUSTMENT = "/proc/self/oom_score_adj"
 #: More than any computer at home has.
 _PROCESSORS = 1024
+#: Where Debian's packages put their modules, for whichever Python 3.
+_DEBIANS_MODULES = "/usr/lib/python3/dist-packages"
 #: By how many nanoseconds the kernel may wake a program too late: what all have that ask for no more (prctl(2)).
 _TIMER_SLACK, _USUAL_SLACK = "/proc/self/timerslack_ns", 50_000
 
@@ -105,6 +107,15 @@ def member_door() -> None:
     _open_standard_streams()
     os.chdir("/")
     _own_environment()
+
+
+def with_debians_modules() -> None:
+    """For what a door, which starts with nothing but Python's own (-S), needs of Debian's: after everything else.
+
+    The folder alone: no .pth file in it is read, and nothing of /usr/local is looked at.
+    """
+    if sys.flags.no_site and _DEBIANS_MODULES not in sys.path:
+        sys.path.append(_DEBIANS_MODULES)
 
 
 # -- what is made our own ----------------------------------------------------------------------------

@@ -156,15 +156,23 @@ def login(machine: Machine, name: str) -> dict[str, object]:
 
 
 def start(machine: Machine, name: str) -> str:
-    """What the hub's account hears when it starts a server; what was started is ended. Empty: a server started."""
-    request = json.dumps({"action": "spawn", "args": [], "env": {"JUPYTERHUB_SERVICE_PREFIX": "/user/x/"}})
-    done = machine.execute(f"sudo -nH -u {name} {LIBRARY}/mediator", user="jupyterhub", input=request)
-    answer = json.loads(done.stdout.splitlines()[-1])
-    if answer["ok"]:
-        kill = json.dumps({"action": "kill", "pid": answer["pid"], "signal": 9})
-        machine.execute(f"sudo -nH -u {name} {LIBRARY}/mediator", user="jupyterhub", input=kill)
-        return ""
-    return str(answer["error"])
+    """What the hub's account hears when it starts a server; what was started is ended. Empty: a server started.
+
+    In both ways, which have to say the same.
+    """
+    variables = {"JUPYTERHUB_SERVICE_PREFIX": "/user/x/"}
+    said = []
+    for request in ({"action": "spawn", "args": [], "env": variables}, {"action": "start", "env": variables}):
+        asked = json.dumps(request)
+        done = machine.execute(f"sudo -nH -u {name} {LIBRARY}/mediator", user="jupyterhub", input=asked)
+        answer = json.loads(done.stdout.splitlines()[-1])
+        if answer["ok"]:
+            assert answer["pid"] > 1, "there is an environment, so this is a start"
+            kill = json.dumps({"action": "kill", "pid": answer["pid"], "signal": 9})
+            machine.execute(f"sudo -nH -u {name} {LIBRARY}/mediator", user="jupyterhub", input=kill)
+        said.append("" if answer["ok"] else str(answer["error"]))
+    assert said[0] == said[1], said
+    return said[0]
 
 
 def rebuild(machine: Machine, name: str) -> str:

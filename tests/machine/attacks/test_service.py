@@ -179,6 +179,10 @@ def test_the_mediator_runs_nothing_else(machine: Machine) -> None:
         {"action": "spawn", "args": [], "env": {"JUPYTERHUB_USER": 1}},
         {"action": "spawn", "args": [], "env": {"A\u0000B": "x\u0000"}},
         {"action": "spawn", "args": [], "env": {}, "executable": "/bin/sh"},
+        {"action": "start", "args": ["--version"], "env": {}},
+        {"action": "start", "env": {"JUPYTERHUB_USER": 1}},
+        {"action": "start", "env": {"A\u0000B": "x\u0000"}},
+        {"action": "start", "env": {}, "thorough": True},
         {"action": "kill", "pid": 1, "signal": 1},
         {"action": "kill", "pid": 1, "signal": "9"},
         {"action": "exec"},
@@ -221,12 +225,13 @@ def test_a_poisoned_environment_reaches_no_server(machine: Machine) -> None:
         )
         assert known["HOME"] == "/home/alice"
         assert not {"LD_PRELOAD", "PYTHONPATH", "SUDO_USER", "SUDO_COMMAND"} & set(known)
-        request = {"action": "spawn", "args": [], "env": {**known, **poison}}
-        _status, output = as_service(machine, f"sudo -n -u alice {MEDIATOR}", request)
-        started = json.loads(output.splitlines()[-1])
-        environ = machine.run(f"cat /proc/{started['pid']}/environ; kill {started['pid']}")
-        for key, value in poison.items():
-            assert f"{key}={value}" not in environ.split("\0")
+        variables = {**known, **poison}
+        for request in ({"action": "spawn", "args": [], "env": variables}, {"action": "start", "env": variables}):
+            _status, output = as_service(machine, f"sudo -n -u alice {MEDIATOR}", request)
+            started = json.loads(output.splitlines()[-1])
+            environ = machine.run(f"cat /proc/{started['pid']}/environ; kill {started['pid']}")
+            for key, value in poison.items():
+                assert f"{key}={value}" not in environ.split("\0")
         alice.stop_server()
 
 

@@ -109,6 +109,17 @@ def test_what_is_not_isolated_ends_with_a_sentence(kind: str, status: int, tmp_p
         assert answer["ok"] is False and answer["status"] == 1 and "python3 -I" in answer["error"]["text"]
 
 
+@pytest.mark.parametrize(("flags", "added"), [(["-IS"], 1), (["-I"], 0)])
+def test_debians_modules_come_last_and_only_where_there_are_none_yet(flags: list[str], added: int) -> None:
+    code = (
+        "from jupyterhub4family.common import entry\nbefore = list(sys.path)\n"
+        "entry.with_debians_modules(); entry.with_debians_modules()\nassert sys.path[:len(before)] == before\n"
+        "print(sys.path[len(before):])"
+    )
+    done = run(code, *flags)
+    assert done.stdout.strip() == str(["/usr/lib/python3/dist-packages"][:added]), done
+
+
 def test_an_isolated_program_goes_on_as_it_is() -> None:
     code = "import os; os.umask(0o123); from jupyterhub4family.common import entry; entry.program()"
     done = run(f"{code}\nprint(oct(os.umask(0)))")

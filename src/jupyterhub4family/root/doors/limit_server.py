@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Union
 
-from jupyterhub4family.common import paths, records
+from jupyterhub4family.common import entry, paths, records
 from jupyterhub4family.common.errors import ConfigurationError, FamilyError, PermissionRefused
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import doors, serving
@@ -136,6 +136,7 @@ def confine(member: pwd.struct_passwd, pid: int) -> str:
 
 def _settings() -> Settings:
     """Those of the file; the defaults if it is bad: what the service remembers shall raise nobody's limits."""
+    entry.with_debians_modules()
     try:
         return model.load_settings()
     except ConfigurationError:

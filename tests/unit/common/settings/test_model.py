@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,24 @@ def test_no_file_means_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "\n", "# nothing yet\n", "---\n", "null\n", "{}\n"])
 def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
     assert load(tmp_path, text) == Settings()
+
+
+@pytest.mark.parametrize("text", ["  # one\n\n   \n#two", "\ufeff# with a mark\n", "\r\n# as on Windows\r\n"])
+def test_comments_alone_mean_the_defaults(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, text) == Settings()
+
+
+@pytest.mark.parametrize("text", ["# a bell \a\n", "\t\n", "#\n: x", "%YAML 9.9\n", "#\x0bport: 1\n"])
+def test_what_looks_like_comments_alone_is_as_bad_as_ever(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        load(tmp_path, text)
+
+
+def test_comments_alone_do_not_wait_for_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert load(tmp_path, "# port: 8001\n") == Settings()
+    with pytest.raises(ImportError):
+        load(tmp_path, "port: 8001\n")
 
 
 def test_the_defaults_are_valid() -> None:
