@@ -65,15 +65,15 @@ def test_a_usual_start_opens_one_door_as_the_member_and_one_as_root(new_machine:
             if broken:
                 machine.run(f"rm -r ~alice/{ENVIRONMENT}/lib/python3*/site-packages/notebook")
             since = machine.run("sleep 1.1; date '+%Y-%m-%d %H:%M:%S'").strip()
-            said = [event.message for event in alice.start_server()]
+            messages = [event.message for event in alice.start_server()]
             opened = _doors_opened(machine, since)
             if broken:
-                assert any("Repairing your environment" in message for message in said), said
+                assert any("Repairing your environment" in message for message in messages), messages
                 assert opened.count(("alice", "mediator")) == 3, opened
                 assert ("root", "confine") in opened and ("root", "environment") in opened, opened
             else:
-                assert opened == [("alice", "mediator"), ("root", "confine")], said
-                assert "Starting your server" in said, said
+                assert opened == [("alice", "mediator"), ("root", "confine")], messages
+                assert "Starting your server" in messages, messages
             assert alice.kernel().execute("6 * 7") == "42"
             alice.stop_server()
 

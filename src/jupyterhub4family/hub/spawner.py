@@ -33,8 +33,9 @@ from jupyterhub4family.hub.template import TemplateKeeper
 
 #: So many events of a start are kept for pages that come later, and so many characters of each.
 EVENTS_KEPT, EVENT_LENGTH = 100, 500
-#: Seconds between two looks at a server that is starting.
-POLL_INTERVAL = 0.02
+#: Seconds between two looks at the port of a server that is starting; and at how many of them its process is looked
+#: at as well, which takes a thread (processes.in_time) and ten times as long.
+POLL_INTERVAL, LOOKS_AT_PROCESS = 0.02, 10
 #: So many ports are drawn for a server, one after the other, until one is no other server's on its way up.
 PORTS_TRIED = 20
 
@@ -326,12 +327,15 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         Raises PortTaken if somebody else's does, StartFailed if the server's process has ended instead.
         """
         uid = pwd.getpwnam(self.user.name).pw_uid
-        alive = True
+        alive, looks = True, 0
         while alive:
-            # In this order: a server that found its port taken and ended is not taken for a broken one.
             try:
-                alive = processes.is_running(self.pid, self.start_time)
                 owners = ports.owners(self.port)
+                if owners or looks % LOOKS_AT_PROCESS == 0:
+                    # In this order: a server that found its port taken and ended is not taken for a broken one.
+                    alive = processes.is_running(self.pid, self.start_time)
+                    owners = ports.owners(self.port)
+                looks += 1
             except OSError as error:
                 self.log.error("%s: it cannot be seen whether it has started: %s", self._log_name, error)
                 await asyncio.sleep(1)

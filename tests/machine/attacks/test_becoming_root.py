@@ -161,7 +161,7 @@ def start(machine: Machine, name: str) -> str:
     In both ways, which have to say the same.
     """
     variables = {"JUPYTERHUB_SERVICE_PREFIX": "/user/x/"}
-    said = []
+    answers = []
     for request in ({"action": "spawn", "args": [], "env": variables}, {"action": "start", "env": variables}):
         asked = json.dumps(request)
         done = machine.execute(f"sudo -nH -u {name} {LIBRARY}/mediator", user="jupyterhub", input=asked)
@@ -170,9 +170,9 @@ def start(machine: Machine, name: str) -> str:
             assert answer["pid"] > 1, "there is an environment, so this is a start"
             kill = json.dumps({"action": "kill", "pid": answer["pid"], "signal": 9})
             machine.execute(f"sudo -nH -u {name} {LIBRARY}/mediator", user="jupyterhub", input=kill)
-        said.append("" if answer["ok"] else str(answer["error"]))
-    assert said[0] == said[1], said
-    return said[0]
+        answers.append("" if answer["ok"] else str(answer["error"]))
+    assert answers[0] == answers[1], answers
+    return answers[0]
 
 
 def rebuild(machine: Machine, name: str) -> str:
