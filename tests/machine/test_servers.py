@@ -50,7 +50,7 @@ def test_two_named_servers_side_by_side(new_machine: NewMachine, suite: str) -> 
         assert "mediator" not in machine.run("ps axo args")
 
 
-def _doors_opened(machine: Machine, since: str) -> list[str]:
+def _doors_opened(machine: Machine, since: str) -> list[tuple[str, str]]:
     """As whom and which doors were opened since then, as sudo has noted it."""
     noted = machine.run(f"journalctl -q -o cat -t sudo --since '{since}'")
     return sorted(re.findall(r"USER=(\S+) ; (?:ENV=\S+ ; )?COMMAND=/usr/lib/jupyterhub4family/(\S+)", noted))

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import pwd
 import signal
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, ClassVar, Optional, TypeVar
 
@@ -33,9 +34,11 @@ from jupyterhub4family.hub.template import TemplateKeeper
 
 #: So many events of a start are kept for pages that come later, and so many characters of each.
 EVENTS_KEPT, EVENT_LENGTH = 100, 500
-#: Seconds between two looks at the port of a server that is starting; and at how many of them its process is looked
-#: at as well, which takes a thread (processes.in_time) and ten times as long.
-POLL_INTERVAL, LOOKS_AT_PROCESS = 0.02, 10
+#: Seconds between two looks at the port of a server that is starting, at first, and when it takes long: between them a
+#: twentieth of what it has taken so far. A computer that is slow has something better to do.
+POLL_INTERVAL, LONGEST_POLL_INTERVAL = 0.02, 0.1
+#: Seconds between two looks at its process, which take a thread (processes.in_time) and ten times as long.
+CHECK_INTERVAL = 0.2
 #: So many ports are drawn for a server, one after the other, until one is no other server's on its way up.
 PORTS_TRIED = 20
 
@@ -327,15 +330,16 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
         Raises PortTaken if somebody else's does, StartFailed if the server's process has ended instead.
         """
         uid = pwd.getpwnam(self.user.name).pw_uid
-        alive, looks = True, 0
+        alive, began, next_check = True, time.monotonic(), 0.0
         while alive:
+            waited = time.monotonic() - began
             try:
                 owners = ports.owners(self.port)
-                if owners or looks % LOOKS_AT_PROCESS == 0:
+                if owners or waited >= next_check:
                     # In this order: a server that found its port taken and ended is not taken for a broken one.
                     alive = processes.is_running(self.pid, self.start_time)
                     owners = ports.owners(self.port)
-                looks += 1
+                    next_check = waited + CHECK_INTERVAL
             except OSError as error:
                 self.log.error("%s: it cannot be seen whether it has started: %s", self._log_name, error)
                 await asyncio.sleep(1)
@@ -344,7 +348,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
                 raise PortTaken(", ".join(map(str, sorted(owners))))
             if alive and owners:
                 return
-            await asyncio.sleep(POLL_INTERVAL)
+            await asyncio.sleep(min(max(POLL_INTERVAL, waited / 20), LONGEST_POLL_INTERVAL))
         raise StartFailed(_("The server stopped while it was starting."), log_lines=await self._last_log_lines())
 
     async def _last_log_lines(self) -> list[str]:
