@@ -7,14 +7,15 @@ final type, once: whoever uses a setting has a number, an amount of memory or a 
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Any, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar
 
 from jupyterhub4family.common import records
 from jupyterhub4family.common.i18n.messages import N_, Message, _
-from jupyterhub4family.common.system.network import Address
+
+if TYPE_CHECKING:
+    from jupyterhub4family.common.system.network import Address
 
 #: What has to be restarted before a changed value counts.
 HUB = "hub"
@@ -345,6 +346,8 @@ class Names(ListOf[NetworkName]):
 
     def parsed(self, untrusted: str) -> NetworkName:
         """An address, or else a name; one of digits only would be an address that somebody mistyped."""
+        import ipaddress
+
         try:
             address = ipaddress.ip_address(untrusted)
         except ValueError:
