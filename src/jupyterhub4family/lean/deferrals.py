@@ -8,6 +8,7 @@ starts plain. Whoever changes the locks tries `tests/machine/test_lean.py` on ea
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Mapping
 from typing import Any, Callable
@@ -125,9 +126,16 @@ def offers_for(installed: Mapping[str, str]) -> Offers:
 
 
 def settle() -> None:
-    """When all is imported: whoever runs a hub in this process catches real errors of SQLAlchemy's.
+    """When all is imported: what stand-ins alone cannot do."""
+    _catch_real_database_errors()
+    # jupyter_server asks for it at its start, and Python asks `uname -p`, a program, which on Debian never knows.
+    vars(platform.uname()).setdefault("processor", "")
 
-    `except` has to name the real class. JupyterHub does it in one function, which only the hub's own code calls.
+
+def _catch_real_database_errors() -> None:
+    """Whoever runs a hub in this process catches real errors of SQLAlchemy's: `except` has to name the real class.
+
+    JupyterHub does so in one function, which only the hub's own code calls.
     """
     utils = sys.modules["jupyterhub.utils"]
     if not isinstance(sys.modules.get("sqlalchemy"), type(sys)) and hasattr(utils, "catch_db_error"):

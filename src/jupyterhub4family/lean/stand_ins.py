@@ -12,6 +12,7 @@ import importlib
 import sys
 import types
 from collections.abc import Mapping
+from importlib import machinery
 from typing import Any, Callable, Optional
 
 #: What Python itself asks any module for.
@@ -43,7 +44,8 @@ class StandIn(types.ModuleType):
 class Stage:
     """Stand-ins for the modules that `offers` names, each with the names it offers, as long as this is open.
 
-    A module that is imported already is left alone: somebody needs it.
+    A module that is imported already is left alone: somebody needs it. For one that is not installed nothing stands in:
+    who does without gets to know it.
     """
 
     def __init__(self, offers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -55,7 +57,7 @@ class Stage:
     def __enter__(self) -> Stage:
         self.is_open = True
         for name, offered in self._offers.items():
-            if name not in sys.modules:
+            if name not in sys.modules and find(name) is not None:
                 self._placed[name] = sys.modules[name] = StandIn(name, offered, self)
         return self
 
@@ -72,6 +74,20 @@ class Stage:
         """What to raise where `name` is asked for; it is remembered."""
         self._surprise = Surprise(f"{name} is needed at the start")
         return self._surprise
+
+
+def find(name: str) -> Optional[machinery.ModuleSpec]:
+    """Where a module is, without importing it or what it is in; None if there is none."""
+    spec: Optional[machinery.ModuleSpec] = None
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        inside = spec.submodule_search_locations if spec else None
+        if spec and inside is None:
+            return None
+        spec = machinery.PathFinder.find_spec(".".join(parts[:count]), inside)
+        if spec is None:
+            return None
+    return spec
 
 
 def real(name: str) -> types.ModuleType:
@@ -127,11 +143,7 @@ def put_to_sleep(name: str) -> None:
 
     It is the real package, at its place in `sys.modules`, only later.
     """
-    from importlib import machinery
-
-    if name in sys.modules:
-        return
-    spec = machinery.PathFinder.find_spec(name)
+    spec = None if name in sys.modules else find(name)
     if spec is None or spec.loader is None or spec.submodule_search_locations is None:
         return
     module = _Sleeping(name)

@@ -31,12 +31,13 @@ def test_it_starts_without_what_only_the_hub_needs(environment: Environment) -> 
 
 #: What a program sees of itself.
 SURROUNDINGS = """
-import gc, multiprocessing, os, sys
+import gc, multiprocessing, os, platform, sys
 main = sys.modules["__main__"]
 result = {
     "argv": sys.argv, "path": sys.path, "executable": sys.executable, "flags": str(sys.flags),
     "variables": dict(os.environ), "directory": os.getcwd(), "file": main.__file__, "doc": main.__doc__,
     "loader": main.__loader__.path, "spec": main.__spec__, "names": sorted(vars(main)), "package": main.__package__,
+    "platform": [platform.platform(), platform.processor(), list(platform.uname())],
     "hooks": [sys.excepthook is sys.__excepthook__, sys.gettrace(), sys.getprofile()], "collects": gc.isenabled(),
     "sys.modules": sorted(name for name in sys.modules if "4family" in name),
     "importers": [one for one in sys.path_importer_cache if one.endswith(("/src", "/jupyterhub4family", "/lean"))],

@@ -30,6 +30,19 @@ def test_a_module_that_is_there_already_is_left_alone() -> None:
     assert sys.modules["json"] is json
 
 
+@pytest.mark.parametrize("name", ["no_such_package", "json.no_such_module", "colorsys.inside", "no.such.thing"])
+def test_nothing_stands_in_for_what_is_not_installed(name: str) -> None:
+    with Stage({name: {"thing": 1}}):
+        with pytest.raises(ImportError):
+            __import__(name)
+    assert name not in sys.modules
+
+
+def test_what_is_in_a_package_is_found_without_running_it() -> None:
+    assert stand_ins.find("xmlrpc.client") is not None
+    assert stand_ins.find("colorsys") is not None
+
+
 @pytest.mark.parametrize("swallow", [False, True])
 def test_a_name_that_is_not_offered_is_a_surprise(swallow: bool) -> None:
     sys.modules.pop("colorsys", None)
