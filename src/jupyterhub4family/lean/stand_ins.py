@@ -91,8 +91,12 @@ def find(name: str) -> Optional[machinery.ModuleSpec]:
 
 
 def real(name: str) -> types.ModuleType:
-    """The module itself, imported if nobody has yet."""
-    return importlib.import_module(name)
+    """The module itself, imported if nobody has yet. Raises Surprise while something stands in for it."""
+    module = importlib.import_module(name)
+    if isinstance(module, StandIn):
+        stage: Stage = vars(module)["_stage_of_stand_in"]
+        raise stage.surprise(name)
+    return module
 
 
 def deferred(module: str, name: str) -> Callable[..., Any]:

@@ -56,6 +56,16 @@ def test_a_name_that_is_not_offered_is_a_surprise(swallow: bool) -> None:
     assert "colorsys" not in sys.modules
 
 
+def test_what_is_deferred_is_a_surprise_when_it_is_called_at_once() -> None:
+    sys.modules.pop("colorsys", None)
+    with pytest.raises(Surprise, match="colorsys is needed at the start"):
+        with Stage({"colorsys": {"rgb_to_hls": stand_ins.deferred("colorsys", "rgb_to_hls")}}):
+            from colorsys import rgb_to_hls
+
+            rgb_to_hls(0.0, 0.0, 0.0)
+    assert rgb_to_hls(0.0, 0.0, 0.0) == (0.0, 0.0, 0.0)
+
+
 def test_what_goes_wrong_inside_is_not_hidden() -> None:
     sys.modules.pop("colorsys", None)
     with pytest.raises(KeyError):
