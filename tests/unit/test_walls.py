@@ -56,6 +56,7 @@ IDENTITIES = {
     "service": "Runs as jupyterhub",
     "hub": "Runs inside JupyterHub's process",
     "user": "Runs as the member",
+    "lean": "Runs as the member",
     "cli": "Runs as the caller",
 }
 

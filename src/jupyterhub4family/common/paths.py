@@ -4,6 +4,8 @@ from pathlib import Path
 
 #: Doors, service programs and the Python package; owned by root.
 LIBRARY = Path("/usr/lib/jupyterhub4family")
+#: The first file of a member's server that starts lean.
+LEAN_START = LIBRARY / "jupyterhub4family" / "lean" / "start.py"
 #: Lock files, page templates, static files; owned by root.
 SHARE = Path("/usr/share/jupyterhub4family")
 LOCKS = SHARE / "locks"

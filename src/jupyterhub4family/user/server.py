@@ -19,7 +19,7 @@ from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import FamilyError, UsageError
 from jupyterhub4family.common.i18n.messages import _, from_json, to_json
 from jupyterhub4family.common.python import uv
-from jupyterhub4family.common.system import processes
+from jupyterhub4family.common.system import files, processes
 from jupyterhub4family.user import limit_server
 
 #: What JupyterHub tells a single-user server (jupyterhub.spawner.Spawner.get_env, versions 5 and 6). Anything else
@@ -46,6 +46,10 @@ LOCALE_FILE = Path("/etc/default/locale")
 RUNTIME, SHORT_RUNTIME = ".local/share/jupyter/runtime", ".jupyter/run"
 #: The name of such a socket: a kernel has five.
 KERNEL_SOCKET = "kernel-00000000-0000-0000-0000-000000000000-ipc-5"
+#: In a home: a file with which a member has their servers start as JupyterHub starts them.
+PLAIN_SERVER = ".config/jupyterhub4family/plain-server"
+#: Bytes; the service writes one or two thousand.
+LONGEST_SETTINGS = 64 * 1024
 #: Bytes of the longest path that a socket can have (unix(7), without the last zero).
 LONGEST_SOCKET = 107
 
@@ -77,7 +81,7 @@ def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_v
     log = open_log(member, variables.get("JUPYTERHUB_SERVER_NAME", ""))
     try:
         # The script's own first line would go through a shell to find its interpreter; we know it.
-        args = [str(python), str(program), *server_arguments(home)]
+        args = [str(python), *launcher(home), str(program), *server_arguments(home)]
         return _start_detached(args, variables, home, log, limit_server.confine_this_process)
     finally:
         os.close(log)
@@ -116,6 +120,24 @@ def server_environment(member: pwd.struct_passwd, untrusted_variables: Mapping[s
 def server_arguments(home: Path) -> list[str]:
     """What a server is told beside its environment: kernels on TCP ports, if a socket's path would be too long."""
     return [] if _sockets_fit(home, SHORT_RUNTIME) else ["--ServerKernelManager.transport=tcp"]
+
+
+def launcher(home: Path) -> list[str]:
+    """What the member's Python runs in place of their server's program, which comes next: ours, or nothing (ADR 27).
+
+    Ours starts lean what was tried, and becomes the program itself everywhere else.
+    """
+    try:
+        wanted = not os.path.lexists(home / PLAIN_SERVER) and _are_servers_lean()
+        return [str(paths.LEAN_START)] if wanted and paths.LEAN_START.is_file() else []
+    except OSError:
+        return []
+
+
+def _are_servers_lean() -> bool:
+    """The setting `lean_servers`, as the service has noted it: to read YAML takes longer than all else here."""
+    noted = files.read_json(paths.LAST_GOOD_SETTINGS, LONGEST_SETTINGS)
+    return not isinstance(noted, dict) or noted.get("lean_servers", True) is not False
 
 
 def _sockets_fit(home: Path, directory: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError, PermissionRefused, UsageError
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.paths import MEMBER_ENVIRONMENT
@@ -212,6 +213,75 @@ def test_spawn_runs_the_members_own_program_with_their_own_python(starter: Start
     assert reported["folder"] == str(starter.home)
     assert not {"LD_LIBRARY_PATH", "BASH_ENV"} & set(reported["variables"])
     assert "hello" in log_path(member, "maths/../x").read_text("utf-8")
+
+
+# -- lean or plain (ADR 27) ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lean_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Our first file, which is there; in its place one that runs what comes next."""
+    start = tmp_path / "start.py"
+    start.write_text(
+        "import os, sys\nos.environ['STARTED'] = 'lean'\nos.execv('/usr/bin/env', ['env', 'python3', *sys.argv[1:]])\n"
+    )
+    monkeypatch.setattr(paths, "LEAN_START", start)
+    monkeypatch.setattr(paths, "LAST_GOOD_SETTINGS", tmp_path / "settings.json")
+    return start
+
+
+def _is_lean(starter: Starter, member: pwd.struct_passwd) -> bool:
+    starter.report.unlink(missing_ok=True)
+    starter.remember(spawn(member, [], {SERVER_MARKER: "/user/anna/", "JUPYTERHUB_USER": str(starter.report)}))
+    reported = starter.reported()
+    program = str(starter.home / MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser")
+    assert reported["words"] == [program, *server_arguments(starter.home)]
+    return "STARTED" in reported["variables"]
+
+
+@pytest.mark.parametrize(
+    ("noted", "lean"),
+    [
+        (None, True),
+        ('{"port": 8000}', True),
+        ('{"lean_servers": true}', True),
+        ('{"lean_servers": false}', False),
+        ('{"lean_servers": "no"}', True),
+        ("[]", True),
+        ("nonsense", True),
+        ("{" * 100_000, True),
+    ],
+)
+def test_a_server_starts_lean_unless_the_setting_says_otherwise(
+    starter: Starter, member: pwd.struct_passwd, lean_start: Path, noted: str | None, lean: bool
+) -> None:
+    """The service's note could be anything; all it decides is which of two programs the member's server is."""
+    if noted is not None:
+        paths.LAST_GOOD_SETTINGS.write_text(noted, "ascii")
+    assert _is_lean(starter, member) is lean
+
+
+def test_a_note_that_is_a_pipe_keeps_nobody_waiting(
+    starter: Starter, member: pwd.struct_passwd, lean_start: Path
+) -> None:
+    os.mkfifo(paths.LAST_GOOD_SETTINGS)
+    assert _is_lean(starter, member)
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "directory"])
+def test_a_member_chooses_plain_servers(
+    starter: Starter, member: pwd.struct_passwd, lean_start: Path, kind: str
+) -> None:
+    assert _is_lean(starter, member)
+    choice = starter.home / server.PLAIN_SERVER
+    choice.parent.mkdir(parents=True)
+    {"file": choice.touch, "link": lambda: choice.symlink_to("/nowhere"), "directory": choice.mkdir}[kind]()
+    assert not _is_lean(starter, member)
+
+
+def test_without_our_file_servers_are_plain(starter: Starter, member: pwd.struct_passwd, lean_start: Path) -> None:
+    lean_start.unlink()
+    assert not _is_lean(starter, member)
 
 
 def test_a_server_has_the_usual_number_of_descriptors(

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Optional
 
 from jupyterhub4family.cli.base import accounts as membership
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.system import cgroups, processes
 
 #: How the program of every server is called.
 PROGRAM = "/jupyterhub-singleuser"
+#: What runs it where it starts lean: the word before it (ADR 27).
+LEAN_START = str(paths.LEAN_START)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def running_servers() -> list[Server]:
             args = processes.arguments(int(entry)) if owner in names else []
         except OSError:
             continue
-        if any(word.endswith(PROGRAM) for word in args[:2]):
+        if any(word.endswith(PROGRAM) for word in [word for word in args if word != LEAN_START][:2]):
             found[int(entry)] = names[owner]
     # A child that has not become another program yet looks like its parent.
     servers = [_server(name, pid) for pid, name in found.items() if _parent(pid) not in found]

@@ -232,6 +232,18 @@ class Settings:
             since="0.2",
         )
     )
+    lean_servers: bool = _is(
+        Switch(
+            True,
+            N_("Whether members' servers start without the parts of JupyterHub that only the hub needs."),
+            types.HUB,
+            N_(
+                "Twice as fast, in half the memory. `false` if an extension has trouble with it; a member can choose "
+                "that alone (see the handbook about servers)."
+            ),
+            since="the next version",
+        )
+    )
     member_limits: tuple[MemberLimit, ...] = _is(
         MemberLimits(
             (),

@@ -10,6 +10,7 @@ import pytest
 from jupyterhub4family.cli.base import accounts as membership
 from jupyterhub4family.cli.base import servers
 from jupyterhub4family.cli.base.servers import Server
+from jupyterhub4family.common.paths import LEAN_START
 from jupyterhub4family.common.system import cgroups, processes
 from jupyterhub4family.common.system.cgroups import Usage
 from tests.unit.helpers import account
@@ -40,7 +41,9 @@ def test_servers_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     proc.process(52, 50, "/home/anna/env/bin/python", "-m", "ipykernel_launcher")
     proc.process(53, 1, "grep", "-r", "/x/jupyterhub-singleuser")
     proc.process(54, 1)
-    proc.process(60, 1, "/home/anna/env/bin/python", "/home/anna/env/bin/jupyterhub-singleuser")
+    # As it starts lean.
+    proc.process(60, 1, "/home/anna/env/bin/python", str(LEAN_START), "/home/anna/env/bin/jupyterhub-singleuser", "--x")
+    proc.process(61, 1, "/bin/cat", str(LEAN_START), "/home/anna/x", "/home/anna/env/bin/jupyterhub-singleuser")
     assert servers.running_servers() == [
         Server("anna", 50, True, megabytes=300, limit_megabytes=1024, processor_seconds=90, killed=1),
         Server("anna", 60, False),

@@ -1,0 +1,1 @@
+"""Runs as the member, inside their server: starts it without what only the hub needs (ADR 27)."""

@@ -1,0 +1,49 @@
+"""Runs as the member, with their own Python: the first file of a server that starts lean (ADR 27).
+
+    PYTHON start.py PROGRAM [ARGUMENT…]
+
+does what `PYTHON PROGRAM [ARGUMENT…]` does, in the same process, for a PROGRAM that is an environment's
+jupyterhub-singleuser. Root owns this file and all that it imports of ours; none of it has more rights than the member,
+opens anything that is not theirs to read, changes any file, or passes a variable on: programs that the server starts
+know nothing of it. Whatever goes wrong on the way, the process becomes the plain program.
+
+Python runs this as a script each time anew; what is longer is in `launch`, which is compiled once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+#: Folder that holds our package: /usr/lib/jupyterhub4family.
+_LIBRARY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def main() -> NoReturn:
+    """Become the program that the first argument names: lean, or, with a line in the log that says why, plain."""
+    program, *arguments = sys.argv[1:]
+    sys.argv[:] = [program, *arguments]
+    try:
+        # In place of this file's own folder; `prepare` puts there what the plain program would have.
+        sys.path[0] = _LIBRARY
+        from jupyterhub4family.lean import launch
+
+        code = launch.prepare(program)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        _become_plain(program, arguments, f"{type(error).__name__}: {error}")
+    launch.become(code, program)
+    sys.exit()
+
+
+def _become_plain(program: str, arguments: list[str], reason: str) -> NoReturn:
+    """The same process, from the beginning: nothing of what was tried is left."""
+    line = " ".join(f"this server starts with all of JupyterHub (plain, not lean): {reason}".split())
+    os.write(2, f"[W jupyterhub4family] {line[:1000]}\n".encode("utf-8", "replace"))
+    os.execv(sys.executable, [sys.executable, program, *arguments])
+
+
+if __name__ == "__main__":
+    main()
