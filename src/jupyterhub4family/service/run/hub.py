@@ -97,10 +97,12 @@ def _become_jupyterhub(port: socket.socket) -> NoReturn:
         "PYTHONDONTWRITEBYTECODE": "1",
         handover.DESCRIPTOR: str(port.fileno()),
     }
-    configuration = paths.LIBRARY / "jupyterhub4family" / "hub" / "jupyterhub_config.py"
+    ours = paths.LIBRARY / "jupyterhub4family" / "hub"
     python = str(release / "venv" / "bin" / "python")
     os.chdir(paths.STATE)
-    os.execve(python, [python, str(release / "venv/bin/jupyterhub"), "-f", str(configuration)], variables)
+    # Which begins JupyterHub's program in less memory, and is named so in the list of processes.
+    args = [str(ours / "jupyterhub_program.py"), str(release / "venv/bin/jupyterhub"), "-f"]
+    os.execve(python, [python, *args, str(ours / "jupyterhub_config.py")], variables)
 
 
 if __name__ == "__main__":
