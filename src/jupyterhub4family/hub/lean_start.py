@@ -1,12 +1,13 @@
 """Runs inside JupyterHub's process, as `jupyterhub`: begins it without modules that a hub of ours does not need.
 
-No file of JupyterHub's is changed. While its modules are loaded, three packages are represented by stand-ins that hold
+No file of JupyterHub's is changed. While its modules are loaded, four packages are represented by stand-ins that hold
 nothing, which are gone afterwards: whoever imports one of the packages later gets the real one. What JupyterHub itself
 does with them comes about when it is asked for (docs/adr/0032):
 
 - alembic (and mako): JupyterHub asks it twice at each start whether the database has the newest form. Here the form is
   compared with the names in JupyterHub's files, and alembic is asked if they differ.
 - pydantic: for the requests of somebody who shares a server; loaded with the first of them.
+- cryptography: for what authenticators have encrypted, which ours does not; loaded for the expert who has it done.
 - isoduration (and arrow): the schemas of JupyterHub's events have no durations.
 
 Should anything of that fail, the plain program takes this one's place.
@@ -19,6 +20,7 @@ import os
 import re
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,8 +32,7 @@ def main() -> int:
     """Become JupyterHub; the arguments are those of its own program, which is the first of them."""
     del sys.argv[0]
     try:
-        import_lean()
-        from jupyterhub.app import main as jupyterhub
+        jupyterhub = import_lean()
     except Exception as error:  # whatever it is: the hub has to run
         print(f"starting the hub with all its modules: {error!r}", flush=True)
         os.execv(sys.executable, [sys.executable, *sys.argv])
@@ -39,18 +40,24 @@ def main() -> int:
     return 0
 
 
-def import_lean() -> None:
-    """Import JupyterHub without the three packages. Raises what goes wrong, and then it has to be begun anew."""
-    stand_ins = {**_alembic(), **_pydantic(), "isoduration": None}
+def import_lean() -> Callable[[], object]:
+    """Import JupyterHub without the four packages, and return its `main`.
+
+    Raises what goes wrong; then it has to be begun anew, in another process.
+    """
+    stand_ins = {**_alembic(), **_pydantic(), **_cryptography(), "isoduration": None}
     present = sorted(name for name in stand_ins if name in sys.modules)
     if present:
         raise ImportError(f"{present} are there already")
     sys.modules.update(stand_ins)  # type: ignore[arg-type]  # None: there is no such module
     try:
-        from jupyterhub import orm
+        from jupyterhub import app, crypto, orm
+        from jupyterhub.apihandlers import shares
     finally:
         for name in stand_ins:
             del sys.modules[name]
+    if (orm.ScriptDirectory, shares.BaseModel, crypto.InvalidToken) != (None, _Model, _InvalidToken):
+        raise ImportError("this JupyterHub is another one than was tried out")
     plain = orm.check_db_revision
 
     def check_db_revision(engine: Any) -> None:
@@ -64,6 +71,8 @@ def import_lean() -> None:
             plain(engine)
 
     orm.check_db_revision = check_db_revision
+    main: Callable[[], object] = app.main
+    return main
 
 
 # -- the form of the database ------------------------------------------------------------------------
@@ -148,3 +157,34 @@ def _load_shares() -> None:
     from jupyterhub.apihandlers import shares
 
     importlib.reload(shares)
+
+
+# -- what is encrypted -------------------------------------------------------------------------------
+
+
+class _InvalidToken(Exception):
+    """Stands for cryptography's, which nothing can raise before it is loaded."""
+
+
+def _cryptography() -> dict[str, types.ModuleType]:
+    """What crypto.py imports."""
+    package, fernet = types.ModuleType("cryptography"), types.ModuleType("cryptography.fernet")
+    package.__path__ = []
+    vars(fernet).update(
+        Fernet=lambda *args: _load_fernet().Fernet(*args),
+        MultiFernet=lambda *args: _load_fernet().MultiFernet(*args),
+        InvalidToken=_InvalidToken,
+    )
+    return {"cryptography": package, "cryptography.fernet": fernet}
+
+
+def _load_fernet() -> Any:
+    """Have JupyterHub's modules know the real error from now on; whoever decrypts has called this before."""
+    import jupyterhub.user
+    from cryptography import fernet
+    from jupyterhub import crypto
+
+    for module in (crypto, jupyterhub.user):
+        if module.InvalidToken is _InvalidToken:
+            module.InvalidToken = fernet.InvalidToken
+    return fernet

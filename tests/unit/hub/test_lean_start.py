@@ -14,7 +14,7 @@ import pytest
 from jupyterhub4family.hub import lean_start
 from tests.unit.helpers import ROOT, SRC, TIMEOUT
 
-LEFT_OUT = ["alembic", "mako", "pydantic", "pydantic_core", "isoduration", "arrow"]
+LEFT_OUT = ["alembic", "mako", "pydantic", "pydantic_core", "cryptography", "isoduration", "arrow"]
 BEGIN = f"""
 import sys
 sys.path[:0] = [{str(SRC)!r}, {str(ROOT)!r}]
@@ -77,6 +77,40 @@ except shares.ValidationError as error:
     print(type(error).__module__.split(".")[0])
 """
         assert run(code) == "pydantic_core"
+
+
+def test_what_an_expert_has_encrypted_is_encrypted() -> None:
+    """And what was spoiled is known as such, where JupyterHub catches it."""
+    code = """
+import asyncio
+from traitlets.config import Config
+import jupyterhub.user
+from jupyterhub import crypto
+assert loaded() == []
+keeper = crypto.CryptKeeper.instance(config=Config({"CryptKeeper": {"keys": ["a" * 64]}}))
+async def work():
+    secret = await crypto.encrypt({"token": "x"})
+    print(b"token" in secret, await crypto.decrypt(secret))
+    try:
+        await crypto.decrypt(b"spoiled")
+    except jupyterhub.user.InvalidToken:
+        import cryptography.fernet
+        print(jupyterhub.user.InvalidToken is crypto.InvalidToken is cryptography.fernet.InvalidToken)
+asyncio.run(work())
+print("cryptography" in loaded())
+"""
+    assert run(code).splitlines() == ["False {'token': 'x'}", "True", "True"]
+
+
+def test_without_a_key_nothing_is_encrypted_and_that_is_said() -> None:
+    code = """
+from jupyterhub import crypto
+try:
+    crypto.encrypt("x")
+except crypto.NoEncryptionKeys:
+    print("no keys", loaded())
+"""
+    assert run(code) == "no keys []"
 
 
 OPEN = """
