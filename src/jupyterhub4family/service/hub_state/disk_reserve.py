@@ -42,6 +42,14 @@ def ensure_reserve(database: Path) -> None:
         print(f"no spare room in the database: {error}", flush=True)
 
 
+def lend_reserve(database: Path) -> None:
+    """Have the database's log and index where sqlite looks for them; before anybody opens it. Never raises."""
+    try:
+        _lend(database)
+    except OSError as error:
+        print(f"no spare room beside the database: {error}", flush=True)
+
+
 def reserve_of(file: Path) -> Path:
     """The second name of the log or the index."""
     return file.with_name(f".{file.name}.reserve")

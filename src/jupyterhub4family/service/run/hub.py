@@ -43,11 +43,12 @@ def main() -> int:
     assert lock is not None
     proxy.end_outdated_proxy()
     # Here and nowhere else: nobody else can have the database open now.
+    disk_reserve.lend_reserve(database.DATABASE)
     database.restore_wanted_copy()
     database.repair_database()
     if not usable_release():
         _build(Reporter())
-    disk_reserve.ensure_reserve(paths.STATE / "jupyterhub.sqlite")
+    disk_reserve.ensure_reserve(database.DATABASE)
     tokens.renew_tokens()
     raise_file_limit()
     paths.SOCKETS.mkdir(mode=0o700, exist_ok=True)

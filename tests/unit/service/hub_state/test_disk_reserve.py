@@ -14,7 +14,13 @@ import pytest
 
 from jupyterhub4family.service.hub_state import disk_reserve
 from jupyterhub4family.service.hub_state.connection import LOG_SIZE, Connection, index_of, log_of
-from jupyterhub4family.service.hub_state.disk_reserve import INDEX_SIZE, RESERVE, ensure_reserve, reserve_of
+from jupyterhub4family.service.hub_state.disk_reserve import (
+    INDEX_SIZE,
+    RESERVE,
+    ensure_reserve,
+    lend_reserve,
+    reserve_of,
+)
 
 
 def ask(database: Path, question: str, factory: Any = sqlite3.Connection) -> list[Any]:
@@ -98,6 +104,18 @@ def test_the_hub_writes_over_the_blocks_that_were_kept_for_it(database: Path) ->
         assert not log_of(database).exists(), "sqlite removes it"
         assert [reserve_of(file).stat().st_ino for file in (log_of(database), index_of(database))] == blocks
     assert ask(database, "SELECT name FROM users") == [("anna",), ("ben",), ("ben",), ("ben",)]
+
+
+def test_who_looks_at_the_database_before_finds_them_too(database: Path) -> None:
+    """`run-hub` looks whether it is whole; on a full disk it would leave half an index, and the hub nothing else."""
+    lend_reserve(database)
+    assert not log_of(database).exists(), "a database of before 0.2"
+    ensure_reserve(database)
+    opened_by_hub(database).close()
+    assert not log_of(database).exists() and not index_of(database).exists()
+    lend_reserve(database)
+    assert all(file.samefile(reserve_of(file)) for file in (log_of(database), index_of(database)))
+    assert ask(database, "SELECT * FROM users") == [("anna",)]
 
 
 def test_a_log_of_before_is_not_played_back_twice(database: Path) -> None:
