@@ -12,8 +12,9 @@ import pytest
 
 from tests.machine.attacks.test_squatters import SQUATTERS, lie_in_wait, prey
 from tests.machine.lib.deb import altered_deb, deb_of_commit, field
-from tests.machine.lib.family import add_member, logged_in, ready
+from tests.machine.lib.family import STATE, add_member, logged_in, ready
 from tests.machine.lib.layers import install
+from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 from tests.machine.test_upgrade import TIMEOUT, assert_same, kernel_with_variable, status, version
 
@@ -42,6 +43,7 @@ def test_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Path, suit
         assert prey(machine) == "", "whose programs opened their ports by themselves, and end now"
         machine.run(f"for name in {' '.join(SQUATTERS)}; do crontab -u $name -r; pkill -f [s]quat.py; done; true")
         assert_same(kernel)
+        assert database_written_by(machine) == "new", "with a log"
         assert alice.get("/hub/home").status == 200, "the login from before is still good"
         assert machine.run("jupyterhub4family members list") == members
 
@@ -49,9 +51,18 @@ def test_there_and_back(new_machine: NewMachine, deb: Path, tmp_path: Path, suit
         ready(machine, TIMEOUT)
         assert version(machine) == "0.1.0"
         assert_same(kernel)
+        assert database_written_by(machine) == "old", "0.1.0 knows no log, and leaves none"
         assert alice.get("/hub/home").status == 200
         assert machine.run("jupyterhub4family members list") == members
     assert "Miller" in machine.run("jupyterhub4family config get family_name")
     with logged_in(machine, "bob") as bob:
         bob.start_server()
         assert bob.kernel().execute("6 * 7") == "42"
+
+
+def database_written_by(machine: Machine) -> str:
+    """Which of the two writes the hub's database, by its header and what lies beside it."""
+    header = machine.run(f"od -An -tx1 -j18 -N2 {STATE}/jupyterhub.sqlite").split()
+    log, journal = (machine.exists(f"{STATE}/jupyterhub.sqlite-{name}") for name in ("wal", "journal"))
+    found = {(("02", "02"), True, False): "new", (("01", "01"), False, True): "old"}
+    return found.get(((header[0], header[1]), log, journal), f"{header} {log} {journal}")

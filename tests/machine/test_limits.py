@@ -335,6 +335,35 @@ def test_a_full_disk(new_machine: NewMachine, suite: str) -> None:
         again.login("bob", PASSWORD).expect()
 
 
+@pytest.mark.any_debian
+def test_a_hub_that_is_killed_on_a_full_disk_is_back(new_machine: NewMachine, suite: str) -> None:
+    """Its database's log and index are made anew by each hub; their blocks were kept for that."""
+    machine = ready(new_machine(suite, layer="installed", disk_mb=4000))
+    add_member(machine, "alice", "bob")
+    with logged_in(machine, "alice") as alice:
+        alice.start_server()
+        kernel = alice.kernel()
+        kernel.execute("kept = 1")
+        _leave(machine, 20)
+        machine.execute("cat /dev/zero > /var/tmp/rest; cat /dev/zero > /var/tmp/more")
+        for end in ("systemctl kill -s KILL jupyterhub4family-hub", "systemctl stop jupyterhub4family-hub"):
+            machine.execute("cat /dev/zero > /var/tmp/again")
+            assert int(machine.run("df --output=avail -B1 / | tail -1")) < MEBIBYTE
+            before = hub_pid(machine)
+            machine.run(f"{end}; sleep 1; systemctl start jupyterhub4family-hub")
+            machine.wait(HEALTHY, timeout=60)
+            assert hub_pid(machine) != before
+            with logged_in(machine, "bob") as bob:
+                assert bob.user_model()["name"] == "bob"
+            assert kernel.execute("kept") == "1"
+        alice.stop_server()
+        assert "" not in alice.servers(), "written, too"
+        machine.expect_log("No space left on device|disk is full")
+    machine.run("rm /var/tmp/rest /var/tmp/more /var/tmp/again /var/tmp/fill-*")
+    check = f"import sqlite3; print(*sqlite3.connect('{STATE}/jupyterhub.sqlite').execute('PRAGMA integrity_check'))"
+    assert "ok" in machine.run(f'python3 -c "{check}"')
+
+
 def _leave(machine: Machine, megabytes: int) -> None:
     """Fill the disk until so much is left."""
     size = f"$(( $(df --output=avail -B1 / | tail -1) - {megabytes * MEBIBYTE} ))"

@@ -14,7 +14,7 @@ from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.system import accounts
 from jupyterhub4family.hub import expert_files, http_server, startup
 from jupyterhub4family.service.hub_state import tokens
-from jupyterhub4family.service.hub_state.disk_reserve import Connection
+from jupyterhub4family.service.hub_state.connection import Connection
 
 #: What members of the delegate group may do in the hub: see everybody's servers, start and stop them.
 #: Entering them would be `access:servers`, and changing users `admin:users`: neither is here.
@@ -47,7 +47,7 @@ def _connections(config: Any, settings: Settings) -> None:
     # For members' servers, which cannot use a socket of the account's.
     config.JupyterHub.hub_connect_url = f"http://127.0.0.1:{settings.hub_port}"
     config.JupyterHub.db_url = f"sqlite:///{paths.STATE}/jupyterhub.sqlite"
-    # What JupyterHub says to sqlite by itself, and that the journal stays (service/hub_state/disk_reserve.py).
+    # What JupyterHub says to sqlite by itself, and how its transactions are written (service/hub_state/connection.py).
     config.JupyterHub.db_kwargs = {"connect_args": {"check_same_thread": False, "factory": Connection}}
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True

@@ -184,7 +184,7 @@ def _trees() -> Iterator[Any]:
 def _import_everything() -> None:
     """All modules that run inside JupyterHub, so that none reads a folder's name later than `_relocate`."""
     for module in pkgutil.iter_modules(jupyterhub4family.hub.__path__, "jupyterhub4family.hub."):
-        if not module.name.endswith(".jupyterhub_config"):
+        if not module.name.endswith((".jupyterhub_config", ".jupyterhub_program")):
             importlib.import_module(module.name)
 
 

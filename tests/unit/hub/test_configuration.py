@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub import orm
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -184,13 +186,31 @@ def test_the_file_that_jupyterhub_executes_does_the_same(
     assert sys.path[0] == "/usr/lib/jupyterhub4family"
 
 
-def test_the_hubs_database_keeps_its_journal(machine: MachineDirectory, doors: Doors) -> None:
-    """What lets people log in when the disk is full (service/hub_state/disk_reserve.py)."""
+def test_the_hubs_database_has_a_log_and_what_is_taken_away_is_on_the_disk(
+    machine: MachineDirectory, doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As JupyterHub writes it, by SQLAlchemy (service/hub_state/connection.py)."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
 
     async def work() -> None:
         async with Portal(machine) as portal:
-            portal.user("anna")
+            user = portal.user("anna")
+            synced.clear()
+            token = user.new_api_token(note="of hers")
+            user.last_activity = datetime.now(timezone.utc).replace(tzinfo=None)
+            portal.app.db.commit()
+            assert synced == [], "who has come, and when"
+            portal.app.db.delete(orm.APIToken.find(portal.app.db, token))
+            portal.app.db.commit()
+            assert [Path(file).name for file in synced] == ["jupyterhub.sqlite-wal"], "a token that was revoked"
+            portal.app.users.delete(user)
+            assert len(synced) > 1, "a member that was removed"
+            log = Path(f"{machine.state}/jupyterhub.sqlite-wal")
+            assert stat.S_IMODE(log.stat().st_mode) & 0o077 == 0
 
-    in_a_loop(work)
-    journal = Path(f"{machine.state}/jupyterhub.sqlite-journal")
-    assert journal.exists() and os.stat(journal).st_size > 0
+    mask = os.umask(0o077)
+    try:
+        in_a_loop(work)
+    finally:
+        os.umask(mask)

@@ -103,6 +103,7 @@ def restore_wanted_copy() -> None:
         staging = DATABASE.with_name(f".{DATABASE.name}.fresh")
         _copy(_existing_copy(wanted), staging)
         if DATABASE.exists():
+            _play_back()
             with contextlib.suppress(FileExistsError):
                 os.link(DATABASE, COPIES / f"{_now()}-replaced.sqlite")
         for word in ("-journal", "-wal", "-shm"):
@@ -131,7 +132,7 @@ def newest_fitting_copy(release: Path) -> str:
 def revision(database: Path) -> str:
     """The name of a database's form (alembic's revision); empty if it has none or cannot be read."""
     try:
-        with contextlib.closing(_opened(database)) as connection:
+        with contextlib.closing(opened(database)) as connection:
             row: Optional[tuple[str]] = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error:
         return ""
@@ -150,7 +151,7 @@ def _damage() -> str:
     if not DATABASE.exists():
         return ""
     try:
-        with contextlib.closing(_opened(DATABASE)) as connection:
+        with contextlib.closing(opened(DATABASE)) as connection:
             (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.OperationalError:
         raise  # the disk is full, or it cannot be read: another one would not help
@@ -175,8 +176,9 @@ def _copy(source: Path, target: Path) -> None:
     staging.unlink(missing_ok=True)
     os.close(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     try:
-        with contextlib.closing(_opened(source)) as old, contextlib.closing(sqlite3.connect(staging)) as new:
+        with contextlib.closing(opened(source)) as old, contextlib.closing(sqlite3.connect(staging)) as new:
             old.backup(new)
+            make_single(new)
             (found,) = new.execute("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(str(found))
@@ -191,9 +193,21 @@ def _copy(source: Path, target: Path) -> None:
     files.sync_directory(target.parent)
 
 
-def _opened(database: Path) -> sqlite3.Connection:
-    """For reading; a hub that was killed may have left a journal, which sqlite then has to play back."""
+def opened(database: Path) -> sqlite3.Connection:
+    """For reading; a hub that was killed may have left a log, which sqlite then has to play back."""
     return sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=TIMEOUT)
+
+
+def make_single(copy: sqlite3.Connection) -> None:
+    """Have a copy be one file that can be read where nothing can be written; it has the hub's mode from its source."""
+    copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def _play_back() -> None:
+    """Bring the database up to date with the log that a hub has left which was killed."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(opened(DATABASE)) as connection:
+        # Its log goes when it is closed, as by the last who has it open.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def _existing_copy(untrusted_name: str) -> Path:

@@ -25,6 +25,7 @@ from jupyterhub4family.common.protocol import serving
 from jupyterhub4family.common.protocol.service_programs import HubState, Kept
 from jupyterhub4family.common.system import disk_space
 from jupyterhub4family.common.system import files as system_files
+from jupyterhub4family.service.hub_state import database
 
 DATABASE = "jupyterhub.sqlite"
 #: Everything that makes a hub the same hub, relative to the state; all are small but the database.
@@ -88,10 +89,11 @@ def _database_copy() -> bytes:
     staging = paths.STATE / f".{DATABASE}.backup"
     staging.unlink(missing_ok=True)
     try:
-        address = f"file:{paths.STATE / DATABASE}?mode=ro"
         with contextlib.ExitStack() as stack:
-            source = stack.enter_context(contextlib.closing(sqlite3.connect(address, uri=True, timeout=30)))
-            source.backup(stack.enter_context(contextlib.closing(sqlite3.connect(staging))))
+            source = stack.enter_context(contextlib.closing(database.opened(paths.STATE / DATABASE)))
+            copy = stack.enter_context(contextlib.closing(sqlite3.connect(staging)))
+            source.backup(copy)
+            database.make_single(copy)
         _check_database(staging)
         return staging.read_bytes()
     except sqlite3.Error as error:
@@ -104,8 +106,8 @@ def _database_copy() -> bytes:
 
 def _check_database(path: Path) -> None:
     """Raise sqlite3.DatabaseError unless the database is whole."""
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        result = database.execute("PRAGMA integrity_check").fetchone()[0]
+    with contextlib.closing(sqlite3.connect(path)) as opened:
+        result = opened.execute("PRAGMA integrity_check").fetchone()[0]
     if result != "ok":
         raise sqlite3.DatabaseError(result)
 

@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 
 from jupyterhub4family.common import paths
-from jupyterhub4family.common.system import files
+from jupyterhub4family.common.system import disk_space, files
 
 #: The hub proves itself to the proxy's API with this.
 PROXY_TOKEN = paths.STATE / "proxy_token"
@@ -66,5 +66,23 @@ def _lock(path: Path) -> contextlib.AbstractContextManager[None]:
 
 def _write_new(path: Path) -> str:
     text = secrets.token_hex(32)
-    files.write_atomically(path, text + "\n", 0o600)
+    try:
+        files.write_atomically(path, text + "\n", 0o600)
+    except OSError as error:
+        if not disk_space.is_full(error) or not path.is_file():
+            raise
+        _write_over(path, text + "\n")
     return text
+
+
+def _write_over(path: Path, text: str) -> None:
+    """Put a secret in the place of another one, in its block: on a full disk there is no other.
+
+    A power cut at that moment may leave some of both: as secret as they are. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        os.pwrite(descriptor, text.encode("ascii"), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -43,11 +43,12 @@ def main() -> int:
     assert lock is not None
     proxy.end_outdated_proxy()
     # Here and nowhere else: nobody else can have the database open now.
+    disk_reserve.lend_reserve(database.DATABASE)
     database.restore_wanted_copy()
     database.repair_database()
     if not usable_release():
         _build(Reporter())
-    disk_reserve.ensure_reserve(paths.STATE / "jupyterhub.sqlite")
+    disk_reserve.ensure_reserve(database.DATABASE)
     tokens.renew_tokens()
     raise_file_limit()
     paths.SOCKETS.mkdir(mode=0o700, exist_ok=True)
@@ -97,10 +98,12 @@ def _become_jupyterhub(port: socket.socket) -> NoReturn:
         "PYTHONDONTWRITEBYTECODE": "1",
         handover.DESCRIPTOR: str(port.fileno()),
     }
-    configuration = paths.LIBRARY / "jupyterhub4family" / "hub" / "jupyterhub_config.py"
+    ours = paths.LIBRARY / "jupyterhub4family" / "hub"
     python = str(release / "venv" / "bin" / "python")
     os.chdir(paths.STATE)
-    os.execve(python, [python, str(release / "venv/bin/jupyterhub"), "-f", str(configuration)], variables)
+    # Which begins JupyterHub's program in less memory, and is named so in the list of processes.
+    args = [str(ours / "jupyterhub_program.py"), str(release / "venv/bin/jupyterhub"), "-f"]
+    os.execve(python, [python, *args, str(ours / "jupyterhub_config.py")], variables)
 
 
 if __name__ == "__main__":

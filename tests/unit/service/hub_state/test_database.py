@@ -13,6 +13,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.state import database
 from jupyterhub4family.service.hub_state import database as hub_state_database
+from jupyterhub4family.service.hub_state.connection import Connection, log_of
 
 OLD, NEW = "111111111111", "222222222222"
 
@@ -77,6 +78,72 @@ def test_a_copy_is_whole_and_private_while_somebody_writes(hub: Hub) -> None:
     assert connection.execute("SELECT name FROM users").fetchall() == [("anna",)]
     connection.close()
     assert os.listdir(hub.copies) == [name]
+
+
+def killed_hub(database: Path, name: str) -> None:
+    """A hub with a log writes that there is `name`, and is killed: the database itself does not have it yet."""
+    child = os.fork()
+    if child == 0:
+        try:
+            connection = sqlite3.connect(database, factory=Connection)
+            connection.execute("INSERT INTO users VALUES (?)", (name,))
+            connection.commit()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert name.encode() not in database.read_bytes() and name.encode() in log_of(database).read_bytes()
+
+
+def in_one_file(file: Path) -> list[str]:
+    """The users in a copy that is one file, which says so itself."""
+    assert file.read_bytes()[18:20] == b"\1\1" and not log_of(file).exists()
+    connection = sqlite3.connect(f"file:{file}?mode=ro&immutable=1", uri=True)
+    names = [str(row[0]) for row in connection.execute("SELECT name FROM users")]
+    connection.close()
+    return names
+
+
+def test_a_copy_has_what_is_only_in_the_log_yet(hub: Hub) -> None:
+    """With the hub running, after it was killed, and after it has ended; a copy needs no log, wherever it goes."""
+    hub.write("anna")
+    killed_hub(hub.database, "ben")
+    assert in_one_file(hub.copies / hub_state_database.copy_database()) == ["anna", "ben"]
+    running = sqlite3.connect(hub.database, factory=Connection)
+    running.execute("INSERT INTO users VALUES ('clara')")
+    running.commit()
+    running.execute("INSERT INTO users VALUES ('half')")
+    assert b"clara" not in hub.database.read_bytes()
+    copies = [hub_state_database.copy_database()]
+    assert log_of(hub.database).exists(), "it is the hub's"
+    running.rollback()
+    running.close()
+    copies.append(hub_state_database.copy_database())
+    assert [in_one_file(hub.copies / copy) for copy in copies] == [["anna", "ben", "clara"]] * 2
+    assert sorted(os.listdir(hub.copies))[1:] == copies, "nothing else is left there"
+
+
+def test_what_a_copy_replaces_is_kept_with_what_was_only_in_the_log(hub: Hub) -> None:
+    hub.write("anna")
+    name = hub_state_database.copy_database()
+    killed_hub(hub.database, "ben")
+    hub_state_database.choose_copy(name)
+    hub_state_database.restore_wanted_copy()
+    assert hub.members() == ["anna"]
+    (replaced,) = hub.copies.glob("*-replaced.sqlite")
+    connection = sqlite3.connect(replaced)
+    assert connection.execute("SELECT name FROM users").fetchall() == [("anna",), ("ben",)]
+    connection.close()
+
+
+def test_a_log_of_a_damaged_database_does_not_come_over_the_copy(hub: Hub) -> None:
+    hub.write("anna")
+    hub_state_database.copy_database()
+    killed_hub(hub.database, "ben")
+    hub.database.write_bytes(b"nonsense" * 2000)
+    log_of(hub.database).write_bytes(log_of(hub.database).read_bytes()[:100])
+    hub_state_database.repair_database()
+    assert hub.members() == ["anna"]
 
 
 def test_only_the_newest_are_kept(hub: Hub) -> None:
@@ -210,7 +277,7 @@ def test_a_database_that_cannot_be_opened_is_not_called_damaged(
     def full(_database: Path) -> sqlite3.Connection:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(hub_state_database, "_opened", full)
+    monkeypatch.setattr(hub_state_database, "opened", full)
     hub_state_database.repair_database()
     assert hub.members() == ["anna"] and "disk is full" in capsys.readouterr().out
 

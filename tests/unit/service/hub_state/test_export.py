@@ -16,6 +16,8 @@ import pytest
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.service.hub_state import export
+from jupyterhub4family.service.hub_state.connection import Connection, log_of
+from jupyterhub4family.service.hub_state.disk_reserve import ensure_reserve
 from jupyterhub4family.service.hub_state.export import DATABASE, exported, import_state
 
 
@@ -66,6 +68,27 @@ def test_what_was_exported_is_taken_back_and_the_old_is_kept(state: Path) -> Non
     assert (state / "cookie_secret").read_text() == "anna" and (kept / "tls/ca.key").read_text() == "ben"
     assert (state / "tls/ca.key").stat().st_mode & 0o777 == 0o600
     assert not (state / ".restoring").exists()
+
+
+def test_a_backup_has_what_is_only_in_the_log_yet(state: Path, tmp_path: Path) -> None:
+    """And the log of another hub, which is kept with its database, does not come over what is taken back."""
+    fill(state, "anna")
+    hub = sqlite3.connect(state / DATABASE, factory=Connection)
+    hub.execute("insert into users values ('ben')")
+    hub.commit()
+    assert b"ben" not in (state / DATABASE).read_bytes()
+    files = exported()
+    assert files[DATABASE][18:20] == b"\1\1" and b"ben" in files[DATABASE]
+    hub.execute("insert into users values ('clara')")
+    hub.commit()
+    # As of a hub that was killed.
+    log = log_of(state / DATABASE).read_bytes()
+    hub.close()
+    log_of(state / DATABASE).write_bytes(log)
+    kept = import_state(files)
+    assert users(state / DATABASE) == ["anna", "ben"] and log_of(kept / DATABASE).read_bytes() == log
+    ensure_reserve(state / DATABASE)
+    assert users(state / DATABASE) == ["anna", "ben"]
 
 
 def test_a_damaged_database_changes_nothing(state: Path) -> None:

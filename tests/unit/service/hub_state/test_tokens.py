@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub4family.common.system import files
+from jupyterhub4family.service.hub_state import tokens
 from jupyterhub4family.service.hub_state.tokens import Secret, ensure_token
 from tests.unit.helpers import PYTHON, TIMEOUT, with_our_package
 
@@ -51,6 +54,30 @@ def test_a_mode_that_is_too_wide_is_mended(tmp_path: Path) -> None:
     path.chmod(0o644)
     assert ensure_token(path).reveal() == TEXT
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_on_a_full_disk_a_token_is_renewed_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub starts, and what was seen of the one before is good for nothing all the same."""
+    for name in ("PROXY_TOKEN", "ROUTES_TOKEN", "MEMBERSHIP_TOKEN"):
+        monkeypatch.setattr(tokens, name, tmp_path / name.lower())
+    tokens.renew_tokens()
+    before = {path.name: (path.read_text("ascii"), path.stat().st_ino) for path in tmp_path.glob("*_token")}
+    problem = OSError(errno.ENOSPC, "No space left on device")
+
+    def full(*_args: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(files, "write_atomically", full)
+    tokens.renew_tokens()
+    after = {path.name: (path.read_text("ascii"), path.stat().st_ino) for path in tmp_path.glob("*_token")}
+    assert len(before) == 3 and before.keys() == after.keys()
+    for name in before:
+        assert len(after[name][0]) == 65 and after[name][0] != before[name][0] and after[name][1] == before[name][1]
+    with pytest.raises(OSError, match="No space"):
+        ensure_token(tmp_path / "another")
+    problem = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(OSError, match="Input"):
+        tokens.renew_tokens()
 
 
 def test_who_asks_at_the_same_time_gets_the_same_secret(tmp_path: Path) -> None:

@@ -119,3 +119,6 @@ def test_jupyterhub_gets_a_clean_environment(around: Around, monkeypatch: pytest
     # The release itself, not the link: it may point elsewhere before JupyterHub has read everything.
     assert program == args[0] == str(around.current.parent / "py3.11-new" / "venv" / "bin" / "python")
     assert set(variables) == {"PATH", "HOME", "LANG", "PYTHONDONTWRITEBYTECODE", handover.DESCRIPTOR}
+    # What takes JupyterHub's place in the list of processes is named after it.
+    assert [Path(arg).name for arg in args[1:]] == ["jupyterhub_program.py", "jupyterhub", "-f", "jupyterhub_config.py"]
+    assert args[2] == str(around.current.parent / "py3.11-new" / "venv/bin/jupyterhub")
