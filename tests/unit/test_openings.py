@@ -104,6 +104,7 @@ OTHERS: dict[str, tuple[list[str], str]] = {
         "polkit's: root's, in /etc, /run and /usr",
     ),
     "root.doors.tries": (["file.read_text()"], "in root's directory in /run"),
+    "root.setup.environments": (["os.stat(environment)"], "with the member's rights, in a child"),
     "root.setup.repair": (
         [
             "directory.glob()",
@@ -188,6 +189,22 @@ OTHERS: dict[str, tuple[list[str], str]] = {
             "os.listdir('/proc/self/fd')",
         ],
         "/, /proc, and descriptors that are open",
+    ),
+    "common.python.likeness": (
+        [
+            "entry.is_dir()",
+            "entry.is_file()",
+            "entry.stat()",
+            "os.open(directory)",
+            "os.scandir(descriptor)",
+            "os.scandir(os.path.join(environment, place))",
+            "os.statvfs(environment)",
+        ],
+        "an environment's or the template's, with its owner's rights; directories only, and no link is followed",
+    ),
+    "common.python.trial": (
+        ["(environment / 'bin' / 'jupyterhub-singleuser').exists()"],
+        "the member's or the service's, with the same rights",
     ),
     "common.settings.model": (["open(path)"], "root's settings; of the service's note effective.py tells"),
     "common.state.allowed_administrators": (

@@ -23,9 +23,8 @@ _NOW = "sudo jupyterhub4family backup now"
 _RESTORE = "sudo jupyterhub4family backup restore"
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    parser = commands.add_parser("backup", help=_("back up the hub and everybody's notebooks, and restore them"))
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="setup|now|list|verify|restore|off", required=True)
     setup = actions.add_parser("setup", help=_("set where backups go; from then on one is made every night"))
     setup.add_argument(

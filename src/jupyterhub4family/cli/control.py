@@ -6,7 +6,6 @@ import argparse
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.common.errors import PermissionRefused
@@ -19,20 +18,26 @@ from jupyterhub4family.common.state import supervision
 CRON_PID = Path("/run/crond.pid")
 
 
-def add_to(commands: Any) -> None:
-    """Add these commands to the command line."""
-    start = commands.add_parser("start", help=_("start hub and proxy"))
-    stop = commands.add_parser("stop", help=_("stop hub and proxy; members' running servers keep running"))
-    stop.add_argument("--servers", action="store_true", help=_("stop the members' servers, too"))
-    restart = commands.add_parser("restart", help=_("restart the hub; open notebooks keep working"))
-    restart.add_argument("--all", action="store_true", help=_("restart the proxy, too"))
-    terminal.add_yes(stop)
-    terminal.add_dry_run(stop)
-    for one in (start, stop, restart):
-        terminal.add_quiet(one)
-    start.set_defaults(run=_start)
-    stop.set_defaults(run=_stop)
-    restart.set_defaults(run=_restart)
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `start`."""
+    terminal.add_quiet(parser)
+    parser.set_defaults(run=_start)
+
+
+def add_stop(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `stop`."""
+    parser.add_argument("--servers", action="store_true", help=_("stop the members' servers, too"))
+    terminal.add_yes(parser)
+    terminal.add_dry_run(parser)
+    terminal.add_quiet(parser)
+    parser.set_defaults(run=_stop)
+
+
+def add_restart(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `restart`."""
+    parser.add_argument("--all", action="store_true", help=_("restart the proxy, too"))
+    terminal.add_quiet(parser)
+    parser.set_defaults(run=_restart)
 
 
 def _start(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any, Optional
+from typing import Optional
 
 from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.common.errors import PermissionRefused, UsageError
@@ -35,9 +35,8 @@ _CHANGES = {
 _WAYS = {"hard links": N_("made with hard links"), "copy": N_("made by copying"), "fetched": N_("made by fetching")}
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    parser = commands.add_parser("env", help=_("manage your own JupyterLab environment"))
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="|".join(_HELP), required=True)
     for action, text in _HELP.items():
         one = actions.add_parser(action, help=_(text))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from jupyterhub4family.cli.base import service_logs
 from jupyterhub4family.common import paths
@@ -18,9 +17,8 @@ from jupyterhub4family.common.system import logs as system_logs
 UNITS = {"hub": supervision.HUB_UNIT, "proxy": supervision.PROXY_UNIT}
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    parser = commands.add_parser("logs", help=_("show what hub, proxy or a member's servers have written"))
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
     parser.add_argument("whose", nargs="?", default="hub", metavar=_("hub|proxy|MEMBER"))
     parser.add_argument("-f", "--follow", action="store_true", help=_("keep showing new lines"))
     parser.add_argument(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
-from typing import Any
 
 from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.common.errors import PermissionRefused
@@ -26,9 +25,8 @@ _SENTENCES = {
 }
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    parser = commands.add_parser("members", help=_("add, remove and list who may log in"))
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="add|remove|list", required=True)
     add = actions.add_parser("add", help=_("let these accounts log in"))
     add.add_argument("names", nargs="+", metavar="NAME")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from typing import Any
 
 from jupyterhub4family.common import portal
 from jupyterhub4family.common.i18n.messages import _
@@ -16,9 +15,9 @@ from jupyterhub4family.common.system import programs
 XDG_OPEN = "xdg-open"
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    commands.add_parser("open", help=_("open the portal in the browser")).set_defaults(run=open_portal)
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.set_defaults(run=open_portal)
 
 
 def open_portal(_arguments: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from dataclasses import asdict
-from typing import Any
 
 from jupyterhub4family.cli.base import snapshot, terminal
 from jupyterhub4family.cli.base.snapshot import Status
@@ -23,9 +22,8 @@ QRENCODE = "/usr/bin/qrencode"
 QR_LINES = 40
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    parser = commands.add_parser("status", help=_("show what is running and where the portal is"))
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
     parser.add_argument("--json", action="store_true", help=_("as JSON"))
     parser.add_argument("--qr", action="store_true", help=_("show a code that phones can read, even in a small window"))
     parser.set_defaults(run=status)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any
 
 from jupyterhub4family.cli.base import terminal
 from jupyterhub4family.common.errors import PermissionRefused, UsageError
@@ -16,21 +15,21 @@ from jupyterhub4family.common.protocol.service_programs import Available
 from jupyterhub4family.common.state import upgrade
 
 
-def add_to(commands: Any) -> None:
-    """Add these commands to the command line."""
-    upgrade = commands.add_parser(
-        "upgrade", help=_("install the newest version, test it, and go back automatically if nobody can log in with it")
-    )
-    upgrade.add_argument("--check", action="store_true", help=_("only show whether there is a newer version"))
-    upgrade.add_argument("--again", action="store_true", help=_("also try a version that has failed before"))
-    upgrade.add_argument("--json", action="store_true", help=_("as JSON (with --check)"))
-    rollback = commands.add_parser("rollback", help=_("go back to the version before the last upgrade"))
-    terminal.add_yes(rollback)
-    terminal.add_dry_run(rollback)
-    for one in (upgrade, rollback):
-        terminal.add_quiet(one)
-    upgrade.set_defaults(run=_upgrade)
-    rollback.set_defaults(run=_rollback)
+def add_upgrade(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `upgrade`."""
+    parser.add_argument("--check", action="store_true", help=_("only show whether there is a newer version"))
+    parser.add_argument("--again", action="store_true", help=_("also try a version that has failed before"))
+    parser.add_argument("--json", action="store_true", help=_("as JSON (with --check)"))
+    terminal.add_quiet(parser)
+    parser.set_defaults(run=_upgrade)
+
+
+def add_rollback(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `rollback`."""
+    terminal.add_yes(parser)
+    terminal.add_dry_run(parser)
+    terminal.add_quiet(parser)
+    parser.set_defaults(run=_rollback)
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:

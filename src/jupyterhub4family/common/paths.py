@@ -100,6 +100,8 @@ SYSTEMD_RUNS = Path("/run/systemd/system")
 
 #: Below a member's home.
 MEMBER_ENVIRONMENT = Path(".local/share/jupyterhub4family/env")
+#: Beside its packages: from which template it was made, how, and what it looked like then. A template has none.
+MEMBER_ENVIRONMENT_NOTE = ".jupyterhub4family.json"
 MEMBER_LOGS = Path(".local/state/jupyterhub4family")
 #: Packages that a restore wants in the member's environment.
 MEMBER_PENDING_PACKAGES = Path(".local/share/jupyterhub4family/wishes.json")

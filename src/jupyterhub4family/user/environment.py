@@ -20,6 +20,7 @@ from jupyterhub4family.common import paths, records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol.responses import ProgressCallback
+from jupyterhub4family.common.python import trial
 from jupyterhub4family.common.python import uv as python_uv
 from jupyterhub4family.common.system import disk_space, files, programs
 from jupyterhub4family.common.system.programs import Arg, ProgramError
@@ -29,20 +30,9 @@ from jupyterhub4family.user import copying, installed_packages
 NOTHING, MADE, FOLLOWED, MENDED, UPGRADED = "nothing", "made", "followed", "mended", "upgraded"
 #: So often a package is looked for that was in a backup.
 PACKAGE_TRIES = 3
-#: Beside the packages: from which template the environment was made, how, and what it looked like then.
-STATE_FILE = ".jupyterhub4family.json"
+STATE_FILE = paths.MEMBER_ENVIRONMENT_NOTE
 #: Bytes; it names some hundred packages. Root may wait for what comes of it (`doctor`, `env status`).
 MAXIMUM_SIZE = 1024 * 1024
-#: Prints those of its arguments that cannot be found, without importing what is costly to import.
-_FIND = (
-    "import importlib.util as u, sys\n"
-    "for n in sys.argv[1:]:\n"
-    "    try: found = u.find_spec(n)\n"
-    "    except Exception: found = None\n"
-    "    if found is None: print(n)\n"
-)
-#: Modules to be found, with what people call them.
-_MODULES = {"jupyterhub.singleuser": "jupyterhub", "jupyterlab": "jupyterlab", "notebook": "notebook"}
 
 
 @records.dataclass(frozen=True)
@@ -216,22 +206,7 @@ def missing_programs(environment: Path, thorough: bool = False) -> list[str]:
     """What a server needs and `environment` lacks: names of packages, or `python` if that does not run."""
     if installed_packages.looks_complete(environment) and not thorough:
         return []
-    python = environment / "bin" / "python"
-    try:
-        if thorough:
-            modules = "import jupyterhub.singleuser.app, jupyterlab.labapp, notebook.app, ipykernel.kernelapp"
-            tried = programs.run([python, "-c", modules], check=False, timeout=120, directory=environment)
-            if tried.returncode != 0:
-                return [programs.last_lines(tried.stderr, 1) or "python"]
-        found = programs.run([python, "-I", "-c", _FIND, *_MODULES], check=False, timeout=60)
-    except FamilyError:
-        return ["python"]
-    if found.returncode != 0:
-        return ["python"]
-    missing = [_MODULES[name] for name in found.stdout.split() if name in _MODULES]
-    if not missing and not (environment / "bin" / "jupyterhub-singleuser").exists():
-        missing = ["jupyterhub-singleuser"]
-    return missing
+    return trial.missing(environment, imports=thorough)
 
 
 def _replace(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jupyterhub4family import __version__
-from jupyterhub4family.cli.main import build_parser, main
+from jupyterhub4family.cli.main import COMMANDS, build_parser, main
+from tests.unit.helpers import SRC, TIMEOUT
 
 
 def commands(parser: argparse.ArgumentParser, before: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -64,6 +67,58 @@ def test_words_that_are_not(args: str, capsys: pytest.CaptureFixture[str]) -> No
         build_parser().parse_args(args.split())
     assert caught.value.code == 2
     assert "usage: jupyterhub4family" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("args", sorted({args.strip() for args in (*REFUSED, "-h", "members -h", "upgrade --help")}))
+def test_what_one_command_says_is_what_the_whole_command_line_would(
+    args: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reported = []
+    for run in (main, lambda words: build_parser().parse_args(words)):
+        with pytest.raises(SystemExit) as caught:
+            run(args.split())
+        reported.append((caught.value.code, capsys.readouterr()))
+    assert reported[0] == reported[1]
+
+
+#: Says which modules of commands, and of what commands alone need, were imported.
+IMPORTED = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from jupyterhub4family.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+except Exception as error:
+    print(type(error).__name__)
+heavy = ("yaml", "ssl", "ctypes", "subprocess", "dataclasses", "json", "jupyterhub4family.common.settings.model")
+print(*sorted(name for name in sys.modules if name.startswith("jupyterhub4family.cli.") or name in heavy))
+"""
+
+
+def imported(*args: str) -> set[str]:
+    """What came with a command in a process of its own."""
+    words = [sys.executable, "-I", "-B", "-c", IMPORTED, str(SRC), *args]
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=TIMEOUT, check=True)
+    return {name.removeprefix("jupyterhub4family.cli.") for name in done.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize("args", ["version", "--version", "--help", "", "stat", "-x", "version --json"])
+def test_what_concerns_no_command_imports_none(args: str) -> None:
+    assert imported(*args.split()) == {"main"}
+
+
+def test_a_command_imports_no_other() -> None:
+    # With an unknown option: the command is known, and not run.
+    found = imported("members", "list", "--no-such-option")
+    assert found >= {"main", "members", "base.terminal"}
+    assert not found & (set(COMMANDS) | {"yaml", "ssl", "jupyterhub4family.common.settings.model"}) - {"members"}
+    assert {"status", "base.snapshot"} <= imported("status", "-x"), "the test sees what is imported"
+    for name in COMMANDS:
+        others = {one for one in imported(name, "--help") if "." not in one} & set(COMMANDS) - {name}
+        # One module has both, and an archive for helpers holds what doctor finds.
+        assert others == {"rollback": {"upgrade"}, "support": {"doctor"}}.get(name, set()), name
 
 
 def test_every_command_is_tried_above_and_explained() -> None:

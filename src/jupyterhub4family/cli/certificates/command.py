@@ -29,9 +29,8 @@ TRUSTED = Path("/usr/local/share/ca-certificates/jupyterhub4family.crt")
 UPDATE = "/usr/sbin/update-ca-certificates"
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    parser = commands.add_parser("cert", help=_("show, renew, export or replace the portal's certificate"))
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar=_("ACTION"), required=True)
     show = actions.add_parser("show", help=_("names, expiry and fingerprints"))
     show.add_argument("--json", action="store_true", help=_("as JSON"))

@@ -67,9 +67,8 @@ class Result:
         }
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    parser = commands.add_parser("doctor", help=_("check the installation and repair problems"))
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
     names = parser.add_argument(
         "checks", nargs="*", metavar=_("CHECK"), help=_("run only these checks (names: doctor --json)")
     )

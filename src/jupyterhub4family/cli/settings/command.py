@@ -34,9 +34,8 @@ from jupyterhub4family.common.system import disk_space, files, programs
 FOR_APT = ("upgrade_source", "upgrade_key", "auto_upgrade")
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    parser = commands.add_parser("config", help=_("show and change the settings"))
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="show|get|set|unset|edit", required=True)
     show = actions.add_parser("show", help=_("show all settings"))
     show.add_argument("--origin", action="store_true", help=_("also say where each value comes from"))

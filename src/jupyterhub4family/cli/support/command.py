@@ -17,7 +17,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from jupyterhub4family import __version__
 from jupyterhub4family.cli.base import accounts as membership
@@ -103,10 +103,9 @@ computer, addresses of devices (device1 at home, outside1 elsewhere). Read it be
 """
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the command line."""
-    text = _("pack what helpers need to know into an archive, without secrets or names")
-    commands.add_parser("support", help=text).set_defaults(run=support)
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.set_defaults(run=support)
 
 
 def support(_arguments: argparse.Namespace) -> int:

@@ -71,6 +71,19 @@ VERIFY_TREE = Action(
     Program("verify-tree", "service.releases.verify"), "", Nothing, TreeReport, timeout=1800, bounds=LISTS
 )
 
+
+@dataclass(frozen=True)
+class TemplateTrial:
+    """Everything works in the template: what its files are like, and the directories in which they are."""
+
+    likeness: str
+    directories: list[str] = field(default_factory=list)
+
+
+TRY_TEMPLATE = Action(
+    Program("try-template", "service.releases.trial"), "", Nothing, TemplateTrial, timeout=600, bounds=LISTS
+)
+
 # -- service: upgrades -------------------------------------------------------------------------------
 
 CHANGE_OVER = Program("change-over", "service.cutover")
@@ -227,6 +240,36 @@ REPAIR_ENVIRONMENT = Action(OWN_ENVIRONMENT, "", Nothing, EnvironmentChange, arg
 RESET_ENVIRONMENT = Action(OWN_ENVIRONMENT, "", Nothing, EnvironmentChange, args=("reset",), timeout=BUILD_TIMEOUT)
 COUNT_BUSY_KERNELS = Action(Program("busy-kernels", "user.busy_kernels"), "", Nothing, BusyKernels)
 IMPORT_RESTORED = Action(Program("take-restored", "user.import_restored"), "", Restored, Imported, timeout=None)
+
+# -- root: members' environments ---------------------------------------------------------------------
+
+#: What is said of a member who has no environment yet.
+NO_ENVIRONMENT = "none"
+
+
+@dataclass(frozen=True)
+class CompareEnvironments:
+    """These members' environments, in these directories of each."""
+
+    names: list[str]
+    directories: list[str]
+
+
+@dataclass(frozen=True)
+class Likenesses:
+    """By member, what the files are like: as `TemplateTrial` has it, NO_ENVIRONMENT, or empty if that is not known."""
+
+    found: dict[str, str]
+
+
+COMPARE_ENVIRONMENTS = Action(
+    Program("compare-environments", "root.setup.environments"),
+    "",
+    CompareEnvironments,
+    Likenesses,
+    timeout=900,
+    bounds=LISTS,
+)
 
 # -- root: repairs and upgrades ----------------------------------------------------------------------
 

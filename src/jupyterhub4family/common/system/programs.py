@@ -33,6 +33,8 @@ _LONGEST_LINE = 1000
 #: As in `subprocess`, which is imported when something is run: most doors run nothing.
 PIPE, DEVNULL = -1, -3
 Arg = Union[str, Path]
+#: The programs that Ctrl-C ends as well, with their arguments.
+_running: dict[int, tuple[subprocess.Popen[str], Sequence[Arg]]] = {}
 
 
 class ProgramError(FamilyError):
@@ -91,6 +93,7 @@ def _with_ctrl_c(args: Sequence[Arg], **options: Any) -> Iterator[subprocess.Pop
             signal.signal(signal.SIGINT, handler)
         raise
     with process:
+        _running[id(process)] = process, args
         try:
             if puts_off:
                 signal.signal(signal.SIGINT, handler)
@@ -100,6 +103,14 @@ def _with_ctrl_c(args: Sequence[Arg], **options: Any) -> Iterator[subprocess.Pop
         except KeyboardInterrupt:
             _interrupt(process, args)
             raise
+        finally:
+            del _running[id(process)]
+
+
+def interrupt_all() -> None:
+    """Tell all programs that other threads wait for that somebody has pressed Ctrl-C: only the main one hears it."""
+    for process, args in list(_running.values()):
+        _interrupt(process, args)
 
 
 def _interrupt(process: subprocess.Popen[Any], args: Sequence[Arg]) -> None:

@@ -8,11 +8,11 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts, files
-from jupyterhub4family.root.doors import known_names
+from jupyterhub4family.root.doors import known_names, one_look
 from jupyterhub4family.root.doors.sudo_rights import Judge
 
 #: What was found at each place on the way to a file.
@@ -83,8 +83,8 @@ def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
     for path in TRUSTED:
         if _may_write(path, account.pw_uid, groups):
             yield _("it can write {file}, which root trusts", file=str(path))
-    looked: Looked = {}
-    for path in (*_listed(), *_libraries()):
+    looked = looked_at()
+    for path in _roots_own():
         if may_replace(path, account.pw_uid, groups, looked):
             yield _("it can write {file}, which root trusts", file=str(path))
     for path in SOCKETS:
@@ -94,6 +94,17 @@ def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
     yield from _schroot(account, groups)
     yield from _group_shadow(account)
     yield from _subordinate(account)
+
+
+@one_look.once
+def looked_at() -> Looked:
+    """What has been found at each place so far: nothing, unless many accounts are looked at."""
+    return {}
+
+
+@one_look.once
+def _roots_own() -> list[Path]:
+    return [*_listed(), *_libraries()]
 
 
 def _listed() -> Iterator[Path]:
@@ -118,12 +129,18 @@ def _libraries() -> Iterator[Path]:
                 yield Path(word)
 
 
-def _may_write(path: Path, uid: int, groups: set[int]) -> bool:
+def _may_write(path: Union[str, Path], uid: int, groups: set[int]) -> bool:
     """Whether the kernel lets this account write `path`, or change that it does not. Access lists are not looked at."""
+    status = _status(path)
+    return status is not None and _lets_write(status, uid, groups)
+
+
+@one_look.once
+def _status(path: Union[str, Path]) -> Optional[os.stat_result]:
     try:
-        return _lets_write(os.stat(path), uid, groups)
+        return os.stat(path)
     except OSError:
-        return False
+        return None
 
 
 def _lets_write(status: os.stat_result, uid: int, groups: set[int]) -> bool:
@@ -205,19 +222,35 @@ def entries(directory: Path, *, directories: bool = False) -> list[Path]:
 
 def _homes(account: pwd.struct_passwd, groups: set[int], judge: Judge) -> Iterator[Message]:
     """Who writes in an administrator's home is that administrator at their next login."""
-    for other in pwd.getpwall():
+    for other in _everybody():
         if other.pw_uid == account.pw_uid or not accounts.is_ordinary_uid(other.pw_uid):
             continue
-        home = Path(other.pw_dir)
+        # A text: a Path for each account took more time than all questions.
+        home = other.pw_dir
         # The cheap question first; and only in homes of whom root trusts anyway is anything looked at.
         if _may_write(home, account.pw_uid, groups):
-            is_way = bool(accounts.administrator_groups(other) or judge(other))
+            is_way = bool(_administrator_groups(other) or judge(other))
         else:
-            is_way = bool(accounts.administrator_groups(other)) and any(
-                _may_write(home / one, account.pw_uid, groups) for one in IN_HOMES
+            is_way = bool(_administrator_groups(other)) and any(
+                _may_write(f"{home}/{one}", account.pw_uid, groups) for one in IN_HOMES
             )
         if is_way:
             yield _("it can write the home of {name}, who can become root", name=other.pw_name)
+
+
+@one_look.once
+def _everybody() -> list[pwd.struct_passwd]:
+    return pwd.getpwall()
+
+
+@one_look.once
+def _administrator_groups(account: pwd.struct_passwd) -> list[str]:
+    return accounts.administrator_groups(account)
+
+
+@one_look.once
+def _administrator_group_numbers() -> dict[str, int]:
+    return accounts.administrator_group_numbers()
 
 
 def _schroot(account: pwd.struct_passwd, groups: set[int]) -> Iterator[Message]:
@@ -239,25 +272,26 @@ def _schroot(account: pwd.struct_passwd, groups: set[int]) -> Iterator[Message]:
 
 def _group_shadow(account: pwd.struct_passwd) -> Iterator[Message]:
     """Groups that it administers (gpasswd(1)), and those into which newgrp(1) lets it without being in /etc/group."""
-    numbers = set(accounts.administrator_group_numbers().values())
+    numbers = set(_administrator_group_numbers().values())
     for fields in _records(GROUP_SHADOW, 4):
-        named = set(f"{fields[2]},{fields[3]}".split(","))
+        if account.pw_name not in f"{fields[2]},{fields[3]}".split(","):
+            continue
         number = known_names.group_number(fields[0])
-        if account.pw_name in named and number in numbers - set(os.getgrouplist(account.pw_name, account.pw_gid)):
+        if number in numbers - set(os.getgrouplist(account.pw_name, account.pw_gid)):
             yield _("it can put itself into the group {group} ({file})", group=fields[0], file=str(GROUP_SHADOW))
 
 
 def _subordinate(account: pwd.struct_passwd) -> Iterator[Message]:
     """Numbers that it may take in a container (newuidmap(1)): root's, an administrator's, an administrator group's."""
     for start, end in _ranges(SUBORDINATE_UIDS, account):
-        for other in pwd.getpwall():
+        for other in _everybody():
             if not start <= other.pw_uid < end or other.pw_uid == account.pw_uid:
                 continue
-            if accounts.never_a_member(other) or accounts.administrator_groups(other):
+            if accounts.never_a_member(other) or _administrator_groups(other):
                 yield _("{file} lets it take the number of {name}", file=str(SUBORDINATE_UIDS), name=other.pw_name)
                 break
     for start, end in _ranges(SUBORDINATE_GIDS, account):
-        for name, number in sorted(accounts.administrator_group_numbers().items()):
+        for name, number in sorted(_administrator_group_numbers().items()):
             if start <= number < end:
                 yield _("{file} lets it take the number of {name}", file=str(SUBORDINATE_GIDS), name=name)
                 break
@@ -269,6 +303,7 @@ def _ranges(file: Path, account: pwd.struct_passwd) -> Iterator[tuple[int, int]]
             yield int(start), int(start) + int(count)
 
 
+@one_look.once
 def _records(file: Path, length: int) -> list[list[str]]:
     """The lines of a file of fields with colons between; others are left out, as those who read it do."""
     try:

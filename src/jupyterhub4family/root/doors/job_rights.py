@@ -18,7 +18,7 @@ from typing import Callable
 from jupyterhub4family.common import records
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import files
-from jupyterhub4family.root.doors import file_rights, known_names
+from jupyterhub4family.root.doors import file_rights, known_names, one_look
 
 #: With a user's name in each line (crontab(5)).
 CRONTABS = (Path("/etc/crontab"), Path("/etc/cron.d"))
@@ -77,17 +77,18 @@ def ways(account: pwd.struct_passwd) -> Iterator[Message]:
     groups = set(os.getgrouplist(account.pw_name, account.pw_gid))
     seen: set[tuple[str, bool]] = set()
     entered: dict[str, bool] = {}
+    looked = file_rights.looked_at()
 
     def may_write(directory: str) -> bool:
         if directory not in entered:
-            entered[directory] = file_rights.may_replace(Path(directory), account.pw_uid, groups)
+            entered[directory] = file_rights.may_replace(Path(directory), account.pw_uid, groups, looked)
         return entered[directory]
 
-    for job in (*_crontabs(), *_scripts(), *_units()):
+    for job in _jobs():
         for path, is_run in _paths(job, may_write):
             if (path, is_run) not in seen:
                 seen.add((path, is_run))
-                if _may_be_anothers(Path(path), account.pw_uid, groups, is_run):
+                if _may_be_anothers(Path(path), account.pw_uid, groups, is_run, looked):
                     yield _("it can write {file}, which root trusts", file=path[:120])
 
 
@@ -127,6 +128,11 @@ def _in(directory: str, command: str) -> Iterator[tuple[str, bool]]:
     if module := _MODULE.search(command):
         # The folder in which it is run is looked into before all others.
         yield f"{directory}/{module['name'].split('.')[0]}.py", True
+
+
+@one_look.once
+def _jobs() -> list[_Job]:
+    return [*_crontabs(), *_scripts(), *_units()]
 
 
 def _crontabs() -> Iterator[_Job]:
@@ -185,9 +191,9 @@ def _texts(place: Path) -> Iterator[str]:
             yield data.decode("utf-8", "replace")
 
 
-def _may_be_anothers(path: Path, uid: int, groups: set[int], is_run: bool) -> bool:
+def _may_be_anothers(path: Path, uid: int, groups: set[int], is_run: bool, looked: file_rights.Looked) -> bool:
     """Whether a program is meant, and this account may write it or put another one in its place."""
-    if not file_rights.may_replace(path, uid, groups):
+    if not file_rights.may_replace(path, uid, groups, looked):
         return False
     if is_run:
         return True

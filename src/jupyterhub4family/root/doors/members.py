@@ -23,7 +23,7 @@ from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.state import allowed_administrators
 from jupyterhub4family.common.system import accounts, files, programs
 from jupyterhub4family.root.base import run_dir, servers, sudo_caller
-from jupyterhub4family.root.doors import administrators, hub_users
+from jupyterhub4family.root.doors import administrators, hub_users, one_look
 
 #: More names than any family has.
 MAXIMUM_NAMES = 100
@@ -63,7 +63,8 @@ def remove_members(_by_root: bool, request: doors.RemoveMembers) -> doors.Member
 
 def list_members(_by_root: bool, _request: Nothing) -> doors.MemberList:
     """All members, sorted by name, with what people want to see of them."""
-    return doors.MemberList([_described(account) for account in current_members()])
+    with one_look.at_many():
+        return doors.MemberList([_described(account) for account in current_members()])
 
 
 def _check_names(untrusted_names: list[str], action: str) -> None:

@@ -16,7 +16,7 @@ from typing import Callable
 
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts, files
-from jupyterhub4family.root.doors import known_names
+from jupyterhub4family.root.doors import known_names, one_look
 
 PAM_DIRECTORY = Path("/etc/pam.d")
 CAPABILITIES = Path("/etc/security/capability.conf")
@@ -88,6 +88,7 @@ def _files(directory: Path) -> list[Path]:
         return []
 
 
+@one_look.once
 def _lines(file: Path) -> list[list[str]]:
     """The lines of a file of PAM's, as words (pam.d(5)): without comments, continued ones put together."""
     try:

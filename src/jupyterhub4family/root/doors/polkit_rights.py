@@ -15,6 +15,7 @@ from pathlib import Path
 
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts
+from jupyterhub4family.root.doors import one_look
 
 #: What an owner writes; what packages bring in /usr/share names groups of Debian's, which accounts.py knows.
 RULES = (Path("/etc/polkit-1/rules.d"), Path("/run/polkit-1/rules.d"), Path("/usr/local/share/polkit-1/rules.d"))
@@ -72,10 +73,12 @@ def ways(account: pwd.struct_passwd) -> Iterator[Message]:
             yield _("{file} makes it an administrator", file=str(file))
 
 
+@one_look.once
 def _files(directory: Path, pattern: str) -> list[Path]:
     return sorted(file for file in directory.glob(pattern) if file.is_file())
 
 
+@one_look.once
 def _read(file: Path) -> str:
     try:
         return file.read_text("utf-8", "replace")

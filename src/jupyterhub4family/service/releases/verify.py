@@ -85,9 +85,11 @@ def _compare(environment: Path, missing: list[str], changed: list[str]) -> int:
     count = 0
     for number, record in enumerate(records):
         serving.report(100 * number // len(records), record.parent.name)
+        site = str(record.parent.parent)
         for name, digest in _entries(record):
             count += 1
-            path = Path(os.path.normpath(record.parent.parent / name))
+            # Texts: a Path for each of twenty thousand files took a third of the time.
+            path = os.path.normpath(os.path.join(site, name))
             found = _digest(path)
             if found != digest:
                 names = changed if found else missing
@@ -110,18 +112,20 @@ def _entries(record: Path) -> Iterator[tuple[str, str]]:
             yield row[0], row[1][len("sha256=") :]
 
 
-def _digest(path: Path) -> str:
+def _digest(path: str) -> str:
     """The SHA-256 of a regular file as RECORD writes it; empty if there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return ""
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return ""
         digest = hashlib.sha256()
-        while block := file.read(2**18):
+        while block := os.read(descriptor, 2**18):
             digest.update(block)
+    finally:
+        os.close(descriptor)
     return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jupyterhub4family.cli.base import accounts as membership
+from jupyterhub4family.cli.doctor.base import side_by_side
 from jupyterhub4family.cli.doctor.base.finding import Check, CheckContext, Finding, fine, problem, unknown, warning
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import FamilyError
@@ -142,22 +143,35 @@ def _home(account: pwd.struct_passwd) -> Iterator[Finding]:
 
 
 def check_environments(context: CheckContext) -> Iterator[Finding]:
-    """Each member's own environment can start a server. It is looked at with the member's own rights."""
+    """Each member's own environment can start a server. It is looked at with the member's own rights.
+
+    All that a server needs is imported: for those that have the template's own files once for all, in the template.
+    """
     everybody = membership.members()
     mine = [account for account in everybody if context.by_root or account.pw_uid == os.geteuid()]
     if len(mine) < len(everybody):
         yield unknown(_("Only root can check the environments of others"))
-    well = 0
-    for number, account in enumerate(mine):
-        context.on_progress(100 * number // len(mine), _("Checking the environment of {name}", name=account.pw_name))
-        findings = list(_environment(context, account))
-        yield from findings
-        well += not findings
-    if well:
+    found = {account.pw_name: list(_inaccessible(account)) for account in mine}
+    waiting = [account.pw_name for account in mine if not found[account.pw_name]]
+    if context.by_root and len(waiting) > 1:
+        context.on_progress(0, _("Comparing the environments with the template"))
+        like = _like_the_template(context, waiting)
+        waiting = [name for name in waiting if name not in like]
+    examined = side_by_side.each(
+        waiting,
+        lambda name: list(_examined(context, name)),
+        lambda left: context.on_progress(
+            100 * (len(mine) - len(left)) // len(mine), _("Checking the environment of {name}", name=left[0])
+        ),
+    )
+    found.update(examined)
+    yield from (finding for findings in found.values() for finding in findings)
+    if well := sum(not findings for findings in found.values()):
         yield fine(ngettext("{count} environment is in order", "{count} environments are in order", well))
 
 
-def _environment(context: CheckContext, account: pwd.struct_passwd) -> Iterator[Finding]:
+def _inaccessible(account: pwd.struct_passwd) -> Iterator[Finding]:
+    """What keeps a member from their own environment."""
     name = account.pw_name
     directory = Path(account.pw_dir) / paths.MEMBER_ENVIRONMENT
     owner = _owner(directory)
@@ -166,11 +180,29 @@ def _environment(context: CheckContext, account: pwd.struct_passwd) -> Iterator[
             _("The environment of {name} belongs to somebody else", name=name),
             _("sudo chown -R {name}: {place}", name=name, place=directory),
         )
-        return
-    if _owner(Path(account.pw_dir)) not in (None, account.pw_uid):
+    elif _owner(Path(account.pw_dir)) not in (None, account.pw_uid):
         # Of the home itself the check of the homes tells.
         yield unknown(_("{name} has no access to their own environment", name=name))
-        return
+
+
+def _like_the_template(context: CheckContext, names: list[str]) -> set[str]:
+    """Who of the members has no environment, or one that works as the template does; nobody if that does not work.
+
+    What cannot be told in this way is no finding: it is looked at in the other one.
+    """
+    try:
+        template = calling.call(service_programs.TRY_TEMPLATE, Nothing(), become=context.as_service())
+        request = service_programs.CompareEnvironments(names, template.directories)
+        found = calling.call(service_programs.COMPARE_ENVIRONMENTS, request).found
+    except FamilyError:
+        return set()
+    # What could not be looked at is like nothing, whatever the service says.
+    known = {template.likeness, service_programs.NO_ENVIRONMENT} - {""}
+    return {name for name in names if found.get(name) in known}
+
+
+def _examined(context: CheckContext, name: str) -> Iterator[Finding]:
+    """What the member's own program says of their environment."""
     become = programs.as_account(name) if context.by_root else []
     try:
         status = calling.call(service_programs.EXAMINE_ENVIRONMENT, Nothing(), become=become)

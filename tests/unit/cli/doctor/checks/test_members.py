@@ -156,3 +156,88 @@ def test_an_environment_of_somebody_else(people: People, monkeypatch: pytest.Mon
     people.add("anna", 1001, "jupyterhub", home=tmp_path)
     (found,) = members.check_environments(CheckContext(by_root=True))
     assert found.state == PROBLEM and "belongs to somebody else" in found.message
+
+
+LIKE = "ab" * 32
+
+
+class Environments:
+    """Members, the template, and what the programs say that look at them."""
+
+    def __init__(self, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.like = dict.fromkeys(["anna", "ben", "clara", "dora"], LIKE)
+        for number, name in enumerate(self.like, 1001):
+            people.add(name, number, "jupyterhub")
+        self.programs = FakePrograms(monkeypatch)
+        self.programs.answer("try-template", {"ok": True, "likeness": LIKE, "directories": ["", "bin"]})
+        self.programs.answer("compare-environments", lambda call: {"ok": True, "found": self.like})
+        self.programs.answer("own-environment", GOOD)
+        self.progress: list[tuple[int, str]] = []
+
+    def check(self, by_root: bool = True) -> list[Finding]:
+        context = CheckContext(by_root=by_root, on_progress=lambda *reported: self.progress.append(reported))
+        return list(members.check_environments(context))
+
+    @property
+    def examined(self) -> list[str]:
+        """Whose environment was looked at by their own program."""
+        return sorted(
+            call.args[call.args.index("-u") + 1] for call in self.programs.calls if call.name == "own-environment"
+        )
+
+
+@pytest.fixture
+def environments(people: People, monkeypatch: pytest.MonkeyPatch) -> Environments:
+    return Environments(people, monkeypatch)
+
+
+def test_the_template_is_tried_once_for_all_who_have_its_files(environments: Environments) -> None:
+    (found,) = environments.check()
+    assert found.state == OK and "4" in found.message
+    assert environments.examined == []
+    tried, compared = environments.programs.calls
+    assert tried.args[:6] == as_account("jupyterhub"), "root runs nothing of the service's"
+    assert compared.request == {"names": ["anna", "ben", "clara", "dora"], "directories": ["", "bin"]}
+
+
+def test_all_others_are_tried_each_by_itself(environments: Environments) -> None:
+    environments.like.update(ben="cd" * 32, clara="none", dora="")
+    environments.programs.answer("own-environment", {**GOOD, "missing": ["No module named 'tornado'"]})
+    ben, dora, rest = environments.check()
+    assert environments.examined == ["ben", "dora"]
+    assert ben.state == dora.state == PROBLEM and "tornado" in ben.message and ben.repair == "environment:ben"
+    assert dora.repair == "environment:dora" and rest.state == OK and "2" in rest.message
+
+
+def test_progress_goes_on_and_names_who_is_waited_for(environments: Environments) -> None:
+    environments.like.update(ben="", clara="", dora="")
+    environments.check()
+    percents = [percent for percent, _message in environments.progress]
+    assert percents == [0, 25, 50, 75]
+    assert "template" in environments.progress[0][1]
+    assert all(any(name in one for name in ("ben", "clara", "dora")) for _, one in environments.progress[1:])
+
+
+@pytest.mark.parametrize("program", ["try-template", "compare-environments"])
+def test_without_a_measure_everybody_is_tried(environments: Environments, program: str) -> None:
+    for answer in ({"ok": False, "error": "no"}, ProgramError("it does not run"), {"ok": True, "likeness": 3}):
+        environments.programs.answer(program, answer)
+        environments.programs.calls.clear()
+        assert states(environments.check()) == [OK]
+        assert environments.examined == ["anna", "ben", "clara", "dora"]
+
+
+def test_a_lie_of_the_service_does_not_make_more_of_it(environments: Environments) -> None:
+    """It says that its template is like nothing at all: then nothing is like it."""
+    environments.programs.answer("try-template", {"ok": True, "likeness": "", "directories": []})
+    environments.like = dict.fromkeys(environments.like, "")
+    environments.check()
+    assert environments.examined == ["anna", "ben", "clara", "dora"]
+
+
+def test_who_is_alone_or_no_root_is_tried_as_ever(environments: Environments, people: People) -> None:
+    assert states(environments.check(by_root=False)) == [UNKNOWN]
+    for name in ("ben", "clara", "dora"):
+        people.groups["jupyterhub"][1].remove(name)
+    assert states(environments.check()) == [OK]
+    assert [call.name for call in environments.programs.calls] == ["own-environment"]

@@ -1,0 +1,79 @@
+"""Any identity: whether two environments have the very same files in the places where Python looks for modules.
+
+Members' environments are hard links to the template's files, in directories of their own. So the file system's number
+of a file says which one it is: the same number is the same content, owner and mode. Nothing of the files is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from jupyterhub4family.common import paths
+
+#: What an owner needs to find something in a directory.
+_ALL = stat.S_IRWXU
+_ACCESS_LIST = "system.posix_acl_access"
+
+
+def of(environment: Path, directories: Sequence[str]) -> str:
+    """A text that is the same for two environments if they have the same files in `directories`, for their owners.
+
+    Raises OSError where one of them is missing, no directory, another account's, or closed to its owner.
+    """
+    digest = hashlib.sha256()
+    # Libraries are not loaded from where nothing may be run.
+    digest.update(f"{os.statvfs(environment).f_flag & os.ST_NOEXEC}\n".encode())
+    for place in directories:
+        found = _contents(os.path.join(environment, place), is_top=not place)
+        digest.update(f"{place}\n{found}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _contents(directory: str, is_top: bool) -> str:
+    """The disk of a directory, and what is in it: names with the numbers of files, names of directories, links."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() or status.st_mode & _ALL != _ALL:
+            raise PermissionError(directory)
+        with os.scandir(descriptor) as entries:
+            note = paths.MEMBER_ENVIRONMENT_NOTE if is_top else None
+            lines = [_line(entry, descriptor) for entry in entries if entry.name != note]
+    finally:
+        os.close(descriptor)
+    return "\n".join([str(status.st_dev), *sorted(lines)])
+
+
+def _line(entry: os.DirEntry[str], directory: int) -> str:
+    if entry.is_symlink():
+        return f"{entry.name}\0>{os.readlink(entry.name, dir_fd=directory)}"
+    if entry.is_dir(follow_symlinks=False):
+        return f"{entry.name}\0/"
+    return f"{entry.name}\0{entry.inode()}"
+
+
+def is_readable_for_all(environment: Path, directories: Sequence[str]) -> bool:
+    """Whether everybody may read every file in `directories`, by mode and without access lists (acl(5)).
+
+    Else what its owner can import, others cannot. Raises OSError.
+    """
+    for place in directories:
+        with os.scandir(os.path.join(environment, place)) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False) and not _is_readable(entry):
+                    return False
+    return True
+
+
+def _is_readable(entry: os.DirEntry[str]) -> bool:
+    if not entry.stat(follow_symlinks=False).st_mode & stat.S_IROTH:
+        return False
+    try:
+        return _ACCESS_LIST not in os.listxattr(entry.path, follow_symlinks=False)
+    except OSError:
+        # A file system without such attributes.
+        return True

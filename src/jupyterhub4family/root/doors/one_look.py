@@ -1,0 +1,43 @@
+"""Runs as root, inside doors: one look at many accounts reads what concerns all of them once.
+
+Who asks about one account (a login, a start, a new member) has everything looked at anew, always. A list of all members
+is one look: what it read for the first one it need not read for the next, a hundredth of a second later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Hashable, Iterator
+from typing import Any, Callable, TypeVar
+
+T = TypeVar("T")
+
+#: What has been read, by the function that reads it and what that was asked; empty while nobody looks at many.
+_looks: list[dict[Hashable, Any]] = []
+
+
+@contextlib.contextmanager
+def at_many() -> Iterator[None]:
+    """What is looked at in here is one look. Afterwards nothing is remembered, however it ends."""
+    _looks.append({})
+    try:
+        yield
+    finally:
+        _looks.pop()
+
+
+def once(function: Callable[..., T]) -> Callable[..., T]:
+    """Have `function` read what it reads once in each look at many; else at each call. Nobody changes its result."""
+
+    @functools.wraps(function)
+    def read(*args: Hashable) -> T:
+        if not _looks:
+            return function(*args)
+        read_before, key = _looks[-1], (function, args)
+        if key not in read_before:
+            read_before[key] = function(*args)
+        found: T = read_before[key]
+        return found
+
+    return read
