@@ -122,6 +122,27 @@ class LogLines:
     lines: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class AskActivity:
+    """What goes on in the server that started then."""
+
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What goes on in a server; nothing is known of one that does not say (`known`).
+
+    `open`: kernels and terminals, whose variables and screens a stop would lose. `busy`: of the kernels those that
+    calculate, and programs that were started in kernels, terminals or in the background.
+    """
+
+    known: bool
+    open: int = 0
+    busy: int = 0
+
+
 # An environment may have to be fetched over a slow line.
 PREPARE = Action(MEDIATOR, "prepare", Prepare, Prepared, timeout=1800)
 SPAWN = Action(MEDIATOR, "spawn", Spawn, Spawned)
@@ -129,6 +150,7 @@ KILL = Action(MEDIATOR, "kill", Kill, Killed)
 END = Action(MEDIATOR, "end", End, Ended)
 KILLED = Action(MEDIATOR, "killed", RecordKilled, Nothing)
 LOG = Action(MEDIATOR, "log", ReadLog, LogLines)
+ACTIVITY = Action(MEDIATOR, "activity", AskActivity, Activity)
 
 # -- authenticate ------------------------------------------------------------------------------------
 
@@ -271,7 +293,7 @@ LIST_MEMBERS = Action(MEMBERS, "list", Nothing, MemberList)
 
 DOORS = (MEDIATOR, AUTHENTICATE, ENVIRONMENT, CONFINE, MEMBERS)
 ACTIONS: tuple[Action[Any, Any], ...] = (
-    *(PREPARE, SPAWN, KILL, END, KILLED, LOG),
+    *(PREPARE, SPAWN, KILL, END, KILLED, LOG, ACTIVITY),
     CHECK_PASSWORD,
     COPY_TEMPLATE,
     LIMIT_SERVER,
