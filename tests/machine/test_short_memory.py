@@ -38,7 +38,7 @@ ROOM = """
 import sys
 sys.path.insert(0, "/usr/lib/jupyterhub4family")
 from jupyterhub4family.common.system import cgroups
-print(cgroups.free_memory(int(sys.argv[1])).room)
+print(min(one.room for one in cgroups.free_memory(int(sys.argv[1]))))
 """
 
 

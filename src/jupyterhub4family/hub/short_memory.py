@@ -28,6 +28,8 @@ from jupyterhub4family.hub.stopped_servers import StoppedServers
 PAUSE = 5.0
 #: Bytes: a server that starts needs about that much.
 ROOM_FOR_A_START = 128 * 2**20
+#: Once it was short, so many times what is to stay free ends that.
+LITTLE_MORE = 1.25
 #: Seconds for which nobody has used a server that may be stopped; and if that loses variables.
 QUIET, LONG_QUIET = 600.0, 1800.0
 #: For so many seconds a server is looked at before it is stopped, and may use so much of a processor.
@@ -45,8 +47,8 @@ class Watcher:
     def __init__(self) -> None:
         self.stopped = StoppedServers()
         self._app: Any = None
-        #: Bytes that are to stay free.
-        self._floor = 0
+        #: How much is to stay free.
+        self._percent = 0
         #: One stop at a time, then a new look.
         self._lock: Optional[asyncio.Lock] = None
         #: What servers have said they do, and when; by pid and start time.
@@ -57,7 +59,7 @@ class Watcher:
     async def watch(self, app: Any, percent_kept_free: int) -> None:
         """Look again and again, once the hub is ready; 0 turns it off."""
         self.begin(app, percent_kept_free)
-        while self._floor:
+        while self._percent:
             await asyncio.sleep(PAUSE)
             try:
                 await self.look()
@@ -68,31 +70,31 @@ class Watcher:
     def begin(self, app: Any, percent_kept_free: int) -> None:
         """From now on there is something to watch."""
         self._app, self._lock = app, asyncio.Lock()
-        self._floor = max(ROOM_FOR_A_START, cgroups.total_memory() * percent_kept_free // 100) * bool(percent_kept_free)
+        self._percent = percent_kept_free
         self.stopped.load()
 
     async def look(self) -> None:
         """Stop one server if memory is short, or was and there is not yet a little more than must be."""
         self.stopped.forget(self._is_over)
-        wanted = self._floor + self._floor // 4 * self._is_short
-        if (room := self._room()) >= wanted:
+        memory_left = self._shortest()
+        if memory_left.room >= self._floor(memory_left) * (LITTLE_MORE if self._is_short else 1):
             self._is_short = False
             return
         assert self._lock is not None  # `begin` was called
         async with self._lock:
             was_short, self._is_short = self._is_short, True
             if not await self._stop_one() and not was_short:
-                log.warning("Memory is short (%s), and there is no server that can be stopped", _megabytes(room))
+                log.warning("Memory is short (%s), and there is no server that can be stopped", _megabytes(memory_left))
 
     async def make_room(self, spawner: Any) -> None:
         """Before a start: stop servers that nobody uses until this one fits. If none can be, it starts all the same."""
         if (spawner.user.name, spawner.name) in self.stopped:
             spawner.report(0, _(WHY_STOPPED))
-        if self._lock is None or not self._floor or self._room() >= ROOM_FOR_A_START:
+        if self._lock is None or not self._percent or self._fits():
             return
         spawner.report(0, _("Memory is short: looking for a server that nobody uses, to stop it"))
         async with self._lock:
-            while self._room() < ROOM_FOR_A_START:
+            while not self._fits():
                 if not await self._stop_one():
                     log.warning("%s is started although memory is short", spawner._log_name)
                     return
@@ -103,10 +105,18 @@ class Watcher:
 
     # -- which --------------------------------------------------------------------------------------
 
-    def _room(self) -> int:
-        """How many bytes more fit."""
-        running = next((one.pid for one in self._running()), 0)
-        return cgroups.free_memory(running).room
+    def _left(self) -> list[cgroups.FreeMemory]:
+        return cgroups.free_memory(next((one.pid for one in self._running()), 0))
+
+    def _fits(self) -> bool:
+        return all(one.room >= ROOM_FOR_A_START for one in self._left())
+
+    def _shortest(self) -> cgroups.FreeMemory:
+        """What is left where it is least, by what is to stay free there."""
+        return min(self._left(), key=lambda one: one.room / self._floor(one))
+
+    def _floor(self, left: cgroups.FreeMemory) -> int:
+        return max(ROOM_FOR_A_START, left.total * self._percent // 100)
 
     def _running(self) -> Iterator[Any]:
         for user in self._app.users.values():
@@ -125,7 +135,7 @@ class Watcher:
         quiet = {one: seconds for one, seconds in quiet.items() if not _is_shown(one)}
         if not quiet:
             return False
-        greedy = greedy_ones(self._held(), cgroups.total_memory())
+        greedy = greedy_ones(self._held(), self._shortest().total)
         # Of whoever holds too much first.
         order = sorted(quiet, key=lambda one: (one.user.name not in greedy, -quiet[one]))
         with_variables = []
@@ -137,7 +147,8 @@ class Watcher:
                 with_variables.append(spawner)
             elif await self._stop(spawner, quiet[spawner]):
                 return True
-        if self._room() >= self._floor // 2:
+        memory_left = self._shortest()
+        if memory_left.room >= self._floor(memory_left) // 2:
             return False
         for spawner in with_variables:
             may_be_lost = not greedy or spawner.user.name in greedy
@@ -188,7 +199,7 @@ class Watcher:
         user, name, pid, start_time = spawner.user, spawner.name, spawner.pid, spawner.start_time
         log.warning(
             "Memory is short (%s): stopping %s, which nobody has used for %d minutes",
-            _megabytes(self._room()),
+            _megabytes(self._shortest()),
             spawner._log_name,
             seconds_quiet // 60,
         )
@@ -252,8 +263,8 @@ async def _is_at_rest(pid: int) -> bool:
         return False
 
 
-def _megabytes(room: int) -> str:
-    return f"{room // 2**20} MB left"
+def _megabytes(left: cgroups.FreeMemory) -> str:
+    return f"{left.room // 2**20} of {left.total // 2**20} MB left"
 
 
 watcher = Watcher()

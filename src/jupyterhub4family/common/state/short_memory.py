@@ -29,5 +29,5 @@ def stops() -> list[float]:
 
 def add_stop() -> None:
     """Note that a server was stopped now. Raises OSError."""
-    times = [round(one) for one in [*stops(), time.time()]][-KEPT:]
+    times = [int(one) for one in [*stops(), time.time()]][-KEPT:]
     files.write_atomically(STATE_FILE, json.dumps({"stopped": times}) + "\n", 0o644)

@@ -190,6 +190,8 @@ class FreeMemory:
     memory: int
     #: What else can be moved out of it.
     swap: int
+    #: How much there is, used or not.
+    total: int
 
     @property
     def room(self) -> int:
@@ -197,17 +199,18 @@ class FreeMemory:
         return max(self.memory, self.swap)
 
 
-def free_memory(server: int = 0) -> FreeMemory:
-    """What is left of this computer's memory, of its container's or of what all servers may use: the least of these.
+def free_memory(server: int = 0) -> list[FreeMemory]:
+    """What is left of this computer's memory; of its container's, and of what all servers may use, if these are less.
 
     Of all servers' only if process `server` is in the scope of one.
     """
     meminfo = processes.PROC / "meminfo"
-    available, swap = ((_field(meminfo, name) or 0) * 1024 for name in ("MemAvailable:", "SwapFree:"))
-    found = [FreeMemory(available, swap)]
+    names = ("MemAvailable:", "SwapFree:", "MemTotal:")
+    available, swap, total = ((_field(meminfo, name) or 0) * 1024 for name in names)
+    found = [FreeMemory(available, swap, total)]
     for directory in (CONTROL_GROUPS, CONTROL_GROUPS / "memory", *_slices_of_servers(server)):
         found.extend(_free_in(directory, swap))
-    return min(found, key=lambda one: one.room)
+    return found
 
 
 def _slices_of_servers(server: int) -> Iterator[Path]:
@@ -235,4 +238,4 @@ def _free_in(directory: Path, swap: int) -> Iterator[FreeMemory]:
     if most is not None and taken is not None:
         swap = min(swap, max(0, most - taken))
     # As the kernel reckons for MemAvailable (proc(5)): half of the files that are being used can go, too.
-    yield FreeMemory(max(0, limit - used + files[0] + files[1] // 2), swap)
+    yield FreeMemory(max(0, limit - used + files[0] + files[1] // 2), swap, limit)
