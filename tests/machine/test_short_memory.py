@@ -24,7 +24,9 @@ WHY = "Your server was stopped because this computer was short of memory. Your f
 #: In a kernel: hold so many bytes until there is a file, then go on calculating.
 EATER = """
 import os, time
-held = bytearray(b"x" * {size})
+held = bytearray({size})
+for place in range(0, {size}, 4096):
+    held[place] = 1
 open("/tmp/eaten", "w").close()
 while not os.path.exists("/tmp/enough"):
     time.sleep(0.05)
@@ -59,7 +61,7 @@ def _in_short_memory(new_machine: NewMachine, suite: str) -> Machine:
     machine.run("jupyterhub4family config set memory_limit_total 900M")
     machine.run("jupyterhub4family restart")
     ready(machine)
-    add_member(machine, "alice", "bob", "carl")
+    add_member(machine, *"alice bob carl dora".split())
     return machine
 
 
@@ -67,11 +69,15 @@ def _in_short_memory(new_machine: NewMachine, suite: str) -> Machine:
 def test_the_one_that_nobody_has_used_for_longest_goes(new_machine: NewMachine, suite: str) -> None:
     machine = _in_short_memory(new_machine, suite)
     # Browsers that are closed: nobody shows these servers, and no connection of the proxy's is left after a while.
-    for name in ("alice", "bob"):
+    for name in ("dora", "alice", "bob"):
         with logged_in(machine, name) as window:
             window.start_server()
+            if name == "dora":
+                # Not used for longest of all, but something runs in it.
+                window.terminal().run("sleep 4711 &")
         time.sleep(5)
-    hub, alices, bobs = hub_pid(machine), server(machine, "alice"), server(machine, "bob")
+    hub, alices, bobs, doras = hub_pid(machine), *(server(machine, name) for name in ("alice", "bob", "dora"))
+    _says_nothing_of_others(machine, "alice", bobs)
     machine.run("printf 'precious' >/home/alice/diary.txt && chown alice: /home/alice/diary.txt")
     with logged_in(machine, "carl") as carl, ThreadPoolExecutor(1) as beside:
         carl.start_server()
@@ -92,12 +98,29 @@ def test_the_one_that_nobody_has_used_for_longest_goes(new_machine: NewMachine, 
         assert "stopping alice" in log and "Memory is short" in log, log
         # There is room again: nobody else goes, and nothing else has changed.
         time.sleep(15)
-        assert (server(machine, "bob"), server(machine, "carl"), hub_pid(machine)) == (bobs, carls, hub), log
+        assert [server(machine, name) for name in ("bob", "carl", "dora")] == [bobs, carls, doras], log
+        assert hub_pid(machine) == hub and machine.run("pgrep -u dora -f 4711")
         assert not eating.done()
         machine.run("touch /tmp/end")
         eating.result(timeout=60)
         assert kernel.execute("6 * 7") == "42"
     _is_told_why(machine)
+
+
+def _says_nothing_of_others(machine: Machine, member: str, pid: int) -> None:
+    """Attack: what one member's programs answer can never be about another's server."""
+    mediator = f"runuser -u jupyterhub -- sudo -nH -u {member} /usr/lib/jupyterhub4family/mediator"
+    request = json.dumps({"action": "activity", "pid": pid, "start_time": 0})
+    assert json.loads(machine.run(f"echo '{request}' | {mediator}")) == {
+        "ok": True,
+        "known": False,
+        "open": 0,
+        "busy": 0,
+    }
+    # Nor does the door open for members themselves.
+    for caller in ("bob", member):
+        asked = machine.execute(f"echo '{request}' | runuser -u {caller} -- {mediator.partition(' -- ')[2]}")
+        assert asked.returncode != 0 and "known" not in asked.stdout, asked
 
 
 def _is_told_why(machine: Machine) -> None:

@@ -13,7 +13,7 @@ import logging
 import os
 import pwd
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, Optional
 
@@ -24,12 +24,12 @@ from jupyterhub4family.common.system import cgroups, sockets
 from jupyterhub4family.hub import calling, memory
 from jupyterhub4family.hub.stopped_servers import StoppedServers
 
-#: Seconds between two looks, which cost a tenth of a millisecond as long as there is room.
+#: Seconds between two looks, which cost a seventh of a millisecond as long as there is room.
 PAUSE = 5.0
 #: Bytes: a server that starts needs about that much.
 ROOM_FOR_A_START = 128 * 2**20
-#: Once it was short, so many times what is to stay free ends that.
-LITTLE_MORE = 1.25
+#: Once it was short, so many times what is to stay free ends that; with less than so many it is short in earnest.
+LITTLE_MORE, IN_EARNEST = 1.25, 0.5
 #: Seconds for which nobody has used a server that may be stopped; and if that loses variables.
 QUIET, LONG_QUIET = 600.0, 1800.0
 #: For so many seconds a server is looked at before it is stopped, and may use so much of a processor.
@@ -76,15 +76,15 @@ class Watcher:
     async def look(self) -> None:
         """Stop one server if memory is short, or was and there is not yet a little more than must be."""
         self.stopped.forget(self._is_over)
-        memory_left = self._shortest()
-        if memory_left.room >= self._floor(memory_left) * (LITTLE_MORE if self._is_short else 1):
+        if not self._is_below(LITTLE_MORE if self._is_short else 1):
             self._is_short = False
             return
         assert self._lock is not None  # `begin` was called
         async with self._lock:
             was_short, self._is_short = self._is_short, True
-            if not await self._stop_one() and not was_short:
-                log.warning("Memory is short (%s), and there is no server that can be stopped", _megabytes(memory_left))
+            if not await self._stop_one(lambda: self._is_below(LITTLE_MORE)) and not was_short:
+                left = _megabytes(self._shortest())
+                log.warning("Memory is short (%s), and there is no server that can be stopped", left)
 
     async def make_room(self, spawner: Any) -> None:
         """Before a start: stop servers that nobody uses until this one fits. If none can be, it starts all the same."""
@@ -95,7 +95,7 @@ class Watcher:
         spawner.report(0, _("Memory is short: looking for a server that nobody uses, to stop it"))
         async with self._lock:
             while not self._fits():
-                if not await self._stop_one():
+                if not await self._stop_one(lambda: not self._fits()):
                     log.warning("%s is started although memory is short", spawner._log_name)
                     return
 
@@ -115,6 +115,11 @@ class Watcher:
         """What is left where it is least, by what is to stay free there."""
         return min(self._left(), key=lambda one: one.room / self._floor(one))
 
+    def _is_below(self, times: float) -> bool:
+        """Whether less is left than so many times what is to stay free."""
+        left = self._shortest()
+        return left.room < self._floor(left) * times
+
     def _floor(self, left: cgroups.FreeMemory) -> int:
         return max(ROOM_FOR_A_START, left.total * self._percent // 100)
 
@@ -129,8 +134,8 @@ class Watcher:
             return True
         return name in user.spawners and bool(user.spawners[name].ready)
 
-    async def _stop_one(self) -> bool:
-        """Stop the one that can best be done without; False if none can."""
+    async def _stop_one(self, is_short: Callable[[], bool]) -> bool:
+        """Stop the one that can best be done without, if memory is still short then; False if none can."""
         quiet = {one: seconds for one in self._running() if (seconds := _seconds_quiet(one)) >= QUIET}
         quiet = {one: seconds for one, seconds in quiet.items() if not _is_shown(one)}
         if not quiet:
@@ -145,14 +150,11 @@ class Watcher:
                 continue
             if activity.open:
                 with_variables.append(spawner)
-            elif await self._stop(spawner, quiet[spawner]):
+            elif await self._stop(spawner, is_short):
                 return True
-        memory_left = self._shortest()
-        if memory_left.room >= self._floor(memory_left) // 2:
-            return False
         for spawner in with_variables:
-            may_be_lost = not greedy or spawner.user.name in greedy
-            if may_be_lost and quiet[spawner] >= LONG_QUIET and await self._stop(spawner, quiet[spawner]):
+            may_be_lost = quiet[spawner] >= LONG_QUIET and (not greedy or spawner.user.name in greedy)
+            if may_be_lost and await self._stop(spawner, lambda: self._is_below(IN_EARNEST)):
                 return True
         return False
 
@@ -189,9 +191,10 @@ class Watcher:
 
     # -- stop ---------------------------------------------------------------------------------------
 
-    async def _stop(self, spawner: Any, seconds_quiet: float) -> bool:
+    async def _stop(self, spawner: Any, is_short: Callable[[], bool]) -> bool:
         """Stop a server if it is still as it was, and does not calculate; whether it was stopped."""
-        if not await _is_at_rest(spawner.pid):
+        # Looked at again afterwards: whoever took all memory may have ended meanwhile.
+        if not is_short() or not await _is_at_rest(spawner.pid) or not is_short():
             return False
         # Somebody may have come back meanwhile, or it was stopped otherwise. From here to the stop nothing is awaited.
         if not spawner.ready or spawner.pending or _seconds_quiet(spawner) < QUIET or _is_shown(spawner):
@@ -201,7 +204,7 @@ class Watcher:
             "Memory is short (%s): stopping %s, which nobody has used for %d minutes",
             _megabytes(self._shortest()),
             spawner._log_name,
-            seconds_quiet // 60,
+            _seconds_quiet(spawner) // 60,
         )
         # As JupyterHub does it for a page (handlers/base.py, stop_single_user, 5.5 and 6.1).
         spawner._stop_pending = True

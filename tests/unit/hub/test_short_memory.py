@@ -199,8 +199,8 @@ def test_a_mediator_that_refuses_or_lies_decides_about_its_own_only(
         async with Portal(machine) as portal, servers_of(portal, "ben", "anna") as members:
             # Anna's was used last longest ago, so she is asked first.
             not_used_for(members["anna"][0], 99999)
-            refusal = {"answer": {"ok": False, "error": "no", "hint": "", "status": 1}}
-            doors.plan("mediator.activity", refusal, {"answer": AT_REST})
+            refused = {"answer": {"ok": False, "error": "no", "hint": "", "status": 1}}
+            doors.plan("mediator.activity", refused, {"answer": AT_REST})
             room.leave(10)
             await watcher(portal).look()
             assert runs(members["anna"][0]) and not runs(members["ben"][0])
@@ -241,6 +241,29 @@ def test_what_is_shown_or_was_just_used_is_not_even_asked(
             await watcher(portal).look()
             assert len(room.running()) == 1 and "activity" not in doors.actions()
             user.spawner._stop_pending = False
+
+    in_a_loop(work)
+
+
+def test_memory_that_is_there_again_at_the_last_moment_costs_nobody_a_server(
+    machine: MachineDirectory, doors: Doors, room: MemoryLeft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may have ended who took it all, while the server was looked at."""
+
+    async def work() -> None:
+        async with Portal(machine) as portal, servers_of(portal, "anna") as members:
+
+            async def at_rest(_pid: int) -> bool:
+                room.leave(500)
+                return True
+
+            monkeypatch.setattr(short_memory, "_is_at_rest", at_rest)
+            room.leave(1)
+            await watcher(portal).look()
+            assert runs(members["anna"][0])
+            room.leave(1)
+            await short_memory.watcher.make_room(portal.user("anna").spawner)
+            assert runs(members["anna"][0]) and times.stops() == []
 
     in_a_loop(work)
 
@@ -441,8 +464,8 @@ def test_a_start_that_does_not_fit_makes_room_first(machine: MachineDirectory, d
             await begin(browser, "anna")
             await until(lambda: anna.spawner.ready, "the start")
             assert [runs(members[name][0]) for name in ("ben", "carl")] == [False, True]
-            told = [event["message"] for event in anna.spawner._events]
-            assert told[0] == "Memory is short: looking for a server that nobody uses, to stop it"
+            reported = [event["message"] for event in anna.spawner._events]
+            assert reported[0] == "Memory is short: looking for a server that nobody uses, to stop it"
 
     in_a_loop(work)
 
