@@ -36,6 +36,8 @@ QUIET, LONG_QUIET = 600.0, 1800.0
 SAMPLE, IDLE_SHARE = 2.0, 0.05
 #: Seconds until a server is asked again what it does.
 ANSWER_HOLDS = 60.0
+#: Where nothing is known.
+PLENTY = cgroups.FreeMemory(2**60, 0, 2**60)
 WHY_STOPPED = N_("Your server was stopped because this computer was short of memory. Your files are saved.")
 
 log = logging.getLogger("jupyterhub4family")
@@ -82,7 +84,8 @@ class Watcher:
         assert self._lock is not None  # `begin` was called
         async with self._lock:
             was_short, self._is_short = self._is_short, True
-            if not await self._stop_one(lambda: self._is_below(LITTLE_MORE)) and not was_short:
+            stopped = await self._stop_one(lambda: self._is_below(LITTLE_MORE))
+            if not (stopped or was_short) and self._is_below(1):
                 left = _megabytes(self._shortest())
                 log.warning("Memory is short (%s), and there is no server that can be stopped", left)
 
@@ -113,7 +116,7 @@ class Watcher:
 
     def _shortest(self) -> cgroups.FreeMemory:
         """What is left where it is least, by what is to stay free there."""
-        return min(self._left(), key=lambda one: one.room / self._floor(one))
+        return min(self._left(), key=lambda one: one.room / self._floor(one), default=PLENTY)
 
     def _is_below(self, times: float) -> bool:
         """Whether less is left than so many times what is to stay free."""

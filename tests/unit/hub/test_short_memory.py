@@ -451,6 +451,20 @@ def test_a_stop_that_does_not_work_is_not_tried_again_at_once(
     in_a_loop(work)
 
 
+def test_what_is_not_known_is_not_short(
+    machine: MachineDirectory, doors: Doors, room: MemoryLeft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "free_memory", lambda _server: [])
+
+    async def work() -> None:
+        async with Portal(machine) as portal, servers_of(portal, "anna") as members:
+            await watcher(portal).look()
+            await short_memory.watcher.make_room(portal.user("anna").spawner)
+            assert runs(members["anna"][0]) and "activity" not in doors.actions()
+
+    in_a_loop(work)
+
+
 # -- before a start -----------------------------------------------------------------------------------
 
 

@@ -205,9 +205,10 @@ def free_memory(server: int = 0) -> list[FreeMemory]:
     Of all servers' only if process `server` is in the scope of one.
     """
     meminfo = processes.PROC / "meminfo"
-    names = ("MemAvailable:", "SwapFree:", "MemTotal:")
-    available, swap, total = ((_field(meminfo, name) or 0) * 1024 for name in names)
-    found = [FreeMemory(available, swap, total)]
+    available, total = _field(meminfo, "MemAvailable:"), _field(meminfo, "MemTotal:")
+    swap = (_field(meminfo, "SwapFree:") or 0) * 1024
+    # What is not known is not short.
+    found = [] if available is None or total is None else [FreeMemory(available * 1024, swap, total * 1024)]
     for directory in (CONTROL_GROUPS, CONTROL_GROUPS / "memory", *_slices_of_servers(server)):
         found.extend(_free_in(directory, swap))
     return found

@@ -180,6 +180,13 @@ def test_what_is_left_of_a_computer(kernel: Kernel) -> None:
     assert len(cgroups.free_memory()) == 1
 
 
+@pytest.mark.parametrize("text", ["", "MemTotal: 4000 kB\n", "MemAvailable: 4000 kB\n", "MemTotal: x\nMemAvailable:\n"])
+def test_what_is_not_known_is_not_short(kernel: Kernel, text: str) -> None:
+    assert cgroups.free_memory() == []
+    (kernel.proc / "meminfo").write_text(text, "ascii")
+    assert cgroups.free_memory() == []
+
+
 def test_what_is_left_of_a_container_whose_meminfo_is_the_hosts(kernel: Kernel) -> None:
     meminfo(kernel, 3000, 500)
     kernel.file("memory.max", "1000000\n")
