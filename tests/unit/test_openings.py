@@ -156,6 +156,7 @@ OTHERS: dict[str, tuple[list[str], str]] = {
         "the package's and Debian's",
     ),
     "cli.doctor.checks.settings": (["os.stat(path)"], "root's, in /etc"),
+    "cli.doctor.checks.small_memory": (["OS_RELEASE.read_text()"], "Debian's"),
     "cli.doctor.checks.supervision": (["entry.stat()"], "/proc"),
     "cli.doctor.checks.upgrade": (
         ["""(LISTS / f"{name.replace('/', '_')}InRelease").read_text()""", "paths.SOURCE_PIN.exists()"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
@@ -59,11 +60,42 @@ def resident(pid: int, everybody: Optional[Processes] = None) -> Optional[int]:
     everybody = everybody or snapshot()
     if pid not in everybody.pages:
         return None
-    total, waiting, seen = 0, [pid], set()
+    return sum(everybody.pages[one] for one in _with_descendants(pid, everybody.children)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _with_descendants(pid: int, children: Mapping[int, list[int]]) -> set[int]:
+    waiting, seen = [pid], set()
     while waiting:
         one = waiting.pop()
         if one not in seen:
             seen.add(one)
-            total += everybody.pages[one]
-            waiting.extend(everybody.children.get(one, ()))
-    return total * os.sysconf("SC_PAGE_SIZE")
+            waiting.extend(children.get(one, ()))
+    return seen
+
+
+def held_by_accounts() -> dict[int, int]:
+    """Bytes of resident memory that each account's programs hold, whether in a server or not, by uid."""
+    held: dict[int, int] = {}
+    for pid, pages in snapshot().pages.items():
+        for uid in processes.uids(pid)[:1]:
+            held[uid] = held.get(uid, 0) + pages * os.sysconf("SC_PAGE_SIZE")
+    return held
+
+
+def processor_seconds(pid: int) -> float:
+    """How long the server `pid` and all that descends from it have calculated since they started.
+
+    Raises OSError if that cannot be known.
+    """
+    usage = cgroups.usage(pid)
+    if usage is not None and usage.processor is not None:
+        return usage.processor
+    everybody = processes.all_stat_fields()
+    children: dict[int, list[int]] = {}
+    for one, fields in everybody.items():
+        children.setdefault(int(fields[1]), []).append(one)
+    if pid not in everybody:
+        raise ProcessLookupError(pid)
+    # Fields 14 to 17 (proc(5)): its own time, and that of children that have ended.
+    ticks = sum(sum(map(int, everybody[one][11:15])) for one in _with_descendants(pid, children))
+    return ticks / os.sysconf("SC_CLK_TCK")

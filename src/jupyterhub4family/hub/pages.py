@@ -34,6 +34,7 @@ from jupyterhub4family.hub import (
     membership,
     memory,
     origins,
+    short_memory,
     trust,
 )
 from jupyterhub4family.hub.language import Sentences
@@ -63,6 +64,8 @@ class ServerCard:
     killed: int
     #: Whether its environment was made from the template in use; None if it does not run or that is not known.
     up_to_date: Optional[bool]
+    #: It was stopped because memory was short.
+    stopped_for_memory: bool
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def configure_pages(config: Any, settings: Settings) -> None:
         "display_name": display_name,
         "news_for_delegates": lambda user: news_for_delegates,
         "disk_left": disk_left,
+        "stopped_for_memory": lambda user: short_memory.watcher.was_stopped,
         "server_cards": lambda user: server_cards,
         "everybodys_servers": lambda user: everybodys_servers,
         "server_title": lambda user: server_title,
@@ -221,4 +225,5 @@ def _card(user: Any, spawner: Any, everybody: Optional[memory.Processes]) -> Ser
         limit_megabytes=None if usage.limit is None else round(usage.limit / 2**20),
         killed=usage.killed,
         up_to_date=made_from == paths.CURRENT_TEMPLATE.resolve().name if state == "running" and made_from else None,
+        stopped_for_memory=state == "stopped" and short_memory.watcher.was_stopped(user, spawner.name),
     )

@@ -29,7 +29,7 @@ from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.protocol.actions import Action, AnswerT, RequestT
 from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.system import cgroups, processes
-from jupyterhub4family.hub import calling, ports
+from jupyterhub4family.hub import calling, ports, short_memory
 from jupyterhub4family.hub.template import TemplateKeeper
 
 #: So many events of a start are kept for pages that come later, and so many characters of each.
@@ -177,6 +177,7 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
     async def _look_at_template(self) -> None:
         self._first_event += len(self._events)
         self._events.clear()
+        await short_memory.watcher.make_room(self)
         self.report(0, _("Checking your environment"))
         try:
             await template.ensure(lambda percent, message: self.report(percent * 40 // 100, message))

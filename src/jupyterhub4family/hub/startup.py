@@ -21,7 +21,7 @@ from jupyterhub4family.common.protocol import service_programs
 from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.state import upgrade
-from jupyterhub4family.hub import calling, entrances, log_bounds, spawner
+from jupyterhub4family.hub import calling, entrances, log_bounds, short_memory, spawner
 from jupyterhub4family.service.hub_state import database
 from jupyterhub4family.service.releases import builds, contents
 from jupyterhub4family.service.run import proxy
@@ -51,6 +51,7 @@ def after_start(settings: Settings) -> None:
     _tasks.append(loop.create_task(_work(settings)))
     _tasks.append(loop.create_task(_copy_the_database_daily()))
     _tasks.append(loop.create_task(log_bounds.keep_bounded()))
+    _tasks.append(loop.create_task(_watch_memory(settings)))
 
 
 async def _work(settings: Settings) -> None:
@@ -68,6 +69,12 @@ async def _work(settings: Settings) -> None:
     await _until_it_works(spawner.template.ensure, "JupyterLab for the family is not ready")
     # Release and template are there: what was fetched for them is needed no more.
     builds.discard_cache()
+
+
+async def _watch_memory(settings: Settings) -> None:
+    app = JupyterHub.instance()
+    await _ready(app)
+    await short_memory.watcher.watch(app, settings.memory_kept_free)
 
 
 async def _copy_the_database_daily() -> None:

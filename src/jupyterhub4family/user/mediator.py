@@ -2,9 +2,9 @@
 
 Reads one JSON object and does one thing as the member: `prepare` their environment, `spawn` a single-user server,
 `start` one if there is nothing to prepare, `kill` (signal) such a server, `end` all that one has left behind, note in
-its log that the kernel has `killed` one of its programs, show the end of its `log`. It may not run anything else: the
-executable is fixed, the environment is built here from an allow-list. Nothing stays behind: the server is started by a
-double fork and is no child of anybody.
+its log that the kernel has `killed` one of its programs, show the end of its `log`, say what `activity` there is in it.
+It may not run anything else: the executable is fixed, the environment is built here from an allow-list. Nothing stays
+behind: the server is started by a double fork and is no child of anybody.
 
 The words `spawn` and `kill` and their answers are those of sudospawner's mediator, so its SudoSpawner drives it.
 """
@@ -76,6 +76,13 @@ def _log(member: pwd.struct_passwd, request: doors.ReadLog) -> doors.LogLines:
     return doors.LogLines(server.last_log_lines(member, request.name))
 
 
+def _activity(member: pwd.struct_passwd, request: doors.AskActivity) -> doors.Activity:
+    # What speaks HTTP is loaded when somebody asks this, not for every start.
+    from jupyterhub4family.user import server_activity
+
+    return server_activity.activity(member.pw_uid, request.pid, request.start_time)
+
+
 HANDLERS = (
     serving.on(doors.PREPARE, _prepare),
     serving.on(doors.START, _start),
@@ -84,6 +91,7 @@ HANDLERS = (
     serving.on(doors.END, _end),
     serving.on(doors.KILLED, _killed),
     serving.on(doors.LOG, _log),
+    serving.on(doors.ACTIVITY, _activity),
 )
 
 

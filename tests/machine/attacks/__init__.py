@@ -11,6 +11,7 @@
 | all who open doors, by what they bring along | test_installed.py (environment), test_inherited.py (all else) |
 | a member of jupyterhub_adm | test_requests.py; names and groups: ../test_members.py |
 | floods: a device, a member's browser and programs | test_floods.py |
+| a member who takes all memory, or answers for others | ../test_short_memory.py, tests/unit/hub/test_short_memory.py |
 | somebody on the network | test_network.py; certificates: ../test_https.py, tests/browser/test_forged.py |
 | whoever guesses passwords, or keeps others from logging in | test_guessing.py |
 | whoever stands between the family and its source of newer versions | test_sources.py |

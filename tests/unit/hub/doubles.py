@@ -192,7 +192,7 @@ def _forget_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process: nobody has typed a wrong password, no port is being used, no template was built."""
     from jupyterhub.handlers.base import BaseHandler
 
-    from jupyterhub4family.hub import authenticator, spawner, startup, template, throttle, trust
+    from jupyterhub4family.hub import authenticator, short_memory, spawner, startup, template, throttle, trust
 
     # What hub/pages.py extends, with the settings of the first hub that it meets.
     for name in ("template_namespace", "content_security_policy", "_xsrf_safe_methods"):
@@ -201,6 +201,7 @@ def _forget_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in vars(template.TemplateKeeper()).items():
         monkeypatch.setattr(spawner.template, name, value)
     monkeypatch.setattr(spawner.FamilySpawner, "_ports_of_starts", set())
+    monkeypatch.setattr(short_memory, "watcher", short_memory.Watcher())
     monkeypatch.setattr(startup, "_tasks", [])
     monkeypatch.setattr(trust, "_drawings", {})
 

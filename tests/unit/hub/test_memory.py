@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from jupyterhub4family.common.system import processes
+from jupyterhub4family.common.system import cgroups, processes
+from jupyterhub4family.common.system.cgroups import Usage
 from jupyterhub4family.hub import memory
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -47,3 +49,27 @@ def test_processes_that_call_each_other_parents(proc: Path) -> None:
 def test_this_very_process() -> None:
     held = memory.resident(os.getpid())
     assert held is not None and 4 * 1024**2 < held < 4 * 1024**3
+
+
+def test_what_accounts_hold_in_servers_or_not(proc: Path) -> None:
+    for pid, uid in ((10, 1001), (11, 1001), (20, 1002)):
+        process(proc, pid, 1, pid)
+        (proc / str(pid) / "status").write_text(f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n", "ascii")
+    process(proc, 30, 1, 5)  # has just ended, or is hidden
+    assert memory.held_by_accounts() == {1001: 21 * PAGE, 1002: 20 * PAGE}
+
+
+def test_how_long_a_server_has_calculated_without_a_scope() -> None:
+    before = memory.processor_seconds(os.getpid())
+    deadline = time.process_time() + 0.1
+    while time.process_time() < deadline:
+        pass
+    assert 0.05 < memory.processor_seconds(os.getpid()) - before < 60
+    with pytest.raises(OSError):
+        memory.processor_seconds(2**22)
+
+
+def test_how_long_it_has_calculated_in_its_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There what has made itself a daemon counts as well."""
+    monkeypatch.setattr(cgroups, "usage", lambda _pid: Usage(1, None, 4.5, 0))
+    assert memory.processor_seconds(10) == 4.5

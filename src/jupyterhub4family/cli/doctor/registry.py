@@ -17,6 +17,7 @@ from jupyterhub4family.cli.doctor.checks import (
     release_integrity,
     rights,
     settings,
+    small_memory,
     supervision,
     upgrade,
 )
@@ -28,6 +29,7 @@ MODULES = (
     rights,
     installed,
     machine,
+    small_memory,
     limits,
     names,
     release_integrity,

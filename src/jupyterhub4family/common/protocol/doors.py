@@ -139,6 +139,27 @@ class LogLines:
     lines: list[str] = records.field(default_factory=list)
 
 
+@records.dataclass(frozen=True)
+class AskActivity:
+    """What goes on in the server that started then."""
+
+    pid: int
+    start_time: int
+
+
+@records.dataclass(frozen=True)
+class Activity:
+    """What goes on in a server; nothing is known of one that does not say (`known`).
+
+    `open`: kernels and terminals, whose variables and screens a stop would lose. `busy`: of the kernels those that
+    calculate, and programs that were started in kernels, terminals or in the background.
+    """
+
+    known: bool
+    open: int = 0
+    busy: int = 0
+
+
 # An environment may have to be fetched over a slow line.
 PREPARE = Action(MEDIATOR, "prepare", Prepare, Prepared, timeout=1800)
 START = Action(MEDIATOR, "start", Start, Started)
@@ -147,6 +168,7 @@ KILL = Action(MEDIATOR, "kill", Kill, Killed)
 END = Action(MEDIATOR, "end", End, Ended)
 KILLED = Action(MEDIATOR, "killed", RecordKilled, Nothing)
 LOG = Action(MEDIATOR, "log", ReadLog, LogLines)
+ACTIVITY = Action(MEDIATOR, "activity", AskActivity, Activity)
 
 # -- authenticate ------------------------------------------------------------------------------------
 
@@ -289,7 +311,7 @@ LIST_MEMBERS = Action(MEMBERS, "list", Nothing, MemberList)
 
 DOORS = (MEDIATOR, AUTHENTICATE, ENVIRONMENT, CONFINE, MEMBERS)
 ACTIONS: tuple[Action[Any, Any], ...] = (
-    *(PREPARE, START, SPAWN, KILL, END, KILLED, LOG),
+    *(PREPARE, START, SPAWN, KILL, END, KILLED, LOG, ACTIVITY),
     CHECK_PASSWORD,
     COPY_TEMPLATE,
     LIMIT_SERVER,

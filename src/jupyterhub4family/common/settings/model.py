@@ -198,6 +198,23 @@ class Settings:
             N_("Takes effect at the server's next start."),
         )
     )
+    memory_kept_free: int = _is(
+        Number(
+            5,
+            N_(
+                "How many percent of memory stay free: when less is left, servers that nobody uses are stopped; 0 for "
+                "never."
+            ),
+            types.HUB,
+            N_(
+                "It is at least room for one server (128 MB). Never stopped are servers that calculate or that a "
+                "browser shows."
+            ),
+            minimum=0,
+            maximum=50,
+            since="0.2",
+        )
+    )
     cpu_weight: int = _is(
         Number(
             100,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -177,3 +178,65 @@ def _field(path: Path, name: str) -> Optional[int]:
         return next((int(args[1]) for args in lines if args[:1] == [name]), None)
     except (OSError, ValueError, IndexError):
         return None
+
+
+# -- how much more fits ------------------------------------------------------------------------------------------
+
+
+@records.dataclass(frozen=True)
+class FreeMemory:
+    """How much more fits into memory, in bytes."""
+
+    memory: int
+    #: What else can be moved out of it.
+    swap: int
+    #: How much there is, used or not.
+    total: int
+
+    @property
+    def room(self) -> int:
+        """What counts: as long as there is swap, what nobody uses makes room (and where that is zram, in memory)."""
+        return max(self.memory, self.swap)
+
+
+def free_memory(server: int = 0) -> list[FreeMemory]:
+    """What is left of this computer's memory; of its container's, and of what all servers may use, if these are less.
+
+    Of all servers' only if process `server` is in the scope of one.
+    """
+    meminfo = processes.PROC / "meminfo"
+    available, total = _field(meminfo, "MemAvailable:"), _field(meminfo, "MemTotal:")
+    swap = (_field(meminfo, "SwapFree:") or 0) * 1024
+    # What is not known is not short.
+    found = [] if available is None or total is None else [FreeMemory(available * 1024, swap, total * 1024)]
+    for directory in (CONTROL_GROUPS, CONTROL_GROUPS / "memory", *_slices_of_servers(server)):
+        found.extend(_free_in(directory, swap))
+    return found
+
+
+def _slices_of_servers(server: int) -> Iterator[Path]:
+    """The folders of the slice that holds all servers, for version 2 and for version 1, as far as they are there."""
+    for controllers, path in control_groups(server).items() if server else ():
+        above, is_there, _below = path.partition(f"/{SLICE}/")
+        if is_there and controllers in ("", "memory"):
+            directory = _directory(f"{above}/{SLICE}", controllers)
+            assert directory is not None  # there is a path
+            yield directory
+
+
+def _free_in(directory: Path, swap: int) -> Iterator[FreeMemory]:
+    """What is left in a group that has a limit of memory; `swap` is left for the whole computer."""
+    limit, used = _number(directory / "memory.max"), _number(directory / "memory.current")
+    prefix = ""
+    if limit is None or used is None:
+        limit, used = _number(directory / "memory.limit_in_bytes"), _number(directory / "memory.usage_in_bytes")
+        prefix = "total_"
+    # "No limit" is a word in version 2, and a very large number in version 1.
+    if limit is None or used is None or limit >= 2**60:
+        return
+    files = [_field(directory / "memory.stat", f"{prefix}{name}") or 0 for name in ("inactive_file", "active_file")]
+    most, taken = _number(directory / "memory.swap.max"), _number(directory / "memory.swap.current")
+    if most is not None and taken is not None:
+        swap = min(swap, max(0, most - taken))
+    # As the kernel reckons for MemAvailable (proc(5)): half of the files that are being used can go, too.
+    yield FreeMemory(max(0, limit - used + files[0] + files[1] // 2), swap, limit)

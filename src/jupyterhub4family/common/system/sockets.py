@@ -18,6 +18,7 @@ from jupyterhub4family.common import records
 TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 #: TCP_LISTEN of <netinet/tcp.h>, as the tables write it.
 _LISTENING = "0A"
+_ESTABLISHED = "01"
 #: TCP_ESTABLISHED, TCP_SYN_RECV, TCP_CLOSE_WAIT: what a connection is in that nobody has taken up.
 _WAITING = ("01", "03", "08")
 
@@ -57,6 +58,11 @@ def listeners() -> Iterator[Listener]:
     for row in _rows():
         if row.state == _LISTENING:
             yield Listener(*_place(row.local), int(row.uid), row.inode)
+
+
+def connected_ports(uid: int) -> set[int]:
+    """The ports to which programs of `uid` are connected just now. Raises OSError if the kernel does not tell."""
+    return {_place(row.remote)[1] for row in _rows() if row.state == _ESTABLISHED and row.uid == str(uid)}
 
 
 def is_taken_up(connection: socket.socket) -> bool:

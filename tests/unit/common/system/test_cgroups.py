@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family.common.system import cgroups, processes
-from jupyterhub4family.common.system.cgroups import Usage
+from jupyterhub4family.common.system.cgroups import FreeMemory, Usage
 
 SCOPE = "jupyterhub4family-{uid}-4711-99.scope"
 PLACE = "/jupyterhub4family.slice/jupyterhub4family-{uid}.slice/" + SCOPE
@@ -156,3 +156,67 @@ def test_a_process_that_may_not_be_looked_into_is_still_its_owners(kernel: Kerne
     assert cgroups.scope_of(10) == SCOPE.format(uid=ME)
     kernel.process(11, f"0::{place()}", uid=0)
     assert cgroups.scope_of(11) == "", "a program with root's rights, which nobody could signal"
+
+
+# -- how much more fits -------------------------------------------------------------------------------
+
+MEMINFO = "MemTotal: 4000 kB\nMemFree: 1 kB\nMemAvailable: {} kB\nSwapTotal: 900 kB\nSwapFree: {} kB\n"
+
+
+def meminfo(kernel: Kernel, available: int, swap: int = 0) -> None:
+    (kernel.proc / "meminfo").write_text(MEMINFO.format(available, swap), "ascii")
+
+
+def test_what_is_left_of_a_computer(kernel: Kernel) -> None:
+    meminfo(kernel, 1000)
+    assert cgroups.free_memory() == [FreeMemory(1_024_000, 0, 4_096_000)]
+    meminfo(kernel, 1000, 2000)
+    (left,) = cgroups.free_memory()
+    assert left.room == 2_048_000, "what nobody uses can go to swap"
+    kernel.file("memory.max", "max\n")
+    kernel.file("memory.current", "5\n")
+    kernel.file("memory/memory.limit_in_bytes", f"{2**63 - 4096}\n")
+    kernel.file("memory/memory.usage_in_bytes", "5\n")
+    assert len(cgroups.free_memory()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "MemTotal: 4000 kB\n", "MemAvailable: 4000 kB\n", "MemTotal: x\nMemAvailable:\n"])
+def test_what_is_not_known_is_not_short(kernel: Kernel, text: str) -> None:
+    assert cgroups.free_memory() == []
+    (kernel.proc / "meminfo").write_text(text, "ascii")
+    assert cgroups.free_memory() == []
+
+
+def test_what_is_left_of_a_container_whose_meminfo_is_the_hosts(kernel: Kernel) -> None:
+    meminfo(kernel, 3000, 500)
+    kernel.file("memory.max", "1000000\n")
+    kernel.file("memory.current", "900000\n")
+    assert cgroups.free_memory()[1] == FreeMemory(100_000, 512_000, 1_000_000)
+    kernel.file("memory.stat", "anon 1\ninactive_file 200000\nactive_file 50000\n")
+    kernel.file("memory.swap.max", "300000\n")
+    kernel.file("memory.swap.current", "290000\n")
+    assert cgroups.free_memory()[1] == FreeMemory(325_000, 10_000, 1_000_000)
+    kernel.file("memory.current", "9900000\n")
+    assert cgroups.free_memory()[1].memory == 0
+
+
+@pytest.mark.parametrize("prefix", ["", "/lxc/101"])
+def test_what_is_left_for_all_servers(kernel: Kernel, prefix: str) -> None:
+    meminfo(kernel, 3000)
+    directory = f"{prefix}/jupyterhub4family.slice"
+    kernel.file("cgroup.controllers", "memory\n")
+    kernel.file(f"{directory}/memory.max", "1000000\n")
+    kernel.file(f"{directory}/memory.current", "400000\n")
+    kernel.process(10, f"0::{prefix}{place()}")
+    kernel.process(11, "0::/user.slice")
+    assert cgroups.free_memory(10)[1:] == [FreeMemory(600_000, 0, 1_000_000)]
+    assert cgroups.free_memory(11)[1:] == cgroups.free_memory(99)[1:] == cgroups.free_memory(0)[1:] == []
+
+
+def test_the_same_with_version_1(kernel: Kernel) -> None:
+    meminfo(kernel, 3000)
+    kernel.process(10, f"1:name=systemd:{place()}", f"4:memory:{place()}", "0::/")
+    kernel.file("memory/jupyterhub4family.slice/memory.limit_in_bytes", "1000000\n")
+    kernel.file("memory/jupyterhub4family.slice/memory.usage_in_bytes", "700000\n")
+    kernel.file("memory/jupyterhub4family.slice/memory.stat", "inactive_file 1\ntotal_inactive_file 100000\n")
+    assert cgroups.free_memory(10)[1:] == [FreeMemory(400_000, 0, 1_000_000)]

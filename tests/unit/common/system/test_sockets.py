@@ -78,3 +78,12 @@ def test_a_kernel_that_answers_no_questions_is_told_from_nobody(monkeypatch: pyt
         connection, _address = listener.accept()
         with connection:
             assert sockets.uid_of_peer(connection) is None
+
+
+def test_to_which_ports_somebodys_programs_are_connected() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert port not in sockets.connected_ports(os.getuid())
+        with socket.create_connection(("127.0.0.1", port)):
+            assert port in sockets.connected_ports(os.getuid())
+            assert port not in sockets.connected_ports(os.getuid() + 1)

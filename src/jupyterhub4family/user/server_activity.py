@@ -1,0 +1,81 @@
+"""Runs as the member, inside the mediator or started by root: asks the member's own servers what they are doing.
+
+With the token that each server has in its environment, which only the member can read. What comes back is the member's
+word: whoever decides by it decides about this member's servers and nobody else's.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import urllib.parse
+from typing import Any, Optional
+
+from jupyterhub4family.common.protocol.doors import Activity
+from jupyterhub4family.common.system import cgroups, processes
+
+#: Where a server listens, as the hub told it.
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:[0-9]{2,5}/[\w./%~@-]*")
+#: Seconds; bytes.
+TIMEOUT, LONGEST_ANSWER = 10, 1024 * 1024
+#: What a kernel is in that does nothing: one to which nobody has connected stays in `starting`.
+_STATES_AT_REST = frozenset({"idle", "starting", "dead"})
+
+
+def activity(uid: int, pid: int, start_time: int) -> Activity:
+    """What goes on in the server `pid` of the account `uid`, if it is the one that started then."""
+    found = address_and_token(pid)
+    if not processes.is_running(pid, start_time) or found is None:
+        return Activity(known=False)
+    kernels = ask(*found, "kernels")
+    if kernels is None:
+        return Activity(known=False)
+    # A server without terminals says so in an answer that is no list.
+    terminals = ask(*found, "terminals") or []
+    states = [kernel.get("execution_state") if isinstance(kernel, dict) else None for kernel in kernels]
+    busy = sum(state not in _STATES_AT_REST for state in states)
+    return Activity(True, len(kernels) + len(terminals), busy + programs(uid, pid, start_time))
+
+
+def address_and_token(pid: int) -> Optional[tuple[str, str]]:
+    """Where the server listens that has started process `pid`, or is it, and its token; None if it is none."""
+    address = processes.environment_value(pid, "JUPYTERHUB_SERVICE_URL")
+    token = processes.environment_value(pid, "JUPYTERHUB_API_TOKEN")
+    return (address, token) if address and token and _ADDRESS.fullmatch(address) else None
+
+
+def ask(address: str, token: str, what: str) -> Optional[list[Any]]:
+    """The list `what` (`kernels`, `terminals`) of a server; None if it does not say."""
+    parts = urllib.parse.urlsplit(address)
+    connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=TIMEOUT)
+    try:
+        connection.request("GET", f"{parts.path.rstrip('/')}/api/{what}", headers={"Authorization": f"token {token}"})
+        with connection.getresponse() as answer:
+            found = json.loads(answer.read(LONGEST_ANSWER)) if answer.status == http.client.OK else None
+    except (OSError, ValueError, RecursionError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return found if isinstance(found, list) else None
+
+
+def programs(uid: int, pid: int, start_time: int) -> int:
+    """How many programs run in a server beside itself and what it has started itself: kernels and shells.
+
+    They were started in a notebook, in a terminal, or in the background: a stop would end them all.
+    """
+    everybody = processes.all_stat_fields()
+    parents = {one: int(fields[1]) for one, fields in everybody.items() if fields[0] not in "ZX"}
+    inside = set(cgroups.scopes().get(cgroups.scope_name(uid, pid, start_time), ()))
+    inside.update(one for one in parents if _descends(one, pid, parents))
+    return sum(one != pid and one in parents and parents[one] != pid for one in inside)
+
+
+def _descends(one: int, ancestor: int, parents: dict[int, int]) -> bool:
+    # Not for ever: a pid that was used again while the table was read could lead in a circle.
+    for _step in range(len(parents)):
+        if one == ancestor:
+            return True
+        one = parents.get(one, 0)
+    return False
