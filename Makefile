@@ -30,7 +30,7 @@ install:
 	set -e; cd src; find jupyterhub4family -name '*.py' | while read -r file; do \
 	    install -D -m 0644 "$$file" "$(LIBRARY)/$$file"; \
 	done
-	set -e; find locks -name '*.txt' -o -name '*.json' | while read -r file; do \
+	set -e; find locks -name '*.txt' -o -name '*.toml' -o -name '*.json' | while read -r file; do \
 	    install -D -m 0644 "$$file" "$(SHARE)/$$file"; \
 	done
 	set -e; cd locale; for language in $(LANGUAGES); do \

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -184,10 +185,64 @@ def test_what_runs_inside_the_hub_is_tested_with_what_machines_have(python: str,
     """Debian 11's older versions are tried on Debian 11 (tests/machine/test_unit_everywhere.py)."""
     hub, tools = versions("hub", python, machine), versions("tools", python, machine)
     left_out = re.findall(r"^[a-z].*", (TOOLS.parent / "requirements.left-out").read_text("utf-8"), re.MULTILINE)
-    assert left_out == ["rfc3987-syntax", "psutil", "cryptography"], "each with its reason"
+    assert left_out == ["rfc3987-syntax", "psutil", "cryptography", "packageurl-python"], "each with its reason"
     assert {name: version for name, version in hub.items() if name not in left_out} == {
         name: tools.get(name) for name in hub if name not in left_out
     }
+
+
+def addressed(name: str) -> dict[tuple[str, str, str], list[str]]:
+    """A lock with addresses: the wheels of each requirement, by name, version and marker."""
+    found = {}
+    for block in (LOCKS / f"pylock.{name}.toml").read_text("utf-8").split("\n[[packages]]\n")[1:]:
+        fields = dict(re.findall(r'^(\w+) = "(.*)"$', block, re.MULTILINE))
+        wheels = re.findall(r'url = "[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/([^/"]+\.whl)", size = [0-9]+', block)
+        found[fields["name"], fields["version"], fields.get("marker", "")] = wheels
+    return found
+
+
+def suits(wheel: str, python: str, machine: str) -> bool:
+    """Whether a wheel, by its name, can be installed on a Debian with this Python, whatever its glibc."""
+    minor = numbers(python)[1]
+    pythons, abis, platforms = wheel[: -len(".whl")].split("-")[-3:]
+    if platforms != "any" and not any("manylinux" in one and machine in one for one in platforms.split(".")):
+        return False
+    if "abi3" in abis.split("."):
+        return any(3 <= int(one[3:] or 0) <= minor for one in pythons.split("."))
+    every = pythons.split(".")
+    return f"cp3{minor}" in every or (abis == "none" and "py3" in every)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("name", ["hub", "member"])
+def test_the_lock_with_addresses_has_a_file_for_everybody(name: str, python: str, machine: str) -> None:
+    places = addressed(name)
+    for requirement in read_lock(name):
+        wheels = places[requirement.name, requirement.version, requirement.marker]
+        if holds(requirement.marker, python, machine):
+            assert any(suits(wheel, python, machine) for wheel in wheels), (requirement.name, wheels)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ('version = "1.0.0"', 'version = "1.0.1"'),
+        ("27e77791e5144ca13ca706172f4ed966", "27e77791e5144ca13ca706172f4ed967"),
+        ('name = "sudospawner"', 'name = "sudospawned"'),
+        ('url = "6e/', 'url = "https://6e/'),
+    ],
+)
+def test_a_lock_with_addresses_that_says_something_else_is_noticed(tmp_path: Path, wrong: str, right: str) -> None:
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    shutil.copytree(LOCKS, tmp_path / "locks")
+    path = tmp_path / "locks" / "pylock.hub.toml"
+    before, found, block = path.read_text("utf-8").partition('[[packages]]\nname = "sudospawner"')
+    assert wrong in found + block
+    path.write_text(before + (found + block).replace(wrong, right, 1), "utf-8")
+    command = [sys.executable, str(tmp_path / "tools" / "lock"), "--check"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    assert done.returncode == 1 and b"pylock.hub.toml" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["hub", "member"])

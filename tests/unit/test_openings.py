@@ -207,6 +207,10 @@ OTHERS: dict[str, tuple[list[str], str]] = {
         ["(environment / 'bin' / 'jupyterhub-singleuser').exists()"],
         "the member's or the service's, with the same rights",
     ),
+    "common.python.addresses": (
+        ["REFERENCE_LOCK.read_text()", "lock_file(lock).read_text()"],
+        "the package's locks",
+    ),
     "common.settings.model": (["open(path)"], "root's settings; of the service's note effective.py tells"),
     "common.state.allowed_administrators": (
         ["paths.ALLOWED_ADMINISTRATORS.is_file()", "paths.ALLOWED_ADMINISTRATORS.read_text()"],

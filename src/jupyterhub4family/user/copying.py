@@ -126,12 +126,14 @@ def _fetch(target: Path, progress: ProgressCallback) -> str:
             _("JupyterLab for the family is not ready yet"), _("wait a few minutes, then start the server again")
         )
     progress(15, _("Fetching JupyterLab (the prepared copy is missing; this takes longer)"))
+    cache = target.parent / "cache.unfinished"
+    lock = paths.LOCKS / "member.txt"
     try:
-        venv.make_environment(uv, target, paths.LOCKS / "member.txt", "JupyterLab", target.parent / "cache.unfinished")
+        venv.make_environment(uv, target, lock, "JupyterLab", cache, report=lambda message: progress(15, message))
     except ProgramError as error:
         raise FamilyError(error.message, _("check this machine's internet connection")) from error
     finally:
-        shutil.rmtree(target.parent / "cache.unfinished", ignore_errors=True)
+        shutil.rmtree(cache, ignore_errors=True)
     return FETCHED
 
 

@@ -197,7 +197,7 @@ def test_on_another_disk_the_door_is_not_even_asked(door: Door, target: Path, mo
 def test_without_a_template_everything_is_fetched(home: Home, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def make(*arguments: Any) -> None:
+    def make(*arguments: Any, **_more: Any) -> None:
         asked.extend(arguments)
         (target.parent / "cache.unfinished").mkdir()
 
@@ -212,7 +212,7 @@ def test_without_a_template_everything_is_fetched(home: Home, target: Path, monk
 def test_without_a_network_either_there_is_a_sentence(
     home: Home, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make(*_args: Any) -> None:
+    def make(*_args: Any, **_more: Any) -> None:
         raise ProgramError("JupyterLab could not be fetched: dns error")
 
     home.point("nowhere")

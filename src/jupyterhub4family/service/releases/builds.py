@@ -209,10 +209,11 @@ def fetched(what: str, work: Callable[[], object]) -> None:
     try:
         work()
     except ProgramError as error:
-        raise _fetch_failed(error, what) from error
+        raise fetch_failed(error, what) from error
 
 
-def _fetch_failed(error: ProgramError, what: str) -> FamilyError:
+def fetch_failed(error: ProgramError, what: str) -> FamilyError:
+    """The error of a package client that fetched `what`, with a hint for network and disk."""
     text = error.message
     if disk_space.says_full(text):
         return FamilyError(

