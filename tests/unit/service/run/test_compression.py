@@ -223,6 +223,31 @@ def test_turns_are_given_back() -> None:
     assert [one["headers"].get("content-encoding") for one in found] == ["gzip"] * 5
 
 
+def test_a_server_that_ends_in_the_middle_breaks_one_answer_only() -> None:
+    """Whoever asked has to see that it is not whole; and what it held is free again."""
+    body = """
+    const { PassThrough } = require("stream");
+    const { Compression } = require("./compression.js");
+    let held = 0;
+    const compression = new Compression({ find: () => null }, () => ((held += 1), () => (held -= 1)));
+    const answer = new PassThrough();
+    answer.statusCode = 200;
+    answer.headers = { "content-type": "text/javascript", "content-length": "5000" };
+    const headers = { "accept-encoding": "gzip" };
+    const judged = { prefix: "/user/anna" };
+    compression.consider(answer, { method: "GET", url: "/user/anna/static/x.js", httpVersion: "1.1", headers, judged });
+    const response = new PassThrough();
+    response.on("error", () => {});
+    const before = held;
+    answer.pipe(response);
+    answer.write("half");
+    answer.destroy(new Error("ECONNRESET"));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return [before, held, response.destroyed, response.writableFinished];
+    """
+    assert javascript.run(body) == [1, 0, True, False]
+
+
 def test_the_budget_fills_again_and_not_over_the_brim() -> None:
     body = """
     const { Budget } = require("./compression.js");

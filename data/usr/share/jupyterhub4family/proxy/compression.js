@@ -197,13 +197,13 @@ class Prefetch {
 // takeTurn: as above; options: { key, isSecure }, as the gate has them.
 function guardSize(proxy, log, files, takeTurn, options) {
   const compression = new Compression(files, takeTurn);
-  proxy.proxy.on("proxyRes", (answer, request) => {
+  proxy.proxy.on("proxyRes", (answer, request, response) => {
     try {
       compression.consider(answer, request);
     } catch (error) {
       // An error that nobody catches would end the proxy, for everybody.
       log.error("An answer could not be made smaller: %s", error);
-      answer.destroy(error);
+      response.destroy();
     }
   });
   const prefetch = new Prefetch(files, options);
