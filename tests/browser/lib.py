@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,60 @@ def log_in(page: Page, machine: Machine, name: str, then: str = "/hub/home", pas
     page.fill("input[name=username]", name)
     page.fill("input[name=password]", password)
     page.click("#login_submit")
+
+
+@dataclass
+class Loaded:
+    """What opening JupyterLab took."""
+
+    #: Until the launcher is drawn.
+    seconds: float = 0.0
+    #: Bytes that came over the network with their headers, of each address; nothing of what a cache had.
+    urls: dict[str, int] = field(default_factory=dict)
+    #: How each answer was compressed, "" for not at all.
+    encodings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """All of them."""
+        return sum(self.urls.values())
+
+
+def open_jupyterlab(page: Page, machine: Machine, name: str, cold: bool = True, megabits: float = 0) -> Loaded:
+    """Open a running server's JupyterLab, in a browser that has nothing of it (cold) or what it has kept.
+
+    With `megabits` chromium itself slows its network down to so many a second, with 5 ms for each way.
+    """
+    return measure_page(page, f"{portal(machine)}/user/{name}/lab", cold=cold, megabits=megabits)
+
+
+def measure_page(page: Page, url: str, cold: bool = True, megabits: float = 0, settle: float = 2000) -> Loaded:
+    """The same of any JupyterLab's address; `settle` milliseconds for what it loads after the launcher."""
+    page.goto("about:blank")
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Network.enable")
+    if cold:
+        devtools.send("Network.clearBrowserCache")
+    if megabits:
+        speed = megabits * 125_000
+        shape = {"offline": False, "latency": 5, "downloadThroughput": speed, "uploadThroughput": speed}
+        devtools.send("Network.emulateNetworkConditions", shape)
+    answers: dict[str, Any] = {}
+    sizes: dict[str, int] = {}
+    devtools.on("Network.responseReceived", lambda event: answers.update({event["requestId"]: event["response"]}))
+    devtools.on("Network.loadingFinished", lambda e: sizes.update({e["requestId"]: int(e["encodedDataLength"])}))
+    began = time.monotonic()
+    page.goto(url, wait_until="commit")
+    expect(page.locator(".jp-LauncherCard").first).to_be_visible(timeout=LATER)
+    loaded = Loaded(seconds=time.monotonic() - began)
+    page.wait_for_timeout(settle)
+    devtools.detach()
+    for request, answer in answers.items():
+        headers = {key.lower(): value for key, value in answer["headers"].items()}
+        loaded.encodings[answer["url"]] = headers.get("content-encoding", "")
+        if not answer.get("fromDiskCache"):
+            loaded.urls[answer["url"]] = loaded.urls.get(answer["url"], 0) + sizes.get(request, 0)
+    return loaded
 
 
 def picture(page: Page, name: str) -> None:

@@ -28,6 +28,7 @@ from jupyterhub4family.common.system import disk_space
 from jupyterhub4family.hub import (
     authenticator,
     documents,
+    first_page,
     gate,
     kept_tokens,
     language,
@@ -123,6 +124,7 @@ def _extend_every_page(language_setting: str) -> None:
     def template_namespace(handler: Any) -> dict[str, Any]:
         return {
             **names(handler),
+            "first_page_files": lambda spawner: first_page.first_page_files(handler.current_user, spawner),
             "language": language.handler_language(handler, language_setting),
             "was_removed": bool(handler.get_cookie(authenticator.REMOVED_COOKIE, "")),
         }

@@ -17,8 +17,8 @@ import pytest
 from jupyterhub4family.common.i18n import messages
 from jupyterhub4family.common.state import upgrade
 from jupyterhub4family.common.system import cgroups
+from jupyterhub4family.hub import first_page, memory, pages
 from jupyterhub4family.hub import language as languages
-from jupyterhub4family.hub import memory, pages
 from tests.unit.helpers import set_free_space
 from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Browser, Portal, in_a_loop, start, text_of, until
@@ -163,7 +163,10 @@ def test_a_member_has_no_more_servers_than_the_family_wants(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_pages_around_a_start(machine: MachineDirectory, doors: Doors, german: None, language: str) -> None:
+def test_the_pages_around_a_start(
+    machine: MachineDirectory, doors: Doors, german: None, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_page, "first_page_files", lambda _viewer, _spawner: ["main.1.js?v=1"])
     doors.plan("mediator.prepare", {"hold": "never"}, {"answer": {"ok": False, "error": "no", "hint": "yes"}})
 
     async def work() -> None:
@@ -175,6 +178,7 @@ def test_the_pages_around_a_start(machine: MachineDirectory, doors: Doors, germa
             assert reported("Your server is starting", language) in text_of(page)
             assert 'data-progress-url="/hub/api/users/anna/server/progress?_xsrf=' in page
             assert reported("What has been done so far", language) in text_of(page)
+            assert 'rel="prefetch" as="script" href="/user/anna/static/lab/main.1.js?v=1"' in page
             await until(doors.actions, "the mediator's start")
             await browser.api("DELETE", "users/anna/server")
             await start(browser, user)

@@ -137,6 +137,7 @@ def _configuration(settings: Settings, release: Path, port: int) -> dict[str, An
         "https": {"folders": [str(paths.OWN_TLS), str(paths.TLS)], "check": [*CHECK_CERTIFICATES]}
         if settings.https
         else None,
+        "compressed": {"templates": str(paths.TEMPLATES), "release": str(release)},
         "gate": {
             "keyFile": str(tokens.GATE_KEY),
             "refused": {language: translated(_(REFUSED_AT_GATE), language) for language in LANGUAGES},

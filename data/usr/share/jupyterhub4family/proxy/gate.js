@@ -92,6 +92,12 @@ function findPass(header, route, { key, isSecure, isUidOf, now }) {
   return null;
 }
 
+// Whether whoever asks is this very member, in a browser of theirs.
+function isOwners({ headers }, owner, options) {
+  const pass = findPass(headers.cookie, { owner, server: "" }, options);
+  return pass !== null && pass.viewer === owner;
+}
+
 // The same pass for another fortnight, as a header; "" if it is young enough, or somebody else's, who is asked again.
 function renewed(pass, header, { key, isSecure, now }) {
   if (pass.viewer !== pass.owner || now - pass.issued < RENEWED_AFTER) return "";
@@ -185,4 +191,4 @@ function isForTheHub({ url, headers }) {
   return fetchMode(headers) !== "no-cors" || !["", "empty"].includes(destination(headers)) || OPEN.test(url);
 }
 
-module.exports = { PASS_COOKIE, TRUST_SOCKET, browserCookie, cookies, decide, isOwnOrigin, routeOf, sign, verify, withoutOurs };
+module.exports = { PASS_COOKIE, TRUST_SOCKET, browserCookie, cookies, decide, isOwnOrigin, isOwners, routeOf, sign, verify, withoutOurs };

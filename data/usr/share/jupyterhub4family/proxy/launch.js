@@ -12,6 +12,8 @@ const net = require("net");
 const path = require("path");
 const { Certificates } = require("./certificates.js");
 const { ERROR_POLICY } = require("./broken.js");
+const { CompressedFiles } = require("./compressed_files.js");
+const { guardSize } = require("./compression.js");
 const { guardDeviceCookie } = require("./device_cookie.js");
 const { guardServers } = require("./gatekeeper.js");
 const { Limits } = require("./limits.js");
@@ -70,10 +72,12 @@ const limits = new Limits(log, isForwarded);
 findQuickly(proxy);
 guardPorts(proxy, log, configuration.ownerOfPort);
 guardDeviceCookie(proxy); // before the gate adds a cookie of its own to an answer
+const key = fs.readFileSync(configuration.gate.keyFile, "ascii").trim();
+const isSecure = Boolean(certificates);
 guardServers(proxy, log, {
-  key: fs.readFileSync(configuration.gate.keyFile, "ascii").trim(),
+  key,
   refused: configuration.gate.refused,
-  isSecure: Boolean(certificates),
+  isSecure,
   isForwarded,
   ask: async (question) => {
     const { status, text } = await askHub("gate", question);
@@ -81,6 +85,9 @@ guardServers(proxy, log, {
     return JSON.parse(text).allowed === true;
   },
 });
+
+const files = new CompressedFiles(log, configuration.compressed);
+guardSize(proxy, log, files, (turns, { socket }) => limits.takeTurnNow(turns, socket), { key, isSecure });
 
 proxy.proxy.on("proxyRes", ({ headers }, request) => {
   request.isAnswered = true;
