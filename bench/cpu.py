@@ -7,7 +7,6 @@ lives for thirty milliseconds counts as much as the server it prepares, and noth
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import tempfile
 import time
@@ -114,16 +113,17 @@ def of_command(machine: Machine, command: str, times: int = 1) -> float:
         )
         assert process.stdin and process.stdout
         watch(meter)
+        before = of_group(group)
         shell = _pid_of_shell(process.pid)
         (group / "cgroup.procs").write_text(str(shell))
         process.stdin.write("\n")
         process.stdin.flush()
         status = process.stdout.readline().strip()
-        used = of_group(group) + meter.used()
+        used = of_group(group) - before + meter.used()
         process.stdin.close()
         process.wait()
-    if not status:
-        raise RuntimeError(f"{machine.name}: {shlex.quote(command)} came to no end")
+    if status in ("", "126", "127"):
+        raise RuntimeError(f"{machine.name}: {command} was not run, or came to no end: {status}")
     return used / times
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,8 @@ class Bench:
                 raise
         finally:
             # What has been measured in an hour is not thrown away.
-            results.add(self.suites.setdefault(suite, {}), scene, book, self.origin, again)
+            now = replace(self.origin, date=time.strftime("%Y-%m-%d %H:%M"))
+            results.add(self.suites.setdefault(suite, {}), scene, book, now, again)
             results.write(self.directory, self.suites, about(self.ours))
             report.write(self.directory, self.suites, about(self.ours))
         return book
@@ -125,19 +126,29 @@ def main() -> int:
         print(f"bench: the load average is {load():.2f}\nTry: wait, or --busy (rows are marked then)", file=sys.stderr)
         return 3
     problems = []
-    for suite in chosen:
-        bench = Bench(Ours(deb, suite), Stock(suite), suites, arguments.output, origin)
-        for scene in _wanted(arguments):
-            repeats = _repeats(arguments, scene)
-            if arguments.resume:
-                repeats = results.missing(suites.get(suite, {}), scene, origin.package, repeats)
-            if repeats:
-                again = not (arguments.resume or arguments.append)
-                problems += bench.run(scene, repeats, 0 if arguments.busy else arguments.patience, again).problems
+    try:
+        for suite in chosen:
+            problems += _measure(Bench(Ours(deb, suite), Stock(suite), suites, arguments.output, origin), arguments)
+    except KeyboardInterrupt:
+        return 130
     report.write(arguments.output, suites, about(Ours(deb, chosen[0])))
     for suite in chosen:
         print("\n".join(["", suite, *report.table(suites.get(suite, {}).get("figures", {}))]))
     return 1 if problems else 0
+
+
+def _measure(bench: Bench, arguments: argparse.Namespace) -> list[str]:
+    """Run the scenes that are wanted on one release; what went wrong."""
+    problems = []
+    for scene in _wanted(arguments):
+        repeats = _repeats(arguments, scene)
+        if arguments.resume:
+            found = bench.suites.get(bench.ours.suite, {})
+            repeats = results.missing(found, scene, bench.origin.package, repeats)
+        if repeats:
+            patience = 0 if arguments.busy else arguments.patience
+            problems += bench.run(scene, repeats, patience, not (arguments.resume or arguments.append)).problems
+    return problems
 
 
 def _parse() -> argparse.Namespace:

@@ -12,55 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from bench import commands, cpu, crowd, floor, link, main, measure, pages, report, results, scenes
+from bench import commands, cpu, crowd, floor, link, main, measure, report, results, scenes
 from bench.book import Book
 from bench.figures import SCENES, SMOKE
 from bench.results import Origin
-from bench.stacks import FLOOR, OURS, STOCK, SUITES, Ours
+from bench.stacks import OURS, STOCK, SUITES, Ours
 from bench.stock import Stock
+from tests.machine.lib.believable import check
 from tests.machine.lib.plugin import NewMachine
 
-#: What no computer that can run this will leave: seconds, MB and numbers.
-PLAUSIBLE = {
-    "warm_start": (0.1, 120),
-    "warm_cpu": (0.05, 30),
-    "hub_cpu": (0.005, 5),
-    "first_minus_warm": (-60, 60),
-    "server_memory": (25, 400),
-    "service_memory": (60, 400),
-    "hub_memory": (30, 250),
-    "proxy_memory": (15, 250),
-    "syncs": (0, 300),
-    "hub_syncs": (0, 300),
-    "page_bytes": (0.3, 20),
-    "page_cold": (0.5, 120),
-    "page_warm": (0.3, 120),
-    "visit": (0.5, 200),
-    "visit_bytes": (0.3, 20),
-    "visit_cpu": (0.1, 60),
-    "server_memory_used": (25, 600),
-    "doctor_cpu": (0.05, 200),
-    "members_cpu": (0.01, 10),
-    "version_cpu": (0.005, 5),
-    "killed_systemd": (0.2, 100),
-    "restart_silence": (0, 60),
-}
-#: Of floors: a bare server, a bare python, a page that is in the cache.
-LEAST = {
-    "warm_start": (0.01, 30),
-    "warm_cpu": (0.01, 5),
-    "server_memory": (5, 60),
-    "page_cold": (0.3, 120),
-    "members_cpu": (0.001, 1),
-    "version_cpu": (0.001, 1),
-}
-#: The stock stack's documented way: the portal stays away, the notebook's server is gone.
-NEVER = {"killed_documented", "restart_silence"}
-#: What the stock stack does not have.
-OURS_ALONE = {"first_minus_warm", "doctor_cpu", "members_cpu", "version_cpu"}
 ORIGIN = Origin("2027-01-02 03:04", "abcdef012345", "0123456789ab")
-
-
 #: What the bench does is the same on all of its releases; this file's tests share a machine of one.
 pytestmark = pytest.mark.any_debian(*SUITES)
 
@@ -70,24 +31,6 @@ def stage(deb: Path, suite: str) -> Iterator[scenes.Stage]:
     """Ours alone: the other stack takes minutes to install."""
     with scenes.stage(Ours(deb, suite, own_layers=False)) as stage:
         yield stage
-
-
-def check(book: Book, figures: set[str], stacks: tuple[str, ...] = (OURS,)) -> None:
-    """All of these were measured for these stacks, and can be true."""
-    assert not book.problems
-    assert figures <= set(book.values)
-    for figure, columns in book.values.items():
-        for column in stacks:
-            if column == STOCK and figure in OURS_ALONE:
-                assert column not in columns
-            elif column == STOCK and figure in NEVER:
-                assert columns[column] == [None], (figure, columns)
-            elif figure in PLAUSIBLE:
-                least, most = PLAUSIBLE[figure]
-                assert all(value is not None and least <= value <= most for value in columns[column]), (figure, columns)
-        for value in columns.get(FLOOR, []):
-            least, most = LEAST[figure]
-            assert value is not None and least <= value <= most, (figure, columns)
 
 
 def test_it_measures_ours(stage: scenes.Stage, suite: str, deb: Path, tmp_path: Path) -> None:
@@ -122,15 +65,6 @@ def test_it_measures_commands(stage: scenes.Stage) -> None:
     commands.commands(book, stage, 1, members=2, accounts=6)
     check(book, set(SCENES["commands"]))
     assert "guest6" in stage.machine.run("jupyterhub4family members list")
-
-
-def test_it_opens_jupyterlab_over_a_slow_network(stage: scenes.Stage) -> None:
-    book = Book()
-    pages.first_page(book, [stage], 1)
-    pages.used(book, [stage], 1, openings=1, afterwards=1)
-    check(book, {*SCENES["page"], *SCENES["used"]})
-    size, seconds = book.values["page_bytes"][OURS][0], book.values["page_cold"][OURS][0]
-    assert size and seconds and seconds > size / (link.MEGABITS / 8) * 0.5, "the network was slow"
 
 
 def test_a_link_is_as_slow_as_it_says(new_machine: NewMachine, suite: str) -> None:

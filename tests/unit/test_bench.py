@@ -173,14 +173,14 @@ def test_values_of_the_same_package_are_counted_together() -> None:
     assert (found["date"], found["commit"], found["load"]) == (later.date, "fedcba", {"begin": 0.7, "most": 1.7})
 
 
-@pytest.mark.parametrize("why", ["another package", "again", "busy before", "measured in another way"])
-def test_values_that_do_not_belong_together_are_replaced(why: str) -> None:
+@pytest.mark.parametrize("reason", ["another package", "again", "busy before", "measured in another way"])
+def test_values_that_do_not_belong_together_are_replaced(reason: str) -> None:
     suite: dict[str, Any] = {}
-    results.add(suite, "warm", measured([1.0], [5.0], 4.0 if why == "busy before" else 0.2), TODAY)
-    if why == "measured in another way":
+    results.add(suite, "warm", measured([1.0], [5.0], 4.0 if reason == "busy before" else 0.2), TODAY)
+    if reason == "measured in another way":
         suite["figures"]["warm_start"]["how"] = "with a stopwatch"
-    now = Origin(TODAY.date, TODAY.commit, "another" if why == "another package" else TODAY.package)
-    results.add(suite, "warm", measured([3.0], [6.0]), now, again=why == "again")
+    now = Origin(TODAY.date, TODAY.commit, "another" if reason == "another package" else TODAY.package)
+    results.add(suite, "warm", measured([3.0], [6.0]), now, again=reason == "again")
     assert suite["figures"]["warm_start"]["values"][OURS] == [3.0]
     assert not suite["figures"]["warm_start"]["busy"]
 
