@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,6 +37,19 @@ def processes(machine: Machine) -> dict[int, Process]:
     for entry in machine.path("/proc").iterdir():
         if entry.name.isdigit() and (process := _process(entry, users)):
             found[process.pid] = process
+    return found
+
+
+def pids_outside(machine: Machine) -> dict[int, int]:
+    """What the processes of the machine are called on this computer, by what the machine calls them."""
+    namespace = os.readlink(f"/proc/{machine.pid}/ns/pid")
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.readlink(entry / "ns/pid") == namespace:
+                found[int(_field(r"\nNSpid:.*\s(\d+)\n", (entry / "status").read_text()))] = int(entry.name)
+        except OSError:
+            continue  # ended at this moment
     return found
 
 
@@ -90,6 +104,11 @@ def hub_pid(machine: Machine, stack: Stack) -> int:
     """The pid of JupyterHub, as the machine counts."""
     (found,) = (p.pid for p in processes(machine).values() if p.user == stack.account and is_hub(p))
     return found
+
+
+def available_mb() -> float:
+    """Memory of this computer that programs can still have."""
+    return int(_field(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())) / 1024
 
 
 def received_mb(machine: Machine) -> float:

@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import measure
+from bench import cpu, floor, measure, syncs
 from bench.book import Book
 from bench.notebook import Notebook
-from bench.stacks import OURS, PASSWORD, SUITE, Ours, Stack, log_in, start_until_lab, wait_for_portal
+from bench.stacks import FLOOR, OURS, PASSWORD, Ours, Stack, log_in, start_until_lab, wait_for_portal
 from bench.stock import UNIT, Stock
 from tests.machine.lib.client import Browser
 from tests.machine.lib.machine import Machine
@@ -49,7 +49,7 @@ def taking_turns(stages: list[Stage], repeats: int) -> Iterator[Stage]:
 @contextmanager
 def stage(stack: Stack, layers: tuple[Path, ...] | None = None, init: str = "systemd") -> Iterator[Stage]:
     """A machine on which the stack is installed and its portal answers."""
-    with Machine(SUITE, layers if layers is not None else stack.installed(init), init) as machine:
+    with Machine(stack.suite, layers if layers is not None else stack.installed(init), init) as machine:
         yield Stage(stack, machine, wait_for_portal(machine))
 
 
@@ -70,7 +70,7 @@ def install(book: Book, stacks: list[Stack], repeats: int) -> None:
     """Install on a plain Debian and let in a member; the first time a second one, too, which costs minutes."""
     for number in range(repeats):
         for stack in stacks if number % 2 == 0 else reversed(stacks):
-            with Machine(SUITE) as machine:
+            with Machine(stack.suite) as machine:
                 _install_once(book, stack, machine)
                 if number == 0:
                     _second_member(book, stack, machine)
@@ -78,32 +78,43 @@ def install(book: Book, stacks: list[Stack], repeats: int) -> None:
 
 def _install_once(book: Book, stack: Stack, machine: Machine) -> None:
     name, before, received = stack.name, measure.packages(machine), measure.received_mb(machine)
+    machine.add_account("ada", PASSWORD)  # whom it is installed for; that costs nothing on either side
     began = time.monotonic()
     stack.install(machine)
     here = Stage(stack, machine, wait_for_portal(machine))
     book.note("install_to_portal", name, time.monotonic() - began)
+    first = _start_new(here, "ada")
+    book.note("install_to_lab", name, time.monotonic() - began)
     stack.settle(machine)
     book.note("apt_packages", name, measure.packages(machine) - before)
-    _new_member(book, here, "ada")
     book.note("downloaded", name, measure.received_mb(machine) - received)
     book.note("disk_installed", name, measure.disk_mb(machine))
+    if name == OURS:
+        # What it did in the background was part of the first one's start; with stock nothing differs for the next.
+        machine.add_account("eve", PASSWORD)
+        first = _start_new(here, "eve")
+    _note_new_member(book, name, first)
 
 
 def _second_member(book: Book, stack: Stack, machine: Machine) -> None:
+    machine.add_account("ben", PASSWORD)
     disk, received = measure.disk_mb(machine), measure.received_mb(machine)
-    _new_member(book, Stage(stack, machine, wait_for_portal(machine)), "ben")
+    _note_new_member(book, stack.name, _start_new(Stage(stack, machine, wait_for_portal(machine)), "ben"))
     book.note("member_disk", stack.name, measure.disk_mb(machine) - disk)
     book.note("member_download", stack.name, measure.received_mb(machine) - received)
 
 
-def _new_member(book: Book, here: Stage, member: str) -> None:
-    here.machine.add_account(member, PASSWORD)
+def _start_new(here: Stage, member: str) -> tuple[float, float]:
+    """Let an account in and start its server: the seconds of the administrator's work, and those of the start."""
     began = time.monotonic()
     here.stack.prepare_member(here.machine, member)
     prepared = time.monotonic() - began
     with here.browser(member) as window:
-        started = start_until_lab(window)
-    name = here.stack.name
+        return prepared, start_until_lab(window)
+
+
+def _note_new_member(book: Book, name: str, took: tuple[float, float]) -> None:
+    prepared, started = took
     book.note("first_start", name, started if name == OURS else prepared + started)
     book.note("first_start_only", name, started)
     book.note("new_member", name, prepared + started)
@@ -112,21 +123,31 @@ def _new_member(book: Book, here: Stage, member: str) -> None:
 # -- starting -----------------------------------------------------------------------------------------------------
 
 
-def warm(book: Book, stages: list[Stage], repeats: int) -> None:
-    """Start and stop one member's server; where a new member costs no minutes, let one in and start theirs, too."""
+@contextmanager
+def warmed_up(stages: list[Stage]) -> Iterator[dict[str, tuple[Browser, str]]]:
+    """By the name of the stack: a browser that is logged in, and the member, whose server has run once."""
     with ExitStack() as windows:
-        browsers, number = {}, itertools.count()
+        browsers = {}
         for here in stages:
             (member,) = here.stack.family(here.machine, 1)
             window = windows.enter_context(here.browser(member))
             start_until_lab(window)  # the first one after a boot reads from the disk
             window.stop_server()
             browsers[here.stack.name] = (window, member)
+        yield browsers
+
+
+def warm(book: Book, stages: list[Stage], repeats: int) -> None:
+    """Start and stop one member's server; where a new member costs no minutes, let one in and start theirs, too."""
+    number = itertools.count()
+    with warmed_up(stages) as browsers:
         for here in taking_turns(stages, repeats):
             window, member = browsers[here.stack.name]
-            took = start_until_lab(window)
-            book.note("warm_start", here.stack.name, took)
-            time.sleep(REST)
+            if here is stages[0]:
+                note_floor(
+                    book, here, [member], {"seconds": "warm_start", "cpu": "warm_cpu", "memory": "server_memory"}
+                )
+            took = _warm_start(book, here, window)
             book.note("server_memory", here.stack.name, measure.server_mb(here.machine, here.stack, [member]))
             window.stop_server()
             time.sleep(REST)
@@ -136,6 +157,27 @@ def warm(book: Book, stages: list[Stage], repeats: int) -> None:
                 book.note("first_minus_warm", OURS, _first_start(here, f"new{next(number)}") - took)
 
 
+def _warm_start(book: Book, here: Stage, window: Browser) -> float:
+    """Press start; the server runs in the end, and has come to rest."""
+    everything = cpu.Meter(here.machine)
+    hub = cpu.Meter(here.machine, measure.hub_pid(here.machine, here.stack))
+    cpu.watch(everything, hub)
+    took = start_until_lab(window)
+    hub_used = hub.used()
+    time.sleep(REST)
+    book.note("warm_start", here.stack.name, took)
+    book.note("warm_cpu", here.stack.name, everything.used())
+    book.note("hub_cpu", here.stack.name, hub_used)
+    return took
+
+
+def note_floor(book: Book, here: Stage, members: list[str], figures: dict[str, str]) -> None:
+    """Measure bare servers of these members; `figures` says which figure gets their `seconds`, `cpu`, `memory`."""
+    found = floor.on_machine(here.machine, here.stack.python(members[0]), members)
+    for what, figure in figures.items():
+        book.note(figure, FLOOR, found[what])
+
+
 def _first_start(here: Stage, member: str) -> float:
     here.machine.add_account(member, PASSWORD)
     here.stack.prepare_member(here.machine, member)
@@ -143,6 +185,19 @@ def _first_start(here: Stage, member: str) -> float:
         took = start_until_lab(window)
         window.stop_server()
     return took
+
+
+def waits_for_disk(book: Book, stages: list[Stage], repeats: int) -> None:
+    """Count what a start has the disk write at once. In a scene of its own: who is watched is slow."""
+    with warmed_up(stages) as browsers:
+        for here in taking_turns(stages, repeats):
+            window, _ = browsers[here.stack.name]
+            time.sleep(REST)
+            hub = measure.pids_outside(here.machine)[measure.hub_pid(here.machine, here.stack)]
+            counted = syncs.count(here.machine, lambda window=window: start_until_lab(window))  # type: ignore[misc]
+            book.note("syncs", here.stack.name, sum(counted.values()))
+            book.note("hub_syncs", here.stack.name, counted.get(hub, 0))
+            window.stop_server()
 
 
 # -- killing and restarting the hub -------------------------------------------------------------------------------

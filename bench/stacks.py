@@ -14,15 +14,18 @@ from tests.machine.lib.client import Browser
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.places import digest, host
 
-SUITE = "bookworm"
+SUITES = ("bookworm", "trixie")
 PASSWORD = "correct horse 7"  # noqa: S105 (of accounts that live for minutes)
-OURS, STOCK = "ours", "stock"
+#: The third column: a bare tornado server through sudo, or whatever else is the least that a row can cost.
+OURS, STOCK, FLOOR = "ours", "stock", "floor"
 
 
 class Stack(Protocol):
     """One way to have JupyterHub on a plain Debian."""
 
     name: str
+    suite: str
+    """The release of Debian it stands on."""
     account: str
     """The service's account."""
 
@@ -44,6 +47,9 @@ class Stack(Protocol):
     def family(self, machine: Machine, count: int) -> list[str]:
         """Make sure of so many members with environments; return their names."""
 
+    def python(self, member: str) -> str:
+        """The Python of a member's environment, which has tornado."""
+
 
 class Ours:
     """jupyterhub4family, installed from its package."""
@@ -51,8 +57,8 @@ class Ours:
     name = OURS
     account = "jupyterhub"
 
-    def __init__(self, deb: Path, own_layers: bool = True) -> None:
-        self.deb = deb
+    def __init__(self, deb: Path, suite: str, own_layers: bool = True) -> None:
+        self.deb, self.suite = deb, suite
         self._own_layers = own_layers
 
     def install(self, machine: Machine) -> None:
@@ -78,7 +84,7 @@ class Ours:
 
         A page that two machines share counts half in each one's PSS; the stock stack's layers are the bench's alone.
         """
-        shared = layers.stack("installed", SUITE, init, self.deb)
+        shared = layers.stack("installed", self.suite, init, self.deb)
         if not self._own_layers:
             return shared
 
@@ -87,7 +93,7 @@ class Ours:
                 host("cp", "-a", layer, directory / str(number))
 
         key = digest(*(layer.parent.name for layer in shared))
-        own = store.get("bench", f"ours-{SUITE}-{init}", key, copy, keep=1)
+        own = store.get("bench", f"ours-{self.suite}-{init}", key, copy, keep=1)
         return tuple(own / str(number) for number in range(len(shared)))
 
     def family(self, machine: Machine, count: int) -> list[str]:
@@ -99,6 +105,10 @@ class Ours:
                 machine.add_account(name, PASSWORD)
                 self.prepare_member(machine, name)
         return names
+
+    def python(self, member: str) -> str:
+        """In the environment that was made of the template."""
+        return f"/home/{member}/.local/share/jupyterhub4family/env/bin/python"
 
 
 def member_names(count: int) -> list[str]:

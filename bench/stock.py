@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.stacks import PASSWORD, STOCK, SUITE, member_names, wait_for_portal
+from bench.stacks import PASSWORD, STOCK, member_names, wait_for_portal
 from tests.machine.lib import roots, store
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.places import REPOSITORY, digest
@@ -26,7 +26,7 @@ _RECIPE = "1"
 _Work = Callable[["Stock", Machine], dict[str, float]]
 #: Members with an environment of their own in the family's layer; those beyond share one, to spare the disk.
 OWN_ENVIRONMENTS = 10
-LARGEST_FAMILY = 50
+LARGEST_FAMILY = 100
 
 # Certificates: pip and npm bring lists of their own, which know nothing of a network that filters.
 _TRUST = "export PIP_CERT=/etc/ssl/certs/ca-certificates.crt NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt; "
@@ -88,6 +88,9 @@ class Stock:
     name = STOCK
     account = "rhea"
 
+    def __init__(self, suite: str) -> None:
+        self.suite = suite
+
     def install(self, machine: Machine) -> None:
         """Do what the documentation says, as root, until the service is started."""
         machine.run(f"apt -qq update {_QUIET}")
@@ -121,19 +124,25 @@ class Stock:
     def installed(self, init: str = "systemd") -> tuple[Path, ...]:
         """A layer with the stack and one member."""
         assert init == "systemd", "the stock stack's documentation knows systemd only"
-        key = digest(_RECIPE, roots.root_key(SUITE, init), json.dumps(versions(), sort_keys=True), *_TEXTS)
-        return (store.get("bench", f"stock-{SUITE}", key, _layer(self, (), _install_with_member), keep=1) / "tree",)
+        key = digest(_RECIPE, roots.root_key(self.suite, init), json.dumps(versions(), sort_keys=True), *_TEXTS)
+        return (
+            store.get("bench", f"stock-{self.suite}", key, _layer(self, (), _install_with_member), keep=1) / "tree",
+        )
 
     def family_layers(self) -> tuple[Path, ...]:
         """The layers above, and all members that the bench ever needs."""
         below = self.installed()
-        key = digest(_RECIPE, below[0].parent.name)
+        key = digest(_RECIPE, below[0].parent.name, str(LARGEST_FAMILY))
         work = _layer(self, below, _copy_members)
-        return (*below, store.get("bench", f"stockfamily-{SUITE}", key, work, keep=1) / "tree")
+        return (*below, store.get("bench", f"stockfamily-{self.suite}", key, work, keep=1) / "tree")
 
     def family(self, machine: Machine, count: int) -> list[str]:
         """The members are in the layer."""
         return member_names(count)
+
+    def python(self, member: str) -> str:
+        """In the member's own venv."""
+        return f"/home/{member}/venv/bin/python"
 
 
 _TEXTS = (_CONFIGURATION, _WRAPPER, _SUDOERS, _UNIT)
@@ -143,7 +152,7 @@ def _layer(stack: Stock, below: tuple[Path, ...], work: _Work) -> Callable[[Path
     """Give a builder for the cache; how long its steps took is noted beside the layer."""
 
     def build(directory: Path) -> None:
-        with Machine(SUITE, below) as machine:
+        with Machine(stack.suite, below) as machine:
             seconds = work(stack, machine)
             machine.run("apt-get clean; rm -rf /root/.cache /root/.npm /home/*/.cache")
             machine.freeze_layer(directory / "tree")

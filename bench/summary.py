@@ -6,26 +6,30 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from bench.book import Value
+from bench.book import BUSY, Value
 from bench.figures import FIGURES, Figure
 from bench.reasons import REASONS
-from bench.stacks import OURS, STOCK
+from bench.stacks import FLOOR, OURS, STOCK
+
+COLUMNS = (OURS, STOCK, FLOOR)
 
 
-def summarise(values: Mapping[str, list[Value]], figure: Figure, date: str) -> dict[str, Any]:
-    """One row: the values of both stacks, their medians, the ratio and whether the mark is reached."""
-    ours, stock = values.get(OURS, []), values.get(STOCK, [])
+def summarise(key: str, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """One row: what was measured (values by column, date, commit, package, loads) with what follows from it."""
+    figure = FIGURES[key]
     row: dict[str, Any] = {
+        **measured,
         "title": figure.title,
         "unit": figure.unit,
         "how": figure.how,
+        "floor_is": figure.floor,
         "mark": mark(figure),
-        "date": date,
-        OURS: {"median": median(ours), "values": ours},
-        STOCK: {"median": median(stock), "values": stock},
-        "ratio": ratio(ours, stock),
+        "median": {column: median(values) for column, values in measured["values"].items()},
+        "ratio": ratio(measured["values"].get(OURS, []), measured["values"].get(STOCK, [])),
+        "busy": measured["load"]["begin"] > BUSY,
     }
     row["reached"] = reached(row, figure)
+    row["reason"] = REASONS.get(key, "not yet looked into") if row["reached"] is False else ""
     return row
 
 
@@ -72,17 +76,6 @@ def reached(row: Mapping[str, Any], figure: Figure) -> bool | None:
     if figure.ratio is not None:
         return None if row["ratio"] is None else bool(row["ratio"] <= figure.ratio)
     if figure.limit is not None:
-        value = row[OURS]["median"]
+        value = row["median"].get(OURS)
         return bool(value is not None and value <= figure.limit)
     return None
-
-
-def add_reasons(rows: dict[str, dict[str, Any]]) -> None:
-    """Say why a mark was missed, and what else must be known about a row."""
-    for key, row in rows.items():
-        row["reason"] = "" if row["reached"] in (True, None) else REASONS.get(key, "not yet looked into")
-
-
-def in_order(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The rows in the order of the table."""
-    return {key: rows[key] for key in FIGURES if key in rows}

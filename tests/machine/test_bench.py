@@ -5,64 +5,119 @@ The marks are not judged here: on a busy computer one repeat says little. `bench
 
 from __future__ import annotations
 
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench import main, report, scenes
+from bench import commands, cpu, crowd, floor, link, main, measure, report, results, scenes
 from bench.book import Book
 from bench.figures import SCENES, SMOKE
-from bench.stacks import OURS, STOCK, Ours
+from bench.results import Origin
+from bench.stacks import OURS, STOCK, SUITES, Ours
 from bench.stock import Stock
+from tests.machine.lib.believable import check
+from tests.machine.lib.plugin import NewMachine
 
-#: What no computer that can run this will leave: seconds and MB.
-PLAUSIBLE = {
-    "warm_start": (0.3, 120),
-    "first_minus_warm": (-60, 60),
-    "server_memory": (40, 400),
-    "service_memory": (60, 400),
-    "hub_memory": (30, 250),
-    "proxy_memory": (15, 250),
-    "killed_systemd": (0.2, 100),
-    "restart_silence": (0, 60),
-}
-#: The stock stack's documented way: the portal stays away, the notebook's server is gone.
-NEVER = {"killed_documented", "restart_silence"}
+ORIGIN = Origin("2027-01-02 03:04", "abcdef012345", "0123456789ab")
+#: What the bench does is the same on all of its releases; this file's tests share a machine of one.
+pytestmark = pytest.mark.any_debian(*SUITES)
 
 
-def test_it_measures_ours(deb: Path, tmp_path: Path) -> None:
-    """One scene with the stack that every test machine has; the other one takes minutes to install."""
-    book, ours = Book(), Ours(deb, own_layers=False)
-    with scenes.stage(ours) as stage:
-        scenes.warm(book, [stage], 1)
-    assert not book.troubles
-    result = main.make_report(book, ours, {})
-    assert {"warm_start", "server_memory"} <= set(result["figures"])
-    for key, row in result["figures"].items():
-        if key in PLAUSIBLE:
-            least, most = PLAUSIBLE[key]
-            assert least <= row[OURS]["median"] <= most, (key, row)
-    report.write(tmp_path, result)
+@pytest.fixture(scope="module")
+def stage(deb: Path, suite: str) -> Iterator[scenes.Stage]:
+    """Ours alone: the other stack takes minutes to install."""
+    with scenes.stage(Ours(deb, suite, own_layers=False)) as stage:
+        yield stage
+
+
+def test_it_measures_ours(stage: scenes.Stage, suite: str, deb: Path, tmp_path: Path) -> None:
+    book = Book()
+    scenes.warm(book, [stage], 1)
+    scenes.waits_for_disk(book, [stage], 1)
+    check(book, set(SCENES["warm"]) | set(SCENES["syncs"]))
+    cpu_of_all, cpu_of_hub = book.values["warm_cpu"][OURS][0], book.values["hub_cpu"][OURS][0]
+    assert cpu_of_all and cpu_of_hub and cpu_of_hub < cpu_of_all
+    suites: dict[str, dict[str, object]] = {suite: {}}
+    results.add(suites[suite], "warm", book, ORIGIN)
+    results.write(tmp_path, suites, main.about(Ours(deb, suite)))
+    report.write(tmp_path, results.read(tmp_path), main.about(Ours(deb, suite)))
     page = (tmp_path / "performance.md").read_text()
-    assert page.count("\n| ") == len(result["figures"]) + 1
+    assert page.count("\n| ") == len(book.values) + 1
+
+
+def test_it_counts_cpu_that_nobody_waits_for(stage: scenes.Stage) -> None:
+    burn = "python3 -I -c 'import time; all(time.process_time() < 0.3 for _ in iter(int, 1))'"
+    assert 0.25 < cpu.of_command(stage.machine, burn) < 0.9
+    # A child whose parent has long ended when it begins, as a daemon's is.
+    orphan = f'setsid sh -c "sleep 0.2; {burn}" & sleep 2'
+    assert 0.25 < cpu.of_command(stage.machine, orphan) < 0.9
+    meter = cpu.Meter(stage.machine)
+    cpu.watch(meter)
+    stage.machine.run(f"systemd-run --quiet --wait {burn}")  # in the machine's own group, that of a service
+    assert 0.25 < meter.used() < 0.9
+
+
+def test_it_measures_commands(stage: scenes.Stage) -> None:
+    book = Book()
+    commands.commands(book, stage, 1, members=2, accounts=6)
+    check(book, set(SCENES["commands"]))
+    assert "guest6" in stage.machine.run("jupyterhub4family members list")
+
+
+def test_a_link_is_as_slow_as_it_says(new_machine: NewMachine, suite: str) -> None:
+    machine = new_machine(suite, layer="base")
+    size = 4_000_000
+    with link.slow_link(machine, megabits=20, milliseconds=40) as slow:
+        web = subprocess.Popen(
+            ["ip", "netns", "exec", machine.name, "python3", "-m", "http.server", "8123", "--bind", machine.ip],
+            cwd=machine.directory,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            (machine.directory / "page").write_bytes(bytes(size))
+            ask = [*slow.prefix, "curl", "-s", "--retry", "20", "--retry-connrefused", "-o", "/dev/null", "-w"]
+            address = f"http://{machine.ip}:8123/page"
+            done = subprocess.run(
+                [*ask, "%{time_connect} %{time_total}", address], capture_output=True, text=True, check=True
+            )
+            connected, total = map(float, done.stdout.split())
+            assert connected > 0.04, "there and back once"
+            assert total > size / 2_500_000
+            assert size < slow.received() < 1.2 * size
+        finally:
+            web.terminate()
+            web.wait()
+
+
+def test_growth_ends_before_memory_does(stage: scenes.Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "REST", 0.5)
+    book = Book()
+    free = iter([100_000.0, 100_000.0, 100_000.0])
+    monkeypatch.setattr(measure, "available_mb", lambda: next(free, crowd.RESERVE_MB))
+    crowd.growth(book, stage, (1, 3))
+    grown = book.growth[OURS]
+    assert [step["members"] for step in grown["steps"]] == [1]
+    assert "3 do not fit" in grown["ended"]
+
+
+def test_bare_servers_end_with_their_measurement(stage: scenes.Stage) -> None:
+    members = stage.stack.family(stage.machine, 2)
+    found = floor.on_machine(stage.machine, stage.stack.python(members[0]), members)
+    assert 0 < found["seconds"] < 60 and 0 < found["cpu"] < 10 and 5 < found["memory"] < 60
+    time.sleep(0.5)
+    assert stage.machine.execute("pgrep -f '[t]ornado.web'").returncode == 1
 
 
 @pytest.mark.campaign
 @pytest.mark.slow
-def test_smoke(deb: Path, tmp_path: Path) -> None:
-    book, ours = Book(), Ours(deb, own_layers=False)
-    main.run_scenes(book, ours, Stock(), main.SMOKE_PLAN)
-    assert not book.troubles
-    result = main.make_report(book, ours, {})
-    assert set(result["figures"]) == {figure for scene in SMOKE for figure in SCENES[scene]}
-    for key, row in result["figures"].items():
-        for stack in (OURS, STOCK):
-            value = row[stack]["median"]
-            if stack == STOCK and key in NEVER:
-                assert value is None, (key, row)
-            elif key in PLAUSIBLE and not (stack == STOCK and key == "first_minus_warm"):
-                least, most = PLAUSIBLE[key]
-                assert value is not None and least <= value <= most, (key, stack, row)
-    report.write(tmp_path, result)
-    page = (tmp_path / "performance.md").read_text()
-    assert page.count("\n| ") == len(result["figures"]) + 1
+@pytest.mark.every_debian(*SUITES)
+def test_smoke(deb: Path, tmp_path: Path, suite: str) -> None:
+    suites: dict[str, dict[str, object]] = {}
+    bench = main.Bench(Ours(deb, suite, own_layers=False), Stock(suite), suites, tmp_path, ORIGIN)
+    for scene in SMOKE:
+        book = bench.run(scene, 1, patience=0)
+        check(book, set(SCENES[scene]), (OURS, STOCK))
+    assert {figure for scene in SMOKE for figure in SCENES[scene]} == set(results.read(tmp_path)[suite]["figures"])
