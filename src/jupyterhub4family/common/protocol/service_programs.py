@@ -72,12 +72,12 @@ VERIFY_TREE = Action(
 )
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class TemplateTrial:
     """Everything works in the template: what its files are like, and the directories in which they are."""
 
     likeness: str
-    directories: list[str] = field(default_factory=list)
+    directories: list[str] = records.field(default_factory=list)
 
 
 TRY_TEMPLATE = Action(
@@ -247,7 +247,7 @@ IMPORT_RESTORED = Action(Program("take-restored", "user.import_restored"), "", R
 NO_ENVIRONMENT = "none"
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class CompareEnvironments:
     """These members' environments, in these directories of each."""
 
@@ -255,7 +255,7 @@ class CompareEnvironments:
     directories: list[str]
 
 
-@dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Likenesses:
     """By member, what the files are like: as `TemplateTrial` has it, NO_ENVIRONMENT, or empty if that is not known."""
 
