@@ -139,6 +139,37 @@ result = [before, *after, rolled_back, utils.SQLAlchemyError is SQLAlchemyError]
     assert got.result == [False, True, False, [1], True]
 
 
+def test_a_token_that_the_hub_refuses_and_a_hub_that_is_gone(environment: Environment) -> None:
+    probe = """
+import asyncio, http.server, json, logging, threading
+from jupyterhub.services import auth as services_auth
+from tornado.web import HTTPError
+class Hub(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = self.headers["Authorization"] == "token good"
+        body = json.dumps({"name": "anna"} if known else {"status": 403}).encode()
+        self.send_response(200 if known else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+logging.disable()
+result = [services_auth.fetch.__module__]
+with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    auth = services_auth.HubAuth(api_url=f"http://127.0.0.1:{server.server_address[1]}/hub/api", api_token="own")
+    for token in ("good", "refused"):
+        result.append(asyncio.run(auth.user_for_token(token, sync=False)))
+    server.shutdown()
+try:
+    asyncio.run(auth.user_for_token("other", sync=False))
+except HTTPError as error:
+    result.append(error.status_code)
+"""
+    got = environment.run(probe)
+    assert got.result == ["jupyterhub4family.lean.hub_client", {"name": "anna"}, None, 500]
+
+
 def test_a_sleeping_package_wakes_up_when_a_name_of_its_own_is_used(environment: Environment) -> None:
     probe = """
 import sys
