@@ -15,8 +15,8 @@ from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 from tests.machine.lib.project import copy_project
 
-#: The tests of the room whose code runs on a release's Python; all others run on Debian's.
-HUB = "tests/unit/hub"
+#: The tests of the rooms whose code runs on a release's Python, or beside JupyterHub; all others run on Debian's.
+HUB, LEAN = "tests/unit/hub", "tests/unit/lean"
 
 
 @pytest.mark.every_debian
@@ -29,9 +29,9 @@ def test_unit_tests_pass(new_machine: NewMachine, suite: str) -> None:
     # The project's own settings are for a newer pytest with plugins.
     machine.write("/srv/project/pytest.ini", "[pytest]\n")
     assert machine.execute("python3 -c 'import jupyterhub'").returncode == 1, "nothing but Debian's modules"
-    everything_else = run_pytest(machine, "python3", f"tests/unit --ignore {HUB}")
+    everything_else = run_pytest(machine, "python3", f"tests/unit --ignore {HUB} --ignore {LEAN}")
     assert everything_else["passed"] > 3000
-    inside_the_hub = run_pytest(machine, HUB_PYTHON, HUB)
+    inside_the_hub = run_pytest(machine, HUB_PYTHON, f"{HUB} {LEAN}")
     assert inside_the_hub["passed"] > 250 and "skipped" not in inside_the_hub
 
 

@@ -91,7 +91,12 @@ class Environment:
             (self.site / name).parent.mkdir(parents=True, exist_ok=True)
             (self.site / name).write_text(text + "\n", "utf-8")
         (self.site / "jupyterhub").symlink_to(Path(jupyterhub.__file__).parent)
-        self.versions = {"jupyterhub": "6.1.1", "jupyterlab": "4.6.6", "jupyter_server": "2.21.1", **versions}
+        self.versions = {
+            "jupyterhub": jupyterhub.__version__,
+            "jupyterlab": "4.6.6",
+            "jupyter_server": "2.21.1",
+            **versions,
+        }
         for name, version in self.versions.items():
             if version:
                 (self.site / f"{name}-{version}.dist-info").mkdir()

@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub.services import auth as services_auth
 
 from jupyterhub4family.lean import deferrals
 from tests.unit.lean.environment import PROGRAM, Environment
 
+#: JupyterHub 5 (Debian 11) asks the hub by tornado itself.
+WITH_AIOHTTP = hasattr(services_auth, "fetch")
 #: What only the hub needs.
-HEAVY = ("sqlalchemy", "alembic", "aiohttp", "jupyterhub.orm", "jupyterhub.roles", "jupyterhub.handlers")
+HEAVY = (
+    *("sqlalchemy", "alembic", "jupyterhub.orm", "jupyterhub.roles", "jupyterhub.handlers"),
+    *(["aiohttp"] if WITH_AIOHTTP else []),
+)
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def test_the_exit_status_is_the_programs(environment: Environment) -> None:
 
 def test_whoever_imports_gets_the_real_modules(environment: Environment) -> None:
     probe = """
-import sqlalchemy, aiohttp, jupyterhub.orm, jupyterhub.roles, jupyterhub.handlers.pages, jupyterhub.httpclient
+import sqlalchemy, jupyterhub.orm, jupyterhub.roles, jupyterhub.handlers.pages
 from sqlalchemy.exc import SQLAlchemyError, OperationalError
 import requests, httpx
 engine = sqlalchemy.create_engine("sqlite://")
@@ -85,7 +91,7 @@ try:
 except SQLAlchemyError as error:
     caught = isinstance(error, OperationalError)
 result = [caught, jupyterhub.orm.User.__tablename__, requests.get(), httpx.AsyncClient(limit=1).limit,
-          aiohttp.ClientSession.__module__, jupyterhub.httpclient.fetch.__module__, sqlalchemy.__file__ is not None,
+          sqlalchemy.__file__ is not None,
           jupyterhub.handlers.pages.HealthCheckHandler.__module__]
 """
     got = environment.run(probe)
@@ -95,21 +101,35 @@ result = [caught, jupyterhub.orm.User.__tablename__, requests.get(), httpx.Async
         "users",
         "got",
         1,
-        "aiohttp.client",
-        "jupyterhub.httpclient",
         True,
         "jupyterhub.handlers.pages",
     ]
 
 
+def test_aiohttp_and_jupyterhubs_own_client_are_the_real_ones(environment: Environment) -> None:
+    probe = """
+import jupyterhub.utils as utils
+early = utils.aiohttp.ClientOSError.__name__ if hasattr(utils, "aiohttp") else ""
+try:
+    import aiohttp, jupyterhub.httpclient
+except ImportError:
+    result = ["there is none", early]
+else:
+    result = [early, aiohttp.ClientSession.__module__, jupyterhub.httpclient.fetch.__module__, utils.fetch.__module__]
+"""
+    ours = "jupyterhub4family.lean.hub_client"
+    theirs = ["ClientOSError", "aiohttp.client", "jupyterhub.httpclient", ours]
+    assert environment.run(probe).result == (theirs if WITH_AIOHTTP else ["there is none", ""])
+
+
 def test_who_imported_early_gets_the_real_modules_when_they_are_used(environment: Environment) -> None:
     probe = """
-import jupyterlab.labapp as lab, jupyterhub.scopes as scopes, jupyterhub.utils as utils
-result = [scopes.orm.User.__tablename__, scopes.sa.create_engine.__module__, utils.aiohttp.ClientOSError.__name__,
+import jupyterlab.labapp as lab, jupyterhub.scopes as scopes
+result = [scopes.orm.User.__tablename__, scopes.sa.create_engine.__module__,
           lab.gte(2, 1), lab.requests.get(), lab.client.limit]
 """
     got = environment.run(probe)
-    assert got.result == ["users", "sqlalchemy.engine.create", "ClientOSError", True, "got", 3]
+    assert got.result == ["users", "sqlalchemy.engine.create", True, "got", 3]
     assert got.runs == ["semver", "requests", "httpx"]
 
 
@@ -137,6 +157,38 @@ result = [before, *after, rolled_back, utils.SQLAlchemyError is SQLAlchemyError]
     got = environment.run(probe)
     assert not got.is_plain
     assert got.result == [False, True, False, [1], True]
+
+
+def test_a_token_that_the_hub_refuses_and_a_hub_that_is_gone(environment: Environment) -> None:
+    probe = """
+import asyncio, http.server, json, logging, threading
+from jupyterhub.services import auth as services_auth
+from tornado.web import HTTPError
+class Hub(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = self.headers["Authorization"] == "token good"
+        body = json.dumps({"name": "anna"} if known else {"status": 403}).encode()
+        self.send_response(200 if known else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+logging.disable()
+result = [services_auth.fetch.__module__ if hasattr(services_auth, "fetch") else ""]
+with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    auth = services_auth.HubAuth(api_url=f"http://127.0.0.1:{server.server_address[1]}/hub/api", api_token="own")
+    for token in ("good", "refused"):
+        result.append(asyncio.run(auth.user_for_token(token, sync=False)))
+    server.shutdown()
+try:
+    asyncio.run(auth.user_for_token("other", sync=False))
+except HTTPError as error:
+    result.append(error.status_code)
+"""
+    got = environment.run(probe)
+    client = "jupyterhub4family.lean.hub_client" if WITH_AIOHTTP else ""
+    assert got.result == [client, {"name": "anna"}, None, 500]
 
 
 def test_a_sleeping_package_wakes_up_when_a_name_of_its_own_is_used(environment: Environment) -> None:
