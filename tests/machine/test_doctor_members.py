@@ -100,7 +100,7 @@ def test_fifty_members(new_machine: NewMachine, suite: str) -> None:
     reported = examine(machine, "environments")
     broken = findings(reported, "problem")
     assert len(broken) == len(DAMAGE), reported
-    for (name, (_damage, words)), finding in zip(DAMAGE.items(), broken):
+    for (name, (_damage, words)), finding in zip(sorted(DAMAGE.items()), broken):
         assert f" {name} is broken" in finding["sentence"] and words in finding["sentence"], finding
     assert f"{50 - len(DAMAGE)} environments are in order" in json.dumps(reported)
 

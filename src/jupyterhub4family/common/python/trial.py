@@ -79,7 +79,8 @@ def places(environment: Path) -> list[str]:
     `missing` would.
     """
     python = environment / "bin" / "python"
-    done = programs.run([python, "-c", _WATCH, *MODULES], timeout=TIMEOUT, directory=environment)
+    # -B: whoever only looks writes nothing; a compiled file more would make it unlike all others.
+    done = programs.run([python, "-B", "-c", _WATCH, *MODULES], timeout=TIMEOUT, directory=environment)
     opened, listed, modules = json.loads(done.stdout.splitlines()[-1])
     site = f"{environment}/lib/"
     if not all(module.startswith(site) for module in modules):

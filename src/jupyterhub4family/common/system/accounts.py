@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Optional
 
@@ -93,8 +94,12 @@ def find_account(name: str) -> pwd.struct_passwd:
 
 def group_names(account: pwd.struct_passwd) -> set[str]:
     """The names of all groups of `account`, read from the live database, not from a running process."""
+    return _names_of(os.getgrouplist(account.pw_name, account.pw_gid))
+
+
+def _names_of(numbers: Iterable[int]) -> set[str]:
     names = set()
-    for gid in os.getgrouplist(account.pw_name, account.pw_gid):
+    for gid in numbers:
         try:
             names.add(grp.getgrgid(gid).gr_name)
         except KeyError:
@@ -125,14 +130,16 @@ def never_a_member(account: pwd.struct_passwd) -> Optional[FamilyError]:
     return None
 
 
-def administrator_groups(account: pwd.struct_passwd) -> list[str]:
+def administrator_groups(account: pwd.struct_passwd, known: Optional[Mapping[str, int]] = None) -> list[str]:
     """Those groups of `account` that make it an administrator, sorted.
 
-    A group counts by its number: another name for the same number is the same group to the kernel.
+    A group counts by its number: another name for the same number is the same group to the kernel. `known` is what
+    `administrator_group_numbers` has just said, for who asks about many accounts.
     """
     numbers = set(os.getgrouplist(account.pw_name, account.pw_gid))
-    found = group_names(account) & ADMINISTRATOR_GROUPS
-    found |= {name for name, number in administrator_group_numbers().items() if number in numbers}
+    found = _names_of(numbers) & ADMINISTRATOR_GROUPS
+    groups = administrator_group_numbers() if known is None else known
+    found |= {name for name, number in groups.items() if number in numbers}
     return sorted(found)
 
 

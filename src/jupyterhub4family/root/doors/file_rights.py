@@ -245,7 +245,7 @@ def _everybody() -> list[pwd.struct_passwd]:
 
 @one_look.once
 def _administrator_groups(account: pwd.struct_passwd) -> list[str]:
-    return accounts.administrator_groups(account)
+    return accounts.administrator_groups(account, _administrator_group_numbers())
 
 
 @one_look.once

@@ -60,6 +60,13 @@ def test_hard_links_are_alike(pair: Pair) -> None:
     assert {site, *(f"{site}/{name}" for name in TEMPLATE_MODULES)} <= set(pair.places)
 
 
+def test_trying_a_template_writes_nothing(pair: Pair) -> None:
+    before = {str(path) for path in pair.template.rglob("*")}
+    assert not any("__pycache__" in path for path in before)
+    assert trial.places(pair.template) == pair.places
+    assert {str(path) for path in pair.template.rglob("*")} == before
+
+
 def test_what_no_import_looks_at_does_not_count(pair: Pair) -> None:
     (pair.env / "share" / "jupyter" / "lab").mkdir(parents=True)
     assert pair.is_like()
