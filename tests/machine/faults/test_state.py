@@ -181,6 +181,9 @@ def test_a_start_waits_for_no_disk(new_machine: NewMachine, suite: str) -> None:
                 assert alice.open_lab().status == 200
             assert len(syncs) <= 5, syncs
             alice.stop_server()
+        # Nobody has shared anything yet: what JupyterHub needs for that is not in memory (hub/lean_start.py).
+        maps = f"/proc/{hub_pid(machine)}/maps"
+        assert "sqlite" in machine.run(f"cat {maps}") and "pydantic" not in machine.run(f"cat {maps}")
 
 
 @contextlib.contextmanager
