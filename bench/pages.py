@@ -207,6 +207,8 @@ def _work(seat: Seat, openings: int) -> None:
     seat.window.fetch("PUT", f"{home}api/contents/{_NOTEBOOK}", body).expect()
     with seat.new_device() as device:
         page = device.new_page()
+        # Whoever leaves a page may be asked whether they mean it.
+        page.on("dialog", lambda dialog: dialog.accept())
         _log_in(page, seat)
         for number in range(openings):
             _run_and_save(page, f"{seat.lab()}/tree/{_NOTEBOOK}", number + 1)
@@ -227,3 +229,4 @@ def _run_and_save(page: Page, address: str, times: int) -> None:
     prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
     prompt.filter(has_text=f"[{times}]").wait_for()
     page.keyboard.press("Control+s")
+    page.wait_for_selector(".jp-mod-dirty", state="detached")
