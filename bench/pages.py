@@ -224,6 +224,8 @@ def _work(seat: Seat, openings: int) -> None:
 def _run_and_save(page: Page, address: str, times: int) -> None:
     """Open the notebook, run its cell, which counts (its kernel lives on), save."""
     page.goto(address)
+    # Before the kernel is connected a cell would be sent to nobody.
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
     page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
     page.keyboard.press("Control+Enter")
     prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
