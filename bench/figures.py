@@ -126,7 +126,7 @@ FIGURES = {
         ),
         Figure(
             "hub_cpu",
-            "… of these the hub's own, until /lab answers",
+            "CPU of a warm start, the hub's own until /lab answers",
             "s",
             "CPU seconds of JupyterHub's own process from pressing start until JupyterLab's page has come, minus what"
             " it needs when idle",
@@ -154,7 +154,7 @@ FIGURES = {
         ),
         Figure(
             "server_memory_used",
-            "… after it was used",
+            "memory per running idle server after it was used",
             "MB",
             "the same after what a member does in an hour, in some minutes: Debian's chromium opens a notebook in"
             " JupyterLab 20 times, each time runs a cell and saves, and a kernel computes 100 more cells; then all"
