@@ -11,7 +11,7 @@ from playwright.sync_api import Page, TimeoutError, expect
 
 from tests.browser.conftest import NewChromium
 from tests.browser.lib import LATER, ROOT, SOON, Loaded, log_in, open_jupyterlab
-from tests.machine.lib.family import add_member, authority, logged_in, ready
+from tests.machine.lib.family import add_member, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -58,7 +58,7 @@ def test_a_first_page_is_small_and_works(new_machine: NewMachine, new_chromium: 
     _compressed(machine)
     with logged_in(machine, "anna") as anna:
         anna.start_server()
-    page = new_chromium(authority(machine)).new_page()
+    page = new_chromium(machine).new_page()
     log_in(page, machine, "anna", then="/user/anna/lab/tree")
     expect(page.locator(".jp-LauncherCard").first).to_be_visible(timeout=LATER)
     loaded = open_jupyterlab(page, machine, "anna")
@@ -84,7 +84,7 @@ def test_files_are_fetched_while_the_server_starts(
         anna.start_server()
         _compressed(machine)
         anna.stop_server()
-    page = new_chromium(authority(machine)).new_page()
+    page = new_chromium(machine).new_page()
     prefetched: list[Any] = []
     page.on("requestfinished", lambda one: prefetched.append(one) if "/static/lab/" in one.url else None)
     log_in(page, machine, "anna", then="/hub/spawn/anna")
@@ -116,7 +116,7 @@ def test_a_member_with_another_jupyterlab_has_their_own(
         "sed 's/main\\.[0-9a-f]*\\.js?v=[0-9a-f]*/main.0123456789abcdef.js?v=0123456789abcdef/' index.html > new && "
         "chown anna: new && mv -f new index.html && mv $file main.0123456789abcdef.js; done"
     )
-    page = new_chromium(authority(machine)).new_page()
+    page = new_chromium(machine).new_page()
     log_in(page, machine, "anna", then="/user/anna/lab")
     expect(page.locator(".jp-LauncherCard").first).to_be_visible(timeout=LATER)
     assert page.evaluate("window.isHers") == 1
