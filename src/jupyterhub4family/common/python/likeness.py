@@ -6,23 +6,28 @@ of a file says which one it is: the same number is the same content, owner and m
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Optional
 
 from jupyterhub4family.common import paths
 
 #: What an owner needs to find something in a directory.
 _ALL = stat.S_IRWXU
 _ACCESS_LIST = "system.posix_acl_access"
+#: Characters of all names in a directory, and of what links say: a hundred times what the largest one has.
+LONGEST_LISTING = 4 * 2**20
 
 
 def of(environment: Path, directories: Sequence[str]) -> str:
     """A text that is the same for two environments if they have the same files in `directories`, for their owners.
 
-    Raises OSError where one of them is missing, no directory, another account's, or closed to its owner.
+    Raises OSError where one of them is missing, no directory, another account's, or closed to its owner; and where it
+    has more names than anybody wants in memory: a file system of the owner's own can go on for ever.
     """
     digest = hashlib.sha256()
     # Libraries are not loaded from where nothing may be run.
@@ -41,11 +46,21 @@ def _contents(directory: str, is_top: bool) -> str:
         if status.st_uid != os.geteuid() or status.st_mode & _ALL != _ALL:
             raise PermissionError(directory)
         with os.scandir(descriptor) as entries:
-            note = paths.MEMBER_ENVIRONMENT_NOTE if is_top else None
-            lines = [_line(entry, descriptor) for entry in entries if entry.name != note]
+            lines = _lines(entries, descriptor, paths.MEMBER_ENVIRONMENT_NOTE if is_top else None)
     finally:
         os.close(descriptor)
     return "\n".join([str(status.st_dev), *sorted(lines)])
+
+
+def _lines(entries: Iterable[os.DirEntry[str]], directory: int, note: Optional[str]) -> list[str]:
+    lines, left = [], LONGEST_LISTING
+    for entry in entries:
+        if entry.name != note:
+            lines.append(_line(entry, directory))
+            left -= len(lines[-1])
+        if left < 0:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    return lines
 
 
 def _line(entry: os.DirEntry[str], directory: int) -> str:

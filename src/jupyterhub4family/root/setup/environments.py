@@ -86,6 +86,11 @@ def _be_the_member(account: pwd.struct_passwd, directories: Sequence[str], write
     try:
         # Without the terminal, from which other programs of the member's could have it read.
         os.setsid()
+        # A file system of the member's own (FUSE) can keep this from ending even when it is killed: then nobody may
+        # wait for it at root's stdout.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing, descriptor)
         os.initgroups(account.pw_name, account.pw_gid)
         os.setgid(account.pw_gid)
         os.setuid(account.pw_uid)

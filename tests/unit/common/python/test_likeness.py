@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import os
 import shutil
 from pathlib import Path
@@ -203,6 +204,26 @@ def test_files_that_are_looked_for_and_not_there_count(pair: Pair) -> None:
     (pair.template / "etc/jupyter").mkdir(parents=True)
     (pair.env / "etc/jupyter").mkdir(parents=True)
     assert "etc/jupyter" in trial.places(pair.template)
+
+
+def test_a_library_that_a_module_needs_counts(pair: Pair) -> None:
+    """Python itself does not look at NAME.libs, the loader does (pyzmq.libs)."""
+    libraries = site_of(pair.template) / "notebook.libs"
+    libraries.mkdir()
+    shutil.copy(_ctypes.__file__, libraries / "lib one.so")
+    (site_of(pair.template) / "notebook/app.py").write_text(
+        f"import ctypes\nctypes.CDLL({str(libraries / 'lib one.so')!r})\n", "utf-8"
+    )
+    assert os.path.relpath(libraries, pair.template) in trial.places(pair.template)
+
+
+def test_a_directory_without_end_is_like_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likeness, "LONGEST_LISTING", 1000)
+    assert pair.is_like()
+    for number in range(100):
+        (pair.site / "notebook" / f"{number:100}").touch()
+    with pytest.raises(OSError, match="long"):
+        likeness.of(pair.env, pair.places)
 
 
 def test_an_environment_is_tried_by_its_own_python(pair: Pair) -> None:

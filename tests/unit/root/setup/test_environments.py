@@ -114,6 +114,17 @@ def test_a_home_that_never_answers_keeps_nobody_waiting(anna: Path, monkeypatch:
         os.waitpid(-1, os.WNOHANG)
 
 
+def test_one_that_even_sigkill_does_not_end_holds_nothing_of_roots(anna: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in the kernel for a file system of the member's own: `doctor` waits for the end of root's stdout."""
+
+    def are_nothing(*_args: object) -> str:
+        nothing = os.stat(os.devnull)
+        return "0" * 64 if all(os.path.samestat(os.fstat(one), nothing) for one in (0, 1, 2)) else ""
+
+    monkeypatch.setattr(likeness, "of", are_nothing)
+    assert look("anna") == {"anna": "0" * 64}
+
+
 def test_a_child_that_says_something_else_or_is_ended(anna: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(likeness, "of", lambda *_args: "0" * 63 + "\n")
     assert look("anna") == {"anna": ""}
