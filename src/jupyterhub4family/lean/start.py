@@ -12,6 +12,7 @@ Python runs this as a script each time anew; what is longer is in `launch`, whic
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import NoReturn
@@ -41,7 +42,9 @@ def main() -> NoReturn:
 def _become_plain(program: str, arguments: list[str], reason: str) -> NoReturn:
     """The same process, from the beginning: nothing of what was tried is left."""
     line = " ".join(f"this server starts with all of JupyterHub (plain, not lean): {reason}".split())
-    os.write(2, f"[W jupyterhub4family] {line[:1000]}\n".encode("utf-8", "replace"))
+    # A full disk is no reason not to start.
+    with contextlib.suppress(OSError):
+        os.write(2, f"[W jupyterhub4family] {line[:1000]}\n".encode("utf-8", "replace"))
     os.execv(sys.executable, [sys.executable, program, *arguments])
 
 

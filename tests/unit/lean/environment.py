@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Optional
 
 import jupyterhub
 
@@ -105,8 +105,8 @@ class Environment:
         """Another content of a file of the packages."""
         (self.site / name).write_text(text + "\n", "utf-8")
 
-    def run(self, probe: str, *arguments: str, plain: bool = False) -> Outcome:
-        """Start the server; in place of serving, it runs `probe`, which sets `result`."""
+    def run(self, probe: str, *arguments: str, plain: bool = False, log: Optional[IO[bytes]] = None) -> Outcome:
+        """Start the server; in place of serving, it runs `probe`, which sets `result`. A `log` is not read."""
         first = [] if plain else [str(START)]
         done = subprocess.run(
             [sys.executable, *first, str(self.program), *arguments],
@@ -116,7 +116,8 @@ class Environment:
                 "PYTHONPATH": str(self.site),
                 "PROBE": probe,
             },
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if log is None else log,
             text=True,
             timeout=4 * TIMEOUT,
             check=False,
@@ -128,10 +129,10 @@ class Outcome:
     """What a server has found, and what stands in its log."""
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.status, self.log = done.returncode, done.stderr
+        self.status, self.log = done.returncode, done.stderr or ""
         lines = done.stdout.splitlines()
         found = [line.removeprefix("FOUND ") for line in lines if line.startswith("FOUND ")]
-        assert len(found) == 1, done.stdout + done.stderr
+        assert len(found) == 1, done.stdout + self.log
         self.result: Any = json.loads(found[0])
         #: The packages that ran before the probe's end, in their order.
         self.runs = [line.removeprefix("RUNS ") for line in lines if line.startswith("RUNS ")]

@@ -272,6 +272,12 @@ def test_any_surprise_makes_the_server_plain(environment: Environment, file: str
     assert got.is_plain and reason in got.log and len(got.log.splitlines()) == 1
 
 
+def test_a_full_disk_keeps_no_server_from_starting_plain(environment: Environment) -> None:
+    environment.write("jupyterlab/labapp.py", "raise RuntimeError")
+    with open("/dev/full", "wb") as log:
+        assert environment.run(IS_PLAIN, "--one", log=log).result == PLAIN
+
+
 def test_another_jupyterlab_is_left_to_itself(tmp_path: Path) -> None:
     environment = Environment(tmp_path, jupyterlab="5.0.0")
     got = environment.run("import sys, jupyterlab.labapp; result = 'sqlalchemy' in sys.modules")
