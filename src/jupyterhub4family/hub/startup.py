@@ -112,14 +112,14 @@ async def _upgrade_release() -> None:
     failed = upgrade.failed_upgrade()
     if failed is not None and failed.release == contents.release_tree(lambda _percent, _message: None).wanted_id():
         return
-    built = await calling.call(service_programs.BUILD_RELEASE, Nothing(), on_progress=_tell)
+    built = await calling.call(service_programs.BUILD_RELEASE, Nothing(), on_progress=_report)
     if built.changed:
         log.warning("A newer release is ready; restarting")
         proxy.end_proxy()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _tell(_percent: int, message: str) -> None:
+def _report(_percent: int, message: str) -> None:
     """How a build goes, for the log: it may say why fetching took the longer way."""
     get_logger().info("Release: %s", message)
 
