@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
+
+from bench.stacks import OURS, STOCK
 
 #: None: it did not come to an end (a portal that stays away, a notebook whose server is gone).
 Value = float | None
@@ -54,6 +56,16 @@ class Book:
         """Keep what went wrong: a repeat that failed is missing, and the report says so."""
         self.problems.append(what)
         self.say(f"FAILED {what}")
+
+    def keep_pairs(self, figures: Collection[str]) -> None:
+        """Drop what had no neighbour yet when a scene broke off: what is added later would stand beside it."""
+        for figure in self.values.keys() & set(figures):
+            columns = self.values[figure]
+            pairs = min(len(columns[OURS]), len(columns[STOCK]))
+            for column in (OURS, STOCK):
+                del columns[column][pairs:]
+            if not pairs:
+                del self.values[figure]
 
     def say(self, what: str) -> None:
         """Show how it goes."""

@@ -84,7 +84,7 @@ def growth(book: Book, here: Stage, steps: tuple[int, ...] = STEPS) -> None:
 
     It ends before this computer has no memory left.
     """
-    grown: dict[str, Any] = {"steps": [], "ended": ""}
+    grown: dict[str, Any] = {"steps": [], "ended": "", "whole": False}
     book.growth[here.stack.name] = grown
     with ExitStack() as stack:
         windows = _windows(stack, here, steps[-1])
@@ -98,18 +98,23 @@ def growth(book: Book, here: Stage, steps: tuple[int, ...] = STEPS) -> None:
                     f"{running} servers ran when {measure.available_mb():.0f} MB were left of this computer's memory:"
                     f" {count} do not fit"
                 )
-                book.say(f"growth {here.stack.name}: {grown['ended']}")
-                return
+                break
             time.sleep(REST)
             start = statistics.median(_starts(windows[count - 1], OFTEN))
             running = count
             time.sleep(REST)
             row = _step(here, windows[:count], start)
+            if gone := [window.name for window in windows[:count] if not window.servers()]:
+                # Where memory is short, or a limit is reached, servers may have been stopped meanwhile.
+                grown["ended"] = f"of {count} servers {len(gone)} had been ended when all were to run"
+                break
             # What they take now, and the kernel's share of it that PSS does not show.
             each_mb = 1.25 * row["servers"] / count
             grown["steps"].append(row)
             book.loads["growth"].append(load())
             book.say(f"growth {here.stack.name} { ({key: round(value, 2) for key, value in row.items()}) }")
+    grown["whole"] = True
+    book.say(f"growth {here.stack.name}: {grown['ended'] or 'to the end'}")
 
 
 def _step(here: Stage, windows: list[Browser], start: float) -> dict[str, float]:

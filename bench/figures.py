@@ -316,6 +316,10 @@ SCENES = {
     CRON: ["killed_cron"],
     GROWTH: [],
 }
+#: Taken in the first repeat only.
+ONCE = frozenset({"member_disk", "member_download", "killed_documented"})
+#: Not taken of the stock stack: it has nothing of the kind, or it would cost minutes each time.
+OURS_ALONE = frozenset({"first_minus_warm", "doctor_cpu", "members_cpu", "version_cpu", "killed_cron"})
 #: What the smoke test runs.
 SMOKE = (WARM, SYNCS, PAGE, KILLED, RESTART)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.book import BUSY, Book, Value
-from bench.figures import FIGURES, GROWTH, SCENES
-from bench.stacks import OURS
+from bench.figures import FIGURES, GROWTH, ONCE, OURS_ALONE, SCENES
+from bench.stacks import OURS, STOCK
 from bench.summary import summarise
 
 NAME = "performance"
@@ -63,13 +63,16 @@ def missing(suite: dict[str, Any], scene: str, package: str, repeats: int) -> in
     if scene == GROWTH:
         return 0 if _whole_growth(suite.get("growth", {}), package) else 1
     rows = suite.get("figures", {})
-    # Some figures of a scene are taken in its first repeat only; those that have most tell how often it was done.
-    done = [
-        len(rows[key]["values"].get(OURS, []))
-        for key in SCENES[scene]
-        if key in rows and _goes_on(rows[key], key, package) and not rows[key]["busy"]
-    ]
-    return max(0, repeats - max(done, default=0))
+    # The figure that has fewest tells how often a scene was done to its end: some come twice in the first repeat.
+    done = min(_values_kept(rows.get(key), key, package) for key in SCENES[scene] if key not in ONCE)
+    return max(0, repeats - done)
+
+
+def _values_kept(row: dict[str, Any] | None, key: str, package: str) -> int:
+    if row is None or row["busy"] or not _goes_on(row, key, package):
+        return 0
+    columns = (OURS,) if key in OURS_ALONE else (OURS, STOCK)
+    return min(len(row["values"].get(column, [])) for column in columns)
 
 
 def _goes_on(row: dict[str, Any], key: str, package: str) -> bool:
@@ -79,7 +82,7 @@ def _goes_on(row: dict[str, Any], key: str, package: str) -> bool:
 
 def _whole_growth(growth: dict[str, Any], package: str) -> bool:
     return len(growth) > 1 and all(
-        each["package"] == package and each["load"]["begin"] <= BUSY for each in growth.values()
+        each["whole"] and each["package"] == package and each["load"]["begin"] <= BUSY for each in growth.values()
     )
 
 

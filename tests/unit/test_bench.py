@@ -5,27 +5,32 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 
 # The bench is a developers' tool: it needs what the tests' environment has, and a Python of today.
 pytest.importorskip("httpx")
+pytest.importorskip("playwright")
 
-from bench import report, results, summary
+from bench import crowd, main, measure, report, results, summary
 from bench.book import BUSY, Book, Value, wait_until_quiet
-from bench.figures import FIGURES, GROWTH, SCENES, SMOKE, scene_of
+from bench.figures import FIGURES, GROWTH, ONCE, OURS_ALONE, SCENES, SMOKE, scene_of
 from bench.link import QUEUE, Direction
+from bench.main import Bench
 from bench.reasons import REASONS
 from bench.results import Origin
-from bench.stacks import FLOOR, OURS, STOCK
+from bench.scenes import Stage
+from bench.stacks import FLOOR, OURS, STOCK, Ours
+from bench.stock import Stock
 from bench.syncs import tally
+from tests.machine.lib.machine import Machine
 
 TODAY = Origin("2027-01-02 03:04", "abcdef012345", "0123456789ab")
 ABOUT: dict[str, Any] = {
     "machine": {"Computer": "2 cores"},
     "versions": {"jupyterhub": "6.1.1"},
-    "differs": {"Node": "ours: a wheel"},
+    "differs": {"Node": "ours: of our lock"},
     "version": "jupyterhub4family 1.0",
 }
 
@@ -187,18 +192,82 @@ def test_values_that_do_not_belong_together_are_replaced(reason: str) -> None:
 
 def test_only_what_is_missing_is_done_when_resumed() -> None:
     suite: dict[str, Any] = {}
-    assert results.missing(suite, "warm", TODAY.package, 5) == 5
-    results.add(suite, "warm", measured([1.0, 1.0, 1.0], [5.0] * 3), TODAY)
-    assert results.missing(suite, "warm", TODAY.package, 5) == 2
-    assert results.missing(suite, "warm", TODAY.package, 3) == 0
-    assert results.missing(suite, "warm", "another package", 3) == 3
-    results.add(suite, "warm", measured([1.0] * 5, [5.0] * 5, load=2.0), TODAY, again=True)
-    assert results.missing(suite, "warm", TODAY.package, 5) == 5, "it was disturbed"
+    assert results.missing(suite, "syncs", TODAY.package, 5) == 5
+    results.add(suite, "syncs", played("syncs", 3), TODAY)
+    assert results.missing(suite, "syncs", TODAY.package, 5) == 2
+    assert results.missing(suite, "syncs", TODAY.package, 3) == 0
+    assert results.missing(suite, "syncs", "another package", 3) == 3
+    results.add(suite, "syncs", played("syncs", 5, load=2.0), TODAY, again=True)
+    assert results.missing(suite, "syncs", TODAY.package, 5) == 5, "it was disturbed"
+
+
+def played(scene: str, repeats: int, load: float = 0.2, more: tuple[str, ...] = ()) -> Book:
+    """A book of a scene; figures that are in `more` have one value more, as where a first repeat has two."""
+    values: dict[str, dict[str, list[Value]]] = {}
+    for key in SCENES[scene]:
+        count = 1 if key in ONCE else repeats + (key in more)
+        values[key] = {OURS: [1.0] * count} if key in OURS_ALONE else {OURS: [1.0] * count, STOCK: [5.0] * count}
+    return book(values, load)
+
+
+def test_a_second_member_is_no_repeat() -> None:
+    """The first repeat of installing lets in two members: a run that broke off after four had five values of those."""
+    suite: dict[str, Any] = {}
+    results.add(suite, "install", played("install", 4, more=("first_start", "first_start_only", "new_member")), TODAY)
+    assert results.missing(suite, "install", TODAY.package, 5) == 1
+
+
+def test_a_figure_that_has_failed_or_is_new_is_missing() -> None:
+    suite: dict[str, Any] = {}
+    results.add(suite, "page", played("page", 5), TODAY)
+    assert results.missing(suite, "page", TODAY.package, 5) == 0
+    del suite["figures"]["visit"]
+    assert results.missing(suite, "page", TODAY.package, 5) == 5
+    for scene in set(SCENES) - {GROWTH, "page"}:
+        results.add(suite, scene, played(scene, 5), TODAY)
+        assert results.missing(suite, scene, TODAY.package, 5) == 0, scene
+
+
+def test_what_broke_off_between_neighbours_leaves_pairs() -> None:
+    broken = measured([1.0, 2.0, 9.0], [5.0, 6.0])
+    broken.note("syncs", OURS, 4.0)
+    broken.note("first_minus_warm", OURS, 0.1)
+    broken.keep_pairs(set(FIGURES) - OURS_ALONE)
+    assert broken.values["warm_start"][OURS] == [1.0, 2.0] and broken.values["warm_start"][STOCK] == [5.0, 6.0]
+    assert "syncs" not in broken.values and broken.values["first_minus_warm"] == {OURS: [0.1]}
+
+
+class Broken(Bench):
+    """A bench in whose second repeat somebody gives up, or a machine does."""
+
+    error: BaseException = RuntimeError("no machine\nno more")
+
+    def _scene(self, book: Book, scene: str, repeats: int) -> None:
+        for column in (OURS, STOCK, STOCK):
+            book.note("syncs", column, float(repeats))
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no machine\nno more"), KeyboardInterrupt()])
+def test_a_scene_that_breaks_off_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr(main, "about", lambda _ours: ABOUT)
+    monkeypatch.setattr(Broken, "error", error)
+    bench = Broken(Ours(tmp_path / "x.deb", "trixie"), Stock("trixie"), {}, tmp_path, TODAY)
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            bench.run("syncs", 2, patience=0)
+    else:
+        assert bench.run("syncs", 2, patience=0).problems == ["syncs: RuntimeError: no machine"]
+    written = results.read(tmp_path)["trixie"]
+    assert written["figures"]["syncs"]["values"] == {OURS: [2.0], STOCK: [2.0]}
+    assert written["problems"]["syncs"] == [f"syncs: {type(error).__name__}: {str(error).partition(chr(10))[0]}"]
 
 
 def grown(*members: int, ended: str = "") -> dict[str, Any]:
     steps = [{"members": each, "start": 1.0, "hub": 90.0, "proxy": 60.0, "servers": 50.0 * each} for each in members]
-    return {"steps": steps, "ended": ended}
+    return {"steps": steps, "ended": ended, "whole": True}
 
 
 def test_growth_is_done_when_both_have_grown() -> None:
@@ -211,6 +280,46 @@ def test_growth_is_done_when_both_have_grown() -> None:
     results.add(suite, GROWTH, one, TODAY)
     assert results.missing(suite, GROWTH, TODAY.package, 5) == 0
     assert results.missing(suite, GROWTH, "another", 5) == 1
+    one.growth[STOCK] = {**grown(1, 5), "whole": False}
+    results.add(suite, GROWTH, one, TODAY)
+    assert results.missing(suite, GROWTH, TODAY.package, 5) == 1, "the machine broke down on the way"
+
+
+class Window:
+    """A member's browser: its server lives as long as there are not too many."""
+
+    running: ClassVar[list[str]] = []
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def start(self) -> float:
+        self.running.append(self.name)
+        return 1.0
+
+    def servers(self) -> dict[str, object]:
+        return {"": {}} if self.name in self.running[-6:] else {}
+
+    def stop_server(self) -> None:
+        self.running.remove(self.name)
+
+
+def test_growth_tells_of_servers_that_were_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub whose memory is short stops servers that nobody uses; a row would be of fewer than it says."""
+    windows = [Window(str(number)) for number in range(20)]
+    monkeypatch.setattr(Window, "running", [])
+    monkeypatch.setattr(crowd, "REST", 0)
+    monkeypatch.setattr(crowd, "_windows", lambda _stack, _here, count: windows[:count])
+    monkeypatch.setattr(crowd, "start_until_lab", Window.start)
+    monkeypatch.setattr(measure, "available_mb", lambda: 1e6)
+    monkeypatch.setattr(measure, "service_mb", lambda *_here: {"hub": 90.0, "proxy": 60.0})
+    monkeypatch.setattr(measure, "server_mb", lambda _machine, _stack, names: 50.0 * len(names))
+    noted = Book(0.0)
+    here = Stage(Ours(Path("x.deb"), "trixie"), cast("Machine", None), "")
+    crowd.growth(noted, here, (1, 5, 20))
+    grew = noted.growth[OURS]
+    assert [step["members"] for step in grew["steps"]] == [1, 5] and grew["whole"]
+    assert grew["ended"] == "of 20 servers 14 had been ended when all were to run"
 
 
 def test_what_failed_is_told_until_the_scene_is_done_again() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from jupyterhub import orm
 from jupyterhub.app import JupyterHub
+from traitlets.log import get_logger
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.protocol import service_programs
@@ -111,11 +112,16 @@ async def _upgrade_release() -> None:
     failed = upgrade.failed_upgrade()
     if failed is not None and failed.release == contents.release_tree(lambda _percent, _message: None).wanted_id():
         return
-    built = await calling.call(service_programs.BUILD_RELEASE, Nothing())
+    built = await calling.call(service_programs.BUILD_RELEASE, Nothing(), on_progress=_report)
     if built.changed:
         log.warning("A newer release is ready; restarting")
         proxy.end_proxy()
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _report(_percent: int, message: str) -> None:
+    """How a build goes, for the log: it may say why fetching took the longer way."""
+    get_logger().info("Release: %s", message)
 
 
 async def _ready(app: Any) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Optional
 
+from traitlets.log import get_logger
+
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import service_programs
@@ -49,6 +51,9 @@ class TemplateKeeper:
         await calling.call(service_programs.BUILD_TEMPLATE, Nothing(), on_progress=self._report)
 
     def _report(self, percent: int, message: str) -> None:
+        if message != self._last[1]:
+            # In the log, too: nobody may be looking at the page, and it may say why fetching took the longer way.
+            get_logger().info("Template: %s", message)
         self._last = (percent, message)
         for listener in list(self._listeners):
             listener(percent, message)

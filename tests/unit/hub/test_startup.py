@@ -71,7 +71,7 @@ class Startup:
         monkeypatch.setattr(proxy, "end_proxy", lambda: self.done.append("proxy renewed"))
         monkeypatch.setattr(module.os, "kill", lambda pid, number: self.done.append(f"{pid} {int(number)}"))
 
-    async def _ask(self, action: Action[Any, Any], request: Any) -> Any:
+    async def _ask(self, action: Action[Any, Any], request: Any, on_progress: Any = None) -> Any:
         self.asked.append((action.program.name, json.loads(action.write_request(request))))
         if action is service_programs.SYNC_USERS:
             if self.error is not None:
@@ -80,6 +80,7 @@ class Startup:
         if self.build_failures:
             self.build_failures -= 1
             raise DoorError("no network")
+        on_progress(15, "Fetching JupyterHub the longer way")
         return Built(self.changed)
 
     def run(self, meanwhile: Optional[Callable[[], Awaitable[None]]] = None) -> None:
@@ -129,6 +130,15 @@ def test_a_comparison_that_fails_does_not_keep_the_rest_from_being_done(
         startup.run()
     assert startup.keeper.calls == 1
     assert "could not be compared" in caplog.text and "Traceback" not in caplog.text
+
+
+def test_how_a_build_goes_is_in_the_log(
+    startup: Startup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "get_logger", lambda: logging.getLogger("of the hub"))
+    with caplog.at_level(logging.INFO):
+        startup.run()
+    assert "Release: Fetching JupyterHub the longer way" in caplog.text
 
 
 def test_builds_are_tried_until_they_work(startup: Startup, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -13,7 +14,7 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.paths import COMPLETE_MARKER
 from jupyterhub4family.common.protocol import service_programs
 from jupyterhub4family.common.protocol.service_programs import Built
-from jupyterhub4family.hub import calling
+from jupyterhub4family.hub import calling, template
 from jupyterhub4family.hub.calling import DoorError
 from jupyterhub4family.hub.template import TemplateKeeper
 from jupyterhub4family.service.releases import contents
@@ -83,6 +84,24 @@ def test_everybody_waits_for_one_build_and_sees_all_of_it(monkeypatch: pytest.Mo
     assert in_a_loop(monkeypatch, work).calls == 1
     assert first.count((10, "Fetching")) == 2 and first.count((85, "Trying")) == 2
     assert late == [(10, "Fetching"), (85, "Trying")], "who comes later sees at once how far it is"
+
+
+def test_what_a_build_says_is_in_the_log_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody may be looking at the page: why it took the longer way has to be found afterwards."""
+    monkeypatch.setattr(template, "get_logger", lambda: logging.getLogger("of the hub"))
+
+    async def work(builder: Builder, keeper: TemplateKeeper) -> None:
+        builder.go_on.set()
+        await asyncio.gather(keeper.ensure(), keeper.ensure(lambda *_event: None))
+
+    with caplog.at_level(logging.INFO):
+        in_a_loop(monkeypatch, work)
+    assert [record.getMessage() for record in caplog.records if record.name == "of the hub"] == [
+        "Template: Fetching",
+        "Template: Trying",
+    ]
 
 
 def test_a_failure_is_everybodys_and_the_next_who_asks_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:

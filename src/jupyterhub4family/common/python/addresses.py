@@ -22,8 +22,9 @@ REFERENCE = "sudospawner"
 REFERENCE_LOCK = paths.LOCKS / "pylock.hub.toml"
 #: Seconds for one small page.
 TIMEOUT = 120
-#: What an address may consist of: nothing that would end a string of TOML, or could not stand in an address.
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'\\<>]*/", re.IGNORECASE)
+#: What an address may consist of: nothing that would end a string of TOML, or could not stand in an address; and no
+#: password, for uv gets it as an argument, which everybody on the machine can read.
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'\\<>@]*/", re.IGNORECASE)
 _PLACE = re.compile(r'^( +\{ url = ")(?=[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[^/"]+\.whl")', re.MULTILINE)
 
 

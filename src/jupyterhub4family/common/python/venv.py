@@ -37,9 +37,9 @@ def make_environment(
     strict: list[Arg] = ["--require-hashes", "--no-build", "--link-mode", "hardlink", "--compile-bytecode"]
     # What was brought along comes first; it needs no address.
     *brought, registry = offline.wheel_sources()
-    if brought and _is_served(sync, [*strict, lock], brought, variables):
-        return
     try:
+        if brought and _is_served(sync, [*strict, lock], brought, variables):
+            return
         addressed = addresses.write_lock(uv, lock, cache, variables)
         offline.run_with_sources(sync, [*strict, *addressed], [registry], variables, FETCH_TIMEOUT)
     except ProgramError as error:
@@ -56,9 +56,14 @@ def make_environment(
 
 
 def _is_served(before: list[Arg], after: list[Arg], sources: list[list[Arg]], variables: dict[str, str]) -> bool:
-    """Whether packages that were brought along serve: those of an older version do not serve a newer lock."""
+    """Whether packages that were brought along serve: those of an older version do not serve a newer lock.
+
+    Raises ProgramError when the disk is full.
+    """
     try:
         offline.run_with_sources(before, after, sources, variables, FETCH_TIMEOUT)
-    except ProgramError:
+    except ProgramError as error:
+        if disk_space.says_full(error.message):
+            raise
         return False
     return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import io
 import json
 import platform
 import re
@@ -24,7 +25,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Union
+from typing import Any, Union
 
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.python import offline, uv, venv
@@ -42,6 +43,8 @@ MAXIMUM_PACKAGE = 200 * 2**20
 _PIECE = 2**18
 _NAME = r"node_modules/(?:@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*"
 _PLACE = re.compile(f"{_NAME}(?:/{_NAME})*")
+#: A proxy that is spoken to in plain HTTP, with or without name and password.
+_PROXY = re.compile(r"(?:http://)?(?:[^/@\s]*@)?(?:\[[0-9a-f:.]+\]|[^/@\s:\[\]]+)(?::[0-9]+)?/?", re.IGNORECASE)
 #: Asked of the release's own Python: where the registry keeps a package (a package URL), and so which one it is.
 _QUESTION = "import sys; from packageurl.contrib import purl2url; print(purl2url.get_download_url(sys.argv[1]))"
 
@@ -134,12 +137,15 @@ def _fetch_all(packages: list[Package], waiting: Path, python: Arg) -> None:
             raise
 
 
-def _store(source: IO[bytes], package: Package, target: Path, deadline: float = float("inf")) -> None:
+def _store(source: io.BufferedIOBase, package: Package, target: Path, deadline: float = float("inf")) -> None:
     """Write what comes to `target`. Raises ValueError if it is not what the lock says."""
     digest = hashlib.sha512()
     size = 0
+    # What a registry says is to come; behind that, one that keeps the connection open would be waited for.
+    whole = getattr(source, "length", None)
     with target.open("wb") as file:
-        while block := source.read(_PIECE):
+        # As it comes: for a whole piece of what comes byte by byte one would wait past any deadline.
+        while (whole is None or size < whole) and (block := source.read1(_PIECE)):
             size += len(block)
             if size > MAXIMUM_PACKAGE or time.monotonic() > deadline:
                 raise ValueError(f"{package.name} is too large, or takes too long")
@@ -152,6 +158,9 @@ def _store(source: IO[bytes], package: Package, target: Path, deadline: float = 
 def _registry(example: Package, python: Arg) -> str:
     """The address of the registry that the machine is set to, or else of the one that everybody uses."""
     configured = _npm_setting("registry")
+    if "@" in configured:
+        # Errors of Python's would tell the password, and this goes to the log and to the page that shows the progress.
+        raise ValueError("the registry's address has a name or a password in it")
     if configured:
         return configured.rstrip("/") + "/"
     name = urllib.parse.quote(example.name, safe="/")
@@ -177,11 +186,27 @@ def _opener(address: str) -> urllib.request.OpenerDirector:
         for scheme in ("https", "http")
         if (value := _npm_setting(f"{scheme}_proxy") or settings.get(f"{scheme}_proxy", ""))
     }
-    host = urllib.parse.urlsplit(address).netloc.rpartition("@")[2]
+    host = urllib.parse.urlsplit(address).netloc
     if urllib.request.proxy_bypass_environment(host, {"no": settings.get("no_proxy", "")}):  # type: ignore[attr-defined]
         proxies = {}
+    if not all(_PROXY.fullmatch(proxy) for proxy in proxies.values()):
+        # Python would send its password in plain, or name it in an error.
+        raise ValueError("the machine's proxy is none that is spoken to in plain HTTP")
     trust = ssl.create_default_context(cafile=_npm_setting("cafile") or str(uv.TRUST_STORE))
-    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=trust))
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=trust), _Redirects
+    )
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to other places, as npm does; the proxy's password is for the proxy alone, which gets it anew."""
+
+    def redirect_request(self, req: urllib.request.Request, *answer: Any) -> Union[urllib.request.Request, None]:
+        """The next request; Python's own has all headers of the one before."""
+        following = super().redirect_request(req, *answer)
+        if following is not None:
+            following.remove_header("Proxy-authorization")
+        return following
 
 
 def _unpack(archive: Path, target: Path) -> None:

@@ -103,6 +103,7 @@ def test_mirrors_that_keep_the_places_serve(index: Index, url: str) -> None:
         "https://mirror.example/a b/{place}",
         "https://mirror.example/'/{place}",
         "https://mirror.example/\\/{place}",
+        "https://anna:secret@mirror.example/{place}",
         "",
     ],
 )
@@ -149,6 +150,14 @@ def test_a_full_disk_is_not_tried_twice(index: Index) -> None:
     with pytest.raises(ProgramError, match="No space left"):
         index.make()
     assert index.reported == [] and index.installed == []
+
+
+def test_a_full_disk_is_told_where_packages_were_brought_along(index: Index) -> None:
+    index.wheels.mkdir()
+    index.failures["offline"] = "No space left on device (os error 28)"
+    with pytest.raises(ProgramError, match="JupyterHub could not be fetched: No space left"):
+        index.make()
+    assert index.reported == [] and index.installed == [] and index.asked == []
 
 
 def test_what_was_brought_along_needs_no_address(index: Index) -> None:

@@ -11,6 +11,8 @@ import ssl
 import stat
 import tarfile
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Optional
 
 import pytest
 
-from jupyterhub4family.common.python import offline, uv
+from jupyterhub4family.common.python import offline, uv, venv
 from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
 from jupyterhub4family.service.releases import npm_packages
 from tests.unit.fakes import Call, FakePrograms
@@ -60,6 +62,9 @@ class Registry:
             "node_modules/ms/node_modules/@so/colors": entry(SCOPED),
         }
         self.settings: dict[str, str] = {}
+        #: What it says and does for each request before it sends the content.
+        self.headers: dict[str, str] = {}
+        self.pause = 0.0
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -67,8 +72,13 @@ class Registry:
                 registry.asked.append(self.path)
                 content = registry.packages.get(self.path)
                 self.send_response(200 if content else 404)
+                for name, value in registry.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(content or b"")
+                for byte in (content or b"") if registry.pause else ():
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(registry.pause)
+                self.wfile.write(b"" if registry.pause else content or b"")
 
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
@@ -165,6 +175,35 @@ def test_a_package_without_end_is_given_up(registry: Registry, monkeypatch: pyte
         registry.fetch()
 
 
+def test_a_package_that_comes_byte_by_byte_is_given_up(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry, or who sits before it, would keep the machine without a release for as long as it likes."""
+    monkeypatch.setattr(venv, "FETCH_TIMEOUT", 0.2)
+    registry.pause = 0.05
+    registry.packages = {path: content * 2 for path, content in registry.packages.items()}
+    began = time.monotonic()
+    with pytest.raises(ProgramError, match="takes too long"):
+        registry.fetch()
+    assert time.monotonic() - began < 0.05 * len(PLAIN), "before it had all"
+
+
+def test_nothing_is_waited_for_behind_what_was_promised(registry: Registry) -> None:
+    """Of an answer with a length the end is known, whether the registry closes the connection or not."""
+    read: list[int] = []
+
+    class Source(io.BytesIO):
+        length = len(PLAIN)
+
+        def read1(self, size: Optional[int] = -1, /) -> bytes:
+            assert sum(read) < self.length, "here it would wait"
+            block = super().read1(size)
+            read.append(len(block))
+            return block
+
+    package = npm_packages.wanted(json.dumps({"packages": {"node_modules/ms": entry(PLAIN)}}), "x86_64")[0]
+    npm_packages._store(Source(PLAIN), package, registry.directory / "kept")
+    assert (registry.directory / "kept").read_bytes() == PLAIN and read
+
+
 @pytest.mark.parametrize("name", ["package/../../evil", "/package/evil", "evil"])
 def test_nothing_is_laid_outside_its_place(registry: Registry, name: str) -> None:
     """The lock would have to name such a package; it is refused all the same."""
@@ -242,3 +281,45 @@ def test_the_machines_proxy_is_used(registry: Registry) -> None:
 def test_and_not_for_hosts_that_need_none(registry: Registry) -> None:
     registry.settings |= {"http_proxy": "http://127.0.0.1:1", "no_proxy": "localhost,127.0.0.1"}
     assert registry.fetch() == ALL
+
+
+@pytest.mark.parametrize(
+    "address", ["https://anna:secret@registry.example/npm/", "anna:secret@registry.example", "//anna:secret@x/"]
+)
+def test_a_password_in_the_registrys_address_is_npms_business_and_is_not_told(registry: Registry, address: str) -> None:
+    """What is told goes to the log, and to a page that everybody at home can open."""
+    registry.settings["NPM_CONFIG_REGISTRY"] = address
+    with pytest.raises(ProgramError, match="a password in it") as refused:
+        registry.fetch()
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["proxy:3128", "http://proxy/", "http://anna:s%2F@proxy:3128", "HTTP://[fd00::1]:3128"]
+)
+def test_usual_proxies(registry: Registry, proxy: str) -> None:
+    registry.settings["HTTPS_PROXY"] = proxy
+    assert registry.fetch() == ALL
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "https://anna:secret@proxy.example:8443",
+        "SOCKS5://anna:secret@proxy.example",
+        "http://anna:secret/x@proxy.example:3128",
+        "http:/anna:secret@proxy.example",
+    ],
+)
+def test_a_password_for_another_kind_of_proxy_is_not_sent_in_plain(registry: Registry, proxy: str) -> None:
+    registry.settings["HTTPS_PROXY"] = proxy
+    with pytest.raises(ProgramError, match="none that is spoken to in plain HTTP") as refused:
+        registry.fetch()
+    assert "secret" not in str(refused.value)
+
+
+def test_the_proxys_password_is_not_for_whom_a_registry_leads_to() -> None:
+    """From https to http, say, for which the machine has no proxy."""
+    request = urllib.request.Request("https://registry.example/ms.tgz", headers={"Proxy-Authorization": "Basic x"})
+    following = npm_packages._Redirects().redirect_request(request, None, 302, "", {}, "http://evil.example/")
+    assert following and following.full_url == "http://evil.example/" and following.headers == {}
