@@ -98,6 +98,10 @@ OTHERS: dict[str, tuple[list[str], str]] = {
         "/etc/passwd, schroot's files and the like; looks at modes of what root keeps, and opens nothing else",
     ),
     "root.doors.job_rights": (["os.stat(path)"], "root's, in /etc; looks at a mode"),
+    "root.doors.limit_server": (
+        ["note.read_text()", "os.stat(SYSTEMS_OWN / f'{unit}.d')"],
+        "root's own folder in /run, and systemd's",
+    ),
     "root.doors.pam_rights": (["directory.iterdir()", "file.is_file()", "file.read_text()"], "PAM's: root's, in /etc"),
     "root.doors.polkit_rights": (
         ["directory.glob()", "file.is_file()", "file.read_text()"],

@@ -17,6 +17,7 @@ import pwd
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Union
 
 from jupyterhub4family.common import entry, paths, records
@@ -26,14 +27,17 @@ from jupyterhub4family.common.protocol import doors, serving
 from jupyterhub4family.common.settings import model, types
 from jupyterhub4family.common.settings.model import Settings
 from jupyterhub4family.common.settings.types import Amount
-from jupyterhub4family.common.system import cgroups, processes, programs
+from jupyterhub4family.common.system import cgroups, files, processes, programs
 from jupyterhub4family.common.system.programs import Arg, ProgramError
-from jupyterhub4family.root.base import sudo_caller
+from jupyterhub4family.root.base import run_dir, sudo_caller
 from jupyterhub4family.root.doors import administrators
 
 #: systemd's own client, and its manager (org.freedesktop.systemd1(5)).
 BUSCTL = "/usr/bin/busctl"
 MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+#: Where systemd keeps what it was told until the next reboot: a folder for each unit, a file for each property, written
+#: anew at each change (systemd.unit(5), system.control).
+SYSTEMS_OWN = Path("/run/systemd/system.control")
 #: Seconds for all of it; a server that waits longer is better off without.
 TIMEOUT = 5.0
 #: Microseconds between asking a server to end and ending it, when the machine is shut down.
@@ -155,8 +159,26 @@ def _in_bytes(amount: Amount) -> int:
 
 
 def _set_limits(unit: str, properties: Mapping[str, Property]) -> None:
-    # true: until the next reboot. A slice that is not there yet has them when it comes.
-    _call("SetUnitProperties", "sba(sv)", unit, "true", *_args(properties))
+    """Give a slice these limits until the next reboot; one that is not there yet has them when it comes.
+
+    To ask systemd takes a tenth of a start, so it is not asked for what it has been told before: its own files of that,
+    which go with the next reboot as well, must be as they were when we had told it.
+    """
+    args = _args(properties)
+    note = run_dir.RUN_DIR / f"{unit}.limits"
+    with contextlib.suppress(OSError):
+        if note.read_text("utf-8") == _noted(unit, args):
+            return
+    _call("SetUnitProperties", "sba(sv)", unit, "true", *args)
+    with contextlib.suppress(OSError, FamilyError):
+        run_dir.ensure_run_dir()
+        files.write_atomically(note, _noted(unit, args), 0o600)
+
+
+def _noted(unit: str, args: list[str]) -> str:
+    """What was told, and the state of systemd's files of it. Raises OSError if there are none."""
+    status = os.stat(SYSTEMS_OWN / f"{unit}.d")
+    return " ".join([*args, str(status.st_ino), str(status.st_mtime_ns)])
 
 
 def _start_scope(scope: str, pid: int, member: pwd.struct_passwd, limits: Limits) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pwd
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from jupyterhub4family.common.settings.model import Settings, load_settings, par
 from jupyterhub4family.common.settings.types import Amount
 from jupyterhub4family.common.system import cgroups, programs
 from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
+from jupyterhub4family.root.base import run_dir
 from jupyterhub4family.root.doors import administrators
 from jupyterhub4family.root.doors import limit_server as door
 from tests.unit.helpers import People, must_not_be_called
@@ -50,6 +52,11 @@ class Machine:
         monkeypatch.setattr(cgroups, "scope_of", lambda _pid: self.scope)
         monkeypatch.setattr(settings_module, "load_settings", lambda: load_settings(self.config))
         monkeypatch.setattr(door, "TIMEOUT", 0.05)
+        self.run_dir, self.systems_own = directory / "run", directory / "system.control"
+        self.run_dir.mkdir()
+        monkeypatch.setattr(run_dir, "RUN_DIR", self.run_dir)
+        monkeypatch.setattr(run_dir, "ensure_run_dir", lambda: None)
+        monkeypatch.setattr(door, "SYSTEMS_OWN", self.systems_own)
         #: Door, sudo, server, hub.
         self.process(70, parent=60, uid="0")
         self.process(60, parent=50, uid="0")
@@ -77,10 +84,25 @@ class Machine:
         """The words of the calls of this method, all in one list."""
         return [word for call in self.asked if method in call for word in call]
 
+    def told(self, unit: str) -> None:
+        """systemd writes down what it was told of a unit, each property by renaming a new file."""
+        directory = self.systems_own / f"{unit}.d"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / ".new").write_text("[Slice]\n")
+        (directory / ".new").replace(directory / "50-MemoryMax.conf")
+
+    def told_of(self) -> list[str]:
+        """The units whose limits systemd was told, since this was asked last."""
+        units = [call[call.index("SetUnitProperties") + 2] for call in self.asked if "SetUnitProperties" in call]
+        self.asked.clear()
+        return units
+
     def _run(self, args: list[Any], **_more: Any) -> CompletedProcess:
         self.asked.append([str(word) for word in args])
         if self.refuses:
             raise ProgramError(self.refuses)
+        if "SetUnitProperties" in args:
+            self.told(str(args[args.index("SetUnitProperties") + 2]))
         if "StartTransientUnit" in args:
             self.scope = args[args.index("StartTransientUnit") + 2]
         return CompletedProcess(0, "", "")
@@ -183,6 +205,52 @@ def test_what_the_settings_say(machine: Machine, anna: pwd.struct_passwd) -> Non
     assert after(start, "MemoryMax") == str(2 * GIGABYTE)
     assert after(start, "CPUWeight") == "200" and after(start, "TasksMax") == "300"
     assert after(machine.asked[0], "MemoryMax") == str(4 * GIGABYTE)
+
+
+BOTH = ["jupyterhub4family.slice", "jupyterhub4family-1001.slice"]
+
+
+def confined_again(machine: Machine, anna: pwd.struct_passwd) -> list[str]:
+    """The slices whose limits systemd was told for one more server."""
+    machine.scope = ""
+    assert door.confine(anna, 50) == SCOPE
+    return machine.told_of()
+
+
+def test_systemd_is_told_the_limits_of_slices_once(machine: Machine, anna: pwd.struct_passwd) -> None:
+    assert confined_again(machine, anna) == BOTH
+    assert confined_again(machine, anna) == [] and confined_again(machine, anna) == []
+    machine.config.write_text("memory_limit: 1G\n")
+    assert confined_again(machine, anna) == BOTH[1:], "what the settings say now"
+    assert confined_again(machine, anna) == []
+    assert {path.stat().st_mode & 0o777 for path in machine.run_dir.iterdir()} == {0o600}
+
+
+def test_it_is_told_again_if_it_may_have_forgotten(machine: Machine, anna: pwd.struct_passwd) -> None:
+    assert confined_again(machine, anna) == BOTH
+    machine.told(BOTH[1])
+    assert confined_again(machine, anna) == BOTH[1:], "somebody else has told it something"
+    shutil.rmtree(machine.systems_own / f"{BOTH[0]}.d")
+    assert confined_again(machine, anna) == BOTH[:1], "systemctl revert"
+    for note in machine.run_dir.iterdir():
+        note.unlink()
+    assert confined_again(machine, anna) == BOTH, "a reboot"
+
+
+def test_what_it_refused_is_not_taken_for_told(machine: Machine, anna: pwd.struct_passwd) -> None:
+    machine.refuses = "no"
+    with pytest.raises(FamilyError):
+        door.confine(anna, 50)
+    machine.refuses = ""
+    machine.told_of()
+    assert confined_again(machine, anna) == BOTH
+
+
+def test_it_is_told_each_time_if_it_keeps_that_elsewhere(
+    machine: Machine, anna: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "told", lambda _unit: None)
+    assert confined_again(machine, anna) == BOTH and confined_again(machine, anna) == BOTH
 
 
 def test_a_server_can_start_on_the_smallest_computer(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
