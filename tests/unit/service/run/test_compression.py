@@ -22,8 +22,8 @@ const { CompressedFiles } = require("./compressed_files.js");
 const { Budget, Compression } = require("./compression.js");
 const files = new CompressedFiles({ warn() {} }, { templates: given.templates || "/nowhere", release: "/nowhere" });
 files.look();
-let turns = given.turns ?? 100;
-const compression = new Compression(files, () => (turns-- > 0 ? () => (turns += 1) : null));
+const compression = new Compression(files);
+if (given.turns !== undefined) compression.turns.all = given.turns;
 if (given.budget !== undefined) Object.assign(compression.budget = new Budget(() => 0), { left: given.budget });
 const server = http.createServer((request, response) => {
   const { status = 200, headers = {}, body = "" } = given.answers[request.url.split("?")[0]];
@@ -229,8 +229,7 @@ def test_a_server_that_ends_in_the_middle_breaks_one_answer_only() -> None:
     body = """
     const { PassThrough } = require("stream");
     const { Compression } = require("./compression.js");
-    let held = 0;
-    const compression = new Compression({ find: () => null }, () => ((held += 1), () => (held -= 1)));
+    const compression = new Compression({ find: () => null });
     const answer = new PassThrough();
     answer.statusCode = 200;
     answer.headers = { "content-type": "text/javascript", "content-length": "5000" };
@@ -239,12 +238,12 @@ def test_a_server_that_ends_in_the_middle_breaks_one_answer_only() -> None:
     compression.consider(answer, { method: "GET", url: "/user/anna/static/x.js", httpVersion: "1.1", headers, judged });
     const response = new PassThrough();
     response.on("error", () => {});
-    const before = held;
+    const before = compression.turns.running;
     answer.pipe(response);
     answer.write("half");
     answer.destroy(new Error("ECONNRESET"));
     await new Promise((resolve) => setTimeout(resolve, 100));
-    return [before, held, response.destroyed, response.writableFinished];
+    return [before, compression.turns.running, response.destroyed, response.writableFinished];
     """
     assert javascript.run(body) == [1, 0, True, False]
 
@@ -376,9 +375,8 @@ def test_of_a_file_that_nobody_reads_little_is_in_memory(tmp_path: Path) -> None
     const { PassThrough, Writable } = require("stream");
     const { CompressedFiles } = require("./compressed_files.js");
     const { Compression } = require("./compression.js");
-    const { Turns } = require("./turns.js");
     const files = new CompressedFiles({ warn() {} }, { templates: given.templates, release: "/nowhere" });
-    const compression = new Compression(files, (turns) => turns.takeNow("one", null));
+    const compression = new Compression(files);
     const stuck = () => new Writable({ highWaterMark: 16384, write() {} });
     const memory = () => process.memoryUsage().rss;
     const before = memory();
@@ -405,16 +403,38 @@ def test_of_a_file_that_nobody_reads_little_is_in_memory(tmp_path: Path) -> None
     }
     await new Promise((resolve) => setTimeout(resolve, 1500));
     const grown = memory() - before;
-    const held = compression.turns.count("one");
+    const held = compression.turns.count("anna");
     for (const one of all.flat()) one.on("error", () => {}).destroy();
     await new Promise((resolve) => setTimeout(resolve, 200));
-    return { coded, grown, held, after: compression.turns.count("one") };
+    return { coded, grown, held, after: compression.turns.count("anna") };
     """
     found = javascript.run(body, {"templates": str(tmp_path), "size": len(noise)})
-    assert found["coded"] == 40 + 6, "from the disk for all who ask, as it comes for as many as one address may have"
+    assert found["coded"] == 40 + 6, (
+        "from the disk for all who ask, as it comes for as many as one member's servers may have"
+    )
     assert found["held"] == 6
     assert found["after"] == 0, "and they are free again once nobody is there"
     assert found["grown"] < 32 << 20
+
+
+def test_a_member_whose_servers_never_come_to_an_end_leaves_turns_for_others() -> None:
+    """From however many addresses they are asked."""
+    body = """
+    const { PassThrough } = require("stream");
+    const { Compression } = require("./compression.js");
+    const compression = new Compression({ find: () => null });
+    return given.map((prefix) => {
+      const answer = Object.assign(new PassThrough(), { statusCode: 200 });
+      answer.headers = { "content-type": "text/javascript", "content-length": "5000" };
+      const request = { method: "GET", url: `${prefix}/static/x.js`, judged: { prefix }, httpVersion: "1.1",
+        headers: { "accept-encoding": "gzip" } };
+      compression.consider(answer, request);
+      answer.pipe(new PassThrough());
+      return answer.headers["content-encoding"] ?? "";
+    });
+    """
+    found = javascript.run(body, ["/user/ben", "/user/ben/work"] * 10 + ["/user/anna"])
+    assert found == ["gzip"] * 6 + [""] * 14 + ["gzip"]
 
 
 _PREFETCH = r"""
@@ -475,7 +495,7 @@ def test_a_browser_that_goes_away_closes_nothing_that_others_read(tmp_path: Path
     const { Compression } = require("./compression.js");
     const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
     const files = new CompressedFiles({ warn() {} }, { templates: given.templates, release: "/nowhere" });
-    const compression = new Compression(files, () => null);
+    const compression = new Compression(files);
     const ask = (response) => {
       const answer = new PassThrough();
       answer.statusCode = 200;
@@ -551,7 +571,7 @@ def test_a_server_that_never_ends_an_answer_has_no_connection_for_it(tmp_path: P
     const { CompressedFiles } = require("./compressed_files.js");
     const { Compression } = require("./compression.js");
     const files = new CompressedFiles({ warn() {} }, { templates: given.templates, release: "/nowhere" });
-    const compression = new Compression(files, () => null);
+    const compression = new Compression(files);
     let ended = 0;
     const server = http.createServer((request, response) => {
       response.on("close", () => (ended += 1));

@@ -20,9 +20,10 @@ const AS_THEY_COME = /^(?:text\/(?:css|javascript)|application\/(?:x-)?javascrip
 const FROM_DISK = /^(?:text\/(?:css|javascript)|application\/(?:(?:x-)?javascript|json)|image\/svg\+xml)\s*(?:;|$)/i;
 const SMALLEST = 1024;
 const LARGEST = 16 << 20; // bytes of a file that is compressed as it comes
-// Compressing as it comes: 18 ms of the processor for a megabyte, 400 KB of memory for each that is under way. Who has
-// more under way gets them as they are.
-const TURNS = { all: 12, one: 6, network: 12 };
+// Compressing as it comes: 18 ms of the processor for a megabyte, 400 KB of memory for each that is under way, of one
+// member's servers and of all. Beyond it they come as they are. A server may take as long as it likes for an answer, so
+// members are counted, and not the addresses that they have.
+const TURNS = { all: 12, one: 6 };
 // Bytes at once, and for each second: in the long run it takes a twelfth of one processor.
 const BURST = 64 << 20;
 const RATE = 4 << 20;
@@ -72,9 +73,8 @@ class Budget {
 }
 
 class Compression {
-  // takeTurn(turns, request): what ends the turn, or null
-  constructor(files, takeTurn) {
-    Object.assign(this, { files, takeTurn });
+  constructor(files) {
+    this.files = files;
     this.turns = new Turns(TURNS);
     this.budget = new Budget();
   }
@@ -103,7 +103,7 @@ class Compression {
   // gzip, whatever else a browser takes: brotli needs six times the memory for it.
   compress(answer, request, size) {
     if (request.method === "HEAD") return encode(answer.headers, "gzip");
-    const release = this.takeTurn(this.turns, request);
+    const release = this.turns.takeNow(request.judged.prefix.split("/")[2], null);
     if (!release) return;
     if (!this.budget.take(size)) return release();
     encode(answer.headers, "gzip");
@@ -201,9 +201,9 @@ class Prefetch {
   }
 }
 
-// takeTurn: as above; options: { key, isSecure }, as the gate has them.
-function guardSize(proxy, log, files, takeTurn, options) {
-  const compression = new Compression(files, takeTurn);
+// options: { key, isSecure }, as the gate has them.
+function guardSize(proxy, log, files, options) {
+  const compression = new Compression(files);
   proxy.proxy.on("proxyRes", (answer, request, response) => {
     try {
       compression.consider(answer, request);
