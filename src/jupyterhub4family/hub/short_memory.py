@@ -36,6 +36,8 @@ QUIET, LONG_QUIET = 600.0, 1800.0
 SAMPLE, IDLE_SHARE = 2.0, 0.05
 #: Seconds until a server is asked again what it does.
 ANSWER_HOLDS = 60.0
+#: For so many seconds a start waits while room is made: servers that do not answer shall not keep others from starting.
+LONGEST_SEARCH = 20.0
 #: Where nothing is known.
 PLENTY = cgroups.FreeMemory(2**60, 0, 2**60)
 WHY_STOPPED = N_("Your server was stopped because this computer was short of memory. Your files are saved.")
@@ -90,17 +92,31 @@ class Watcher:
                 log.warning("Memory is short (%s), and there is no server that can be stopped", left)
 
     async def make_room(self, spawner: Any) -> None:
-        """Before a start: stop servers that nobody uses until this one fits. If none can be, it starts all the same."""
+        """Before a start: stop servers that nobody uses until this one fits. If none can be, it starts all the same.
+
+        So it does after a while, and whatever goes wrong.
+        """
         if (spawner.user.name, spawner.name) in self.stopped:
             spawner.report(0, _(WHY_STOPPED))
         if self._lock is None or not self._percent or self._fits():
             return
         spawner.report(0, _("Memory is short: looking for a server that nobody uses, to stop it"))
-        async with self._lock:
-            while not self._fits():
-                if not await self._stop_one(lambda: not self._fits()):
-                    log.warning("%s is started although memory is short", spawner._log_name)
-                    return
+        making = asyncio.ensure_future(self._stop_until_it_fits(self._lock))
+        try:
+            await asyncio.wait({making}, timeout=LONGEST_SEARCH)
+        finally:
+            made = making.done()
+            # A stop that has begun goes on.
+            making.cancel()
+        if made and making.exception() is not None:
+            log.error("Whether there is room for a start could not be seen to", exc_info=making.exception())
+        if not self._fits():
+            log.warning("%s is started although memory is short", spawner._log_name)
+
+    async def _stop_until_it_fits(self, lock: asyncio.Lock) -> None:
+        async with lock:
+            while not self._fits() and await self._stop_one(lambda: not self._fits()):
+                pass
 
     def was_stopped(self, user: Any, name: str) -> bool:
         """Whether this server does not run because memory was short."""

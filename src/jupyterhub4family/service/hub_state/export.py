@@ -137,7 +137,8 @@ def import_state(files: Mapping[str, bytes]) -> Path:
             _write(restored / name, data)
         if DATABASE in files:
             _check_database(restored / DATABASE)
-        for name in [*FILES, *(DATABASE + ending for ending in _BESIDE)]:
+        # First: with another database in its place, the log of the old one would be played back into that.
+        for name in [*(DATABASE + ending for ending in _BESIDE), *FILES]:
             if name in files or (name.startswith(DATABASE) and DATABASE in files):
                 _exchange(restored / name, paths.STATE / name, kept / name)
         _remove(restored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ const { CompressedFiles } = require("./compressed_files.js");
 const { Budget, Compression } = require("./compression.js");
 const files = new CompressedFiles({ warn() {} }, { templates: given.templates || "/nowhere", release: "/nowhere" });
 files.look();
-let turns = given.turns ?? 100;
-const compression = new Compression(files, () => (turns-- > 0 ? () => (turns += 1) : null));
+const compression = new Compression(files);
+if (given.turns !== undefined) compression.turns.all = given.turns;
 if (given.budget !== undefined) Object.assign(compression.budget = new Budget(() => 0), { left: given.budget });
 const server = http.createServer((request, response) => {
   const { status = 200, headers = {}, body = "" } = given.answers[request.url.split("?")[0]];
@@ -228,8 +229,7 @@ def test_a_server_that_ends_in_the_middle_breaks_one_answer_only() -> None:
     body = """
     const { PassThrough } = require("stream");
     const { Compression } = require("./compression.js");
-    let held = 0;
-    const compression = new Compression({ find: () => null }, () => ((held += 1), () => (held -= 1)));
+    const compression = new Compression({ find: () => null });
     const answer = new PassThrough();
     answer.statusCode = 200;
     answer.headers = { "content-type": "text/javascript", "content-length": "5000" };
@@ -238,12 +238,12 @@ def test_a_server_that_ends_in_the_middle_breaks_one_answer_only() -> None:
     compression.consider(answer, { method: "GET", url: "/user/anna/static/x.js", httpVersion: "1.1", headers, judged });
     const response = new PassThrough();
     response.on("error", () => {});
-    const before = held;
+    const before = compression.turns.running;
     answer.pipe(response);
     answer.write("half");
     answer.destroy(new Error("ECONNRESET"));
     await new Promise((resolve) => setTimeout(resolve, 100));
-    return [before, held, response.destroyed, response.writableFinished];
+    return [before, compression.turns.running, response.destroyed, response.writableFinished];
     """
     assert javascript.run(body) == [1, 0, True, False]
 
@@ -375,9 +375,8 @@ def test_of_a_file_that_nobody_reads_little_is_in_memory(tmp_path: Path) -> None
     const { PassThrough, Writable } = require("stream");
     const { CompressedFiles } = require("./compressed_files.js");
     const { Compression } = require("./compression.js");
-    const { Turns } = require("./turns.js");
     const files = new CompressedFiles({ warn() {} }, { templates: given.templates, release: "/nowhere" });
-    const compression = new Compression(files, (turns) => turns.takeNow("one", null));
+    const compression = new Compression(files);
     const stuck = () => new Writable({ highWaterMark: 16384, write() {} });
     const memory = () => process.memoryUsage().rss;
     const before = memory();
@@ -404,16 +403,38 @@ def test_of_a_file_that_nobody_reads_little_is_in_memory(tmp_path: Path) -> None
     }
     await new Promise((resolve) => setTimeout(resolve, 1500));
     const grown = memory() - before;
-    const held = compression.turns.count("one");
+    const held = compression.turns.count("anna");
     for (const one of all.flat()) one.on("error", () => {}).destroy();
     await new Promise((resolve) => setTimeout(resolve, 200));
-    return { coded, grown, held, after: compression.turns.count("one") };
+    return { coded, grown, held, after: compression.turns.count("anna") };
     """
     found = javascript.run(body, {"templates": str(tmp_path), "size": len(noise)})
-    assert found["coded"] == 40 + 6, "from the disk for all who ask, as it comes for as many as one address may have"
+    assert found["coded"] == 40 + 6, (
+        "from the disk for all who ask, as it comes for as many as one member's servers may have"
+    )
     assert found["held"] == 6
     assert found["after"] == 0, "and they are free again once nobody is there"
     assert found["grown"] < 32 << 20
+
+
+def test_a_member_whose_servers_never_come_to_an_end_leaves_turns_for_others() -> None:
+    """From however many addresses they are asked."""
+    body = """
+    const { PassThrough } = require("stream");
+    const { Compression } = require("./compression.js");
+    const compression = new Compression({ find: () => null });
+    return given.map((prefix) => {
+      const answer = Object.assign(new PassThrough(), { statusCode: 200 });
+      answer.headers = { "content-type": "text/javascript", "content-length": "5000" };
+      const request = { method: "GET", url: `${prefix}/static/x.js`, judged: { prefix }, httpVersion: "1.1",
+        headers: { "accept-encoding": "gzip" } };
+      compression.consider(answer, request);
+      answer.pipe(new PassThrough());
+      return answer.headers["content-encoding"] ?? "";
+    });
+    """
+    found = javascript.run(body, ["/user/ben", "/user/ben/work"] * 10 + ["/user/anna"])
+    assert found == ["gzip"] * 6 + [""] * 14 + ["gzip"]
 
 
 _PREFETCH = r"""
@@ -460,3 +481,167 @@ def test_an_owner_gets_jupyterlabs_files_while_the_server_starts(tmp_path: Path)
     ]
     given = {"templates": str(tmp_path), "requests": [one for one, _expected in asked]}
     assert javascript.run(_PREFETCH, given) == [expected for _one, expected in asked]
+
+
+def test_a_browser_that_goes_away_closes_nothing_that_others_read(tmp_path: Path) -> None:
+    """Node closes a stream's file with the stream; the next file or connection would have its number."""
+    noise = random.Random(1).randbytes(1_000_000).hex()
+    template = _template(tmp_path, {"main.js": noise})
+    body = """
+    const fs = require("fs");
+    const zlib = require("zlib");
+    const { PassThrough, Writable } = require("stream");
+    const { CompressedFiles } = require("./compressed_files.js");
+    const { Compression } = require("./compression.js");
+    const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+    const files = new CompressedFiles({ warn() {} }, { templates: given.templates, release: "/nowhere" });
+    const compression = new Compression(files);
+    const ask = (response) => {
+      const answer = new PassThrough();
+      answer.statusCode = 200;
+      answer.headers = { "content-type": "text/javascript", "content-length": String(given.size) };
+      answer.headers["last-modified"] = given.modified;
+      const request = { method: "GET", url: "/user/anna/static/lab/main.js", judged: { prefix: "/user/anna" },
+        httpVersion: "1.1", headers: { "accept-encoding": "gzip" } };
+      compression.consider(answer, request);
+      answer.pipe(response);
+      answer.end();
+      return response;
+    };
+    const stuck = () => ask(new Writable({ highWaterMark: 16384, write() {} }));
+    const gone = () => { const response = new PassThrough(); response.destroy(); return ask(response); };
+    const slow = ask(new PassThrough({ highWaterMark: 16384 }));
+    const [store] = files.ofMembers;
+    const isOpen = (number) => fs.existsSync(`/proc/self/fd/${number}`);
+    const number = store.descriptor;
+    [stuck(), stuck(), gone()].forEach((one) => one.on("error", () => {}));
+    const leaving = stuck().on("error", () => {});
+    await wait(100);
+    leaving.destroy();
+    await wait(200);
+    const afterOne = isOpen(number) && store.descriptor === number;
+    // Another template; and somebody still reads what was of the one before it.
+    fs.renameSync(given.template, `${given.template}-gone`);
+    files.look();
+    const found = files.find(false, "static/lab/main.js");
+    const whileRead = isOpen(number);
+    const parts = [];
+    for await (const part of slow) parts.push(part);
+    const text = zlib.gunzipSync(Buffer.concat(parts)).toString();
+    return { afterOne, found, whileRead, isSame: text === given.noise, left: store.readers };
+    """
+    given = {
+        "templates": str(tmp_path),
+        "template": str(template),
+        "size": len(noise),
+        "modified": THEN,
+        "noise": noise,
+    }
+    found = javascript.run(body, given)
+    assert found == {"afterOne": True, "found": None, "whileRead": True, "isSame": True, "left": 2}, "two are stuck"
+
+
+def test_what_is_read_no_more_is_closed(tmp_path: Path) -> None:
+    template = _template(tmp_path, {"main.js": SCRIPT})
+    body = """
+    const fs = require("fs");
+    const { CompressedFiles } = require("./compressed_files.js");
+    const files = new CompressedFiles({ warn() {} }, { templates: given.templates, release: "/nowhere" });
+    files.look();
+    const [store] = files.ofMembers;
+    const number = store.descriptor;
+    const name = fs.readlinkSync(`/proc/self/fd/${number}`);
+    const reader = store.read(0, 10);
+    fs.renameSync(given.template, `${given.template}-gone`);
+    files.look();
+    const isOpen = () => fs.existsSync(`/proc/self/fd/${number}`);
+    const seen = [name.endsWith("/compressed/files"), isOpen()];
+    reader.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return [...seen, isOpen()];
+    """
+    assert javascript.run(body, {"templates": str(tmp_path), "template": str(template)}) == [True, True, False]
+
+
+def test_a_server_that_never_ends_an_answer_has_no_connection_for_it(tmp_path: Path) -> None:
+    """The browser has all of the file, so nothing of its own counts what a member's server holds open."""
+    _template(tmp_path, {"main.js": SCRIPT})
+    body = """
+    const http = require("http");
+    const { CompressedFiles } = require("./compressed_files.js");
+    const { Compression } = require("./compression.js");
+    const files = new CompressedFiles({ warn() {} }, { templates: given.templates, release: "/nowhere" });
+    const compression = new Compression(files);
+    let ended = 0;
+    const server = http.createServer((request, response) => {
+      response.on("close", () => (ended += 1));
+      response.writeHead(200, given.headers).write("f");
+    });
+    const agent = new http.Agent({ keepAlive: true });
+    let errors = 0;
+    const proxy = http.createServer((request, response) => {
+      const place = { port: server.address().port, path: request.url, headers: request.headers, agent };
+      const asked = http.request(place, (answer) => {
+        request.judged = { prefix: "/user/anna" };
+        compression.consider(answer, request);
+        for (const [name, value] of Object.entries(answer.headers)) response.setHeader(name, value);
+        answer.pipe(response);
+      });
+      asked.on("error", () => (errors += 1)).end();
+      response.on("close", () => response.writableFinished || asked.destroy()); // as http-proxy has it
+    });
+    for (const one of [server, proxy]) await new Promise((resolve) => one.listen(0, "127.0.0.1", resolve));
+    const place = { port: proxy.address().port, path: "/user/anna/static/lab/main.js", agent: false };
+    const sent = await new Promise((resolve) => {
+      http.get({ ...place, headers: { "accept-encoding": "br" } }, (answer) => {
+        let size = 0;
+        answer.on("data", (part) => (size += part.length));
+        answer.on("end", () => resolve(size));
+      });
+    });
+    for (let i = 0; i < 80 && !ended; i++) await new Promise((resolve) => setTimeout(resolve, 100));
+    server.close();
+    proxy.close();
+    return [sent > 0, ended, errors];
+    """
+    given = {"templates": str(tmp_path), "headers": _script()["headers"]}
+    assert javascript.run(body, given) == [True, 1, 0]
+
+
+@pytest.mark.parametrize("failure", ["no memory", "no folder", "cannot be used"])
+def test_what_cannot_be_compressed_now_ends_nobody_and_leaves_nothing(tmp_path: Path, failure: str) -> None:
+    template = tmp_path / "py3.11-0"
+    lab = template / "env/share/jupyter/lab"
+    (lab / "static").mkdir(parents=True)
+    (template / "env/lib/python3.11").mkdir(parents=True)
+    (lab / "static/main.js").write_text(SCRIPT)
+    (template / ".complete").write_text("")
+    (tmp_path / "current").symlink_to(template.name)
+    if failure == "no folder":
+        (lab / "themes").write_text("a damaged disk")
+    body = """
+    const child_process = require("child_process");
+    const { spawn } = child_process;
+    let started = 0;
+    child_process.spawn = (program, args, options) => {
+      started += 1;
+      // Of no memory node does not tell by an event, as it does of all else.
+      if (given.failure === "no memory") throw Object.assign(new Error("spawn ENOMEM"), { code: "ENOMEM" });
+      const isNothing = given.failure === "cannot be used";
+      return isNothing ? spawn("/bin/true", options) : spawn(program, args, { ...options, stdio: "ignore" });
+    };
+    const { CompressedFiles } = require("./compressed_files.js");
+    const warned = [];
+    const log = { warn: (text, why) => warned.push(why) };
+    const files = new CompressedFiles(log, { templates: given.templates, release: "/nowhere" });
+    files.look();
+    const wait = () => new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < 200 && files.child; i++) await wait();
+    for (let i = 0; i < 4; i++) await wait();
+    files.look();
+    return { started, warned };
+    """
+    found = javascript.run(body, {"templates": str(tmp_path), "failure": failure})
+    warned = {"no memory": ["ENOMEM"], "no folder": [1], "cannot be used": []}[failure]
+    assert found == {"started": 1, "warned": warned}, "and it is tried again ten minutes later"
+    assert sorted(file.name for file in template.iterdir()) == [".complete", "env"]

@@ -6,7 +6,6 @@
 // compressed on the disk, that is sent in its place; anything else of a member's own version is compressed on its way.
 "use strict";
 
-const fs = require("fs");
 const { pipeline } = require("stream");
 const zlib = require("zlib");
 const gate = require("./gate.js");
@@ -21,13 +20,16 @@ const AS_THEY_COME = /^(?:text\/(?:css|javascript)|application\/(?:x-)?javascrip
 const FROM_DISK = /^(?:text\/(?:css|javascript)|application\/(?:(?:x-)?javascript|json)|image\/svg\+xml)\s*(?:;|$)/i;
 const SMALLEST = 1024;
 const LARGEST = 16 << 20; // bytes of a file that is compressed as it comes
-// Compressing as it comes: 18 ms of the processor for a megabyte, 400 KB of memory for each that is under way. Who has
-// more under way gets them as they are.
-const TURNS = { all: 12, one: 6, network: 12 };
+// Compressing as it comes: 18 ms of the processor for a megabyte, 400 KB of memory for each that is under way, of one
+// member's servers and of all. Beyond it they come as they are. A server may take as long as it likes for an answer, so
+// members are counted, and not the addresses that they have.
+const TURNS = { all: 12, one: 6 };
 // Bytes at once, and for each second: in the long run it takes a twelfth of one processor.
 const BURST = 64 << 20;
 const RATE = 4 << 20;
-const PIECE = 32 << 10; // bytes of a file in memory for somebody who reads slowly
+// Milliseconds that a server has for the rest of an answer that nobody needs; without its end it would have one of our
+// descriptors for each request, and no connection of a browser to count it by.
+const REST = 2000;
 // JupyterLab's own files, whose names change with what is in them.
 const OF_LAB = /^\/user\/([A-Za-z0-9_~-][^/?#]*)\/(?:[^/?#]+\/)?(static\/lab\/[A-Za-z0-9_~-]+\.[0-9a-f]{12,}\.js)(?:\?v=[0-9a-f]+)?$/;
 
@@ -71,9 +73,8 @@ class Budget {
 }
 
 class Compression {
-  // takeTurn(turns, request): what ends the turn, or null
-  constructor(files, takeTurn) {
-    Object.assign(this, { files, takeTurn });
+  constructor(files) {
+    this.files = files;
     this.turns = new Turns(TURNS);
     this.budget = new Budget();
   }
@@ -102,11 +103,15 @@ class Compression {
   // gzip, whatever else a browser takes: brotli needs six times the memory for it.
   compress(answer, request, size) {
     if (request.method === "HEAD") return encode(answer.headers, "gzip");
-    const release = this.takeTurn(this.turns, request);
+    const release = this.turns.takeNow(request.judged.prefix.split("/")[2], null);
     if (!release) return;
     if (!this.budget.take(size)) return release();
     encode(answer.headers, "gzip");
     passOn(answer, (response) => {
+      if (response.destroyed) {
+        answer.destroy(); // node 24's pipeline would throw
+        return release();
+      }
       const coder = zlib.createGzip({ level: 6 });
       pipeline(answer, coder, response, release); // however it ends
     });
@@ -149,15 +154,17 @@ function sendFile(answer, request, encoding, file) {
   passOn(answer, (response) => {
     answer.resume(); // nobody needs what it would have sent; the connection can be used again
     if (request.method === "HEAD") return response.end();
-    return write(file, encoding, response);
+    return write(file, encoding, response, () => {
+      if (answer.complete || answer.destroyed) return;
+      const timer = setTimeout(() => answer.destroy(), REST).unref();
+      answer.once("close", () => clearTimeout(timer));
+    });
   });
 }
 
-function write(file, encoding, response) {
-  const [start, length] = file[encoding];
-  const { store } = file;
-  const range = { fd: store.descriptor, autoClose: false, start, end: start + length - 1, highWaterMark: PIECE };
-  pipeline(fs.createReadStream(null, range), response, () => {});
+function write(file, encoding, response, done = () => {}) {
+  if (response.destroyed) return done(); // node 24's pipeline would throw
+  return pipeline(file.store.read(...file[encoding]), response, done);
 }
 
 // Send JupyterLab's files to whoever waits for their server, while it starts: they are in the browser when its page asks
@@ -194,9 +201,9 @@ class Prefetch {
   }
 }
 
-// takeTurn: as above; options: { key, isSecure }, as the gate has them.
-function guardSize(proxy, log, files, takeTurn, options) {
-  const compression = new Compression(files, takeTurn);
+// options: { key, isSecure }, as the gate has them.
+function guardSize(proxy, log, files, options) {
+  const compression = new Compression(files);
   proxy.proxy.on("proxyRes", (answer, request, response) => {
     try {
       compression.consider(answer, request);

@@ -87,7 +87,7 @@ guardServers(proxy, log, {
 });
 
 const files = new CompressedFiles(log, configuration.compressed);
-guardSize(proxy, log, files, (turns, { socket }) => limits.takeTurnNow(turns, socket), { key, isSecure });
+guardSize(proxy, log, files, { key, isSecure });
 
 proxy.proxy.on("proxyRes", ({ headers }, request) => {
   request.isAnswered = true;

@@ -255,12 +255,6 @@ class Limits {
     return turns.take(...this.namesOf(groups));
   }
 
-  // A turn at once of whoever is at the other end; null if there is none.
-  takeTurnNow(turns, socket) {
-    const groups = this.groupsOf(socket.remoteAddress);
-    return groups && turns.takeNow(...this.namesOf(groups));
-  }
-
   // An address and its network, as turns want them.
   namesOf(groups) {
     const [{ name }, { name: network }] = groups;
@@ -270,7 +264,7 @@ class Limits {
   // A stream of the hub's goes on for minutes and has no turn, so there are only so many of an address.
   keepStream({ socket }, response) {
     const groups = this.groupsOf(socket.remoteAddress);
-    const release = this.takeTurnNow(this.streams, socket);
+    const release = groups && this.streams.takeNow(...this.namesOf(groups));
     if (release) return response.once("close", release);
     if (groups) this.log.warn("A stream of %s was closed: it has too many", groups[0].name);
     return response.destroy();
