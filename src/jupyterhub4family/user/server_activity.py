@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import urllib.parse
 from typing import Any, Optional
 
 from jupyterhub4family.common.protocol.doors import Activity
-from jupyterhub4family.common.system import cgroups, processes
+from jupyterhub4family.common.system import cgroups, processes, sockets
 
 #: Where a server listens, as the hub told it.
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:[0-9]{2,5}/[\w./%~@-]*")
@@ -46,10 +47,15 @@ def address_and_token(pid: int) -> Optional[tuple[str, str]]:
 
 
 def ask(address: str, token: str, what: str) -> Optional[list[Any]]:
-    """The list `what` (`kernels`, `terminals`) of a server; None if it does not say."""
+    """The list `what` (`kernels`, `terminals`) of a server; None if it does not say.
+
+    A server that is ending has left its port to whoever takes it: another account gets no token.
+    """
     parts = urllib.parse.urlsplit(address)
     connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=TIMEOUT)
     try:
+        if not _is_ours(parts.port or 0):
+            return None
         connection.request("GET", f"{parts.path.rstrip('/')}/api/{what}", headers={"Authorization": f"token {token}"})
         with connection.getresponse() as answer:
             found = json.loads(answer.read(LONGEST_ANSWER)) if answer.status == http.client.OK else None
@@ -58,6 +64,14 @@ def ask(address: str, token: str, what: str) -> Optional[list[Any]]:
     finally:
         connection.close()
     return found if isinstance(found, list) else None
+
+
+def _is_ours(port: int) -> bool:
+    """Whether it is a program of this account that listens there."""
+    try:
+        return sockets.uid_of_listener(port) == os.getuid()
+    except OSError:  # a kernel that answers no such questions
+        return any(one.port == port and one.uid == os.getuid() for one in sockets.listeners())
 
 
 def programs(uid: int, pid: int, start_time: int) -> int:
