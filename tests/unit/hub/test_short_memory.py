@@ -613,6 +613,11 @@ def test_with_0_it_does_not_watch(machine: MachineDirectory, monkeypatch: pytest
 
     async def work() -> None:
         async with Portal(machine, "memory_kept_free: 0\n") as portal:
-            await asyncio.wait_for(Watcher().watch(portal.app, 0), 5)
+            watching = Watcher()
+            # By an earlier hub: it would be told for ever, as nobody looks whether it runs again.
+            watching.stopped.add("anna", "")
+            await asyncio.wait_for(watching.watch(portal.app, 0), 5)
+            assert not watching.was_stopped(portal.user("anna"), "")
+            assert stopped_servers.FILE.read_text("utf-8") == "[]\n"
 
     in_a_loop(work)

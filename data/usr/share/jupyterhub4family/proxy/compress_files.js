@@ -60,7 +60,7 @@ class Pack {
   }
 
   write(encoding, bytes) {
-    fs.writeSync(this.descriptor, bytes);
+    fs.writeFileSync(this.descriptor, bytes); // whole: on a full disk writeSync writes what fits, and is silent
     this.size += bytes.length;
     return [encoding, [this.size - bytes.length, bytes.length]];
   }
@@ -73,7 +73,7 @@ class Pack {
 
 function writeSynced(file, text) {
   const descriptor = fs.openSync(file, "w", 0o600);
-  fs.writeSync(descriptor, text);
+  fs.writeFileSync(descriptor, text);
   fs.fsyncSync(descriptor);
   fs.closeSync(descriptor);
 }
@@ -95,4 +95,9 @@ function main([target, ...folders]) {
   fs.renameSync(staging, target);
 }
 
-main(process.argv.slice(2));
+try {
+  main(process.argv.slice(2));
+} catch (error) {
+  console.error(error.message); // a full disk is no error of ours to be told at length
+  process.exitCode = 1;
+}

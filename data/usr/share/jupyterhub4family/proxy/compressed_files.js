@@ -12,6 +12,7 @@ const AGAIN = 600000; // until it is tried again after a failure: a full disk, f
 const LONGEST = 300000; // that compressing may take, of a slow computer with other work
 const PROGRAM = path.join(__dirname, "compress_files.js");
 const NAME = "compressed"; // of the folder in a template or a release
+const PIECE = 32 << 10; // bytes of a file in memory for somebody who reads slowly
 
 // Where a member's server takes the files of JupyterLab's page from, below which address of its own. What else there is
 // (the other interface, Notebook, is as large again) is compressed as it comes.
@@ -42,13 +43,37 @@ class Store {
     const { size, files } = JSON.parse(fs.readFileSync(path.join(directory, NAME, "index.json"), "utf8"));
     this.files = new Map(Object.entries(files));
     this.descriptor = fs.openSync(path.join(directory, NAME, "files"), "r");
+    this.readers = 0;
+    this.isRetired = false;
     if (fs.fstatSync(this.descriptor).size === size) return;
-    this.close();
+    this.retire();
     throw new Error("it is not whole");
   }
 
-  close() {
+  // A stream of so many bytes. All read from one descriptor, and node closes it with any stream that is destroyed, as
+  // when a browser goes away, whatever `autoClose` says. The next file or connection gets the same number.
+  read(start, length) {
+    const close = (descriptor, done) => {
+      this.readers -= 1;
+      this.closeIfUnused();
+      done(null);
+    };
+    const range = { fd: this.descriptor, start, end: start + length - 1, highWaterMark: PIECE };
+    const stream = fs.createReadStream(null, { ...range, fs: { read: fs.read, close } });
+    this.readers += 1;
+    return stream;
+  }
+
+  // Nobody new will read from it; answers that come from it may still be under way, for as long as somebody reads slowly.
+  retire() {
+    this.isRetired = true;
+    this.closeIfUnused();
+  }
+
+  closeIfUnused() {
+    if (!this.isRetired || this.readers || this.descriptor === null) return;
     fs.closeSync(this.descriptor);
+    this.descriptor = null;
   }
 }
 
@@ -64,7 +89,8 @@ class CompressedFiles {
     setInterval(() => this.look(), LOOK_EVERY).unref();
   }
 
-  // name: as in the addresses below a member's server, or below the hub. Null, or { size, modified, open(encoding) }.
+  // name: as in the addresses below a member's server, or below the hub. Null, or { size, modified, store, and for each
+  // encoding where in the store it lies: [start, length] }.
   find(isForHub, name) {
     if (Date.now() >= this.lookNotBefore) this.look();
     for (const store of isForHub ? this.ofHub : this.ofMembers) {
@@ -81,8 +107,7 @@ class CompressedFiles {
     for (const [directory, store] of this.stores) {
       if (wanted.has(directory) && isSame(directory, store)) continue;
       this.stores.delete(directory);
-      // Answers that come from it are still under way.
-      setTimeout(() => store.close(), LONGEST).unref();
+      store.retire();
     }
     for (const directory of wanted) {
       if (this.stores.has(directory)) continue;
@@ -109,15 +134,26 @@ class CompressedFiles {
       return;
     }
     const args = ["--lite-mode", PROGRAM, path.join(directory, NAME), ...folders];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"], timeout: LONGEST });
+    const complain = (why) => this.log.warn("Static files could not be compressed (%s): they are sent as they are", why);
+    let child;
+    try {
+      child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"], timeout: LONGEST });
+    } catch (error) {
+      return complain(error.code); // no memory for another process: of that node tells in this way
+    }
     this.child = child;
     const end = (code) => {
       if (this.child !== child) return;
       this.child = null;
       if (code === 0) {
-        this.notBefore.delete(directory);
         this.look();
-      } else this.log.warn("Static files could not be compressed (%s): they are sent as they are", code);
+        // One that cannot be used is not made again at once, for ever.
+        if (this.stores.has(directory)) this.notBefore.delete(directory);
+      } else {
+        complain(code);
+        // On a full disk nobody else would remove it, and it was killed perhaps.
+        fs.rm(path.join(directory, `${NAME}.building`), { recursive: true, force: true }, () => {});
+      }
     };
     child.on("error", (error) => end(error.code));
     child.on("close", end);

@@ -6,7 +6,6 @@
 // compressed on the disk, that is sent in its place; anything else of a member's own version is compressed on its way.
 "use strict";
 
-const fs = require("fs");
 const { pipeline } = require("stream");
 const zlib = require("zlib");
 const gate = require("./gate.js");
@@ -27,7 +26,9 @@ const TURNS = { all: 12, one: 6, network: 12 };
 // Bytes at once, and for each second: in the long run it takes a twelfth of one processor.
 const BURST = 64 << 20;
 const RATE = 4 << 20;
-const PIECE = 32 << 10; // bytes of a file in memory for somebody who reads slowly
+// Milliseconds that a server has for the rest of an answer that nobody needs; without its end it would have one of our
+// descriptors for each request, and no connection of a browser to count it by.
+const REST = 2000;
 // JupyterLab's own files, whose names change with what is in them.
 const OF_LAB = /^\/user\/([A-Za-z0-9_~-][^/?#]*)\/(?:[^/?#]+\/)?(static\/lab\/[A-Za-z0-9_~-]+\.[0-9a-f]{12,}\.js)(?:\?v=[0-9a-f]+)?$/;
 
@@ -107,6 +108,10 @@ class Compression {
     if (!this.budget.take(size)) return release();
     encode(answer.headers, "gzip");
     passOn(answer, (response) => {
+      if (response.destroyed) {
+        answer.destroy(); // node 24's pipeline would throw
+        return release();
+      }
       const coder = zlib.createGzip({ level: 6 });
       pipeline(answer, coder, response, release); // however it ends
     });
@@ -149,15 +154,17 @@ function sendFile(answer, request, encoding, file) {
   passOn(answer, (response) => {
     answer.resume(); // nobody needs what it would have sent; the connection can be used again
     if (request.method === "HEAD") return response.end();
-    return write(file, encoding, response);
+    return write(file, encoding, response, () => {
+      if (answer.complete || answer.destroyed) return;
+      const timer = setTimeout(() => answer.destroy(), REST).unref();
+      answer.once("close", () => clearTimeout(timer));
+    });
   });
 }
 
-function write(file, encoding, response) {
-  const [start, length] = file[encoding];
-  const { store } = file;
-  const range = { fd: store.descriptor, autoClose: false, start, end: start + length - 1, highWaterMark: PIECE };
-  pipeline(fs.createReadStream(null, range), response, () => {});
+function write(file, encoding, response, done = () => {}) {
+  if (response.destroyed) return done(); // node 24's pipeline would throw
+  return pipeline(file.store.read(...file[encoding]), response, done);
 }
 
 // Send JupyterLab's files to whoever waits for their server, while it starts: they are in the browser when its page asks
