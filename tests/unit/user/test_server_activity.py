@@ -75,6 +75,8 @@ def activity(process: subprocess.Popen[bytes]) -> Activity:
         # What nobody has foreseen is no idle kernel.
         ([{"execution_state": "restarting"}, {}, 5], [], Activity(True, 3, 3)),
         (None, [], Activity(False)),
+        # It has terminals, and does not say which: there may be somebody's shell.
+        ([], {"message": "later"}, Activity(False)),
         ({"message": "no"}, [], Activity(False)),
     ],
 )
