@@ -51,6 +51,7 @@ def _connections(config: Any, settings: Settings) -> None:
     config.JupyterHub.db_kwargs = {"connect_args": {"check_same_thread": False, "factory": Connection}}
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True
+    _leave_database_to_upgrades()
     config.JupyterHub.cookie_secret_file = str(paths.STATE / "cookie_secret")
     # Hub, proxy and servers are started and restarted independently of each other.
     config.JupyterHub.cleanup_proxy = False
@@ -67,6 +68,30 @@ def _connections(config: Any, settings: Settings) -> None:
         {"name": "routes", "api_token": tokens.ensure_token(tokens.ROUTES_TOKEN).reveal()},
         {"name": "membership", "api_token": tokens.ensure_token(tokens.MEMBERSHIP_TOKEN).reveal()},
     ]
+
+
+def _leave_database_to_upgrades() -> None:
+    """Have JupyterHub close a database of another form before it copies it and has alembic change it.
+
+    It closes the copied file, by which this process loses its locks of it (fcntl(2)). To alembic, a process of its own,
+    the database is then one that nobody has open, and it removes the log; but JupyterHub would go on with it.
+    """
+    from jupyterhub import orm
+
+    if getattr(orm.check_db_revision, "leaves_database", False):
+        return
+    plain = orm.check_db_revision
+
+    def check_db_revision(engine: Any) -> None:
+        """As JupyterHub's own."""
+        try:
+            plain(engine)
+        except orm.DatabaseSchemaMismatch:
+            engine.dispose()
+            raise
+
+    check_db_revision.leaves_database = True  # type: ignore[attr-defined]
+    orm.check_db_revision = check_db_revision
 
 
 def _users(config: Any) -> None:

@@ -76,6 +76,9 @@ class Watcher:
         self._app, self._lock = app, asyncio.Lock()
         self._percent = percent_kept_free
         self.stopped.load()
+        if not percent_kept_free:
+            # Nobody looks any more whether they run again.
+            self.stopped.forget(lambda _member, _name: True)
 
     async def look(self) -> None:
         """Stop one server if memory is short, or was and there is not yet a little more than must be."""

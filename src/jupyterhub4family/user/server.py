@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import resource
+import select
 import signal
 import stat
 import time
@@ -242,11 +243,13 @@ def _start_detached(
     Two forks, so that the server becomes a child of init and no helper has to stay; the pipe closes by itself
     when the program has been executed, or brings the reason why it was not. `confine` is called in the process that
     becomes the server; what it returns, if anything, is why there are no limits, and goes into the log; what it raises
-    is why there must be no server.
+    is why there must be no server. If we are ended before it has come back, there is none either: whoever has asked for
+    it knows nothing of it, and may ask again.
     """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(reader)
         os.setsid()
         if os.fork() != 0:
             os._exit(0)
@@ -267,6 +270,13 @@ def _usual_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft > OPEN_FILES:
         resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
+
+
+def _has_reader(pipe: int) -> bool:
+    """Whether the other end of a pipe is still open."""
+    looked = select.poll()
+    looked.register(pipe, 0)
+    return not any(events & select.POLLERR for _descriptor, events in looked.poll(0))
 
 
 def _exec(
@@ -290,6 +300,9 @@ def _exec(
         _usual_file_limit()
         if problem := confine():
             write_to_log(log, f"this server has no limits: {problem}")
+        if not _has_reader(writer):
+            write_to_log(log, "nobody waits for this server any more, so it was not started")
+            os._exit(127)
         os.execve(args[0], args, dict(variables))
     except FamilyError as error:
         os.write(writer, json.dumps(to_json(error.message)).encode() + b"\n")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import urllib.parse
 from typing import Any, Optional
 
 from jupyterhub4family.common.protocol.doors import Activity
-from jupyterhub4family.common.system import cgroups, processes
+from jupyterhub4family.common.system import cgroups, processes, sockets
 
 #: Where a server listens, as the hub told it.
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:[0-9]{2,5}/[\w./%~@-]*")
@@ -29,10 +30,10 @@ def activity(uid: int, pid: int, start_time: int) -> Activity:
     if not processes.is_running(pid, start_time) or found is None:
         return Activity(known=False)
     kernels = ask(*found, "kernels")
-    if kernels is None:
+    # A server without terminals has no such address.
+    terminals = ask(*found, "terminals", if_missing=[])
+    if kernels is None or terminals is None:
         return Activity(known=False)
-    # A server without terminals says so in an answer that is no list.
-    terminals = ask(*found, "terminals") or []
     states = [kernel.get("execution_state") if isinstance(kernel, dict) else None for kernel in kernels]
     busy = sum(state not in _STATES_AT_REST for state in states)
     return Activity(True, len(kernels) + len(terminals), busy + programs(uid, pid, start_time))
@@ -45,19 +46,34 @@ def address_and_token(pid: int) -> Optional[tuple[str, str]]:
     return (address, token) if address and token and _ADDRESS.fullmatch(address) else None
 
 
-def ask(address: str, token: str, what: str) -> Optional[list[Any]]:
-    """The list `what` (`kernels`, `terminals`) of a server; None if it does not say."""
+def ask(address: str, token: str, what: str, if_missing: Optional[list[Any]] = None) -> Optional[list[Any]]:
+    """The list `what` (`kernels`, `terminals`) of a server; None if it does not say; `if_missing` if it has no such.
+
+    A server that is ending has left its port to whoever takes it: another account gets no token.
+    """
     parts = urllib.parse.urlsplit(address)
     connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=TIMEOUT)
     try:
+        if not _is_ours(parts.port or 0):
+            return None
         connection.request("GET", f"{parts.path.rstrip('/')}/api/{what}", headers={"Authorization": f"token {token}"})
         with connection.getresponse() as answer:
+            if answer.status == http.client.NOT_FOUND:
+                return if_missing
             found = json.loads(answer.read(LONGEST_ANSWER)) if answer.status == http.client.OK else None
     except (OSError, ValueError, RecursionError, http.client.HTTPException):
         return None
     finally:
         connection.close()
     return found if isinstance(found, list) else None
+
+
+def _is_ours(port: int) -> bool:
+    """Whether it is a program of this account that listens there."""
+    try:
+        return sockets.uid_of_listener(port) == os.getuid()
+    except OSError:  # a kernel that answers no such questions
+        return any(one.port == port and one.uid == os.getuid() for one in sockets.listeners())
 
 
 def programs(uid: int, pid: int, start_time: int) -> int:

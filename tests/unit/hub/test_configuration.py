@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import sqlite3
 import stat
+import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyterhub import orm
+from jupyterhub import dbutil, orm
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from jupyterhub4family.common.settings import effective
-from jupyterhub4family.hub import authenticator, configuration, membership, spawner
-from tests.unit.helpers import SRC
+from jupyterhub4family.hub import authenticator, configuration, lean_start, membership, spawner
+from jupyterhub4family.service.hub_state import connection, disk_reserve
+from tests.unit.helpers import SRC, TIMEOUT
 from tests.unit.hub.doubles import Doors, MachineDirectory
 from tests.unit.hub.portal import Portal, in_a_loop
 
@@ -124,6 +129,43 @@ def test_tokens_are_made_once_and_are_nobody_elses_to_read(machine: MachineDirec
         assert path.read_text("ascii").strip() == token and stat.S_IMODE(path.stat().st_mode) == 0o600
     assert first.JupyterHub.cookie_secret_file == str(machine.state / "cookie_secret")
     assert first.JupyterHub.db_url == f"sqlite:///{machine.state}/jupyterhub.sqlite"
+
+
+def test_a_database_of_another_form_is_closed_while_alembic_changes_it(
+    machine: MachineDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterHub copies the file itself, and so loses its locks of it: alembic removes the log as the last.
+
+    What the hub wrote then went into a file without a name, and was gone with it.
+    """
+    config = configured(machine).JupyterHub
+    database, log = machine.state / "jupyterhub.sqlite", logging.getLogger("test")
+    orm.new_session_factory(config.db_url, **config.db_kwargs)().bind.dispose()
+    with contextlib.closing(sqlite3.connect(database)) as older:
+        older.execute("UPDATE alembic_version SET version_num = '99a28a4418e1'")
+        older.commit()
+    disk_reserve.ensure_reserve(database)
+
+    def sql(statement: str) -> str:
+        """Executed by another process, which then closes the database."""
+        code = f"import sqlite3; c = sqlite3.connect({str(database)!r}); print(c.execute({statement!r}).fetchall())"
+        child = [sys.executable, "-c", f"{code}; c.commit(); c.close()"]
+        return subprocess.run(child, capture_output=True, text=True, timeout=TIMEOUT, check=True).stdout.strip()
+
+    def upgrade(_url: str) -> None:
+        sql(f"UPDATE alembic_version SET version_num = '{lean_start.head_revision()}'")
+
+    monkeypatch.setattr(dbutil, "upgrade", upgrade)
+    dbutil.upgrade_if_needed(config.db_url, db_kwargs=config.db_kwargs, log=log)
+    session = orm.new_session_factory(config.db_url, **config.db_kwargs)()
+    for name in ("anna", "ben"):
+        session.add(orm.Group(name=name))
+        session.commit()
+        # Somebody copies the database meanwhile.
+        assert f"('{name}',)" in sql("SELECT name FROM groups")
+        assert connection.log_of(database).exists() and connection.index_of(database).exists()
+    session.close()
+    session.bind.dispose()
 
 
 def test_a_bad_settings_file_gives_way_to_the_last_good_one(machine: MachineDirectory) -> None:

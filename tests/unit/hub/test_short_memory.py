@@ -506,6 +506,55 @@ def test_where_none_can_be_stopped_it_starts_all_the_same(
     in_a_loop(work)
 
 
+def test_attack_servers_that_do_not_answer_keep_nobody_from_starting(
+    machine: MachineDirectory, doors: Doors, room: MemoryLeft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be waited for until the door's time is up, by every start, one start after the other."""
+    monkeypatch.setattr(short_memory, "LONGEST_SEARCH", 0.2)
+
+    async def work() -> None:
+        async with Portal(machine) as portal, servers_of(portal, "ben") as members:
+            watching = watcher(portal)
+            doors.plan("mediator.activity", {"hold": "go"})
+            room.leave(1)
+            looking = asyncio.ensure_future(watching.look())
+            await until(lambda: "activity" in doors.actions(), "the question")
+            browser, anna = portal.browser(), portal.user("anna")
+            await browser.log_in("anna")
+            await begin(browser, "anna")
+            await until(lambda: anna.spawner.ready, "the start")
+            assert runs(members["ben"][0]) and not looking.done()
+            doors.go_on("go")
+            await looking
+
+    in_a_loop(work)
+
+
+def test_what_goes_wrong_while_room_is_made_keeps_nobody_from_starting(
+    machine: MachineDirectory,
+    doors: Doors,
+    room: MemoryLeft,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fails(*_args: Any) -> bool:
+        raise OSError("no descriptors")
+
+    monkeypatch.setattr(Watcher, "_stop_one", fails)
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            watcher(portal)
+            room.leave(1)
+            browser, anna = portal.browser(), portal.user("anna")
+            await browser.log_in("anna")
+            await begin(browser, "anna")
+            await until(lambda: anna.spawner.ready, "the start")
+        assert "no descriptors" in caplog.text and "is started although memory is short" in caplog.text
+
+    in_a_loop(work)
+
+
 def test_a_start_that_is_given_up_meanwhile_leaves_no_half_stop(
     machine: MachineDirectory, doors: Doors, room: MemoryLeft
 ) -> None:
@@ -564,6 +613,11 @@ def test_with_0_it_does_not_watch(machine: MachineDirectory, monkeypatch: pytest
 
     async def work() -> None:
         async with Portal(machine, "memory_kept_free: 0\n") as portal:
-            await asyncio.wait_for(Watcher().watch(portal.app, 0), 5)
+            watching = Watcher()
+            # By an earlier hub: it would be told for ever, as nobody looks whether it runs again.
+            watching.stopped.add("anna", "")
+            await asyncio.wait_for(watching.watch(portal.app, 0), 5)
+            assert not watching.was_stopped(portal.user("anna"), "")
+            assert stopped_servers.FILE.read_text("utf-8") == "[]\n"
 
     in_a_loop(work)

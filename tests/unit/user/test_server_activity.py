@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from jupyterhub4family.common.protocol.doors import Activity
-from jupyterhub4family.common.system import cgroups, processes
+from jupyterhub4family.common.system import cgroups, processes, sockets
 from jupyterhub4family.user import server_activity
 
 
@@ -75,6 +75,8 @@ def activity(process: subprocess.Popen[bytes]) -> Activity:
         # What nobody has foreseen is no idle kernel.
         ([{"execution_state": "restarting"}, {}, 5], [], Activity(True, 3, 3)),
         (None, [], Activity(False)),
+        # It has terminals, and does not say which: there may be somebody's shell.
+        ([], {"message": "later"}, Activity(False)),
         ({"message": "no"}, [], Activity(False)),
     ],
 )
@@ -108,6 +110,24 @@ def test_only_servers_on_this_machine_are_asked(monkeypatch: pytest.MonkeyPatch,
 def stat(proc: Path, pid: int, parent: int, state: str = "S") -> None:
     (proc / str(pid)).mkdir()
     (proc / str(pid) / "stat").write_text(f"{pid} (x) {state} {parent} {' '.join(['0'] * 30)}\n", "ascii")
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_attack_who_has_taken_the_port_of_a_server_that_ends_gets_no_token(
+    process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    monkeypatch.setattr(Server, "answers", {"/user/anna/api/kernels": [], "/user/anna/api/terminals": []})
+
+    def uid_of_listener(_port: int) -> int:
+        if not answers:
+            raise OSError("no such protocol")
+        return os.getuid() + 1
+
+    monkeypatch.setattr(sockets, "uid_of_listener", uid_of_listener)
+    # Without an answer of the kernel its table says whose it is.
+    assert activity(process).known is not answers
+    monkeypatch.setattr(sockets, "listeners", lambda: iter(()))
+    assert not activity(process).known
 
 
 def test_programs_of_notebooks_terminals_and_the_background_count(

@@ -7,6 +7,7 @@ import os
 import pwd
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,34 @@ def test_a_folder_that_is_missing_is_told(starter: Starter) -> None:
     with pytest.raises(FamilyError, match="No such file or directory"):
         _start_detached([str(starter.program)], {}, starter.home / "missing", log)
     os.close(log)
+
+
+def test_a_mediator_that_is_ended_meanwhile_leaves_no_server(starter: Starter) -> None:
+    """The hub has given it up, and asks anew: it would never hear of this one."""
+    here, go = starter.home / "here", starter.home / "go"
+
+    def confine() -> str:
+        here.touch()
+        while not go.exists():
+            time.sleep(0.01)
+        return ""
+
+    log = os.open(starter.home / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    mediator = os.fork()
+    if mediator == 0:
+        try:
+            _start_detached(
+                [str(starter.program)], {"JUPYTERHUB_USER": str(starter.report)}, starter.home, log, confine
+            )
+        finally:
+            os._exit(0)
+    os.close(log)
+    wait_until(here.exists, "the door")
+    os.kill(mediator, signal.SIGTERM)
+    os.waitpid(mediator, 0)
+    go.touch()
+    wait_until(lambda: "nobody waits" in (starter.home / "log").read_text("utf-8"), "the end of it")
+    assert not starter.report.exists()
 
 
 @pytest.mark.parametrize("value", ["\ud800", "a\0b"])

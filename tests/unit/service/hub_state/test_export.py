@@ -91,6 +91,26 @@ def test_a_backup_has_what_is_only_in_the_log_yet(state: Path, tmp_path: Path) -
     assert users(state / DATABASE) == ["anna", "ben"]
 
 
+def test_interrupted_at_any_moment_no_log_comes_over_another_database(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(state, "anna")
+    files = exported()
+    log_of(state / DATABASE).write_bytes(b"of the old one")
+    exchange, steps = export._exchange, 0
+
+    def step(restored: Path, target: Path, kept: Path) -> None:
+        nonlocal steps
+        exchange(restored, target, kept)
+        steps += 1
+        is_new = (state / DATABASE).exists() and not (state / ".restoring" / DATABASE).exists()
+        assert not (is_new and log_of(state / DATABASE).exists()), target.name
+
+    monkeypatch.setattr(export, "_exchange", step)
+    kept = import_state(files)
+    assert steps >= len(files) + 3 and log_of(kept / DATABASE).read_bytes() == b"of the old one"
+
+
 def test_a_damaged_database_changes_nothing(state: Path) -> None:
     fill(state, "anna")
     files = {**exported(), DATABASE: b"no database" * 100}
