@@ -84,14 +84,14 @@ class Machine:
         """The words of the calls of this method, all in one list."""
         return [word for call in self.asked if method in call for word in call]
 
-    def told(self, unit: str) -> None:
+    def set_property(self, unit: str) -> None:
         """systemd writes down what it was told of a unit, each property by renaming a new file."""
         directory = self.systems_own / f"{unit}.d"
         directory.mkdir(parents=True, exist_ok=True)
         (directory / ".new").write_text("[Slice]\n")
         (directory / ".new").replace(directory / "50-MemoryMax.conf")
 
-    def told_of(self) -> list[str]:
+    def units_set(self) -> list[str]:
         """The units whose limits systemd was told, since this was asked last."""
         units = [call[call.index("SetUnitProperties") + 2] for call in self.asked if "SetUnitProperties" in call]
         self.asked.clear()
@@ -102,7 +102,7 @@ class Machine:
         if self.refuses:
             raise ProgramError(self.refuses)
         if "SetUnitProperties" in args:
-            self.told(str(args[args.index("SetUnitProperties") + 2]))
+            self.set_property(str(args[args.index("SetUnitProperties") + 2]))
         if "StartTransientUnit" in args:
             self.scope = args[args.index("StartTransientUnit") + 2]
         return CompletedProcess(0, "", "")
@@ -214,7 +214,7 @@ def confined_again(machine: Machine, anna: pwd.struct_passwd) -> list[str]:
     """The slices whose limits systemd was told for one more server."""
     machine.scope = ""
     assert door.confine(anna, 50) == SCOPE
-    return machine.told_of()
+    return machine.units_set()
 
 
 def test_systemd_is_told_the_limits_of_slices_once(machine: Machine, anna: pwd.struct_passwd) -> None:
@@ -228,7 +228,7 @@ def test_systemd_is_told_the_limits_of_slices_once(machine: Machine, anna: pwd.s
 
 def test_it_is_told_again_if_it_may_have_forgotten(machine: Machine, anna: pwd.struct_passwd) -> None:
     assert confined_again(machine, anna) == BOTH
-    machine.told(BOTH[1])
+    machine.set_property(BOTH[1])
     assert confined_again(machine, anna) == BOTH[1:], "somebody else has told it something"
     shutil.rmtree(machine.systems_own / f"{BOTH[0]}.d")
     assert confined_again(machine, anna) == BOTH[:1], "systemctl revert"
@@ -242,14 +242,14 @@ def test_what_it_refused_is_not_taken_for_told(machine: Machine, anna: pwd.struc
     with pytest.raises(FamilyError):
         door.confine(anna, 50)
     machine.refuses = ""
-    machine.told_of()
+    machine.units_set()
     assert confined_again(machine, anna) == BOTH
 
 
 def test_it_is_told_each_time_if_it_keeps_that_elsewhere(
     machine: Machine, anna: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "told", lambda _unit: None)
+    monkeypatch.setattr(machine, "set_property", lambda _unit: None)
     assert confined_again(machine, anna) == BOTH and confined_again(machine, anna) == BOTH
 
 
