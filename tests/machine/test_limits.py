@@ -355,7 +355,8 @@ def test_a_hub_that_is_killed_on_a_full_disk_is_back(new_machine: NewMachine, su
             assert hub_pid(machine) != before
             with logged_in(machine, "bob") as bob:
                 assert bob.user_model()["name"] == "bob"
-            assert kernel.execute("kept") == "1"
+            # Before it the kernel may say that it cannot write its history.
+            assert kernel.execute("kept").splitlines()[-1] == "1"
         alice.stop_server()
         assert "" not in alice.servers(), "written, too"
         machine.expect_log("No space left on device|disk is full")

@@ -21,7 +21,7 @@ from tests.machine.lib.results import Results, read, read_all, remember
 
 #: More unsteady tests than that, in all parts of a run, and the run has failed.
 BEARABLE = 2
-#: When more than that fail, it is not for want of steadiness.
+#: When more than that fail, timed ones not counted, it is not for want of steadiness.
 TOO_MANY = 10
 _PASSED = ("passed", "xfailed")
 
@@ -60,10 +60,14 @@ class Again:
             return False
         if session.exitstatus != pytest.ExitCode.TESTS_FAILED or not self._failures:
             return False
-        if len(self._failures) > TOO_MANY:
-            self._lines.append(f"{len(self._failures)} tests failed: too many to try again")
+        counted = [test for test in self._failures if not self._is_timed(test)]
+        if len(counted) > TOO_MANY:
+            self._lines.append(f"{len(counted)} tests failed that do not measure time: too many to try again")
             return False
         return True
+
+    def _is_timed(self, test: str) -> bool:
+        return any("timed" in one.keywords for one in self._failures[test])
 
     def _run_again(self, session: pytest.Session) -> None:
         second = self._try(list(self._failures))
@@ -72,7 +76,7 @@ class Again:
             outcome = "passed when it ran once more" if test in passed else "failed again"
             self._lines.append(f"{test} {outcome}\n    the first failure: {places.failures_of(test)}/{_FIRST}")
             self._lines += [f"    | {line}" for line in _last_words(self._failures[test])]
-        self._results.timed = [test for test in passed if any("timed" in one.keywords for one in self._failures[test])]
+        self._results.timed = [test for test in passed if self._is_timed(test)]
         self._results.unsteady = [test for test in passed if test not in self._results.timed]
         for test in passed:
             self._results.outcomes[test] = "unsteady"

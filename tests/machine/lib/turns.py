@@ -30,7 +30,7 @@ COMMIT = "J4F_COMMIT"
 INITS = ("systemd", "sysvinit")
 MARKERS = (
     "any_debian(*suites): on one release, chosen by name and commit; argument suite",
-    "every_debian: on each release; argument suite",
+    "every_debian(*suites): on each release, or on these; argument suite",
     "any_init: under one supervisor and on one release, chosen by name and commit; arguments suite and init",
     "every_init: under each supervisor, on one release each; arguments suite and init",
     "with_cron: on the release that has cron in this run; argument suite",
