@@ -97,6 +97,8 @@ LOOKING = {
 MEMORY = 300
 #: What our own colours and the bar write on a terminal (cli/base/terminal.py).
 _OWN = re.compile(r"\x1b\[(?:32|33|31|1|2|0)m|\r\x1b\[K|\r\n")
+#: Of the command's own: `logs` shows the hub's, which asks the proxy now and then, and has just lost its secrets.
+_TRACEBACK = re.compile(r"^(?!.* run-(?:hub|proxy)\[\d+\]: ).*Traceback", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|\\x[89]|\\udc[89]")
 
 HERE = Path(__file__).parent
@@ -187,7 +189,7 @@ def complaints(kind: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
             found.append(f"{about}: {one['megabytes']} MB of memory")
         if one["written"] > 4_000_000:
             found.append(f"{about}: {one['written']} bytes written")
-        if "Traceback" in output:
+        if _TRACEBACK.search(output):
             found.append(f"{about}: {output[-700:]}")
         if WORD in output or "root:$" in output or "root:*" in output:
             found.append(f"{about}: shows what only root may read")
