@@ -177,7 +177,7 @@ def test_the_setting_and_the_members_file_make_servers_plain(machine: Machine) -
         alice.stop_server()
 
 
-@pytest.mark.every_debian
+@pytest.mark.any_debian
 def test_another_jupyterhub_of_the_members_own_starts_plain(new_machine: NewMachine, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
     add_member(machine, "alice")

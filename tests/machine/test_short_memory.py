@@ -65,7 +65,7 @@ def _in_short_memory(new_machine: NewMachine, suite: str) -> Machine:
     return machine
 
 
-@pytest.mark.every_debian
+@pytest.mark.any_debian
 def test_the_one_that_nobody_has_used_for_longest_goes(new_machine: NewMachine, suite: str) -> None:
     machine = _in_short_memory(new_machine, suite)
     # Browsers that are closed: nobody shows these servers, and no connection of the proxy's is left after a while.
