@@ -32,7 +32,7 @@ def test_unit_tests_pass_inside_the_hub(new_machine: NewMachine, suite: str) -> 
 @pytest.mark.campaign
 @pytest.mark.any_debian("bookworm", "trixie")
 def test_unit_tests_pass_on_newer_ones(new_machine: NewMachine, suite: str) -> None:
-    """In campaigns: they take a computer with two cores five minutes, and `./test unit` runs on one of these already."""
+    """In campaigns: they take two cores five minutes, and `./test unit` runs on one of these already."""
     machine = project_on(new_machine, suite)
     with_debians_python(machine)
     inside_the_hub(machine)
