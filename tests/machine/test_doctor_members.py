@@ -83,6 +83,7 @@ def test_nobody_gets_hold_of_what_looks_at_their_environment(new_machine: NewMac
     assert got.strip() == "[]"
 
 
+@pytest.mark.campaign
 @pytest.mark.any_debian
 @pytest.mark.timed
 def test_fifty_members(new_machine: NewMachine, suite: str) -> None:
