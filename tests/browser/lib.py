@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from babel.messages.pofile import read_po
-from playwright.sync_api import Browser, Page, Playwright, ViewportSize, expect
+from playwright.sync_api import Browser, Page, Playwright, TimeoutError, ViewportSize, expect
 
 from tests.machine.lib.family import PASSWORD
 from tests.machine.lib.machine import Machine
@@ -115,6 +116,28 @@ def measure_page(page: Page, url: str, cold: bool = True, megabits: float = 0, s
         if not answer.get("fromDiskCache"):
             loaded.urls[answer["url"]] = loaded.urls.get(answer["url"], 0) + sizes.get(request, 0)
     return loaded
+
+
+def run_a_cell(page: Page, code: str, expected: str) -> None:
+    """Open a notebook from the launcher, run `code` in its first cell, and see that `expected` comes out."""
+    page.click(".jp-LauncherCard[data-category=Notebook]", timeout=LATER)
+    cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
+    cell.wait_for(timeout=LATER)
+    # A cell that is run before the kernel is there may be forgotten by the page.
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=LATER)
+    cell.click()
+    # At once, as from the clipboard: typed, the editor would add brackets and propose words.
+    page.keyboard.insert_text(code)
+    expect(cell).to_have_text(code, timeout=SOON)
+    output = page.locator(".jp-OutputArea-output").first
+    # Again, as a person would, if JupyterLab has forgotten it, as it may in a kernel's first moments.
+    for _ in range(6):
+        cell.click()
+        page.keyboard.press("Shift+Enter")
+        with contextlib.suppress(TimeoutError):
+            output.wait_for(timeout=20_000)
+            break
+    expect(output).to_contain_text(expected, timeout=SOON)
 
 
 def picture(page: Page, name: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, TimeoutError, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NewChromium
-from tests.browser.lib import DESK, LATER, SOON, Watcher, log_in, picture, portal
+from tests.browser.lib import DESK, LATER, SOON, Watcher, log_in, picture, portal, run_a_cell
 from tests.machine.lib.family import PASSWORD, add_member, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
@@ -78,31 +78,8 @@ def _make_newer_template(machine: Machine) -> None:
 
 def _run_a_cell(page: Page) -> None:
     page.wait_for_selector(".jp-Launcher", timeout=LATER)
-    page.click(".jp-LauncherCard[data-category=Notebook]", timeout=LATER)
-    cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
-    cell.wait_for(timeout=LATER)
-    # A cell that is run before the kernel is there may be forgotten by the page.
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=LATER)
-    cell.click()
-    # At once, as from the clipboard: typed, the editor would add brackets and propose words.
-    page.keyboard.insert_text("sum(range(10))")
-    expect(cell).to_have_text("sum(range(10))", timeout=SOON)
-    _press_until_calculated(page)
+    run_a_cell(page, "sum(range(10))", "45")
     assert page.locator(".Toastify__toast").count() == 0, "nobody is asked whether they want Jupyter news"
-
-
-def _press_until_calculated(page: Page) -> None:
-    """Run the cell; again, as a person would, if JupyterLab has forgotten it, as it may in a kernel's first moments."""
-    output = page.locator(".jp-OutputArea-output").first
-    for _ in range(6):
-        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
-        page.keyboard.press("Shift+Enter")
-        try:
-            output.wait_for(timeout=20_000)
-            break
-        except TimeoutError:
-            continue
-    expect(output).to_contain_text("45", timeout=SOON)
 
 
 @pytest.mark.any_debian

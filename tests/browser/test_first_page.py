@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, TimeoutError, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import NewChromium
-from tests.browser.lib import LATER, ROOT, SOON, Loaded, log_in, open_jupyterlab
+from tests.browser.lib import LATER, ROOT, Loaded, log_in, open_jupyterlab, run_a_cell
 from tests.machine.lib.family import add_member, logged_in, ready
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
@@ -24,25 +23,6 @@ TEMPLATE = "/var/lib/jupyterhub4family/templates/current"
 def _compressed(machine: Machine) -> None:
     """Wait until the proxy has compressed the template's files."""
     machine.wait(f"test -e {TEMPLATE}/compressed/index.json", timeout=180)
-
-
-def _calculate(page: Page) -> None:
-    """Open a notebook from the launcher and run a cell in it; again, if JupyterLab has forgotten that, as it may."""
-    page.click(".jp-LauncherCard[data-category=Notebook]", timeout=LATER)
-    cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
-    cell.wait_for(timeout=LATER)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=LATER)
-    cell.click()
-    page.keyboard.insert_text("6 * 7")
-    expect(cell).to_have_text("6 * 7", timeout=SOON)
-    output = page.locator(".jp-OutputArea-output").first
-    for _ in range(6):
-        cell.click()
-        page.keyboard.press("Shift+Enter")
-        with contextlib.suppress(TimeoutError):
-            output.wait_for(timeout=20_000)
-            break
-    expect(output).to_contain_text("42")
 
 
 def _own_files(loaded: Loaded) -> list[str]:
@@ -71,7 +51,7 @@ def test_a_first_page_is_small_and_works(new_machine: NewMachine, new_chromium: 
     lists: list[list[str]] = json.loads(LISTS.read_text())
     shipped = next((one for one in lists if one[0] in names), [])
     assert sorted(shipped) == names, f"write this into {LISTS.name}, main.… first"
-    _calculate(page)
+    run_a_cell(page, "6 * 7", "42")
 
 
 @pytest.mark.any_debian
@@ -124,4 +104,4 @@ def test_a_member_with_another_jupyterlab_has_their_own(
     assert page.evaluate("window.isHers") == 1
     codings = {url.partition("/static/lab/")[2].partition(".")[0]: one for url, one in loaded.encodings.items()}
     assert (codings["main"], codings["jlab_core"]) == ("gzip", "gzip"), "compressed as they come"
-    _calculate(page)
+    run_a_cell(page, "6 * 7", "42")
