@@ -4,9 +4,9 @@ Put on a machine and run there as root, with Debian's python3 and nothing of our
 
     bare_server.py PYTHON MEMBER…      -> {"seconds": 0.2, "cpu": 0.1, "memory": 16.3} as JSON
 
-It starts a web server of a few lines (tornado, as JupyterHub's are) for each of them at once, with the Python of their
-environments, and tells how long that took until the last one has answered, what they computed, and what one of them
-keeps in memory.
+PYTHON is the one of each member's own environment, with `{member}` where it has their name: nobody else may enter.
+It starts a web server of a few lines (tornado, as JupyterHub's are) for each of them at once, and tells how long that
+took until the last one has answered, what they computed, and what one of them keeps in memory.
 """
 
 from __future__ import annotations
@@ -50,21 +50,23 @@ def main(python: str, members: list[str]) -> dict[str, float]:
     began = time.monotonic()
     started = [
         subprocess.Popen(
-            ["/usr/bin/sudo", "-nHu", member, python, "-c", SERVER, str(port)],
+            ["/usr/bin/sudo", "-nHu", member, python.format(member=member), "-c", SERVER, str(port)],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         for member, port in zip(members, ports)
     ]
-    for port in ports:
-        _wait(port, began + PATIENCE)
-    seconds = time.monotonic() - began
-    time.sleep(REST)
-    memory = sum(_pss(pid) for each in started for pid in _family(each.pid))
-    for each in started:
-        # sudo hands it on, and waits for the server: so both are counted.
-        each.send_signal(signal.SIGTERM)
-        each.wait(10)
+    try:
+        for port in ports:
+            _wait(port, began + PATIENCE)
+        seconds = time.monotonic() - began
+        time.sleep(REST)
+        memory = sum(_pss(pid) for each in started for pid in _family(each.pid))
+    finally:
+        for each in started:
+            # sudo hands it on, and waits for the server: so both are counted.
+            each.send_signal(signal.SIGTERM)
+            each.wait(10)
     return {"seconds": seconds, "cpu": _cpu() - before, "memory": memory / len(started)}
 
 

@@ -173,7 +173,7 @@ def _warm_start(book: Book, here: Stage, window: Browser) -> float:
 
 def note_floor(book: Book, here: Stage, members: list[str], figures: dict[str, str]) -> None:
     """Measure bare servers of these members; `figures` says which figure gets their `seconds`, `cpu`, `memory`."""
-    found = floor.on_machine(here.machine, here.stack.python(members[0]), members)
+    found = floor.on_machine(here.machine, here.stack.python("{member}"), members)
     for what, figure in figures.items():
         book.note(figure, FLOOR, found[what])
 

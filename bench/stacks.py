@@ -48,7 +48,7 @@ class Stack(Protocol):
         """Make sure of so many members with environments; return their names."""
 
     def python(self, member: str) -> str:
-        """The Python of a member's environment, which has tornado."""
+        """The Python of a member's environment, which has tornado; with `{member}`, a pattern for all of them."""
 
 
 class Ours:
@@ -68,8 +68,9 @@ class Ours:
         machine.run(f"apt -qq -y install /tmp/{self.deb.name} </dev/null >>/var/log/bench.log 2>&1")
 
     def settle(self, machine: Machine) -> None:
-        """Wait for the template, which is built after the portal is up."""
+        """Wait for the template, which is built after the portal is up, and until nothing is compressed any more."""
         layers.wait_until_ready(machine, 400)
+        layers.wait_until_compressed(machine, 400)
 
     def prepare_member(self, machine: Machine, name: str) -> None:
         """Let the account in; that also makes its environment."""

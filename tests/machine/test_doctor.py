@@ -61,7 +61,7 @@ DEFECTS = [
     Defect("chmod 0666 /etc/pam.d/jupyterhub4family", "pam", "change"),
     Defect(f"chmod 0775 {LIBRARY}/authenticate", "doors", "authenticate"),
     Defect(f"chown nobody {LIBRARY}/jupyterhub4family/common", "doors", "common"),
-    Defect(f"sed -i '1s/ -I$//' {LIBRARY}/mediator", "programs", "mediator is '#!/usr/bin/python3'"),
+    Defect(f"sed -i '1s/ -IS$//' {LIBRARY}/mediator", "programs", "mediator is '#!/usr/bin/python3'"),
     Defect(f"echo '# x' >> {LIBRARY}/setup", "programs", "setup is not the packaged"),
     Defect(f"chmod 0700 {LIBRARY}/own-environment", "programs", "0700"),
     Defect("chown nobody /usr/bin/jupyterhub-members", "programs", "jupyterhub-members must belong to root"),

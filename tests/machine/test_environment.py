@@ -119,6 +119,13 @@ def test_what_nobody_fetched_is_cleaned_up(machine: Machine) -> None:
     machine.run(f"sudo -n {DOOR}", user="alice", input="{}")
     left = machine.run(f"ls -d {STAGING}/*/env 2>/dev/null || true").split()
     assert len(left) == 1, left
+    # sudo has killed the door while it handed over: the deepest folders are alice's already, the others not yet.
+    half = f"{STAGING}/$(id -u alice).0123456789abcdef"
+    machine.run(f"install -d -m 700 -o jupyterhub {half}; install -d -o jupyterhub {half}/env {half}/env/lib")
+    machine.run(f"install -d -o alice {half}/env/lib/deep")
+    machine.run(f"install -m 644 -o jupyterhub /etc/hostname {half}/env/lib/deep/file; touch -d '2 hours ago' {half}")
+    machine.run(f"sudo -n {DOOR}", user="bob", input="{}")
+    assert machine.execute(f"test -e {half}").returncode == 1, machine.run(f"find {half} -ls")
 
 
 @pytest.mark.any_debian

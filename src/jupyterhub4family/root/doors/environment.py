@@ -151,8 +151,24 @@ def _remove_leftovers(owner: pwd.struct_passwd, member: pwd.struct_passwd) -> No
             if mine:
                 os.rmdir(staging)
                 continue
-        if status.st_mtime < time.time() - STALE and status.st_uid in (owner.pw_uid, member.pw_uid):
-            _remove(owner if status.st_uid == owner.pw_uid else member, staging)
+        if status.st_mtime > time.time() - STALE:
+            continue
+        if status.st_uid == owner.pw_uid:
+            _take_back(owner, staging)
+            _remove(owner, staging)
+        elif status.st_uid == member.pw_uid:
+            _remove(member, staging)
+
+
+def _take_back(owner: pwd.struct_passwd, staging: Path) -> None:
+    """Give the service what it had handed over of a tree when it was interrupted: it cannot remove others' folders.
+
+    `staging` itself is handed over last, so nobody could have put anything of theirs in there meanwhile.
+    """
+    receiver = int(staging.name.partition(".")[0])
+    for _path, _directories, _files, descriptor in os.fwalk(staging, topdown=False, follow_symlinks=False):
+        if os.fstat(descriptor).st_uid == receiver:
+            os.fchown(descriptor, owner.pw_uid, owner.pw_gid)
 
 
 HANDLERS = (serving.on(doors.COPY_TEMPLATE, _copy_template),)

@@ -28,6 +28,8 @@ from jupyterhub4family.common.system.programs import Arg, ProgramError
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
 FORMAT = "7"
+#: Bytes; no file of a build is larger, so a build that failed with less left may have failed for that.
+_LARGEST = 128 * disk_space.MEBIBYTE
 #: What `wanted_id` makes.
 _ID = re.compile(r"py3\.[0-9]+-[0-9a-f]{12}")
 
@@ -150,12 +152,23 @@ def _build(tree: Tree, target: Path) -> None:
         tree.fill(staging)
         os.sync()
         files.write_atomically(staging / paths.COMPLETE_MARKER, "")
-    except (OSError, FamilyError):
+    except (OSError, FamilyError) as error:
+        full = _is_full(staging.parent)
         shutil.rmtree(staging, ignore_errors=True)
+        if full and isinstance(error, FamilyError) and error.status != ExitStatus.DISK_FULL:
+            raise FamilyError(_("the disk is full"), _("free some space"), ExitStatus.DISK_FULL) from error
         raise
     shutil.rmtree(target, ignore_errors=True)
     staging.rename(target)
     files.sync_directory(target.parent)
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether what was built could not go on for want of room: ensurepip, for one, fails without saying why."""
+    try:
+        return disk_space.free_bytes(directory) < _LARGEST
+    except OSError:
+        return False
 
 
 def _switch(tree: Tree, target: Path, keep_old: bool = True) -> None:
