@@ -28,6 +28,8 @@ RUN = Path(os.environ.get("J4F_RUN") or "/var/tmp/jupyterhub4family-test")
 MEMORY = Path("/dev/shm/jupyterhub4family-test")
 #: Available memory (MB) from which on a machine's disk may be in it: a release that is built takes one thousand.
 ENOUGH_MEMORY = 8000
+#: Files that must be left there as well: a machine has a template and some members with 24,000 each.
+ENOUGH_FILES = 1_000_000
 FAILURES = RUN / "failures"
 #: In the environment of a run that tries again what has failed in another.
 SECOND_TRY = "J4F_SECOND_TRY"
@@ -60,7 +62,8 @@ def directory_for_disks(in_memory: bool) -> Path:
         available = re.search(r"(?m)^MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())
         free = os.statvfs(MEMORY.parent)
         least = min(int(available[1]) >> 10 if available else 0, (free.f_bavail * free.f_frsize) >> 20)
-        if least > ENOUGH_MEMORY:
+        # A hard link counts as a file there.
+        if least > ENOUGH_MEMORY and free.f_favail > ENOUGH_FILES:
             MEMORY.mkdir(mode=0o755, exist_ok=True)
             return MEMORY
     RUN.mkdir(parents=True, exist_ok=True)
