@@ -141,10 +141,11 @@ def test_damaged_files_of_release_and_template(new_machine: NewMachine, suite: s
     spoilt = machine.run(f"ls -d {RELEASE}/venv/lib/python3*/site-packages/alembic/config.py").strip()
     machine.run(f"printf x >> {spoilt}; : > {RELEASE}/venv/lib/python3*/site-packages/tornado/web.py")
     machine.run(f"rm {TEMPLATE}/lib/python3*/site-packages/notebook/app.py")
+    machine.run(f"printf x | dd of={TEMPLATE}/../compressed/files bs=1 seek=5000 conv=notrunc status=none")
     reported = examine(machine)
     found = {one["check"]: one["sentence"] for one in findings(reported, "problem")}
     assert "2 files" in found["release"] and "alembic/config.py" in found["release"], reported
-    assert "notebook/app.py" in found["template"], reported
+    assert "notebook/app.py" in found["template"] and "compressed/files" in found["template"], reported
     reported = examine(machine, "--fix")
     assert len(reported["fixed"]) >= 2, reported
     machine.wait("jupyterhub4family status", timeout=60)

@@ -9,6 +9,7 @@ reached the disk.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -158,9 +159,20 @@ def _build(tree: Tree, target: Path) -> None:
         if full and isinstance(error, FamilyError) and error.status != ExitStatus.DISK_FULL:
             raise FamilyError(_("the disk is full"), _("free some space"), ExitStatus.DISK_FULL) from error
         raise
-    shutil.rmtree(target, ignore_errors=True)
-    staging.rename(target)
+    _replace(target, staging)
     files.sync_directory(target.parent)
+
+
+def _replace(target: Path, staging: Path) -> None:
+    """Put one folder in the place of another. The proxy may be about to compress into that: then once more."""
+    for tries_left in (2, 1, 0):
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            staging.rename(target)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not tries_left:
+                raise
 
 
 def _is_full(directory: Path) -> bool:

@@ -30,6 +30,8 @@ from jupyterhub4family.service.releases.builds import Tree
 MOST_NAMES = 200
 #: Bytes of a RECORD; the longest has some hundred kilobytes. Root waits for this program.
 MAXIMUM_RECORD = 16 * 2**20
+#: What the proxy sends in place of a file (proxy/compress_files.js), and the list of it, of some ten kilobytes.
+COMPRESSED, MAXIMUM_LIST = "compressed", 4 * 2**20
 #: Held by `builds.ensure` as long as it builds.
 BUILD_LOCK = paths.STATE / "build.lock"
 PROXY = Path("proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy")
@@ -60,6 +62,7 @@ def verify(tree: Tree, which: str) -> TreeReport:
     missing: list[str] = []
     changed: list[str] = []
     files = _compare(environment, missing, changed)
+    files += _compare_compressed(directory / COMPRESSED, changed)
     versions, broken = dict(_versions(environment)), list[str]()
     if which == "release":
         broken = _try_programs(directory, versions)
@@ -98,6 +101,17 @@ def _compare(environment: Path, missing: list[str], changed: list[str]) -> int:
     return count
 
 
+def _compare_compressed(directory: Path, changed: list[str]) -> int:
+    """The same for what is kept compressed of the static files: others may not look, and it may be on its way."""
+    if not os.access(directory, os.R_OK | os.X_OK):
+        return 0
+    listed = files.read_json(directory / "index.json", MAXIMUM_LIST)
+    wanted = listed.get("sha256") if isinstance(listed, dict) else None
+    if not isinstance(wanted, str) or _digest(str(directory / "files")) != _as_record(wanted):
+        changed.append(f"{directory.name}/files")
+    return 1
+
+
 def _entries(record: Path) -> Iterator[tuple[str, str]]:
     """Name and SHA-256 of every file in a RECORD that has one: compiled files have none."""
     try:
@@ -126,7 +140,14 @@ def _digest(path: str) -> str:
             digest.update(block)
     finally:
         os.close(descriptor)
-    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")
+    return _as_record(digest.hexdigest())
+
+
+def _as_record(hexadecimal: str) -> str:
+    try:
+        return base64.urlsafe_b64encode(bytes.fromhex(hexadecimal)).rstrip(b"=").decode("ascii")
+    except ValueError:
+        return "?"
 
 
 def _versions(environment: Path) -> Iterator[tuple[str, str]]:

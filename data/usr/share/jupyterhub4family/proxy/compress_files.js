@@ -4,8 +4,8 @@
 //
 //   node compress_files.js TARGET PREFIX=FOLDER…
 //
-// TARGET/files is one compressed file after the other, TARGET/index.json says where each begins. Both reach the disk
-// before they get their names: a power cut leaves none, not half of one.
+// TARGET/files is one compressed file after the other, TARGET/index.json says where each begins, and the SHA-256 of all
+// (verify-tree compares it). Both reach the disk before they get their names: a power cut leaves none, not half of one.
 "use strict";
 
 const { createHash } = require("crypto");
@@ -45,6 +45,7 @@ class Pack {
   constructor(file) {
     this.descriptor = fs.openSync(file, "w", 0o600);
     this.size = 0;
+    this.digest = createHash("sha256");
     this.files = {};
     this.known = new Map(); // digest of a content -> where it lies
   }
@@ -62,12 +63,14 @@ class Pack {
   write(encoding, bytes) {
     fs.writeFileSync(this.descriptor, bytes); // whole: on a full disk writeSync writes what fits, and is silent
     this.size += bytes.length;
+    this.digest.update(bytes);
     return [encoding, [this.size - bytes.length, bytes.length]];
   }
 
   finish() {
     fs.fsyncSync(this.descriptor);
     fs.closeSync(this.descriptor);
+    return { size: this.size, sha256: this.digest.digest("hex"), files: this.files };
   }
 }
 
@@ -89,8 +92,7 @@ function main([target, ...folders]) {
     if (!fs.existsSync(directory)) continue;
     for (const name of filesBelow(directory)) pack.add(prefix + name, path.join(directory, name));
   }
-  pack.finish();
-  writeSynced(path.join(staging, "index.json"), JSON.stringify({ size: pack.size, files: pack.files }));
+  writeSynced(path.join(staging, "index.json"), JSON.stringify(pack.finish()));
   fs.rmSync(target, { recursive: true, force: true });
   fs.renameSync(staging, target);
 }
