@@ -83,7 +83,7 @@ OTHERS: dict[str, tuple[list[str], str]] = {
     "root.base.servers": (["entry.stat()"], "/proc"),
     "root.doors.doas_rights": (["DOAS_CONF.read_text()"], "root's, in /etc"),
     "root.doors.environment": (
-        ["entry.is_dir()", "os.fwalk(staging)", "os.scandir(source)", "shutil.rmtree(staging)"],
+        ["entry.is_dir()", "os.fwalk(staging)", "os.fwalk(staging)", "os.scandir(source)", "shutil.rmtree(staging)"],
         "with the service's or the member's rights, in a child; the owners of folders by descriptors",
     ),
     "root.doors.file_rights": (
