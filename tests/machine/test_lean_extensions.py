@@ -72,12 +72,12 @@ def test_extensions_have_their_own_libraries(new_machine: NewMachine, suite: str
     assert all(less < more for less, more in zip(memory["lean"], memory["plain"])), memory
 
 
-def _ask_all(machine: Machine, alice: Browser, folder: str) -> tuple[dict[str, object], tuple[int, int]]:
-    """What each answers about files in this folder, and the server's memory before and after."""
-    machine.run(f"mkdir {folder} && cat > {folder}/notebook.ipynb", user="alice", input=json.dumps(NOTEBOOK))
+def _ask_all(machine: Machine, alice: Browser, directory: str) -> tuple[dict[str, object], tuple[int, int]]:
+    """What each answers about files in this directory, and the server's memory before and after."""
+    machine.run(f"mkdir {directory} && cat > {directory}/notebook.ipynb", user="alice", input=json.dumps(NOTEBOOK))
     alice.open_lab().expect()
     fresh = _memory(machine)
-    answers = {question.__name__: question(machine, alice, folder) for question in QUESTIONS}
+    answers = {question.__name__: question(machine, alice, directory) for question in QUESTIONS}
     return answers, (fresh, _memory(machine))
 
 
@@ -105,10 +105,10 @@ def _until(found: Callable[[], bool], what: str) -> None:
         time.sleep(0.3)
 
 
-def _scheduler(_machine: Machine, alice: Browser, folder: str) -> object:
+def _scheduler(machine: Machine, alice: Browser, directory: str) -> object:
     """SQLAlchemy; and a process that Python starts anew from the server's program (`multiprocessing`)."""
     (environment,) = _json(alice, "GET", "scheduler/runtime_environments")
-    job = {"name": folder, "input_uri": f"{folder}/notebook.ipynb", "output_formats": ["ipynb"]}
+    job = {"name": directory, "input_uri": f"{directory}/notebook.ipynb", "output_formats": ["ipynb"]}
     job["runtime_environment_name"] = environment["name"]
     number = _json(alice, "POST", "scheduler/jobs", job)["job_id"]
 
@@ -118,17 +118,18 @@ def _scheduler(_machine: Machine, alice: Browser, folder: str) -> object:
         return bool(found["status"] == "COMPLETED")
 
     _until(has_run, "the job ends")
+    machine.run(f"grep -qr 'seven is 42' ~/.local/share/jupyter/scheduler_staging_area/{number}", user="alice")
     _json(alice, "POST", "scheduler/job_definitions", {**job, "schedule": "0 0 1 1 *", "timezone": "UTC"})
-    definitions = _json(alice, "GET", f"scheduler/job_definitions?name={folder}")
+    definitions = _json(alice, "GET", f"scheduler/job_definitions?name={directory}")
     assert definitions["total_count"] == 1, definitions
     (definition,) = definitions["job_definitions"]
     return environment, definition["schedule"], definition["active"]
 
 
-def _collaboration(_machine: Machine, alice: Browser, folder: str) -> object:
+def _collaboration(_machine: Machine, alice: Browser, directory: str) -> object:
     """Pycrdt: the document as a second window gets it."""
     about = {"format": "json", "type": "notebook"}
-    session = _json(alice, "PUT", f"api/collaboration/session/{folder}/notebook.ipynb", about)
+    session = _json(alice, "PUT", f"api/collaboration/session/{directory}/notebook.ipynb", about)
     room = f"json:notebook:{session['fileId']}?sessionId={session['sessionId']}"
     socket = alice.websocket(f"{alice.home()}api/collaboration/room/{room}")
     # Of y-protocols: synchronisation, step 1, one byte, which says that this window has nothing yet.
@@ -142,27 +143,27 @@ def _collaboration(_machine: Machine, alice: Browser, folder: str) -> object:
     return session["format"], session["type"]
 
 
-def _puller(machine: Machine, alice: Browser, folder: str) -> object:
+def _puller(machine: Machine, alice: Browser, directory: str) -> object:
     """A repository of the member's own."""
     machine.run(
-        f"{GIT} init -q -b main origin-{folder} && cd origin-{folder} && cp ~/{folder}/notebook.ipynb . &&"
+        f"{GIT} init -q -b main origin-{directory} && cd origin-{directory} && cp ~/{directory}/notebook.ipynb . &&"
         f" {GIT} add . && {GIT} commit -qm first",
         user="alice",
     )
     home = alice.home()
-    query = f"repo=file:///home/alice/origin-{folder}&branch=main&targetpath={folder}/pulled"
+    query = f"repo=file:///home/alice/origin-{directory}&branch=main&targetpath={directory}/pulled"
     assert "nbgitpuller" in alice.get(f"{home}git-pull?{query}").expect().text
     events = alice.fetch("GET", f"{home}git-pull/api?{query}").expect().text
     assert '"phase": "finished"' in events and '"phase": "error"' not in events, events
-    return machine.run(f"cat {folder}/pulled/notebook.ipynb", user="alice")
+    return machine.run(f"cat {directory}/pulled/notebook.ipynb", user="alice")
 
 
-def _git(machine: Machine, alice: Browser, folder: str) -> object:
+def _git(machine: Machine, alice: Browser, directory: str) -> object:
     """The same repository; and nbdime."""
-    machine.run(f"echo new > {folder}/pulled/new.txt", user="alice")
-    status = _json(alice, "POST", f"git/{folder}/pulled/status")
+    machine.run(f"echo new > {directory}/pulled/new.txt", user="alice")
+    status = _json(alice, "POST", f"git/{directory}/pulled/status")
     assert (status["code"], [one["to"] for one in status["files"]]) == (0, ["new.txt"]), status
-    log = _json(alice, "POST", f"git/{folder}/pulled/log", {"history_count": 5})
+    log = _json(alice, "POST", f"git/{directory}/pulled/log", {"history_count": 5})
     assert [one["commit_msg"] for one in log["commits"]] == ["first"], log
     changed = json.dumps({**NOTEBOOK, "cells": [{**CELL, "source": "print(43)"}]})
     body = {"previousContent": json.dumps(NOTEBOOK), "currentContent": changed}
@@ -171,25 +172,25 @@ def _git(machine: Machine, alice: Browser, folder: str) -> object:
     return status["branch"], status["files"], difference
 
 
-def _proxy(_machine: Machine, alice: Browser, folder: str) -> object:
+def _proxy(_machine: Machine, alice: Browser, directory: str) -> object:
     """Aiohttp asks the member's program until it answers."""
-    assert json.loads(alice.get(f"{alice.home()}hello/{folder}/notebook.ipynb").expect().text) == NOTEBOOK
+    assert json.loads(alice.get(f"{alice.home()}hello/{directory}/notebook.ipynb").expect().text) == NOTEBOOK
     return _json(alice, "GET", "server-proxy/servers-info")
 
 
-def _usage(_machine: Machine, alice: Browser, _folder: str) -> object:
+def _usage(_machine: Machine, alice: Browser, _directory: str) -> object:
     """What psutil counts, and what a kernel says of itself."""
     kernel = alice.kernel()
     measured = _json(alice, "GET", "api/metrics/v1")
     assert measured["rss"] > measured["pss"] > 50_000_000, measured
-    told = _json(alice, "GET", f"api/metrics/v1/kernel_usage/get_usage/{kernel.id}")
-    assert told["content"]["kernel_memory"] > 10_000_000, told
+    reported = _json(alice, "GET", f"api/metrics/v1/kernel_usage/get_usage/{kernel.id}")
+    assert reported["content"]["kernel_memory"] > 10_000_000, reported
     assert re.search(r"^total_memory_usage [1-9]", alice.get(alice.home() + "metrics").expect().text, re.MULTILINE)
     kernel.shutdown()
-    return sorted(measured), sorted(told["content"])
+    return sorted(measured), sorted(reported["content"])
 
 
-def _widgets(_machine: Machine, alice: Browser, _folder: str) -> object:
+def _widgets(_machine: Machine, alice: Browser, _directory: str) -> object:
     """A slider in a kernel opens its comm in every window, and follows when one of them moves it."""
     kernel = alice.kernel()
     window = alice.websocket(f"{alice.home()}api/kernels/{kernel.id}/channels?session_id=window")
@@ -211,9 +212,9 @@ def _widgets(_machine: Machine, alice: Browser, _folder: str) -> object:
     return slider["target_name"], sorted(opened)
 
 
-def _voila(_machine: Machine, alice: Browser, folder: str) -> object:
+def _voila(_machine: Machine, alice: Browser, directory: str) -> object:
     """A notebook as a page: run, and without its source."""
-    page = alice.get(f"{alice.home()}voila/render/{folder}/notebook.ipynb").expect().text
+    page = alice.get(f"{alice.home()}voila/render/{directory}/notebook.ipynb").expect().text
     assert "six times seven is 42" in page and SOURCE not in page
     return "<title>" in page
 
