@@ -49,8 +49,8 @@ class WebSocket:
 
         self._connection = _wait(opened())
 
-    def send(self, text: str) -> None:
-        """Send one message. Raises websockets' ConnectionClosed."""
+    def send(self, text: str | bytes) -> None:
+        """Send one message: text, or bytes. Raises websockets' ConnectionClosed."""
         _wait(self._connection.send(text))
 
     def receive(self, timeout: float) -> str | bytes:
