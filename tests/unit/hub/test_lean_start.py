@@ -27,7 +27,7 @@ loaded = lambda: [name for name in {LEFT_OUT!r} if name in sys.modules]
 def run(code: str, begin: str = BEGIN) -> str:
     """What a Python of its own prints; it has to end well."""
     done = subprocess.run(
-        [sys.executable, "-c", begin + code], capture_output=True, text=True, timeout=TIMEOUT, check=False
+        [sys.executable, "-c", begin + code], capture_output=True, text=True, timeout=4 * TIMEOUT, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
