@@ -90,13 +90,15 @@ def places(environment: Path) -> list[str]:
     if not all(module.startswith(site) for module in modules):
         raise FamilyError(_("the template could not be tried"))
     # Python names its own current directory "" or ".".
-    looked = [os.path.join(environment, one) for one in listed] + [os.path.dirname(one) for one in opened]
-    found = set(ALWAYS)
-    for place in map(os.path.normpath, looked):
+    looked = {os.path.join(environment, one) for one in listed} | {os.path.dirname(one) for one in opened}
+    found, known = set(ALWAYS), {"", ".", ".."}
+    for place in set(map(os.path.normpath, looked)):
         relative = os.path.relpath(place, environment)
-        while relative not in ("", ".", "..") and not relative.startswith("../"):
+        while relative not in known and not relative.startswith("../"):
             # Of what is not there its absence counts, which the directory around it tells.
             if os.path.isdir(os.path.join(environment, relative)):
                 found.add(relative)
+            # What is around it is known as well then.
+            known.add(relative)
             relative = os.path.dirname(relative)
     return sorted(found)
