@@ -141,7 +141,7 @@ def _replaceable_jobs() -> list[tuple[_Job, Optional[list[tuple[str, bool]]]]]:
         entered: list[str] = []
 
         def is_open(place: str) -> bool:
-            return file_rights.is_replaceable(Path(place), looked)
+            return file_rights.is_replaceable(place, looked)
 
         def may_write(directory: str, entered: list[str] = entered) -> bool:
             if is_open(directory):
