@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 from jupyterhub4family.common.errors import FamilyError
@@ -21,6 +22,8 @@ ALWAYS = ("", "bin", "lib")
 #: Modules to be found, with what people call them.
 MODULES = {"jupyterhub.singleuser": "jupyterhub", "jupyterlab": "jupyterlab", "notebook": "notebook"}
 _IMPORT = "import jupyterhub.singleuser.app, jupyterlab.labapp, notebook.app, ipykernel.kernelapp"
+#: The line of a traceback that says what was raised.
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception)\b")
 #: Prints those of its arguments that cannot be found, without importing what is costly to import.
 _FIND = (
     "import importlib.util as u, sys\n"
@@ -64,7 +67,7 @@ def missing(environment: Path, imports: bool) -> list[str]:
         if imports:
             tried = programs.run([python, "-c", _IMPORT], check=False, timeout=TIMEOUT, directory=environment)
             if tried.returncode != 0:
-                return [programs.last_lines(tried.stderr, 1) or "python"]
+                return [_why(tried.stderr) or "python"]
         found = programs.run([python, "-I", "-c", _FIND, *MODULES], check=False, timeout=60)
     except FamilyError:
         return ["python"]
@@ -74,6 +77,16 @@ def missing(environment: Path, imports: bool) -> list[str]:
     if not lacking and not (environment / "bin" / "jupyterhub-singleuser").exists():
         lacking = ["jupyterhub-singleuser"]
     return lacking
+
+
+def _why(stderr: str) -> str:
+    """Why an import failed: the first error, which is the cause, and the last, where it is another one.
+
+    What stands last may be advice (jupyterhub's "pip install jupyterlab"), and not true.
+    """
+    raised = [line for line in stderr.split("\n") if _RAISED.match(line)] or [stderr]
+    told = dict.fromkeys(programs.last_lines(line, 1) for line in (raised[0], raised[-1]))
+    return "; ".join(told)
 
 
 def places(environment: Path) -> list[str]:
