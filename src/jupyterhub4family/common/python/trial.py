@@ -67,7 +67,7 @@ def missing(environment: Path, imports: bool) -> list[str]:
         if imports:
             tried = programs.run([python, "-c", _IMPORT], check=False, timeout=TIMEOUT, directory=environment)
             if tried.returncode != 0:
-                return [_why(tried.stderr) or "python"]
+                return [_reason(tried.stderr) or "python"]
         found = programs.run([python, "-I", "-c", _FIND, *MODULES], check=False, timeout=60)
     except FamilyError:
         return ["python"]
@@ -79,14 +79,14 @@ def missing(environment: Path, imports: bool) -> list[str]:
     return lacking
 
 
-def _why(stderr: str) -> str:
+def _reason(stderr: str) -> str:
     """Why an import failed: the first error, which is the cause, and the last, where it is another one.
 
     What stands last may be advice (jupyterhub's "pip install jupyterlab"), and not true.
     """
     raised = [line for line in stderr.split("\n") if _RAISED.match(line)] or [stderr]
-    told = dict.fromkeys(programs.last_lines(line, 1) for line in (raised[0], raised[-1]))
-    return "; ".join(told)
+    reported = dict.fromkeys(programs.last_lines(line, 1) for line in (raised[0], raised[-1]))
+    return "; ".join(reported)
 
 
 def places(environment: Path) -> list[str]:

@@ -245,6 +245,6 @@ ImportError: JupyterHub needs a server. Install one with
     pip install jupyterlab
 """
     cause = "ImportError: libzmq-5.so: cannot open shared object file"
-    assert trial._why(stderr) == f"{cause}; ImportError: JupyterHub needs a server. Install one with"
-    assert trial._why(f"{cause}\n") == cause
-    assert trial._why("Killed\n") == "Killed" and trial._why("") == ""
+    assert trial._reason(stderr) == f"{cause}; ImportError: JupyterHub needs a server. Install one with"
+    assert trial._reason(f"{cause}\n") == cause
+    assert trial._reason("Killed\n") == "Killed" and trial._reason("") == ""
