@@ -107,6 +107,7 @@ OTHERS: dict[str, tuple[list[str], str]] = {
         ["directory.glob()", "file.is_file()", "file.read_text()"],
         "polkit's: root's, in /etc, /run and /usr",
     ),
+    "root.doors.sudo_kinds": (["file.exists()", "os.scandir(path)"], "sudo's: root's, in /etc"),
     "root.doors.tries": (["file.read_text()"], "in root's directory in /run"),
     "root.setup.environments": (["os.stat(environment)"], "with the member's rights, in a child"),
     "root.setup.repair": (

@@ -21,6 +21,8 @@ T = TypeVar("T")
 Text = Union[Message, str]
 #: What a person calls the types of JSON.
 _NAMES = {bool: "bool", int: "int", str: "str", Message: "str"}
+#: What has been found out of a dataclass: a list may have hundreds of one.
+_TYPES: dict[type, dict[str, Any]] = {}
 
 
 def key(name: str, default: Any = records.MISSING) -> Any:
@@ -71,7 +73,9 @@ def is_optional(field: records.Field[Any]) -> bool:
 
 def types_of(shape: type) -> dict[str, Any]:
     """The types of a dataclass's fields, by the names that Python gives them."""
-    return typing.get_type_hints(shape)
+    if shape not in _TYPES:
+        _TYPES[shape] = typing.get_type_hints(shape)
+    return _TYPES[shape]
 
 
 def name_of(kind: Any) -> str:
@@ -100,6 +104,9 @@ def _decode(shape: type[T], untrusted: Mapping[str, Any], *, strict: bool) -> T:
 
 def _checked(name: str, kind: Any, untrusted: Any, strict: bool) -> Any:
     """The value, if it is of this type all the way down. Raises UsageError."""
+    # Most values are plain ones, and quickly told.
+    if type(untrusted) is kind and kind in _NAMES:
+        return safe_text.printable(untrusted) if kind is str and not strict else untrusted
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Union:
         missing = untrusted is None and type(None) in arguments
@@ -113,6 +120,4 @@ def _checked(name: str, kind: Any, untrusted: Any, strict: bool) -> Any:
         return (decode_request if strict else decode_answer)(kind, untrusted)
     if kind is Message and type(untrusted) in (str, dict):
         return from_json(untrusted)
-    if type(untrusted) is kind:
-        return safe_text.printable(untrusted) if kind is str and not strict else untrusted
     raise UsageError(_("key {key} must be of type {type}", key=repr(name), type=name_of(kind)))

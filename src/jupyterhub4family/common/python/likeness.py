@@ -49,26 +49,28 @@ def _contents(directory: str, is_top: bool) -> str:
             lines = _lines(entries, descriptor, paths.MEMBER_ENVIRONMENT_NOTE if is_top else None)
     finally:
         os.close(descriptor)
-    return "\n".join([str(status.st_dev), *sorted(lines)])
+    lines.sort()
+    return f"{status.st_dev}\n" + "\n".join(lines)
 
 
 def _lines(entries: Iterable[os.DirEntry[str]], directory: int, note: Optional[str]) -> list[str]:
+    # One function for all: there are thousands of entries in each environment.
     lines, left = [], LONGEST_LISTING
     for entry in entries:
-        if entry.name != note:
-            lines.append(_line(entry, directory))
-            left -= len(lines[-1])
+        name = entry.name
+        if name == note:
+            continue
+        if entry.is_symlink():
+            line = f"{name}\0>{os.readlink(name, dir_fd=directory)}"
+        elif entry.is_dir(follow_symlinks=False):
+            line = f"{name}\0/"
+        else:
+            line = f"{name}\0{entry.inode()}"
+        left -= len(line)
         if left < 0:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+        lines.append(line)
     return lines
-
-
-def _line(entry: os.DirEntry[str], directory: int) -> str:
-    if entry.is_symlink():
-        return f"{entry.name}\0>{os.readlink(entry.name, dir_fd=directory)}"
-    if entry.is_dir(follow_symlinks=False):
-        return f"{entry.name}\0/"
-    return f"{entry.name}\0{entry.inode()}"
 
 
 def is_readable_for_all(environment: Path, directories: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 from jupyterhub4family.common.errors import FamilyError
@@ -21,6 +22,8 @@ ALWAYS = ("", "bin", "lib")
 #: Modules to be found, with what people call them.
 MODULES = {"jupyterhub.singleuser": "jupyterhub", "jupyterlab": "jupyterlab", "notebook": "notebook"}
 _IMPORT = "import jupyterhub.singleuser.app, jupyterlab.labapp, notebook.app, ipykernel.kernelapp"
+#: The line of a traceback that says what was raised.
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception)\b")
 #: Prints those of its arguments that cannot be found, without importing what is costly to import.
 _FIND = (
     "import importlib.util as u, sys\n"
@@ -64,7 +67,7 @@ def missing(environment: Path, imports: bool) -> list[str]:
         if imports:
             tried = programs.run([python, "-c", _IMPORT], check=False, timeout=TIMEOUT, directory=environment)
             if tried.returncode != 0:
-                return [programs.last_lines(tried.stderr, 1) or "python"]
+                return [_reason(tried.stderr) or "python"]
         found = programs.run([python, "-I", "-c", _FIND, *MODULES], check=False, timeout=60)
     except FamilyError:
         return ["python"]
@@ -74,6 +77,16 @@ def missing(environment: Path, imports: bool) -> list[str]:
     if not lacking and not (environment / "bin" / "jupyterhub-singleuser").exists():
         lacking = ["jupyterhub-singleuser"]
     return lacking
+
+
+def _reason(stderr: str) -> str:
+    """Why an import failed: the first error, which is the cause, and the last, where it is another one.
+
+    What stands last may be advice (jupyterhub's "pip install jupyterlab"), and not true.
+    """
+    raised = [line for line in stderr.split("\n") if _RAISED.match(line)] or [stderr]
+    reported = dict.fromkeys(programs.last_lines(line, 1) for line in (raised[0], raised[-1]))
+    return "; ".join(reported)
 
 
 def places(environment: Path) -> list[str]:
@@ -90,13 +103,15 @@ def places(environment: Path) -> list[str]:
     if not all(module.startswith(site) for module in modules):
         raise FamilyError(_("the template could not be tried"))
     # Python names its own current directory "" or ".".
-    looked = [os.path.join(environment, one) for one in listed] + [os.path.dirname(one) for one in opened]
-    found = set(ALWAYS)
-    for place in map(os.path.normpath, looked):
+    looked = {os.path.join(environment, one) for one in listed} | {os.path.dirname(one) for one in opened}
+    found, known = set(ALWAYS), {"", ".", ".."}
+    for place in set(map(os.path.normpath, looked)):
         relative = os.path.relpath(place, environment)
-        while relative not in ("", ".", "..") and not relative.startswith("../"):
+        while relative not in known and not relative.startswith("../"):
             # Of what is not there its absence counts, which the directory around it tells.
             if os.path.isdir(os.path.join(environment, relative)):
                 found.add(relative)
+            # What is around it is known as well then.
+            known.add(relative)
             relative = os.path.dirname(relative)
     return sorted(found)

@@ -16,9 +16,11 @@ from jupyterhub4family.common.i18n.messages import Message, _, joined
 from jupyterhub4family.common.state import allowed_administrators
 from jupyterhub4family.common.system import accounts
 from jupyterhub4family.root.doors import (
+    database,
     doas_rights,
     file_rights,
     job_rights,
+    one_look,
     pam_rights,
     polkit_rights,
     sudo_rights,
@@ -35,7 +37,8 @@ def ways_to_root(account: pwd.struct_passwd) -> list[Message]:
 
     Raises ProgramError if sudo cannot be asked.
     """
-    return list(itertools.islice(_ways(account, {account.pw_uid}), MAXIMUM_REASONS))
+    with one_look.at_one():
+        return list(itertools.islice(_ways(account, {account.pw_uid}), MAXIMUM_REASONS))
 
 
 def check(account: pwd.struct_passwd) -> None:
@@ -75,9 +78,9 @@ def _ways(account: pwd.struct_passwd, asked: set[int]) -> Iterator[Message]:
         return next(_ways(target, asked), None)
 
     # Accounts with one number are one account to the kernel, whatever they are called.
-    everybody = {one.pw_name: one for one in (account, *accounts.with_uid(account.pw_uid))}
+    everybody = {one.pw_name: one for one in (account, *database.with_uid(account.pw_uid))}
     for one in everybody.values():
-        for name in accounts.administrator_groups(one):
+        for name in database.administrator_groups(one):
             yield _("in the group {group}: {reason}", group=name, reason=_(accounts.WAYS_OF_GROUPS[name]))
         for way in (file_rights.ways(one, judge), job_rights.ways(one), pam_rights.ways(one), polkit_rights.ways(one)):
             yield from way

@@ -6,13 +6,13 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Optional, Union
 
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts, files
-from jupyterhub4family.root.doors import known_names, one_look
+from jupyterhub4family.root.doors import database, known_names, one_look
 from jupyterhub4family.root.doors.sudo_rights import Judge
 
 #: What was found at each place on the way to a file.
@@ -79,15 +79,14 @@ SUBORDINATE_UIDS, SUBORDINATE_GIDS = Path("/etc/subuid"), Path("/etc/subgid")
 
 def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
     """Sentences for the files, sockets, groups and numbers by which `account` becomes root."""
-    groups = set(os.getgrouplist(account.pw_name, account.pw_gid))
-    for path in TRUSTED:
+    groups, looked = database.groups_of(account), looked_at()
+    for path in _open_trusted():
         if _may_write(path, account.pw_uid, groups):
             yield _("it can write {file}, which root trusts", file=str(path))
-    looked = looked_at()
     for path in _roots_own():
         if may_replace(path, account.pw_uid, groups, looked):
             yield _("it can write {file}, which root trusts", file=str(path))
-    for path in SOCKETS:
+    for path in _open_sockets():
         if _may_write(path, account.pw_uid, groups):
             yield _("it can use {file}, which does everything as root", file=str(path))
     yield from _homes(account, groups, judge)
@@ -104,32 +103,54 @@ def looked_at() -> Looked:
 
 @one_look.once
 def _roots_own() -> list[Path]:
-    return [*_listed(), *_libraries()]
+    """Those of LISTED, MODULES and LIBRARIES that anybody could replace."""
+    return [Path(place) for place in (*_listed(), *_libraries()) if is_replaceable(place, looked_at())]
 
 
-def _listed() -> Iterator[Path]:
+def _listed() -> Iterator[str]:
     """The directories of LISTED, where they are, and of MODULES, with what is in them."""
     modules = [path for pattern in MODULES for path in Path("/").glob(pattern)]
     for directory in (*LISTED, *modules):
         if directory not in TRUSTED:
-            yield directory
-        found = entries(directory, directories=directory in WITH_DIRECTORIES or directory in modules)
+            yield str(directory)
+        found = names(directory, directories=directory in WITH_DIRECTORIES or directory in modules)
         yield from found
         for one in found if directory in WITH_DIRECTORIES else ():
             # What is added to a unit (NAME.d/*.conf).
-            yield from entries(one) if one.suffix == ".d" else ()
+            yield from names(one) if one.endswith(".d") else ()
 
 
-def _libraries() -> Iterator[Path]:
+def _libraries() -> Iterator[str]:
     """Directories and libraries that the files of LIBRARIES name."""
     for file in (one for place in LIBRARIES for one in (entries(place) or [place])):
         text = (files.read_untrusted(file, _LONGEST) or b"").decode("utf-8", "replace")
         for word in re.split(r"[\s:,]+", re.sub(r"#[^\n]*", "", text)):
             if word.startswith("/"):
-                yield Path(word)
+                yield word
 
 
-def _may_write(path: Union[str, Path], uid: int, groups: set[int]) -> bool:
+@one_look.once
+def _open_trusted() -> list[Path]:
+    return _open_ones(TRUSTED)
+
+
+@one_look.once
+def _open_sockets() -> list[Path]:
+    return _open_ones(SOCKETS)
+
+
+def _open_ones(places: tuple[Path, ...]) -> list[Path]:
+    """Those of them that anybody but root could write."""
+    found = ((path, _status(path)) for path in places)
+    return [path for path, status in found if status is not None and _is_open(status, 0)]
+
+
+def _is_open(status: os.stat_result, owner: int) -> bool:
+    """Whether `_lets_write` could say yes for anybody but root and `owner`: nobody need be asked about all else."""
+    return status.st_uid not in (0, owner) or bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+def _may_write(path: Union[str, Path], uid: int, groups: Set[int]) -> bool:
     """Whether the kernel lets this account write `path`, or change that it does not. Access lists are not looked at."""
     status = _status(path)
     return status is not None and _lets_write(status, uid, groups)
@@ -143,7 +164,7 @@ def _status(path: Union[str, Path]) -> Optional[os.stat_result]:
         return None
 
 
-def _lets_write(status: os.stat_result, uid: int, groups: set[int]) -> bool:
+def _lets_write(status: os.stat_result, uid: int, groups: Set[int]) -> bool:
     if status.st_uid == uid:
         return True
     if status.st_gid in groups:
@@ -151,7 +172,42 @@ def _lets_write(status: os.stat_result, uid: int, groups: set[int]) -> bool:
     return bool(status.st_mode & stat.S_IWOTH)
 
 
-def may_replace(path: Path, uid: int, groups: set[int], looked: Optional[Looked] = None) -> bool:
+def is_replaceable(place: str, looked: Looked) -> bool:
+    """Whether `may_replace` could say yes for anybody but root."""
+    is_plain = "/." not in place and "//" not in place and not place.endswith("/")
+    if is_plain and _is_closed(os.path.dirname(place)):
+        # The whole way has been looked at for another one in this directory.
+        if place not in looked:
+            looked[place] = _look(place)
+        status, target = looked[place]
+        if status is None or not target:
+            return status is not None and not stat.S_ISCHR(status.st_mode) and _is_open_on_the_way(status)
+    for status, _place, _is_last in _steps(Path(place), looked):
+        if stat.S_ISCHR(status.st_mode):
+            return False
+        if _is_open_on_the_way(status):
+            return True
+    return False
+
+
+def _is_open_on_the_way(status: os.stat_result) -> bool:
+    """Whether a place lets `may_replace` say yes for anybody but root: in a directory like /tmp it lets nobody."""
+    is_like_tmp = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX) and status.st_uid == 0
+    return not is_like_tmp and _is_open(status, 0)
+
+
+@one_look.once
+def _is_closed(directory: str) -> bool:
+    """Whether nobody but root may change what is in a directory, nor on the way there, on which no link is."""
+    parent = os.path.dirname(directory)
+    # Of "//x" and "x" the parent is what it is itself.
+    if directory != "/" and (parent == directory or not _is_closed(parent)):
+        return False
+    status, target = _look(directory)
+    return status is not None and not target and stat.S_ISDIR(status.st_mode) and not _is_open(status, 0)
+
+
+def may_replace(path: Path, uid: int, groups: Set[int], looked: Optional[Looked] = None) -> bool:
     """Whether this account may write what `path` leads to, or put another in its place, on the whole way from / down.
 
     The way ends at the first directory of another person's: whatever lies there (a file system of their own that never
@@ -212,95 +268,131 @@ def _look(place: str) -> tuple[Optional[os.stat_result], str]:
 
 def entries(directory: Path, *, directories: bool = False) -> list[Path]:
     """The files and links in a directory of root's, and with `directories` those as well; not what is in these."""
+    return [Path(name) for name in names(directory, directories=directories)]
+
+
+def names(directory: Union[str, Path], *, directories: bool = False) -> list[str]:
+    """The same as texts, which are made in a tenth of the time."""
     try:
         with os.scandir(directory) as found:
-            names = [entry.path for entry in found if directories or not entry.is_dir(follow_symlinks=False)]
+            return sorted(entry.path for entry in found if directories or not entry.is_dir(follow_symlinks=False))
     except OSError:
         return []
-    return [Path(name) for name in sorted(names)]
 
 
-def _homes(account: pwd.struct_passwd, groups: set[int], judge: Judge) -> Iterator[Message]:
-    """Who writes in an administrator's home is that administrator at their next login."""
-    for other in _everybody():
-        if other.pw_uid == account.pw_uid or not accounts.is_ordinary_uid(other.pw_uid):
+@one_look.once
+def _open_homes() -> list[pwd.struct_passwd]:
+    """Whose home, or what an administrator runs of it, anybody but root and themselves could write."""
+    found = []
+    for other in database.everybody():
+        if not accounts.is_ordinary_uid(other.pw_uid):
             continue
-        # A text: a Path for each account took more time than all questions.
+        # Texts: a Path for each account took more time than all questions.
+        places = [other.pw_dir]
+        if database.administrator_groups(other):
+            places += [f"{other.pw_dir}/{one}" for one in IN_HOMES]
+        statuses = (_status(place) for place in places)
+        if any(status is not None and _is_open(status, other.pw_uid) for status in statuses):
+            found.append(other)
+    return found
+
+
+def _homes(account: pwd.struct_passwd, groups: Set[int], judge: Judge) -> Iterator[Message]:
+    """Who writes in an administrator's home is that administrator at their next login."""
+    for other in _open_homes():
+        if other.pw_uid == account.pw_uid:
+            continue
         home = other.pw_dir
         # The cheap question first; and only in homes of whom root trusts anyway is anything looked at.
         if _may_write(home, account.pw_uid, groups):
-            is_way = bool(_administrator_groups(other) or judge(other))
+            is_way = bool(database.administrator_groups(other) or judge(other))
         else:
-            is_way = bool(_administrator_groups(other)) and any(
+            is_way = bool(database.administrator_groups(other)) and any(
                 _may_write(f"{home}/{one}", account.pw_uid, groups) for one in IN_HOMES
             )
         if is_way:
             yield _("it can write the home of {name}, who can become root", name=other.pw_name)
 
 
-@one_look.once
-def _everybody() -> list[pwd.struct_passwd]:
-    return pwd.getpwall()
-
-
-@one_look.once
-def _administrator_groups(account: pwd.struct_passwd) -> list[str]:
-    return accounts.administrator_groups(account, _administrator_group_numbers())
-
-
-@one_look.once
-def _administrator_group_numbers() -> dict[str, int]:
-    return accounts.administrator_group_numbers()
-
-
-def _schroot(account: pwd.struct_passwd, groups: set[int]) -> Iterator[Message]:
+def _schroot(account: pwd.struct_passwd, groups: Set[int]) -> Iterator[Message]:
     """Chroots in which it is root: from there it makes itself a program with setuid, or reads the disk."""
+    for file, line, users, numbers in _schroot_lines():
+        if numbers & groups or account.pw_name in users:
+            yield _("{file} lets it become root ({line})", file=str(file), line=line[:120])
+
+
+@one_look.once
+def _schroot_lines() -> list[tuple[Path, str, set[str], set[Optional[int]]]]:
+    """The lines that name somebody: the file, the line, names of accounts, numbers of groups."""
+    lines = []
     for file in (one for place in SCHROOT for one in (entries(place) or [place])):
         try:
-            lines = file.read_text("utf-8", "replace").splitlines()
+            text = file.read_text("utf-8", "replace")
         except OSError:
             continue
-        for line in map(str.strip, lines):
-            found = _SCHROOT_KEY.fullmatch(line)
-            names = set(re.split(r"[,\s]+", found["names"])) if found else set()
-            if not found or not names:
-                continue
-            numbers = {known_names.group_number(name) for name in names} if found["kind"] == "groups" else set()
-            if numbers & groups or (found["kind"] == "users" and account.pw_name in names):
-                yield _("{file} lets it become root ({line})", file=str(file), line=line[:120])
+        for line in map(str.strip, text.splitlines()):
+            if found := _SCHROOT_KEY.fullmatch(line):
+                names = set(re.split(r"[,\s]+", found["names"]))
+                is_groups = found["kind"] == "groups"
+                numbers = {known_names.group_number(name) for name in names} if is_groups else set()
+                lines.append((file, line, set() if is_groups else names, numbers))
+    return lines
 
 
 def _group_shadow(account: pwd.struct_passwd) -> Iterator[Message]:
     """Groups that it administers (gpasswd(1)), and those into which newgrp(1) lets it without being in /etc/group."""
-    numbers = set(_administrator_group_numbers().values())
+    numbers = set(database.administrator_group_numbers().values())
+    for name in _in_group_shadow().get(account.pw_name, ()):
+        if known_names.group_number(name) in numbers - database.groups_of(account):
+            yield _("it can put itself into the group {group} ({file})", group=name, file=str(GROUP_SHADOW))
+
+
+@one_look.once
+def _in_group_shadow() -> dict[str, list[str]]:
+    """By account, the groups in whose lines it stands, as administrator or member; those that matter only."""
+    numbers, found = set(database.administrator_group_numbers().values()), dict[str, list[str]]()
     for fields in _records(GROUP_SHADOW, 4):
-        if account.pw_name not in f"{fields[2]},{fields[3]}".split(","):
-            continue
-        number = known_names.group_number(fields[0])
-        if number in numbers - set(os.getgrouplist(account.pw_name, account.pw_gid)):
-            yield _("it can put itself into the group {group} ({file})", group=fields[0], file=str(GROUP_SHADOW))
+        names = {name for name in f"{fields[2]},{fields[3]}".split(",") if name}
+        if names and known_names.group_number(fields[0]) in numbers:
+            for name in names:
+                found.setdefault(name, []).append(fields[0])
+    return found
 
 
 def _subordinate(account: pwd.struct_passwd) -> Iterator[Message]:
     """Numbers that it may take in a container (newuidmap(1)): root's, an administrator's, an administrator group's."""
     for start, end in _ranges(SUBORDINATE_UIDS, account):
-        for other in _everybody():
-            if not start <= other.pw_uid < end or other.pw_uid == account.pw_uid:
-                continue
-            if accounts.never_a_member(other) or _administrator_groups(other):
+        for other in _never_to_be_taken():
+            if start <= other.pw_uid < end and other.pw_uid != account.pw_uid:
                 yield _("{file} lets it take the number of {name}", file=str(SUBORDINATE_UIDS), name=other.pw_name)
                 break
     for start, end in _ranges(SUBORDINATE_GIDS, account):
-        for name, number in sorted(_administrator_group_numbers().items()):
+        for name, number in sorted(database.administrator_group_numbers().items()):
             if start <= number < end:
                 yield _("{file} lets it take the number of {name}", file=str(SUBORDINATE_GIDS), name=name)
                 break
 
 
 def _ranges(file: Path, account: pwd.struct_passwd) -> Iterator[tuple[int, int]]:
+    by_name = _subordinates(file)
+    for name in dict.fromkeys((account.pw_name, str(account.pw_uid))):
+        yield from by_name.get(name, ())
+
+
+@one_look.once
+def _subordinates(file: Path) -> dict[str, list[tuple[int, int]]]:
+    """By what stands first in a line, a name or a number: the numbers that may be taken."""
+    found: dict[str, list[tuple[int, int]]] = {}
     for name, start, count in _records(file, 3):
-        if name in (account.pw_name, str(account.pw_uid)) and start.isdecimal() and count.isdecimal():
-            yield int(start), int(start) + int(count)
+        if start.isdecimal() and count.isdecimal():
+            found.setdefault(name, []).append((int(start), int(start) + int(count)))
+    return found
+
+
+@one_look.once
+def _never_to_be_taken() -> list[pwd.struct_passwd]:
+    """The accounts that no member may act as."""
+    return [one for one in database.everybody() if accounts.never_a_member(one) or database.administrator_groups(one)]
 
 
 @one_look.once

@@ -11,14 +11,14 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 from jupyterhub4family.common import records
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import files
-from jupyterhub4family.root.doors import file_rights, known_names, one_look
+from jupyterhub4family.root.doors import database, file_rights, known_names, one_look
 
 #: With a user's name in each line (crontab(5)).
 CRONTABS = (Path("/etc/crontab"), Path("/etc/cron.d"))
@@ -74,7 +74,7 @@ class _Job:
 
 def ways(account: pwd.struct_passwd) -> Iterator[Message]:
     """Sentences for the programs of root's jobs by which `account` becomes root."""
-    groups = set(os.getgrouplist(account.pw_name, account.pw_gid))
+    groups = database.groups_of(account)
     seen: set[tuple[str, bool]] = set()
     entered: dict[str, bool] = {}
     looked = file_rights.looked_at()
@@ -84,8 +84,8 @@ def ways(account: pwd.struct_passwd) -> Iterator[Message]:
             entered[directory] = file_rights.may_replace(Path(directory), account.pw_uid, groups, looked)
         return entered[directory]
 
-    for job in _jobs():
-        for path, is_run in _paths(job, may_write):
+    for job, paths in _replaceable_jobs():
+        for path, is_run in _paths(job, may_write) if paths is None else paths:
             if (path, is_run) not in seen:
                 seen.add((path, is_run))
                 if _may_be_anothers(Path(path), account.pw_uid, groups, is_run, looked):
@@ -131,6 +131,30 @@ def _in(directory: str, command: str) -> Iterator[tuple[str, bool]]:
 
 
 @one_look.once
+def _replaceable_jobs() -> list[tuple[_Job, Optional[list[tuple[str, bool]]]]]:
+    """The jobs that speak of paths which anybody but root could replace, with these: nobody need be asked about others.
+
+    None instead of them where they are not the same for all: who may write the folder decides what is looked for there.
+    """
+    looked, found = file_rights.looked_at(), []
+    for job in _jobs():
+        entered: list[str] = []
+
+        def is_open(place: str) -> bool:
+            return file_rights.is_replaceable(place, looked)
+
+        def may_write(directory: str, entered: list[str] = entered) -> bool:
+            if is_open(directory):
+                entered.append(directory)
+                return True
+            return False
+
+        paths = [(path, is_run) for path, is_run in _paths(job, may_write) if is_open(path)]
+        if entered or paths:
+            found.append((job, None if entered else paths))
+    return found
+
+
 def _jobs() -> list[_Job]:
     return [*_crontabs(), *_scripts(), *_units()]
 
@@ -191,7 +215,7 @@ def _texts(place: Path) -> Iterator[str]:
             yield data.decode("utf-8", "replace")
 
 
-def _may_be_anothers(path: Path, uid: int, groups: set[int], is_run: bool, looked: file_rights.Looked) -> bool:
+def _may_be_anothers(path: Path, uid: int, groups: Set[int], is_run: bool, looked: file_rights.Looked) -> bool:
     """Whether a program is meant, and this account may write it or put another one in its place."""
     if not file_rights.may_replace(path, uid, groups, looked):
         return False

@@ -23,7 +23,7 @@ from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.state import allowed_administrators
 from jupyterhub4family.common.system import accounts, files, programs
 from jupyterhub4family.root.base import run_dir, servers, sudo_caller
-from jupyterhub4family.root.doors import administrators, hub_users, one_look
+from jupyterhub4family.root.doors import administrators, database, hub_users, one_look
 
 #: More names than any family has.
 MAXIMUM_NAMES = 100
@@ -94,7 +94,11 @@ def current_members() -> list[pwd.struct_passwd]:
     for account in pwd.getpwall():
         if account.pw_name in group.gr_mem or account.pw_gid == group.gr_gid:
             found[account.pw_name] = account
-    return [account for _name, account in sorted(found.items()) if accounts.is_member(account)]
+    return [account for _name, account in sorted(found.items()) if _is_member(account)]
+
+
+def _is_member(account: pwd.struct_passwd) -> bool:
+    return not accounts.never_a_member(account) and accounts.MEMBER_GROUP in database.group_names(account)
 
 
 def _described(account: pwd.struct_passwd) -> doors.Member:
@@ -104,7 +108,7 @@ def _described(account: pwd.struct_passwd) -> doors.Member:
         # Members may choose it themselves (chfn(1)).
         safe_text.one_line(account.pw_gecos.split(",")[0]),
         account.pw_uid,
-        delegate=accounts.DELEGATE_GROUP in accounts.group_names(account),
+        delegate=accounts.DELEGATE_GROUP in database.group_names(account),
         administrator=bool(ways),
         refused=bool(ways) and not allowed_administrators.is_allowed(account),
         reasons=list(ways),

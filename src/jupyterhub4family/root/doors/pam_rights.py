@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import fnmatch
 import operator
-import os
 import pwd
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Callable
 
 from jupyterhub4family.common.i18n.messages import Message, _
-from jupyterhub4family.common.system import accounts, files
-from jupyterhub4family.root.doors import known_names, one_look
+from jupyterhub4family.common.system import files
+from jupyterhub4family.root.doors import database, known_names, one_look
 
 PAM_DIRECTORY = Path("/etc/pam.d")
 CAPABILITIES = Path("/etc/security/capability.conf")
@@ -28,6 +27,8 @@ HARMLESS = frozenset(
     "cap_net_bind_service cap_net_raw cap_net_broadcast cap_sys_nice cap_ipc_lock cap_wake_alarm cap_block_suspend "
     "cap_lease cap_kill cap_sys_resource cap_sys_time none".split()
 )
+#: Modules that trust somebody without a password, by what follows them.
+_TRUSTING = frozenset(("pam_permit.so", "pam_wheel.so", "pam_listfile.so", "pam_succeed_if.so"))
 #: Files that include each other; more than any machine has.
 _DEEPEST = 8
 #: Bytes of a list of names.
@@ -53,17 +54,30 @@ _COMPARED = {
 
 def ways(account: pwd.struct_passwd) -> Iterator[Message]:
     """Sentences for the files by which PAM makes `account` root, or gives it a part of root's power."""
-    groups = set(os.getgrouplist(account.pw_name, account.pw_gid))
-    seen: set[Path] = set()
-    for service in SERVICES:
-        for file, words in _with_included(PAM_DIRECTORY / service, seen):
-            if _trusts(words, account, groups):
-                yield _("{file} lets it become root ({line})", file=str(file), line=" ".join(words)[:120])
-    modules = {word.rpartition("/")[2] for file in _files(PAM_DIRECTORY) for words in _lines(file) for word in words}
+    groups = database.groups_of(account)
+    for file, words in _trusting():
+        if _trusts(words, account, groups):
+            yield _("{file} lets it become root ({line})", file=str(file), line=" ".join(words)[:120])
+    modules = _modules()
     if "pam_cap.so" in modules:
         yield from _capabilities(account, groups)
     if "pam_group.so" in modules:
         yield from _groups_at_login(account, groups)
+
+
+@one_look.once
+def _trusting() -> list[tuple[Path, list[str]]]:
+    """The lines of all services that trust somebody or other."""
+    seen: set[Path] = set()
+    lines = (line for service in SERVICES for line in _with_included(PAM_DIRECTORY / service, seen))
+    return [(file, words) for file, words in lines if _is_trusting(words)]
+
+
+@one_look.once
+def _modules() -> frozenset[str]:
+    """All words of PAM's files, without the folders of modules."""
+    words = (word for file in _files(PAM_DIRECTORY) for line in _lines(file) for word in line)
+    return frozenset(word.rpartition("/")[2] for word in words)
 
 
 def _with_included(file: Path, seen: set[Path], deep: int = 0) -> Iterator[tuple[Path, list[str]]]:
@@ -99,10 +113,15 @@ def _lines(file: Path) -> list[list[str]]:
     return [words for words in (line.split("#")[0].split() for line in lines) if words]
 
 
-def _trusts(words: list[str], account: pwd.struct_passwd, groups: set[int]) -> bool:
-    """Whether a line lets `account` in without asking for the password of whoever it wants to be."""
+def _is_trusting(words: list[str]) -> bool:
+    """Whether a line can let somebody in: one that is required only keeps others out."""
     if words[0].lstrip("-") != "auth" or words[1:2] in (["required"], ["requisite"]):
         return False
+    return any(word.rpartition("/")[2] in _TRUSTING for word in words)
+
+
+def _trusts(words: list[str], account: pwd.struct_passwd, groups: Set[int]) -> bool:
+    """Whether such a line lets `account` in without asking for the password of whoever it wants to be."""
     modules: dict[str, Callable[[list[str]], bool]] = {
         # Behind others it only ends a stack: there it is required.
         "pam_permit.so": lambda _arguments: True,
@@ -121,7 +140,7 @@ def _is_listed(words: list[str], account: pwd.struct_passwd) -> bool:
     return data is not None and account.pw_name in data.decode("utf-8", "replace").split()
 
 
-def _succeeds(words: list[str], account: pwd.struct_passwd, groups: set[int]) -> bool:
+def _succeeds(words: list[str], account: pwd.struct_passwd, groups: Set[int]) -> bool:
     """Whether all conditions of pam_succeed_if hold for `account` as the one who calls."""
     conditions = [word for word in words if word not in _FLAGS]
     threes = [conditions[start : start + 3] for start in range(0, len(conditions), 3)]
@@ -130,7 +149,7 @@ def _succeeds(words: list[str], account: pwd.struct_passwd, groups: set[int]) ->
     return bool(about) and all(_holds(one, account, groups) for one in about)
 
 
-def _holds(condition: Sequence[str], account: pwd.struct_passwd, groups: set[int]) -> bool:
+def _holds(condition: Sequence[str], account: pwd.struct_passwd, groups: Set[int]) -> bool:
     """Whether one condition holds; what is not understood does."""
     if len(condition) != 3:
         return True
@@ -167,7 +186,7 @@ def _wheel(words: list[str]) -> int:
     return 0 if number is None else number
 
 
-def _capabilities(account: pwd.struct_passwd, groups: set[int]) -> Iterator[Message]:
+def _capabilities(account: pwd.struct_passwd, groups: Set[int]) -> Iterator[Message]:
     for words in _lines(CAPABILITIES):
         given = {word.lstrip("^").lower() for word in words[0].split(",") if not word.startswith("!")}
         if not any(_is_named(name, account, groups) for name in words[1:]):
@@ -178,15 +197,15 @@ def _capabilities(account: pwd.struct_passwd, groups: set[int]) -> Iterator[Mess
         return
 
 
-def _is_named(name: str, account: pwd.struct_passwd, groups: set[int]) -> bool:
+def _is_named(name: str, account: pwd.struct_passwd, groups: Set[int]) -> bool:
     if name.startswith("@"):
         return known_names.group_number(name[1:]) in groups
     return name in ("*", account.pw_name)
 
 
-def _groups_at_login(account: pwd.struct_passwd, groups: set[int]) -> Iterator[Message]:
+def _groups_at_login(account: pwd.struct_passwd, groups: Set[int]) -> Iterator[Message]:
     """Groups that are given to whoever logs in (group.conf(5)): services;terminals;users;times;groups."""
-    administrators = accounts.administrator_group_numbers().values()
+    administrators = database.administrator_group_numbers().values()
     for words in _lines(GROUPS):
         fields = " ".join(words).split(";")
         if len(fields) != 5 or not any(_is_user(one, account, groups) for one in re.split(r"[|&]", fields[2])):
@@ -197,7 +216,7 @@ def _groups_at_login(account: pwd.struct_passwd, groups: set[int]) -> Iterator[M
                 yield _("it can put itself into the group {group} ({file})", group=name, file=str(GROUPS))
 
 
-def _is_user(text: str, account: pwd.struct_passwd, groups: set[int]) -> bool:
+def _is_user(text: str, account: pwd.struct_passwd, groups: Set[int]) -> bool:
     """Whether one of the users of group.conf is the account; netgroups may be anybody's."""
     name = text.strip()
     negated, name = name.startswith("!"), name.lstrip("!")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts
-from jupyterhub4family.root.doors import one_look
+from jupyterhub4family.root.doors import database, one_look
 
 #: What an owner writes; what packages bring in /usr/share names groups of Debian's, which accounts.py knows.
 RULES = (Path("/etc/polkit-1/rules.d"), Path("/run/polkit-1/rules.d"), Path("/usr/local/share/polkit-1/rules.d"))
@@ -57,7 +57,7 @@ _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 def ways(account: pwd.struct_passwd) -> Iterator[Message]:
     """Sentences for the files of polkit by which `account` becomes root."""
     ours = {accounts.MEMBER_GROUP, accounts.DELEGATE_GROUP}
-    groups = accounts.group_names(account)
+    groups = database.group_names(account)
     names = {f"unix-user:{account.pw_name}", f"unix-user:{account.pw_uid}", *(f"unix-group:{one}" for one in groups)}
     words = {account.pw_name, *names, *(groups - ours)}
     for directory in RULES:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import os
 import pwd
 import re
 import shlex
@@ -22,6 +21,7 @@ from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.system import accounts, programs
 from jupyterhub4family.common.system.programs import ProgramError
+from jupyterhub4family.root.doors import database, one_look, sudo_kinds
 
 SUDO = "/usr/bin/sudo"
 #: Runs a command on a terminal (package bsdutils, which every Debian has).
@@ -75,11 +75,19 @@ def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
 
     Raises ProgramError if sudo cannot be asked.
     """
-    for rule in rules_of(account.pw_name):
+    for rule in _rules_of(account):
         if rule.commands and not rule.is_own_door():
             reason = _bad_user(account, rule.users, judge) or _bad_group(account, rule.groups)
             if reason:
                 yield _described(rule, reason)
+
+
+def _rules_of(account: pwd.struct_passwd) -> list[Rule]:
+    """The rules of `account`; in one look at many, sudo is asked about one of those that it cannot tell apart."""
+    alike = sudo_kinds.kind(account) if one_look.is_at_many() else None
+    if alike is None:
+        return rules_of(account.pw_name)
+    return one_look.remembered((rules_of, alike), lambda: rules_of(account.pw_name))
 
 
 def rules_of(name: str) -> list[Rule]:
@@ -170,7 +178,7 @@ def _described(rule: Rule, as_whom: Message) -> Message:
 
 def _bad_user(account: pwd.struct_passwd, users: Sequence[str], judge: Judge) -> Optional[Message]:
     """As whom a rule for `users` lets `account` act that it must not; None if nobody."""
-    everybody = {one.pw_name: one for one in pwd.getpwall()}
+    everybody = {one.pw_name: one for one in database.everybody()}
     for item in users:
         positive, name = not _is_negated(item), item.lstrip("!")
         if positive and (name.startswith(("+", "%:")) or not _is_resolved(name)):
@@ -271,16 +279,12 @@ def _names(name: str, account: pwd.struct_passwd, exactly: bool) -> bool:
     if name == "ALL":
         return True
     if name.startswith("%"):
-        return bool(_group_numbers(name[1:], exactly) & _groups_of(account))
+        return bool(_group_numbers(name[1:], exactly) & database.groups_of(account))
     number = _number(name)
     if number is not None:
         return account.pw_uid == number
     # By name only, as sudo does it: `!root` does not keep out another name of root's.
     return any(_is_same(account.pw_name, spelling, exactly) for spelling in _spellings(name))
-
-
-def _groups_of(account: pwd.struct_passwd) -> set[int]:
-    return set(os.getgrouplist(account.pw_name, account.pw_gid))
 
 
 def _bad_group(account: pwd.struct_passwd, groups: Sequence[str]) -> Optional[Message]:
@@ -294,7 +298,7 @@ def _bad_group(account: pwd.struct_passwd, groups: Sequence[str]) -> Optional[Me
             return _("in the group {group}, and which that is nobody knows here", group=name)
         chosen = {one for one, number in ways_of_groups.items() if name == "ALL" or number in numbers}
         allowed = allowed - chosen if negated else allowed | chosen
-    own = _groups_of(account)
+    own = database.groups_of(account)
     found = sorted(name for name in allowed if ways_of_groups[name] not in own)
     if not found:
         return None

@@ -231,3 +231,20 @@ def test_an_environment_is_tried_by_its_own_python(pair: Pair) -> None:
     write_program(pair.env / "bin" / "other", "exit 3\n", interpreter="/bin/sh")
     os.replace(pair.env / "bin" / "other", pair.env / "bin" / "python")
     assert trial.missing(pair.env, imports=True) == ["python"]
+
+
+def test_the_cause_is_told_and_not_only_advice() -> None:
+    stderr = """Traceback (most recent call last):
+  File "x.py", line 1, in <module>
+ImportError: libzmq-5.so: cannot open shared object file
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+ImportError: JupyterHub needs a server. Install one with
+    pip install jupyterlab
+"""
+    cause = "ImportError: libzmq-5.so: cannot open shared object file"
+    assert trial._reason(stderr) == f"{cause}; ImportError: JupyterHub needs a server. Install one with"
+    assert trial._reason(f"{cause}\n") == cause
+    assert trial._reason("Killed\n") == "Killed" and trial._reason("") == ""
