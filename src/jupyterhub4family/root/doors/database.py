@@ -57,11 +57,14 @@ def names_of_group(gid: int) -> list[str]:
 
 @one_look.once
 def _name_of_group(gid: int) -> str:
-    """What the group of this number is called; empty if there is none."""
-    if listed := names_of_group(gid):
+    """What the group of this number is called; empty if there is none.
+
+    A directory may list nobody, and know who is asked for. In a look at many, where it only matters what people are
+    told, what is listed is enough: for each member's own group the whole file would be read.
+    """
+    if one_look.is_at_many() and (listed := names_of_group(gid)):
         return listed[0]
     try:
-        # A directory may list nobody, and know who is asked for.
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return ""

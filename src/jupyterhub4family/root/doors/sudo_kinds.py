@@ -27,6 +27,8 @@ _LONGEST, _MOST = 256 * 1024, 200
 _INCLUDE = re.compile(r"\s*[@#](?P<what>include|includedir)\s+(?P<path>/[\w./-]*)\s*")
 #: A name in a list of users; all other characters end one.
 _WORD = re.compile(r"[\w.$-]+")
+#: An account's or a group's number, as sudo reads it.
+_NUMBER = re.compile(r"#\s*([0-9]+)")
 #: What names accounts without their names or numbers: netgroups, groups of plugins, negative numbers, characters
 #: written as others. `+=` adds to an option.
 _DISGUISED = re.compile(r"\+(?!=)|%\s*:|%\"|\\|#\s*-|group_plugin")
@@ -62,8 +64,10 @@ def _words() -> Optional[frozenset[str]]:
     text = "\n".join(texts.values())
     if _DISGUISED.search(text):
         return None
-    # Comments as well: whoever is asked about once too often has lost nothing. Numbers may begin with zeros.
-    return frozenset(word.lower().lstrip("0") if word.isdecimal() else word.lower() for word in _WORD.findall(text))
+    # Comments as well: whoever is asked about once too often has lost nothing. Numbers may begin with zeros, and so may
+    # names; a number ends where its digits do.
+    found = {word.lower() for word in _WORD.findall(text)} | set(_NUMBER.findall(text))
+    return frozenset(found | {word.lstrip("0") for word in found if word.isdecimal()})
 
 
 def _only_files() -> bool:
@@ -73,8 +77,8 @@ def _only_files() -> bool:
         return False
     if any(line.strip() and not line.lstrip().startswith("#") for line in options.split("\n")):
         return False
-    sources = [line.split(":", 1)[1].split() for line in services.split("\n") if line.strip().startswith("sudoers")]
-    return all(source == ["files"] for source in sources)
+    lines = [line.partition(":") for line in services.split("\n") if line.strip().lower().startswith("sudoers")]
+    return all(sources.split() == ["files"] for _name, _colon, sources in lines)
 
 
 def _text(path: str) -> Optional[str]:

@@ -85,9 +85,14 @@ def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
 def _rules_of(account: pwd.struct_passwd) -> list[Rule]:
     """The rules of `account`; in one look at many, sudo is asked about one of those that it cannot tell apart."""
     alike = sudo_kinds.kind(account) if one_look.is_at_many() else None
+    name = account.pw_name
     if alike is None:
-        return rules_of(account.pw_name)
-    return one_look.remembered((rules_of, alike), lambda: rules_of(account.pw_name))
+        return rules_of(name)
+    asked, rules = one_look.remembered((rules_of, alike), lambda: (name, rules_of(name)))
+    # Where a rule is for groups alone, sudo names whoever it was asked about as the one to act as.
+    if asked != name and any(user.lstrip("!") == asked for rule in rules for user in rule.users):
+        return rules_of(name)
+    return rules
 
 
 def rules_of(name: str) -> list[Rule]:

@@ -68,6 +68,9 @@ def test_plain_members_are_alike(machine: Machine) -> None:
         '"ben" ALL=(root) /bin/sh',
         "#1002 ALL=(root) /bin/sh",
         "#01002 ALL=(root) /bin/sh",
+        "#1002ALL=(root) /bin/sh",
+        "#1002.local=(root) /bin/sh",
+        "%#1002-host=(root) /bin/sh",
         "%ben ALL=(root) /bin/sh",
         "%#1002 ALL=(root) /bin/sh",
         "Defaults:ben !authenticate",
@@ -113,8 +116,9 @@ def test_what_could_name_somebody_in_disguise(machine: Machine, rule: str) -> No
 
 
 def test_other_sources_of_rules(machine: Machine) -> None:
-    machine.write("nsswitch.conf", "sudoers: files sss\n")
-    assert len(machine.alone()) == 4
+    for line in ("sudoers: files sss", " Sudoers : files ldap", "sudoers files"):
+        machine.write("nsswitch.conf", f"{line}\n")
+        assert len(machine.alone()) == 4, line
     machine.write("nsswitch.conf", "")
     machine.write("sudo.conf", "Plugin sudoers_policy other.so\n")
     assert len(machine.alone()) == 4
@@ -169,3 +173,28 @@ def test_who_is_looked_at_alone_is_asked_about_alone(machine: Machine, monkeypat
             for account in everybody:
                 assert list(sudo_rights.ways(account, lambda _account: None)) == []
     assert asked == ["anna", "ben", "clara", "dora"] * 2
+
+
+def test_a_name_of_digits_is_searched_as_it_is(machine: Machine) -> None:
+    machine.people.group("007", 70)
+    machine.people.add("0123", 1005, "jupyterhub")
+    machine.people.add("eve", 1006, "jupyterhub", "007")
+    machine.write("sudoers.d/more", "0123,%007 ALL=(root) /bin/sh\n")
+    assert machine.alone() == ["0123", "eve"]
+
+
+def test_whom_a_rule_lets_act_as_themselves_is_nobody_elses_answer(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule for groups alone, `(:games)`: sudo then names the account that it was asked about."""
+    asked: list[str] = []
+
+    def rules_of(name: str) -> list[sudo_rights.Rule]:
+        asked.append(name)
+        return [sudo_rights.Rule((name,), ("games",), commands=("/bin/sh",))]
+
+    monkeypatch.setattr(sudo_rights, "rules_of", rules_of)
+    accounts = machine.people.accounts
+    with one_look.at_many():
+        found = [sudo_rights._rules_of(accounts[name])[0].users for name in ("anna", "ben", "clara", "anna")]
+    assert found == [("anna",), ("ben",), ("clara",), ("anna",)] and asked == ["anna", "ben", "clara"]
