@@ -173,6 +173,10 @@ def test_init(suite, init): pass
 def test_cron(suite): pass
 @pytest.mark.campaign
 def test_long(): pass
+@pytest.mark.in_turn(3)
+@pytest.mark.any_debian
+@pytest.mark.parametrize("n", range(20))
+def test_flood(suite, n): pass
 """
 
 
@@ -199,13 +203,31 @@ def test_each_turn_has_other_releases_and_three_have_all(tmp_path: Path) -> None
         assert len([one for one in together if one.startswith(f"{name}[")]) == 3
 
 
+def test_what_has_turns_is_in_one_of_three_runs_and_whenever_it_is_named(tmp_path: Path) -> None:
+    turns = [floods(chosen(tmp_path, commit, "--once-more")) for commit in ("f", "n", "c")]
+    assert sorted(turns[0] + turns[1] + turns[2]) == list(range(20)) and all(turns)
+    assert floods(chosen(tmp_path, "f")) == list(range(20))
+
+
+def floods(names: set[str]) -> list[int]:
+    return sorted(int(name.rstrip("]").rpartition("-")[2]) for name in names if name.startswith("test_flood["))
+
+
 def test_a_campaign_has_every_pair(tmp_path: Path) -> None:
     names = chosen(tmp_path, "f", "--campaign")
     counts = {name: len([one for one in names if one.partition("[")[0] == name]) for name in CAMPAIGN}
     assert counts == CAMPAIGN
 
 
-CAMPAIGN = {"test_any": 3, "test_every": 3, "test_inits": 6, "test_init": 6, "test_cron": 3, "test_long": 1}
+CAMPAIGN = {
+    "test_any": 3,
+    "test_every": 3,
+    "test_inits": 6,
+    "test_init": 6,
+    "test_cron": 3,
+    "test_long": 1,
+    "test_flood": 60,
+}
 
 
 def test_the_longest_come_first_on_each_worker(tmp_path: Path) -> None:

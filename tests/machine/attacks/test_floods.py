@@ -199,11 +199,13 @@ SEND = [
 ]
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(("kind", "count"), SEND)
 def test_a_device_keeps_nobody_out(family: Family, kind: str, count: int) -> None:
     under(family, [kind, family.machine.ip, "8000", str(LASTS), str(count), family.devices[0]])
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     "path", ["/hub/api/users", "/hub/api/users/alice/activity", "/hub/spawn/alice", "/user/nobody/x"]
 )
@@ -212,6 +214,7 @@ def test_large_bodies_get_nowhere(family: Family, path: str) -> None:
     under(family, args)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(("kind", "count"), [("silent", 4000), ("half_form", 1100), ("requests", 300)])
 def test_nor_does_one_with_many_addresses(family: Family, kind: str, count: int) -> None:
     """Forty of one /64, as a device with IPv6 has them."""
@@ -240,6 +243,7 @@ def test_a_member_keeps_nobody_out(family: Family) -> None:
         under(family, [kind, machine.ip, "8000", str(LASTS), str(count), family.devices[1], path, cookie])
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     ("kind", "count", "path"),
     [

@@ -8,6 +8,7 @@
     @pytest.mark.any_init                          # suite and init: with systemd, or with sysvinit and cron
     @pytest.mark.every_init                        # both, each on one release
     @pytest.mark.with_cron                         # the release that has sysvinit and cron in this run
+    @pytest.mark.in_turn(3)                        # in one of three runs, each of its cases in another one
 
     pytestmark = pytest.mark.any_debian            # one for the whole file, whose tests may then share a machine
 
@@ -34,9 +35,10 @@ MARKERS = (
     "any_init: under one supervisor and on one release, chosen by name and commit; arguments suite and init",
     "every_init: under each supervisor, on one release each; arguments suite and init",
     "with_cron: on the release that has cron in this run; argument suite",
+    "in_turn(count): takes as much of the computer as ten tests; in one of so many whole runs, by name and commit",
     "campaign: takes long; for ./test campaign only",
 )
-_GIVES = frozenset(marker.split("(")[0].split(":")[0] for marker in MARKERS) - {"campaign"}
+_GIVES = frozenset(marker.split("(")[0].split(":")[0] for marker in MARKERS) - {"campaign", "in_turn"}
 _PAIR = ("suite", "init")
 
 
@@ -52,6 +54,18 @@ def commit() -> str:
 def pick(name: str, choices: Sequence[str], turn: str) -> str:
     """One of the choices: each name begins elsewhere, and each turn goes so much further with all of them."""
     return choices[(_number(name) + _number(turn)) % len(choices)]
+
+
+def has_turn(item: pytest.Item, turn: str) -> bool:
+    """Whether a test is in a whole run of this turn: one without the mark `in_turn` always is."""
+    marker = item.get_closest_marker("in_turn")
+    if marker is None:
+        return True
+    given = getattr(item, "callspec", None)
+    # On which release it is has turns of its own.
+    case = sorted((name, repr(value)) for name, value in given.params.items() if name not in _PAIR) if given else []
+    place = _number(f"{item.nodeid.partition('[')[0]} {case}") + _number(turn)
+    return place % int(marker.args[0]) == 0
 
 
 def _number(text: str) -> int:
@@ -105,10 +119,12 @@ class Turns:
                 return
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Take out what is for campaigns, and tell that."""
+        """Take out what is for campaigns, and of a whole run what has its turn in another one, and tell that."""
         if self._campaign:
             return
         left_out = [item for item in items if item.get_closest_marker("campaign")]
+        if config.getoption("once_more"):
+            left_out += [item for item in items if item not in left_out and not has_turn(item, self.commit)]
         if left_out:
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if item not in left_out]
