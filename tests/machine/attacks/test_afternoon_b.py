@@ -144,6 +144,7 @@ ADDRESSES = ",".join(f"127.0.{one // 250}.{one % 250 + 2}" for one in range(1500
 
 
 @pytest.mark.timed
+@pytest.mark.in_turn(3)
 def test_a_member_with_all_addresses_of_this_machine_keeps_nobody_out(machine: Machine) -> None:
     """Every account has sixteen million addresses: 127.0.0.0/8."""
     machine.put(PROGRAM, "/tmp/flood.py")
@@ -208,6 +209,7 @@ os.waitpid(child, 0)
 
 
 @pytest.mark.timed
+@pytest.mark.in_turn(3)
 def test_a_member_with_numbers_of_a_container_keeps_nobody_out(machine: Machine) -> None:
     """Debian gives every account 65,536 more numbers (subuid(5)); each has its own share of the hub's port."""
     machine.run("apt-get -qq update; apt-get -qq -y install --no-install-recommends uidmap", timeout=300)
@@ -317,6 +319,7 @@ def _hub_megabytes(machine: Machine) -> float:
 
 
 @pytest.mark.timed
+@pytest.mark.in_turn(3)
 def test_what_a_member_keeps_in_the_hub_is_bounded(machine: Machine) -> None:
     """A token has a note, which may be as long as a body; whoever lists tokens has all of them in the hub's memory."""
     with logged_in(machine, "ben") as ben:

@@ -93,6 +93,7 @@ def _most() -> float:
 
 
 @pytest.mark.timed
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("kind", FLOODS)
 def test_what_strangers_send_keeps_no_device_out(machine: Machine, kind: str) -> None:
     with logged_in(machine, "anna") as anna:
@@ -134,6 +135,7 @@ def _as_a_web_socket(machine: Machine, path: str, source: str, *lines: str) -> s
 
 
 @pytest.mark.timed
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("kind", ["a body that never comes", "an answer that nobody reads"])
 def test_web_sockets_to_the_hub_hold_nobodys_turns(machine: Machine, kind: str) -> None:
     with logged_in(machine, "anna") as anna:
@@ -189,6 +191,7 @@ def _megabytes(machine: Machine) -> int:
 
 
 @pytest.mark.timed
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("count", [29000, 1500])
 def test_no_request_of_a_member_keeps_the_hub_busy(machine: Machine, count: int) -> None:
     """A token with thousands of scopes, each of which is looked for among all others."""

@@ -30,7 +30,7 @@ from tests.machine.lib.machine import Machine
 from tests.machine.lib.network import BRIDGE
 from tests.machine.lib.places import host
 
-pytestmark = [pytest.mark.any_debian, pytest.mark.timed, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.any_debian, pytest.mark.timed, pytest.mark.in_turn(3), pytest.mark.timeout(1500)]
 
 #: Seconds that a flood lasts, and that a login or a cell may take meanwhile. Where a login takes longer than BUSY
 #: without a flood, the computer is busy with something else, and one may take so many times as long.
@@ -199,13 +199,11 @@ SEND = [
 ]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(("kind", "count"), SEND)
 def test_a_device_keeps_nobody_out(family: Family, kind: str, count: int) -> None:
     under(family, [kind, family.machine.ip, "8000", str(LASTS), str(count), family.devices[0]])
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     "path", ["/hub/api/users", "/hub/api/users/alice/activity", "/hub/spawn/alice", "/user/nobody/x"]
 )
@@ -214,7 +212,6 @@ def test_large_bodies_get_nowhere(family: Family, path: str) -> None:
     under(family, args)
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(("kind", "count"), [("silent", 4000), ("half_form", 1100), ("requests", 300)])
 def test_nor_does_one_with_many_addresses(family: Family, kind: str, count: int) -> None:
     """Forty of one /64, as a device with IPv6 has them."""
@@ -243,7 +240,6 @@ def test_a_member_keeps_nobody_out(family: Family) -> None:
         under(family, [kind, machine.ip, "8000", str(LASTS), str(count), family.devices[1], path, cookie])
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     ("kind", "count", "path"),
     [

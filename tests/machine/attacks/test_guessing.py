@@ -152,6 +152,7 @@ def test_a_burst_through_the_portal_is_five_tries(machine: Machine) -> None:
 
 
 @pytest.mark.timed
+@pytest.mark.in_turn(3)
 @pytest.mark.every_debian
 def test_neither_time_nor_work_tells_who_has_an_account(machine: Machine) -> None:
     """A no takes as long, and costs the machine as much, whatever the name is."""
@@ -241,6 +242,7 @@ def test_a_network_of_ipv6_is_not_one_device(machine: Machine) -> None:
 
 
 @pytest.mark.timed
+@pytest.mark.in_turn(3)
 @pytest.mark.any_debian
 def test_fifteen_hundred_strangers_keep_no_device_out(machine: Machine) -> None:
     """They all log in at the same time, each from an address of its own; and they do not wash away who is blocked."""
@@ -495,6 +497,7 @@ def _answer_to_a_websocket(machine: Machine, cookie: str) -> str:
 
 
 @pytest.mark.timed
+@pytest.mark.in_turn(3)
 @pytest.mark.every_debian
 def test_a_hub_in_wrong_hands_guesses_little_faster(machine: Machine) -> None:
     """It invents as many devices as it likes: forty tries in a quarter of an hour more, and of no use for others."""
