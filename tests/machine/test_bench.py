@@ -1,4 +1,4 @@
-"""The bench cannot rot: its cheap figures are taken once, and must be there and believable.
+"""The bench cannot rot: in campaigns its cheap figures are taken once, and must be there and believable.
 
 The marks are not judged here: on a busy computer one repeat says little. `bench/run` judges.
 """
@@ -23,7 +23,7 @@ from tests.machine.lib.plugin import NewMachine
 
 ORIGIN = Origin("2027-01-02 03:04", "abcdef012345", "0123456789ab")
 #: What the bench does is the same on all of its releases; this file's tests share a machine of one.
-pytestmark = pytest.mark.any_debian(*SUITES)
+pytestmark = [pytest.mark.any_debian(*SUITES), pytest.mark.campaign]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,6 @@ def test_bare_servers_end_with_their_measurement(stage: scenes.Stage) -> None:
     assert stage.machine.execute("pgrep -f '[t]ornado.web'").returncode == 1
 
 
-@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.every_debian(*SUITES)
 def test_smoke(deb: Path, tmp_path: Path, suite: str) -> None:
