@@ -1,4 +1,4 @@
-"""The bench's scenes with chromium cannot rot: in campaigns they are played once; others: tests/machine/test_bench.py."""
+"""The bench's scenes with chromium cannot rot: in campaigns they are played once; others: machine/test_bench.py."""
 
 from __future__ import annotations
 
