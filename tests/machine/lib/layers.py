@@ -34,6 +34,7 @@ BUILD_SECONDS, UPDATE_SECONDS = 400, 240
 
 # What makes releases and templates: a change there must not meet the work of its predecessor.
 _BUILDERS = ("service/releases/builds.py", "service/releases/contents.py")
+_COMPRESSOR = "proxy/compress_files.js"
 
 # Change it when something here changes what a layer holds.
 _RECIPE = "1"
@@ -167,7 +168,7 @@ def wait_until_compressed(machine: Machine, timeout: float = 60) -> None:
 
     It takes a processor for ten seconds: in a layer that has not waited, each machine made from it pays them again.
     """
-    if machine.execute("test -e /usr/share/jupyterhub4family/proxy/compress_files.js").returncode:
+    if machine.execute(f"test -e /usr/share/{PACKAGE}/{_COMPRESSOR}").returncode:
         return  # an older package does nothing of the kind
     for what in ("releases", "templates"):
         machine.wait(f"test -e {HOME}/{what}/current/compressed/index.json", timeout=timeout, every=0.5)
@@ -181,7 +182,7 @@ def _slow_part(deb: Path) -> str:
     with tempfile.TemporaryDirectory(dir=RUN) as scratch:
         host("dpkg-deb", "--extract", deb, scratch)
         share, library = Path(scratch, "usr/share", PACKAGE), Path(scratch, "usr/lib", PACKAGE, PACKAGE)
-        files = [*sorted((share / "locks").rglob("*")), *(library / name for name in _BUILDERS)]
+        files = [*sorted((share / "locks").rglob("*")), *(library / name for name in _BUILDERS), share / _COMPRESSOR]
         return digest(field(deb, "Depends"), *(path.read_bytes() for path in files if path.is_file()))
 
 

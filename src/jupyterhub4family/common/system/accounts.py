@@ -6,7 +6,7 @@ import grp
 import os
 import pwd
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
 
@@ -130,16 +130,14 @@ def never_a_member(account: pwd.struct_passwd) -> Optional[FamilyError]:
     return None
 
 
-def administrator_groups(account: pwd.struct_passwd, known: Optional[Mapping[str, int]] = None) -> list[str]:
+def administrator_groups(account: pwd.struct_passwd) -> list[str]:
     """Those groups of `account` that make it an administrator, sorted.
 
-    A group counts by its number: another name for the same number is the same group to the kernel. `known` is what
-    `administrator_group_numbers` has just said, for who asks about many accounts.
+    A group counts by its number: another name for the same number is the same group to the kernel.
     """
     numbers = set(os.getgrouplist(account.pw_name, account.pw_gid))
     found = _names_of(numbers) & ADMINISTRATOR_GROUPS
-    groups = administrator_group_numbers() if known is None else known
-    found |= {name for name, number in groups.items() if number in numbers}
+    found |= {name for name, number in administrator_group_numbers().items() if number in numbers}
     return sorted(found)
 
 
@@ -147,11 +145,6 @@ def administrator_group_numbers() -> dict[str, int]:
     """Those groups of this machine that make administrators, with their numbers."""
     found = {group.gr_name: group.gr_gid for group in grp.getgrall() if group.gr_name in ADMINISTRATOR_GROUPS}
     return {"root": 0, **found}
-
-
-def with_uid(uid: int) -> list[pwd.struct_passwd]:
-    """All accounts with this number: to the kernel they are one."""
-    return [account for account in pwd.getpwall() if account.pw_uid == uid]
 
 
 def holder_of(uid: int) -> Optional[int]:

@@ -32,14 +32,10 @@ def with_uid(uid: int) -> list[pwd.struct_passwd]:
     return _by_uid().get(uid, [])
 
 
+@one_look.once
 def groups_of(account: pwd.struct_passwd) -> frozenset[int]:
     """The numbers of all groups of `account`."""
-    return _groups_of(account.pw_name, account.pw_gid)
-
-
-@one_look.once
-def _groups_of(name: str, gid: int) -> frozenset[int]:
-    return frozenset(os.getgrouplist(name, gid))
+    return frozenset(os.getgrouplist(account.pw_name, account.pw_gid))
 
 
 @one_look.once
@@ -70,26 +66,18 @@ def _name_of_group(gid: int) -> str:
         return ""
 
 
+@one_look.once
 def group_names(account: pwd.struct_passwd) -> frozenset[str]:
     """The names of all groups of `account`."""
-    return _group_names(account.pw_name, account.pw_gid)
+    return frozenset(map(_name_of_group, groups_of(account))) - {""}
 
 
 @one_look.once
-def _group_names(name: str, gid: int) -> frozenset[str]:
-    return frozenset(map(_name_of_group, _groups_of(name, gid))) - {""}
-
-
 def administrator_groups(account: pwd.struct_passwd) -> list[str]:
     """Those groups of `account` that make it an administrator, sorted: by their names, and by their numbers."""
-    return _administrator_groups(account.pw_name, account.pw_gid)
-
-
-@one_look.once
-def _administrator_groups(account_name: str, gid: int) -> list[str]:
-    numbers = _groups_of(account_name, gid)
+    numbers = groups_of(account)
     found = {name for name, number in administrator_group_numbers().items() if number in numbers}
-    return sorted(found | (_group_names(account_name, gid) & accounts.ADMINISTRATOR_GROUPS))
+    return sorted(found | (group_names(account) & accounts.ADMINISTRATOR_GROUPS))
 
 
 @one_look.once

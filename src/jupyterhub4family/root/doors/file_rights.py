@@ -80,13 +80,13 @@ SUBORDINATE_UIDS, SUBORDINATE_GIDS = Path("/etc/subuid"), Path("/etc/subgid")
 def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
     """Sentences for the files, sockets, groups and numbers by which `account` becomes root."""
     groups, looked = database.groups_of(account), looked_at()
-    for path in _open_trusted():
+    for path in _open_ones(TRUSTED):
         if _may_write(path, account.pw_uid, groups):
             yield _("it can write {file}, which root trusts", file=str(path))
     for path in _roots_own():
         if may_replace(path, account.pw_uid, groups, looked):
             yield _("it can write {file}, which root trusts", file=str(path))
-    for path in _open_sockets():
+    for path in _open_ones(SOCKETS):
         if _may_write(path, account.pw_uid, groups):
             yield _("it can use {file}, which does everything as root", file=str(path))
     yield from _homes(account, groups, judge)
@@ -130,15 +130,6 @@ def _libraries() -> Iterator[str]:
 
 
 @one_look.once
-def _open_trusted() -> list[Path]:
-    return _open_ones(TRUSTED)
-
-
-@one_look.once
-def _open_sockets() -> list[Path]:
-    return _open_ones(SOCKETS)
-
-
 def _open_ones(places: tuple[Path, ...]) -> list[Path]:
     """Those of them that anybody but root could write."""
     found = ((path, _status(path)) for path in places)

@@ -14,29 +14,25 @@ from typing import Any, Callable, TypeVar
 
 T = TypeVar("T")
 
-#: What has been read, by the function that reads it and what that was asked; empty while nobody looks at many.
+#: What has been read, by the function that reads it and what that was asked; empty while nobody looks.
 _looks: list[dict[Hashable, Any]] = []
 #: In what has been read in a look at many.
 _AT_MANY = "at many"
 
 
-@contextlib.contextmanager
-def at_many() -> Iterator[None]:
+def at_many() -> contextlib.AbstractContextManager[None]:
     """What is looked at in here is one look. Afterwards nothing is remembered, however it ends."""
-    _looks.append({_AT_MANY: True})
-    try:
-        yield
-    finally:
-        _looks.pop()
+    return _a_look({_AT_MANY: True})
+
+
+def at_one() -> contextlib.AbstractContextManager[None]:
+    """What is looked at in here for one account is one look of its own, or part of the look at many."""
+    return contextlib.nullcontext() if _looks else _a_look({})
 
 
 @contextlib.contextmanager
-def at_one() -> Iterator[None]:
-    """What is looked at in here for one account is one look of its own, or part of the look at many."""
-    if _looks:
-        yield
-        return
-    _looks.append({})
+def _a_look(read: dict[Hashable, Any]) -> Iterator[None]:
+    _looks.append(read)
     try:
         yield
     finally:
@@ -49,7 +45,7 @@ def is_at_many() -> bool:
 
 
 def once(function: Callable[..., T]) -> Callable[..., T]:
-    """Have `function` read what it reads once in each look at many; else at each call. Nobody changes its result."""
+    """Have `function` read what it reads once in each look; outside of one at each call. Nobody changes its result."""
 
     @functools.wraps(function)
     def read(*args: Hashable) -> T:
@@ -66,7 +62,7 @@ def once(function: Callable[..., T]) -> Callable[..., T]:
 
 
 def remembered(key: Hashable, read: Callable[[], T]) -> T:
-    """What `read` returns, once for each `key` in each look at many; else at each call."""
+    """What `read` returns, once for each `key` in each look; outside of one at each call."""
     if not _looks:
         return read()
     read_before = _looks[-1]

@@ -294,7 +294,7 @@ def _names(name: str, account: pwd.struct_passwd, exactly: bool) -> bool:
 
 def _bad_group(account: pwd.struct_passwd, groups: Sequence[str]) -> Optional[Message]:
     """In which group a rule for `groups` lets `account` act that makes it an administrator; None if in none."""
-    ways_of_groups = accounts.administrator_group_numbers()
+    ways_of_groups = database.administrator_group_numbers()
     allowed: set[str] = set()
     for item in groups:
         name, negated = item.lstrip("!").lstrip("%"), _is_negated(item)

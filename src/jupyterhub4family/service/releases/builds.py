@@ -157,7 +157,7 @@ def _build(tree: Tree, target: Path) -> None:
         full = _is_full(staging.parent)
         shutil.rmtree(staging, ignore_errors=True)
         if full and isinstance(error, FamilyError) and error.status != ExitStatus.DISK_FULL:
-            raise FamilyError(_("the disk is full"), _("free some space"), ExitStatus.DISK_FULL) from error
+            raise _disk_full() from error
         raise
     _replace(target, staging)
     files.sync_directory(target.parent)
@@ -258,9 +258,13 @@ def fetch_failed(error: ProgramError, what: str) -> FamilyError:
     )
 
 
+def _disk_full() -> FamilyError:
+    return FamilyError(_("the disk is full"), _("free some space"), ExitStatus.DISK_FULL)
+
+
 def _disk_error(error: OSError) -> FamilyError:
     if disk_space.is_full(error):
-        return FamilyError(_("the disk is full"), _("free some space"), ExitStatus.DISK_FULL)
+        return _disk_full()
     return FamilyError(
         _("{path} could not be written: {reason}", path=str(error.filename or _("a file")), reason=error.strerror)
     )

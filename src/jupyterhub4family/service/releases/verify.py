@@ -111,7 +111,7 @@ def _compare_compressed(directory: Path, changed: list[str]) -> int:
         return 0
     listed = files.read_json(directory / "index.json", MAXIMUM_LIST)
     wanted = listed.get("sha256") if isinstance(listed, dict) else None
-    if not isinstance(wanted, str) or _digest(str(directory / "files")) != _as_record(wanted):
+    if not wanted or _digest(str(directory / "files")) != wanted:
         changed.append(f"{directory.name}/files")
     return 1
 
@@ -144,14 +144,7 @@ def _digest(path: str) -> str:
             digest.update(_BUFFER[:length])
     finally:
         os.close(descriptor)
-    return _as_record(digest.hexdigest())
-
-
-def _as_record(hexadecimal: str) -> str:
-    try:
-        return base64.urlsafe_b64encode(bytes.fromhex(hexadecimal)).rstrip(b"=").decode("ascii")
-    except ValueError:
-        return "?"
+    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")
 
 
 def _versions(environment: Path) -> Iterator[tuple[str, str]]:

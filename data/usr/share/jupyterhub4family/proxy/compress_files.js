@@ -4,8 +4,8 @@
 //
 //   node compress_files.js TARGET PREFIX=FOLDER…
 //
-// TARGET/files is one compressed file after the other, TARGET/index.json says where each begins, and the SHA-256 of all
-// (verify-tree compares it). Both reach the disk before they get their names: a power cut leaves none, not half of one.
+// TARGET/files is one compressed file after the other, TARGET/index.json says where each begins, and the SHA-256 of all,
+// as packages' lists write it (verify-tree compares it). Both reach the disk before they get their names: a power cut leaves none, not half of one.
 "use strict";
 
 const { createHash } = require("crypto");
@@ -70,7 +70,7 @@ class Pack {
   finish() {
     fs.fsyncSync(this.descriptor);
     fs.closeSync(this.descriptor);
-    return { size: this.size, sha256: this.digest.digest("hex"), files: this.files };
+    return { size: this.size, sha256: this.digest.digest("base64url"), files: this.files };
   }
 }
 
