@@ -23,6 +23,8 @@ from tests.machine.lib.machine import Machine
 
 #: Seconds until a server or a hub that nobody asks has come to rest.
 REST = 5.0
+#: Seconds for which somebody looks at the start page before they press start.
+LOOKING = 3.0
 #: Seconds for which a portal that does not come back is waited for.
 AWAY = 15.0
 
@@ -147,7 +149,7 @@ def warm(book: Book, stages: list[Stage], repeats: int) -> None:
                 note_floor(
                     book, here, [member], {"seconds": "warm_start", "cpu": "warm_cpu", "memory": "server_memory"}
                 )
-            took = _warm_start(book, here, window)
+            took = _warm_start(book, here, window, member)
             book.note("server_memory", here.stack.name, measure.server_mb(here.machine, here.stack, [member]))
             window.stop_server()
             time.sleep(REST)
@@ -157,16 +159,23 @@ def warm(book: Book, stages: list[Stage], repeats: int) -> None:
                 book.note("first_minus_warm", OURS, _first_start(here, f"new{next(number)}") - took)
 
 
-def _warm_start(book: Book, here: Stage, window: Browser) -> float:
-    """Press start; the server runs in the end, and has come to rest."""
+def _warm_start(book: Book, here: Stage, window: Browser, member: str) -> float:
+    """Open the start page, look at it, press start; the server runs in the end, and has come to rest."""
     everything = cpu.Meter(here.machine)
     hub = cpu.Meter(here.machine, measure.hub_pid(here.machine, here.stack))
     cpu.watch(everything, hub)
+    window.get("/hub/home").expect()
+    time.sleep(LOOKING)
+    if here.stack.name == OURS:
+        book.note("waiting_memory", OURS, measure.server_mb(here.machine, here.stack, [member]))
+    before_press, hub_before = everything.used(), hub.used()
     took = start_until_lab(window)
-    hub_used = hub.used()
+    hub_used = hub.used() - hub_before
     time.sleep(REST)
     book.note("warm_start", here.stack.name, took)
-    book.note("warm_cpu", here.stack.name, everything.used())
+    used = everything.used()
+    book.note("warm_cpu", here.stack.name, used)
+    book.note("pressed_cpu", here.stack.name, used - before_press)
     book.note("hub_cpu", here.stack.name, hub_used)
     return took
 

@@ -103,5 +103,7 @@ MEMBER_ENVIRONMENT = Path(".local/share/jupyterhub4family/env")
 #: Beside its packages: from which template it was made, how, and what it looked like then. A template has none.
 MEMBER_ENVIRONMENT_NOTE = ".jupyterhub4family.json"
 MEMBER_LOGS = Path(".local/state/jupyterhub4family")
+#: Where a server that is prepared ahead waits until it is wanted.
+MEMBER_WAITING = MEMBER_LOGS / "waiting.sock"
 #: Packages that a restore wants in the member's environment.
 MEMBER_PENDING_PACKAGES = Path(".local/share/jupyterhub4family/wishes.json")

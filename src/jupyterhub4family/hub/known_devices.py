@@ -2,7 +2,7 @@
 
 Such a browser gets a cookie that proves it, and has a count of wrong passwords of its own (OWASP: device cookies), so
 that nobody else's tries can keep the member from logging in there. It opens nothing: whoever steals one can try a few
-passwords more (docs/adr/0024-whose-tries-count.md).
+passwords more (docs/adr/0024-whose-tries-count.md), and have a server prepared that waits for the member (ADR 36).
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 from jupyterhub import orm
 from jupyterhub.handlers.login import LoginHandler
+
+from jupyterhub4family.hub import waiting_servers
 
 #: With HTTPS no page can set a cookie with the prefix `__Host-` for some paths only, in front of ours (RFC 6265bis).
 #: The proxy keeps members' servers from getting this cookie, and from setting it (proxy/device_cookie.js).
@@ -32,6 +34,12 @@ _ENTRY = re.compile(r"([0-9a-f]{32})([0-9a-f]{32})")
 
 class FamilyLoginHandler(LoginHandler):  # type: ignore[misc]  # jupyterhub has no types
     """JupyterHub's login page; whoever has logged in on it is known there from then on."""
+
+    async def get(self) -> None:
+        """Show the page; meanwhile a server is prepared for who logged in here last: a password takes seconds."""
+        if not self.current_user and (row := last_account(self)) is not None:
+            waiting_servers.keeper.want(self.users[row])
+        await super().get()
 
     async def login_user(self, data: Any = None) -> Any:
         """Log in, and give the browser its cookie."""
@@ -52,6 +60,15 @@ def known_device(handler: Any, name: str) -> str:
     if row is None:
         return ""
     return next((device for device, tag in entries if hmac.compare_digest(tag, _tag(row, device))), "")
+
+
+def last_account(handler: Any) -> Optional[orm.User]:
+    """Who logged in last with this browser; None if nobody has, or not as far as the hub knows."""
+    entries = list(_entries(handler))
+    if not entries:
+        return None
+    device, tag = entries[-1]
+    return next((row for row in handler.db.query(orm.User) if hmac.compare_digest(tag, _tag(row, device))), None)
 
 
 def remember(handler: Any, user: Any) -> None:

@@ -37,6 +37,7 @@ from jupyterhub4family.hub import (
     origins,
     short_memory,
     trust,
+    waiting_servers,
 )
 from jupyterhub4family.hub.language import Sentences
 
@@ -109,6 +110,7 @@ def configure_pages(config: Any, settings: Settings) -> None:
     ]
     documents.keep_from_scripts()
     kept_tokens.bound()
+    waiting_servers.watch_pages()
     _extend_every_page(settings.language)
 
 

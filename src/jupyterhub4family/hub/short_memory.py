@@ -127,15 +127,16 @@ class Watcher:
 
     # -- which --------------------------------------------------------------------------------------
 
-    def _left(self) -> list[cgroups.FreeMemory]:
+    def left(self) -> list[cgroups.FreeMemory]:
+        """What is free of the computer's memory and, where they have a bound of their own, of that of all servers."""
         return cgroups.free_memory(next((one.pid for one in self._running()), 0))
 
     def _fits(self) -> bool:
-        return all(one.room >= ROOM_FOR_A_START for one in self._left())
+        return all(one.room >= ROOM_FOR_A_START for one in self.left())
 
     def _shortest(self) -> cgroups.FreeMemory:
         """What is left where it is least, by what is to stay free there."""
-        return min(self._left(), key=lambda one: one.room / self._floor(one), default=PLENTY)
+        return min(self.left(), key=lambda one: one.room / self._floor(one), default=PLENTY)
 
     def _is_below(self, times: float) -> bool:
         """Whether less is left than so many times what is to stay free."""

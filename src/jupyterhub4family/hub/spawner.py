@@ -29,7 +29,7 @@ from jupyterhub4family.common.protocol import doors
 from jupyterhub4family.common.protocol.actions import Action, AnswerT, RequestT
 from jupyterhub4family.common.protocol.responses import ProgressCallback
 from jupyterhub4family.common.system import cgroups, processes
-from jupyterhub4family.hub import calling, ports, short_memory
+from jupyterhub4family.hub import calling, ports, short_memory, waiting_servers
 from jupyterhub4family.hub.template import TemplateKeeper
 
 #: So many events of a start are kept for pages that come later, and so many characters of each.
@@ -191,6 +191,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
         What goes wrong here is told by those who are asked afterwards, as if nobody had tried.
         """
+        if not self.name:
+            await waiting_servers.keeper.settled(self.user.name)
         try:
             self._draw_port()
             server = await self._ask_to_start(doors.START, doors.Start(self.get_env()))

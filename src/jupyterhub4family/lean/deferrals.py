@@ -27,6 +27,10 @@ TESTED: Mapping[str, frozenset[str]] = {
     "jupyter-client": frozenset(("8.6.3", "8.10.0")),
     "jupyter-server": frozenset(("2.18.2", "2.21.1")),
     "jupyterlab": frozenset(("4.5.11", "4.6.6")),
+    # Of these only what is imported ahead was tried.
+    "jupyter-lsp": frozenset(("2.3.1",)),
+    "jupyter-server-terminals": frozenset(("0.5.4",)),
+    "notebook": frozenset(("7.5.8", "7.6.5")),
 }
 #: Where `jupyterlab.extensions.pypi` makes its client at once, and with an object of httpx's.
 _PROXY_VARIABLES = ("ALL_PROXY", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
@@ -110,6 +114,30 @@ OFFERS: Mapping[str, Callable[[], Offers]] = {
     "jupyter-client": _jupyter_client,
     "jupyter-server": _jupyter_server,
     "jupyterlab": _jupyterlab,
+}
+#: What a server with these packages imports between its program and its first answer, for one that is prepared ahead.
+#: None of them reads a variable that comes with the server's start: `tests/machine/test_waiting.py` looks.
+AHEAD: Mapping[str, tuple[str, ...]] = {
+    "jupyter-server": (
+        "jupyter_server.services.api.handlers",
+        "jupyter_server.services.config.handlers",
+        "jupyter_server.services.contents.handlers",
+        "jupyter_server.services.events.handlers",
+        "jupyter_server.services.kernels.handlers",
+        "jupyter_server.services.kernelspecs.handlers",
+        "jupyter_server.services.nbconvert.handlers",
+        "jupyter_server.services.security.handlers",
+        "jupyter_server.services.sessions.handlers",
+        "jupyter_server.services.shutdown",
+        "jupyter_server.kernelspecs.handlers",
+        "jupyter_server.nbconvert.handlers",
+        "jupyter_server.view.handlers",
+        "tornado.simple_httpclient",
+    ),
+    "jupyterlab": ("jupyterlab.extensions",),
+    "jupyter-lsp": ("jupyter_lsp.serverextension",),
+    "jupyter-server-terminals": ("jupyter_server_terminals.app",),
+    "notebook": ("notebook.app",),
 }
 #: Asked for at the start for one function in a module of its own (`IPython.paths`).
 SLEEPING = ("IPython",)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -29,8 +30,10 @@ class NotTested(Exception):
     """This environment is not one for which the lean start was tried."""
 
 
-def prepare(program: str) -> CodeType:
+def prepare(program: str, ahead: bool = False) -> CodeType:
     """Import what a server needs, and nothing that only the hub needs; returns the compiled program.
+
+    `ahead`: also what a server imports on its way until it answers, as there is time (ADR 36).
 
     Raises NotTested before anything has been imported; anything else (`stand_ins.Surprise` among it) in the middle of
     it: then only a new process is plain.
@@ -48,6 +51,8 @@ def prepare(program: str) -> CodeType:
             importlib.import_module("jupyterhub.singleuser")
             if installed.get("jupyterlab") in deferrals.TESTED["jupyterlab"]:
                 importlib.import_module("jupyterlab.labapp")
+            if ahead:
+                _import_ahead(installed)
         for name in deferrals.SLEEPING:
             stand_ins.put_to_sleep(name)
         deferrals.settle()
@@ -90,6 +95,16 @@ def _installed_beside(package: str) -> dict[str, str]:
             name = re.sub(r"[-_.]+", "-", match[1]).lower()
             found[name] = "in two versions" if name in found else match[2]
     return found
+
+
+def _import_ahead(installed: dict[str, str]) -> None:
+    """What else is tried; all other packages are imported by the server itself, if it wants them."""
+    for package, names in deferrals.AHEAD.items():
+        if installed.get(package) in deferrals.TESTED[package]:
+            for name in names:
+                # What is missing is missed by the server itself, which says so.
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name)
 
 
 def _leave_no_traces() -> None:

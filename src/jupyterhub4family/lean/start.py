@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from typing import NoReturn
 
 #: Folder that holds our package: /usr/lib/jupyterhub4family.
@@ -25,16 +26,25 @@ def main() -> NoReturn:
     """Become the program that the first argument names: lean, or, with a line in the log that says why, plain."""
     program, *arguments = sys.argv[1:]
     sys.argv[:] = [program, *arguments]
+    # Only a process that a mediator has begun before anybody wanted it has this (lean/waiting.py).
+    order, began = os.environ.pop("JUPYTERHUB4FAMILY_WAIT", ""), time.time_ns()
     try:
         # In place of this file's own folder; `prepare` puts there what the plain program would have.
         sys.path[0] = _LIBRARY
         from jupyterhub4family.lean import launch
 
-        code = launch.prepare(program)
+        code = launch.prepare(program, ahead=bool(order))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if order:
+            # Nobody waits for it. The server that somebody asks for later tries again, and says why it is plain.
+            os._exit(1)
         _become_plain(program, arguments, f"{type(error).__name__}: {error}")
+    if order:
+        from jupyterhub4family.lean import waiting
+
+        waiting.wait(order, began)
     launch.become(code, program)
     sys.exit()
 

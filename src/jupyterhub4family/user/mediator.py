@@ -1,8 +1,9 @@
 """Runs as the member, through sudo, called by the account `jupyterhub`: the door to a member's servers.
 
 Reads one JSON object and does one thing as the member: `prepare` their environment, `spawn` a single-user server,
-`start` one if there is nothing to prepare, `kill` (signal) such a server, `end` all that one has left behind, note in
-its log that the kernel has `killed` one of its programs, show the end of its `log`, say what `activity` there is in it.
+`start` one if there is nothing to prepare, begin one `ahead` that waits until it is wanted, `kill` (signal) such a
+server, `end` all that one has left behind, note in its log that the kernel has `killed` one of its programs, show the
+end of its `log`, say what `activity` there is in it.
 It may not run anything else: the executable is fixed, the environment is built here from an allow-list. Nothing stays
 behind: the server is started by a double fork and is no child of anybody.
 
@@ -20,7 +21,7 @@ from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import doors, serving
 from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.system import accounts
-from jupyterhub4family.user import environment, limit_server, server
+from jupyterhub4family.user import environment, limit_server, server, waiting_server
 
 
 def main() -> int:
@@ -50,8 +51,14 @@ def _prepare(member: pwd.struct_passwd, request: doors.Prepare) -> doors.Prepare
 def _start(member: pwd.struct_passwd, request: doors.Start) -> doors.Started:
     if not environment.is_ready(member):
         return doors.Started(False)
-    started = server.spawn(member, [], request.env)
+    started = waiting_server.take(member, request.env) or server.spawn(member, [], request.env)
     return doors.Started(True, started.pid, started.start_time, environment.made_from(member))
+
+
+def _ahead(member: pwd.struct_passwd, request: doors.PrepareAhead) -> doors.PreparedAhead:
+    if not environment.is_ready(member):
+        return doors.PreparedAhead(False)
+    return doors.PreparedAhead(waiting_server.prepare(member, request.env, request.seconds))
 
 
 def _spawn(member: pwd.struct_passwd, request: doors.Spawn) -> doors.Spawned:
@@ -86,6 +93,7 @@ def _activity(member: pwd.struct_passwd, request: doors.AskActivity) -> doors.Ac
 HANDLERS = (
     serving.on(doors.PREPARE, _prepare),
     serving.on(doors.START, _start),
+    serving.on(doors.AHEAD, _ahead),
     serving.on(doors.SPAWN, _spawn),
     serving.on(doors.KILL, _kill),
     serving.on(doors.END, _end),

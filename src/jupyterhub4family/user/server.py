@@ -71,6 +71,15 @@ def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_v
     if untrusted_arguments:
         # Everything JupyterHub has to say to a server it says in variables; arguments could name any file.
         raise UsageError(_("servers take no arguments"))
+    variables = server_environment(member, untrusted_variables)
+    return begin(member, variables, launcher(Path(member.pw_dir)))
+
+
+def begin(member: pwd.struct_passwd, variables: Mapping[str, str], before_program: list[str]) -> Started:
+    """Start the member's program for servers, and what comes before it, with these variables and no others.
+
+    Raises FamilyError.
+    """
     home = Path(member.pw_dir)
     python = home / paths.MEMBER_ENVIRONMENT / "bin" / "python"
     program = home / paths.MEMBER_ENVIRONMENT / "bin" / "jupyterhub-singleuser"
@@ -78,11 +87,10 @@ def spawn(member: pwd.struct_passwd, untrusted_arguments: list[Any], untrusted_v
         raise FamilyError(
             _("this member has no environment yet"), _("start the server again: the environment is made then")
         )
-    variables = server_environment(member, untrusted_variables)
     log = open_log(member, variables.get("JUPYTERHUB_SERVER_NAME", ""))
     try:
         # The script's own first line would go through a shell to find its interpreter; we know it.
-        args = [str(python), *launcher(home), str(program), *server_arguments(home)]
+        args = [str(python), *before_program, str(program), *server_arguments(home)]
         return _start_detached(args, variables, home, log, limit_server.confine_this_process)
     finally:
         os.close(log)

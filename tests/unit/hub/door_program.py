@@ -44,6 +44,7 @@ def main() -> None:
 
 DEFAULTS: dict[str, Any] = {
     "mediator.prepare": lambda: {"done": "nothing", "template": "py3.11-000000000000"},
+    "mediator.ahead": lambda: {"waits": False},
     "mediator.start": lambda: {"started": False},
     "mediator.log": lambda: {"lines": []},
     "mediator.end": lambda: {"ended": 0},

@@ -83,16 +83,16 @@ class Doors:
         (self.directory / name).touch()
 
     def asked(self, door: str = "mediator", action: str | None = None) -> list[dict[str, Any]]:
-        """The requests that `door` has got, in their order; `start`, which comes first, only by its name."""
+        """The requests that `door` has got, in their order; `start` and `ahead` only by their names."""
         notes = self.directory / "asked"
         lines = notes.read_text("utf-8").splitlines() if notes.exists() else []
         requests = [note["request"] for note in map(json.loads, lines) if note["door"] == door]
         if action is None:
-            return [one for one in requests if one.get("action") != "start"]
+            return [one for one in requests if one.get("action") not in ("start", "ahead")]
         return [one for one in requests if one.get("action") == action]
 
     def actions(self) -> list[str]:
-        """What the mediator was asked for, in order, but for `start`."""
+        """What the mediator was asked for, in order, but for `start` and `ahead`."""
         return [str(request["action"]) for request in self.asked()]
 
     def servers(self) -> list[int]:
@@ -192,7 +192,16 @@ def _forget_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process: nobody has typed a wrong password, no port is being used, no template was built."""
     from jupyterhub.handlers.base import BaseHandler
 
-    from jupyterhub4family.hub import authenticator, short_memory, spawner, startup, template, throttle, trust
+    from jupyterhub4family.hub import (
+        authenticator,
+        short_memory,
+        spawner,
+        startup,
+        template,
+        throttle,
+        trust,
+        waiting_servers,
+    )
 
     # What hub/pages.py extends, with the settings of the first hub that it meets.
     for name in ("template_namespace", "content_security_policy", "_xsrf_safe_methods"):
@@ -202,6 +211,7 @@ def _forget_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(spawner.template, name, value)
     monkeypatch.setattr(spawner.FamilySpawner, "_ports_of_starts", set())
     monkeypatch.setattr(short_memory, "watcher", short_memory.Watcher())
+    monkeypatch.setattr(waiting_servers, "keeper", waiting_servers.Keeper())
     monkeypatch.setattr(startup, "_tasks", [])
     monkeypatch.setattr(trust, "_drawings", {})
 

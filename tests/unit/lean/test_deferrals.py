@@ -20,7 +20,7 @@ def test_the_versions_are_those_of_the_lock(package: str) -> None:
 
 
 def test_every_package_that_something_is_left_out_of_has_versions() -> None:
-    assert set(deferrals.OFFERS) == set(deferrals.TESTED)
+    assert set(deferrals.OFFERS) | set(deferrals.AHEAD) == set(deferrals.TESTED)
 
 
 def test_nothing_is_offered_for_other_versions() -> None:

@@ -12,6 +12,8 @@ from jupyterhub4family.common.system import cgroups, processes
 
 #: How the program of every server is called.
 PROGRAM = "/jupyterhub-singleuser"
+#: How the kernel calls one that waits until it is wanted, and is no server yet (lean/waiting.py; comm, proc(5)).
+WAITING = "jupyter-waiting"
 #: What runs it where it starts lean: the word before it (ADR 27).
 LEAN_START = str(paths.LEAN_START)
 
@@ -46,13 +48,20 @@ def running_servers() -> list[Server]:
         if any(word.endswith(PROGRAM) for word in [word for word in args if word != LEAN_START][:2]):
             found[int(entry)] = names[owner]
     # A child that has not become another program yet looks like its parent.
-    servers = [_server(name, pid) for pid, name in found.items() if _parent(pid) not in found]
+    servers = [_server(name, pid) for pid, name in found.items() if _parent(pid) not in found and not _waits(pid)]
     return sorted(servers, key=lambda one: (one.member, one.pid))
 
 
 def _parent(pid: int) -> int:
     fields = processes.stat_fields(pid)
     return int(fields[1]) if fields else 0
+
+
+def _waits(pid: int) -> bool:
+    try:
+        return processes.read(pid, "comm").decode("utf-8", "replace").strip() == WAITING
+    except OSError:
+        return False
 
 
 def _server(member: str, pid: int) -> Server:

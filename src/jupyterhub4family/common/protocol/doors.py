@@ -71,6 +71,24 @@ class Started:
 
 
 @records.dataclass(frozen=True)
+class PrepareAhead:
+    """Begin a server that somebody may want soon: `start` then takes it. It ends by itself after so many seconds.
+
+    `env`: those of its variables that are known already.
+    """
+
+    env: dict[str, str]
+    seconds: int
+
+
+@records.dataclass(frozen=True)
+class PreparedAhead:
+    """Whether one waits now; else a start will do all that is to be done."""
+
+    waits: bool
+
+
+@records.dataclass(frozen=True)
 class Spawn:
     """Start a single-user server: no arguments, and the variables that JupyterHub has for it."""
 
@@ -163,6 +181,7 @@ class Activity:
 # An environment may have to be fetched over a slow line.
 PREPARE = Action(MEDIATOR, "prepare", Prepare, Prepared, timeout=1800)
 START = Action(MEDIATOR, "start", Start, Started)
+AHEAD = Action(MEDIATOR, "ahead", PrepareAhead, PreparedAhead)
 SPAWN = Action(MEDIATOR, "spawn", Spawn, Spawned)
 KILL = Action(MEDIATOR, "kill", Kill, Killed)
 END = Action(MEDIATOR, "end", End, Ended)
@@ -311,7 +330,7 @@ LIST_MEMBERS = Action(MEMBERS, "list", Nothing, MemberList)
 
 DOORS = (MEDIATOR, AUTHENTICATE, ENVIRONMENT, CONFINE, MEMBERS)
 ACTIONS: tuple[Action[Any, Any], ...] = (
-    *(PREPARE, START, SPAWN, KILL, END, KILLED, LOG, ACTIVITY),
+    *(PREPARE, START, AHEAD, SPAWN, KILL, END, KILLED, LOG, ACTIVITY),
     CHECK_PASSWORD,
     COPY_TEMPLATE,
     LIMIT_SERVER,
