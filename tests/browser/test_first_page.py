@@ -35,11 +35,11 @@ def _of_extensions(loaded: Loaded) -> list[list[str]]:
     """For each extension what its first script is called, and what that one asked for, as the lists have it."""
     found: dict[str, list[str]] = {}
     for url in loaded.urls:
-        folder, _, name = url.partition("/lab/extensions/")[2].rpartition("/")
+        directory, _, name = url.partition("/lab/extensions/")[2].rpartition("/")
         if name.startswith("remoteEntry."):
-            found.setdefault(folder, []).insert(0, f"{folder}/{name}")
+            found.setdefault(directory, []).insert(0, f"{directory}/{name}")
         elif ".js?v=" in name:
-            found.setdefault(folder, []).append(name)
+            found.setdefault(directory, []).append(name)
     return [[names[0], *sorted(names[1:])] for names in found.values()]
 
 

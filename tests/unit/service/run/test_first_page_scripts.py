@@ -47,8 +47,8 @@ const proxy = http.createServer((request, response) => {
   }).end();
 });
 for (const one of [server, proxy]) await new Promise((resolve) => one.listen(0, "127.0.0.1", resolve));
-const ask = ({ url, method }) => new Promise((resolve, reject) => {
-  const place = { port: proxy.address().port, path: url, method, agent: false };
+const ask = ({ url, method, asked }) => new Promise((resolve, reject) => {
+  const place = { port: proxy.address().port, path: url, method, headers: asked, agent: false };
   http.request(place, (answer) => {
     const parts = [];
     answer.on("data", (part) => parts.push(part));
@@ -63,20 +63,20 @@ return found;
 """
 
 
-def _page(prefix: str = "/user/anna", folder: str = "static/lab", main: str = MAIN, **config: Any) -> str:
+def _page(prefix: str = "/user/anna", below: str = "static/lab", main: str = MAIN, **config: Any) -> str:
     """As JupyterLab writes it."""
-    told = {"fullLabextensionsUrl": f"{prefix}/lab/extensions", "token": "", **config}
-    text = json.dumps(told).replace("<", "\\u003c").replace(">", "\\u003e")
+    settings = {"fullLabextensionsUrl": f"{prefix}/lab/extensions", "token": "", **config}
+    text = json.dumps(settings).replace("<", "\\u003c").replace(">", "\\u003e")
     return (
         '<!doctype html><html lang="en"><head><title>JupyterLab Ä</title>'
         f'<script id="jupyter-config-data" type="application/json">{text}</script>'
-        f'<script defer="defer" src="{prefix}/{folder}/{main}"></script></head><body></body></html>'
+        f'<script defer="defer" src="{prefix}/{below}/{main}"></script></head><body></body></html>'
     )
 
 
 def _case(page: str, url: str = "/user/anna/lab", **given: Any) -> dict[str, Any]:
     headers = {"content-type": "text/html; charset=UTF-8"}
-    always = {"prefix": "/user/anna", "method": "GET", "status": 200, "headers": headers, "pieces": [page]}
+    always = {"prefix": "/user/anna", "asked": {}, "method": "GET", "status": 200, "headers": headers, "pieces": [page]}
     return {**always, "url": url, **given}
 
 
@@ -115,9 +115,9 @@ def test_a_browser_is_told_with_the_page_what_it_will_ask_for(ask: Ask) -> None:
 def test_extensions_come_before_the_largest_script_and_what_they_ask_for_last(ask: Ask) -> None:
     own = {"name": "her-own", "load": "static/remoteEntry.ffeeddccbbaa0099.js"}
     main, *others = ALL
-    folder = "lab/extensions"
-    expected = [main, f"{folder}/@theirs/one/{ENTRY}", f"{folder}/her-own/{own['load']}", *others]
-    expected.append(f"{folder}/@theirs/one/static/9.js?v=3")
+    below = "lab/extensions"
+    expected = [main, f"{below}/@theirs/one/{ENTRY}", f"{below}/her-own/{own['load']}", *others]
+    expected.append(f"{below}/@theirs/one/static/9.js?v=3")
     assert ask(_case(_page(federated_extensions=[ONE, own]))) == [[f"/user/anna/{one}" for one in expected]]
 
 
@@ -136,9 +136,12 @@ def test_any_other_page_comes_as_it_is(ask: Ask) -> None:
         _case(_page(), status=404),
         _case(_page(), headers={"content-type": "text/plain"}),
         _case(_page(), headers={"content-type": html, "content-encoding": "x"}),
+        # Another proxy stands in front, and may give up an answer with long headers.
+        _case(_page(), asked={"X-Forwarded-For": "192.0.2.1"}),
+        _case(_page(), asked={"via": "1.1 cache"}),
         # Scripts come from elsewhere: whoever set that up knows why.
         _case(_page("https://example.org")),
-        _case(_page(folder="static/other")),
+        _case(_page(below="static/other")),
         # A page names its own server's scripts, not another's nor the hub's.
         _case(_page("/user/ben")),
         _case(_page("/hub"), "/hub/lab", prefix="/"),
@@ -165,6 +168,10 @@ def test_an_extension_of_an_odd_name_is_left_out(ask: Ask) -> None:
     assert ask(*cases) == [[f"/user/anna/{one}" for one in ALL]] * len(cases)
     [many] = ask(_case(_page(federated_extensions=[{"name": f"e{number}", "load": ENTRY} for number in range(500)])))
     assert len(many) == len(ALL) + 20, "there is an end to them"
+    name = {"name": "e" * 2000, "load": ENTRY}
+    [long] = ask(_case(_page(federated_extensions=[name] * 10)))
+    assert len(", ".join(long)) < 8000, "and to the header"
+    assert long[0] == f"/user/anna/{ALL[0]}"
 
 
 def test_a_page_that_comes_in_pieces_comes_whole(ask: Ask) -> None:
@@ -195,15 +202,16 @@ def test_without_the_lists_the_portal_works(tmp_path: Path) -> None:
         assert javascript.run(body, str(tmp_path / name)) == [1, 0]
 
 
-def test_a_browser_that_goes_away_before_the_page_comes_ends_nothing() -> None:
+def test_a_browser_that_goes_away_before_the_page_comes_ends_nothing(tmp_path: Path) -> None:
     body = """
     const { PassThrough } = require("stream");
     const { EventEmitter } = require("events");
     const { guardFirstPage } = require("./first_page.js");
     const events = new EventEmitter();
-    guardFirstPage({ proxy: events }, null);
+    guardFirstPage({ proxy: events }, null, given);
     const answer = Object.assign(new PassThrough(), { statusCode: 200, headers: { "content-type": "text/html" } });
-    events.emit("proxyRes", answer, { method: "GET", url: "/user/anna/lab", judged: { prefix: "/user/anna" } });
+    const request = { method: "GET", url: "/user/anna/lab", judged: { prefix: "/user/anna" } };
+    events.emit("proxyRes", answer, { ...request, httpVersion: "1.1", rawHeaders: [] });
     const response = new PassThrough();
     answer.pipe(response);
     response.destroy();
@@ -211,4 +219,5 @@ def test_a_browser_that_goes_away_before_the_page_comes_ends_nothing() -> None:
     await new Promise((resolve) => setTimeout(resolve, 50));
     return answer.destroyed;
     """
-    assert javascript.run(body) is True
+    (tmp_path / "lists.json").write_text("[]")
+    assert javascript.run(body, str(tmp_path / "lists.json")) is True

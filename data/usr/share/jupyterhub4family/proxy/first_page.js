@@ -19,10 +19,18 @@ const CONFIGURATION = /<script id="jupyter-config-data" type="application\/json"
 const EXTENSION = /^(?:@[\w-][\w.-]*\/)?[\w-][\w.-]*$/;
 const ENTRY = /^static\/remoteEntry\.[0-9a-f]{12,}\.js$/;
 const MOST_EXTENSIONS = 20;
+const LONGEST = 7500; // bytes of the header: others cut lines off at 8 KB
+// Of requests that another proxy has passed on to this one. nginx gives up an answer with more than 4 KB of headers.
+const PASSED_ON = /^(?:via|forwarded|x-real-ip|x-scheme|x-forwarded-.*)$/i;
 
 // first name -> all others: of JupyterLab's script what it asks for itself, of an extension's what that one does.
 function readLists(file) {
   return new Map(JSON.parse(fs.readFileSync(file, "utf8")).map(([first, ...others]) => [first, others]));
+}
+
+// Whether a browser itself has asked, as far as it can be seen.
+function isDirect({ httpVersion, rawHeaders }) {
+  return httpVersion !== "1.0" && !rawHeaders.some((name, index) => index % 2 === 0 && PASSED_ON.test(name));
 }
 
 // Whether an answer is JupyterLab's page perhaps.
@@ -73,6 +81,7 @@ function tell(answer, { judged }, lists) {
 function announce(response, text, prefix, lists) {
   try {
     const links = scriptsOf(text, prefix, lists).map((one) => `<${one}>; rel=preload; as=script`);
+    while (links.join(", ").length > LONGEST) links.pop();
     if (links.length) response.setHeader("Link", [].concat(response.getHeader("Link") || [], links.join(", ")));
   } catch (error) {
     // A page that is odd comes as it is.
@@ -88,7 +97,7 @@ function guardFirstPage(proxy, log, file = LISTS) {
     return log.warn("%s cannot be read (%s): JupyterLab's page comes without it", file, error.code || error.name);
   }
   return proxy.proxy.on("proxyRes", (answer, request) => {
-    if (isPage(answer, request)) tell(answer, request, lists);
+    if (isPage(answer, request) && isDirect(request)) tell(answer, request, lists);
   });
 }
 
