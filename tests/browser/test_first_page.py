@@ -31,6 +31,30 @@ def _own_files(loaded: Loaded) -> list[str]:
     return sorted(name for name in found if ".js?v=" in name)
 
 
+def _of_extensions(loaded: Loaded) -> list[list[str]]:
+    """For each extension what its first script is called, and what that one asked for, as the lists have it."""
+    found: dict[str, list[str]] = {}
+    for url in loaded.urls:
+        directory, _, name = url.partition("/lab/extensions/")[2].rpartition("/")
+        if name.startswith("remoteEntry."):
+            found.setdefault(directory, []).insert(0, f"{directory}/{name}")
+        elif ".js?v=" in name:
+            found.setdefault(directory, []).append(name)
+    return [[names[0], *sorted(names[1:])] for names in found.values()]
+
+
+#: For each script when it was asked for, when all of it was there, and how often it came, by its name without hashes.
+_WHEN = """() => {
+    const when = {};
+    for (const { name, startTime, responseEnd } of performance.getEntriesByType("resource")) {
+        const [script] = name.split("/").at(-1).split(".");
+        const times = when[script]?.times ?? 0;
+        when[script] = { asked: startTime, there: responseEnd, times: times + 1 };
+    }
+    return when;
+}"""
+
+
 @pytest.mark.every_debian
 def test_a_first_page_is_small_and_works(new_machine: NewMachine, new_chromium: NewChromium, suite: str) -> None:
     machine = ready(new_machine(suite, layer="installed"))
@@ -51,6 +75,13 @@ def test_a_first_page_is_small_and_works(new_machine: NewMachine, new_chromium: 
     lists: list[list[str]] = json.loads(LISTS.read_text())
     shipped = next((one for one in lists if one[0] in names), [])
     assert sorted(shipped) == names, f"write this into {LISTS.name}, main.… first"
+    for extension in _of_extensions(loaded):
+        assert extension in lists, f"this belongs into {LISTS.name}"
+    # With the page the browser was told of them: it has asked for all before the first one could say what it needs.
+    when = page.evaluate(_WHEN)
+    early = ("jlab_core", names[0].partition(".")[0], "remoteEntry")
+    assert all(when[one]["asked"] < when["main"]["there"] for one in early), when
+    assert when["jlab_core"]["times"] == 1, "the largest file came twice"
     run_a_cell(page, "6 * 7", "42")
     # JupyterLab ends a kernel that is still starting, if another one is chosen for the notebook.
     machine.expect_log("KeyboardInterrupt")

@@ -12,7 +12,8 @@ from typing import Any
 from jupyterhub4family.common import paths
 
 #: One list for each version of JupyterLab that our locks name: the files of its first page as browsers ask for them,
-#: `main.….js` first. A browser test says when it is out of date.
+#: `main.….js` first. A browser test says when it is out of date. Lists that begin with the `remoteEntry.….js` of an
+#: extension are for the proxy alone (proxy/first_page.js).
 LISTS = paths.SHARE / "first-page.json"
 #: Where the template has them, and where the proxy has what it needs to serve them (proxy/compressed_files.js).
 STATIC = "env/share/jupyter/lab/static"

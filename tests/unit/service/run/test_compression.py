@@ -308,6 +308,25 @@ def test_the_templates_files_lie_compressed(tmp_path: Path) -> None:
     assert asked["sent"] == 0
 
 
+def test_what_everybody_loads_first_is_compressed_best_and_icons_are_too(tmp_path: Path) -> None:
+    lists = json.loads((javascript.PROXY.parent / "first-page.json").read_text())
+    first = lists[0][1].partition("?")[0]
+    text = "".join(sorted(file.read_text() for file in javascript.PROXY.glob("*.js")))
+    icon = "icon" * 1000
+    template = _template(tmp_path, {first: text, "other.js": text + "\n", "favicon.ico": icon})
+    files = json.loads((template / "compressed/index.json").read_text())["files"]
+    ours, other = (files[f"static/lab/{name}"]["br"][1] for name in (first, "other.js"))
+    assert ours < other * 0.98, (ours, other)
+    url = "/user/anna/static/lab/favicon.ico"
+    headers = {"content-type": "image/vnd.microsoft.icon", "content-length": str(len(icon)), "last-modified": THEN}
+    answers = {url: {"headers": headers, "body": icon}}
+    [kept] = _ask(answers, [{"url": url, "headers": ALL}], templates=str(tmp_path))
+    assert (kept["headers"]["content-encoding"], kept["body"]) == ("br", icon)
+    headers["last-modified"] = "another"
+    [theirs] = _ask(answers, [{"url": url, "headers": ALL}], templates=str(tmp_path))
+    assert "content-encoding" not in theirs["headers"], "most pictures of a member's own are compressed already"
+
+
 @pytest.mark.parametrize(
     "theirs",
     [

@@ -17,7 +17,7 @@ const NAME = "[A-Za-z0-9_~@+-][A-Za-z0-9._~@+-]*";
 const OF_MEMBER = new RegExp(`^/((?:static|lab/extensions|lab/api/themes|custom)(?:/${NAME})+)(?:\\?[^#]*)?$`);
 const OF_HUB = new RegExp(`^/hub/((?:static|trust/static)(?:/${NAME})+)(?:\\?[^#]*)?$`);
 const AS_THEY_COME = /^(?:text\/(?:css|javascript)|application\/(?:x-)?javascript|image\/svg\+xml)\s*(?:;|$)/i;
-const FROM_DISK = /^(?:text\/(?:css|javascript)|application\/(?:(?:x-)?javascript|json)|image\/svg\+xml)\s*(?:;|$)/i;
+const FROM_DISK = /^(?:text\/(?:css|javascript)|application\/(?:(?:x-)?javascript|json)|image\/(?:svg\+xml|x-icon|vnd\.microsoft\.icon))\s*(?:;|$)/i;
 const SMALLEST = 1024;
 const LARGEST = 16 << 20; // bytes of a file that is compressed as it comes
 // Compressing as it comes: 18 ms of the processor for a megabyte, 400 KB of memory for each that is under way, of one
@@ -223,4 +223,4 @@ function guardSize(proxy, log, files, options) {
   };
 }
 
-module.exports = { Budget, Compression, Prefetch, encodingsFor, guardSize, staticFile };
+module.exports = { Budget, Compression, Prefetch, encodingsFor, guardSize, passOn, staticFile };

@@ -15,6 +15,7 @@ const { ERROR_POLICY } = require("./broken.js");
 const { CompressedFiles } = require("./compressed_files.js");
 const { guardSize } = require("./compression.js");
 const { guardDeviceCookie } = require("./device_cookie.js");
+const { guardFirstPage } = require("./first_page.js");
 const { guardServers } = require("./gatekeeper.js");
 const { Limits } = require("./limits.js");
 const { bounded } = require("./logs.js");
@@ -88,6 +89,7 @@ guardServers(proxy, log, {
 
 const files = new CompressedFiles(log, configuration.compressed);
 guardSize(proxy, log, files, { key, isSecure });
+guardFirstPage(proxy, log);
 
 proxy.proxy.on("proxyRes", ({ headers }, request) => {
   request.isAnswered = true;
