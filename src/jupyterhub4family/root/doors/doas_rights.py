@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
-from jupyterhub4family.common import records
+from jupyterhub4family.common import patterns, records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts
@@ -23,7 +23,7 @@ from jupyterhub4family.root.doors.sudo_rights import Judge
 DOAS_CONF = Path("/etc/doas.conf")
 _OPTIONS = frozenset(("nopass", "nolog", "persist", "keepenv"))
 #: A word, with quotes and backslashes in it; a brace; a comment.
-_TOKEN = re.compile(r'\s*(?:(?P<comment>#.*)|(?P<brace>[{}])|(?P<word>(?:"(?:\\.|[^"\\])*"|\\.|[^\s{}"\\#])+))')
+_TOKEN = patterns.compiled(r'\s*(?:(?P<comment>#.*)|(?P<brace>[{}])|(?P<word>(?:"(?:\\.|[^"\\])*"|\\.|[^\s{}"\\#])+))')
 
 
 class UnreadableRules(FamilyError):
