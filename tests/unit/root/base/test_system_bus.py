@@ -157,7 +157,7 @@ def test_what_comes_before_the_answer_is_none(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reason"),
     [
         (error("Unit t.scope already exists."), r"Unit t\.scope already exists\."),
         # systemd says nothing that a terminal would obey; whoever else does is not obeyed either.
@@ -171,9 +171,9 @@ def test_what_comes_before_the_answer_is_none(bus: Bus) -> None:
         (DONE[:-1], "hung up"),
     ],
 )
-def test_everything_else_is_an_error(bus: Bus, answer: bytes, told: str) -> None:
+def test_everything_else_is_an_error(bus: Bus, answer: bytes, reason: str) -> None:
     bus.answers = [answer]
-    with pytest.raises(BusError, match=told):
+    with pytest.raises(BusError, match=reason):
         start()
 
 
