@@ -22,7 +22,7 @@ ALWAYS = ("", "bin", "lib")
 #: Modules to be found, with what people call them.
 MODULES = {"jupyterhub.singleuser": "jupyterhub", "jupyterlab": "jupyterlab", "notebook": "notebook"}
 _IMPORT = "import jupyterhub.singleuser.app, jupyterlab.labapp, notebook.app, ipykernel.kernelapp"
-#: The same, for a process that ends at once: what Python tidies up meanwhile and afterwards takes a quarter of the time.
+#: The same in a process that ends at once: to tidy up, meanwhile and afterwards, takes Python a quarter of the time.
 _ONLY_IMPORT = f"import gc, os; gc.disable(); {_IMPORT}; os._exit(0)"
 #: The line of a traceback that says what was raised.
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception)\b")
