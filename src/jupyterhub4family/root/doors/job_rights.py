@@ -88,8 +88,13 @@ def ways(account: pwd.struct_passwd) -> Iterator[Message]:
         for path, is_run in _paths(job, may_write) if paths is None else paths:
             if (path, is_run) not in seen:
                 seen.add((path, is_run))
-                if _may_be_anothers(Path(path), account.pw_uid, groups, is_run, looked):
+                if _may_be_anothers(_as_path(path), account.pw_uid, groups, is_run, looked):
                     yield _("it can write {file}, which root trusts", file=path[:120])
+
+
+@one_look.once
+def _as_path(text: str) -> Path:
+    return Path(text)
 
 
 def _paths(job: _Job, may_write: Callable[[str], bool]) -> Iterator[tuple[str, bool]]:
