@@ -111,9 +111,10 @@ def run_and_end(main: Callable[[], int]) -> NoReturn:
     closed by the kernel; nothing of ours waits for the end in any other way (atexit).
     """
     status = run_program(main)
-    # stdout has been written by then, or its reader has gone.
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # What was printed before an error waits in them. A reader that has gone gets nothing.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
     os._exit(status)
 
 
