@@ -105,7 +105,11 @@ class Spawned:
     def _ask(self, options: int) -> Optional[int]:
         with self._asking:
             if self.returncode is None:
-                pid, status = os.waitpid(self.pid, options)
+                try:
+                    pid, status = os.waitpid(self.pid, options)
+                except ChildProcessError:
+                    # Whoever has started us ignores SIGCHLD, and nobody learns how it has ended. As `subprocess` has it.
+                    pid, status = self.pid, 0
                 if pid == self.pid:
                     self.returncode = os.waitstatus_to_exitcode(status)
             found: Optional[int] = self.returncode

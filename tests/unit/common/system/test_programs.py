@@ -88,6 +88,18 @@ def test_signals_that_python_ignores_are_not_ignored_by_others() -> None:
     assert int(ignored, 16) & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0
 
 
+def test_who_was_started_by_somebody_who_ignores_ended_children() -> None:
+    """They are gone before anybody can ask how they have ended: with `subprocess` it is the same."""
+    done = run_python("""
+        import signal
+        from jupyterhub4family.common.system.programs import run
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        done = run(["/bin/sh", "-c", "echo out; exit 3"])
+        print(done.returncode, done.stdout)
+    """)
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "out"]), done
+
+
 def test_a_program_that_a_signal_has_ended() -> None:
     assert run(["/bin/sh", "-c", "kill -9 $$"], check=False).returncode == -9
 
