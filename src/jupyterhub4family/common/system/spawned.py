@@ -108,7 +108,7 @@ class Spawned:
                 try:
                     pid, status = os.waitpid(self.pid, options)
                 except ChildProcessError:
-                    # Whoever has started us ignores SIGCHLD, and nobody learns how it has ended. As `subprocess` has it.
+                    # Whoever started us ignores SIGCHLD: nobody learns how it has ended. As `subprocess` has it.
                     pid, status = self.pid, 0
                 if pid == self.pid:
                     self.returncode = os.waitstatus_to_exitcode(status)
