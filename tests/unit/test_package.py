@@ -55,8 +55,9 @@ def test_programs_are_executable_and_nobody_elses_to_write(program: Path) -> Non
 def test_programs_are_isolated_and_import_what_exists(program: Path) -> None:
     text = program.read_text("utf-8")
     # Debian's own Python, blind to PYTHON* variables and to the folder and the home it is started in. Doors also do
-    # without Debian's modules and what is installed beside them: somebody waits, and they are not ours.
-    options = "-IS" if program.name in {door.name for door in doors.DOORS} else "-I"
+    # without Debian's modules and what is installed beside them: somebody waits, and they are not ours. So does the
+    # command, until it needs one of them.
+    options = "-IS" if program.name in {door.name for door in doors.DOORS} or program in COMMANDS else "-I"
     assert text.startswith(f"#!/usr/bin/python3 {options}\n")
     tree = ast.parse(text)
     assert ast.get_docstring(tree)
@@ -78,7 +79,8 @@ def test_programs_are_isolated_and_import_what_exists(program: Path) -> None:
 @pytest.mark.parametrize("program", [p for p in [*PROGRAMS, *COMMANDS] if is_python(p)], ids=lambda path: path.name)
 def test_programs_enter_as_what_they_are_before_they_import_anything(program: Path) -> None:
     of_root = {door.name: door.runs_as == doors.ROOT for door in doors.DOORS}
-    kind = {True: "root_door", False: "member_door", None: "program"}[of_root.get(program.name)]
+    others = "command" if program in COMMANDS else "program"
+    kind = {True: "root_door", False: "member_door", None: others}[of_root.get(program.name)]
     assert (
         'sys.path.insert(0, "/usr/lib/jupyterhub4family")\n\n'
         f"from jupyterhub4family.common import entry\n\nentry.{kind}()\n\nfrom "

@@ -6,16 +6,19 @@ A module is imported when its command is called, and no other: all of them take 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from jupyterhub4family import __version__
 from jupyterhub4family.common.i18n import argparse_words
 from jupyterhub4family.common.i18n.messages import N_, _
 
 EPILOG = N_("Exit status: 0 success, 2 usage error, 3 refused, 4 permission denied, 6 not running; more in the manual.")
+#: Where nobody says how wide the terminal is.
+_USUAL_COLUMNS = 80
 #: Adds the arguments of one command to its parser.
 AddTo = Callable[[argparse.ArgumentParser], None]
 
@@ -29,10 +32,35 @@ def main(args: Optional[Sequence[str]] = None) -> int:
     return int(arguments.run(arguments))
 
 
+class _Formatter(argparse.HelpFormatter):
+    """argparse's own one looks how wide the terminal is with `shutil`, and with that loads whatever can compress."""
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        super().__init__(prog, **{"width": _columns() - 2, **more})
+
+
+class _Parser(argparse.ArgumentParser):
+    """For the command, and for all that is below it: argparse makes these of the same class."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **{"formatter_class": _Formatter, **more})
+
+
+def _columns() -> int:
+    """As `shutil.get_terminal_size` has it."""
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    try:
+        return os.get_terminal_size(1).columns or _USUAL_COLUMNS
+    except OSError:
+        return _USUAL_COLUMNS
+
+
 def build_parser(only: Optional[str] = None) -> argparse.ArgumentParser:
     """The whole command line; with `only`, all commands, but nobody's arguments except those of the one called so."""
     argparse_words.translate_argparse()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="jupyterhub4family", description=_("JupyterHub for the family on this machine."), epilog=_(EPILOG)
     )
     parser.add_argument(

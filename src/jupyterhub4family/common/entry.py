@@ -55,6 +55,10 @@ _ADJUSTMENT = "/proc/self/oom_score_adj"
 _PROCESSORS = 1024
 #: Where Debian's packages put their modules, for whichever Python 3.
 _DEBIANS_MODULES = "/usr/lib/python3/dist-packages"
+#: So many things more have Python look for those that nobody needs any more: as long as most doors live it does not.
+_THINGS = 100_000
+#: What is not loaded with `pathlib`, but for a function of this name.
+_ADDRESSES, _QUOTE = "urllib.parse", "quote_from_bytes"
 #: By how many nanoseconds the kernel may wake a program too late: what all have that ask for no more (prctl(2)).
 _TIMER_SLACK, _USUAL_SLACK = "/proc/self/timerslack_ns", 50_000
 
@@ -74,6 +78,7 @@ def root_door() -> None:
     """
     if not sys.flags.isolated:
         _end_not_isolated(door=True)
+    _load_little()
     os.umask(_ROOTS_UMASK)
     _own_signals(_NOT_HEARD_BY_ROOT)
     narrow = _own_limits()
@@ -96,6 +101,7 @@ def member_door() -> None:
     if not sys.flags.isolated:
         # sudospawner takes any other status for a broken mediator.
         _end_not_isolated(door=True, status=0)
+    _load_little()
     os.umask(_MEMBERS_UMASK)
     _own_signals(())
     _own_files_limit()
@@ -109,6 +115,13 @@ def member_door() -> None:
     _own_environment()
 
 
+def command() -> None:
+    """For the command: as `program`, and nearly as quick as a door; settings are written in YAML, which is Debian's."""
+    program()
+    _load_little()
+    with_debians_modules()
+
+
 def with_debians_modules() -> None:
     """For what a door, which starts with nothing but Python's own (-S), needs of Debian's: after everything else.
 
@@ -119,6 +132,31 @@ def with_debians_modules() -> None:
 
 
 # -- what is made our own ----------------------------------------------------------------------------
+
+
+def _load_little() -> None:
+    """Before a program that lives for a moment loads its modules: what of that nobody needs is left out."""
+    import gc
+
+    # Python looks for circles whenever it has made 700 things more: all the time while it loads modules, and in vain.
+    gc.set_threshold(_THINGS)
+    # For one function, by which a path becomes an address, all that reads addresses would be loaded with paths.
+    parse = type(sys)(_ADDRESSES)
+    setattr(parse, _QUOTE, _quote)
+    sys.modules[_ADDRESSES] = parse
+    try:
+        import pathlib  # noqa: F401
+    finally:
+        # Whoever imports it from now on gets the real one.
+        del sys.modules[_ADDRESSES]
+
+
+def _quote(*args: object) -> str:
+    """What Path.as_uri calls."""
+    import urllib.parse
+
+    quoted: str = getattr(urllib.parse, _QUOTE)(*args)
+    return quoted
 
 
 def _own_signals(ignored: tuple[str, ...]) -> None:

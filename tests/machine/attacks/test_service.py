@@ -295,7 +295,7 @@ def test_what_runs_as_a_member_has_no_hold_of_roots_terminal(machine: Machine) -
     machine.run(f"env --default-signal=INT setsid -f {command} </dev/null >/dev/null 2>&1")
     shows = "pgrep -u alice -f lib/jupyterhub4family/show-log"
     machine.wait(f"{shows} && grep -q hello /root/typescript", timeout=30)
-    roots = machine.run("pgrep -u root -fx '/usr/bin/python3 -I .*jupyterhub4family logs alice -f'").strip()
+    roots = machine.run("pgrep -u root -fx '/usr/bin/python3 -IS .*jupyterhub4family logs alice -f'").strip()
     assert machine.run(f"ps -o tty= -p {roots}").strip().startswith("pts/"), "root's command does have one"
     assert set(machine.run("ps -o tty= -u alice").split()) == {"?"}
     # Nor is it open there: whoever has it open reads what root types, however much later.

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from jupyterhub4family import __version__
+from jupyterhub4family.cli import main as main_module
 from jupyterhub4family.cli.main import COMMANDS, build_parser, main
-from tests.unit.helpers import SRC, TIMEOUT
+from tests.unit.helpers import SRC, TIMEOUT, run_python
 
 
 def commands(parser: argparse.ArgumentParser, before: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -162,3 +163,27 @@ def test_the_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"version": __version__}
+
+
+@pytest.mark.parametrize("columns", ["", "40", "132", "x", "-5", "0"])
+def test_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """As argparse finds out, which loads more for it than most commands need."""
+    monkeypatch.setenv("COLUMNS", columns)
+    ours = build_parser("members").format_help()
+    monkeypatch.setattr(main_module, "_Formatter", argparse.HelpFormatter)
+    assert ours == build_parser("members").format_help()
+
+
+def test_what_can_compress_is_not_loaded_to_read_a_command_line() -> None:
+    code = """
+    import sys
+    from jupyterhub4family.common import entry
+    entry.command()
+    from jupyterhub4family.cli.main import build_parser, main
+    assert main(["version"]) == 0
+    build_parser("members")
+    loaded = {"shutil", "subprocess", "threading", "yaml", "urllib.parse", "selectors"} & set(sys.modules)
+    assert not loaded, loaded
+    """
+    done = run_python(code, interpreter=(sys.executable, "-IS"))
+    assert done.returncode == 0, done

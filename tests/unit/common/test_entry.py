@@ -6,10 +6,12 @@ Each case is a process of its own: what is set here would be the test's own limi
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import os
 import subprocess
 import sys
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +90,10 @@ def test_nothing_is_imported_before_the_check_but_what_python_has_loaded() -> No
             if isinstance(node, ast.FunctionDef) and node.name == function.__name__
         )
         assert ast.unparse(body[1]).startswith("if not sys.flags.isolated:\n    _end_not_isolated("), function
+    assert inspect.getsource(entry.command).splitlines()[2].strip() == "program()"
 
 
-@pytest.mark.parametrize(("kind", "status"), [("program", 1), ("root_door", 1), ("member_door", 0)])
+@pytest.mark.parametrize(("kind", "status"), [("program", 1), ("command", 1), ("root_door", 1), ("member_door", 0)])
 def test_what_is_not_isolated_ends_with_a_sentence(kind: str, status: int, tmp_path: Path) -> None:
     """A door answers, as it always does. And no module of the caller's is imported on the way there."""
     for name in ("gettext", "json", "signal", "resource", "enum", "dataclasses"):
@@ -102,7 +105,7 @@ def test_what_is_not_isolated_ends_with_a_sentence(kind: str, status: int, tmp_p
     done = run(trusted + code, "-E", "-S", env=environment)
     assert done.returncode == status and "went on" not in done.stdout, done
     assert "Traceback" not in done.stderr and "somebody else" not in done.stderr, done
-    if kind == "program":
+    if kind in ("program", "command"):
         assert "python3 -I" in done.stderr and "Try: " in done.stderr and not done.stdout
     else:
         answer = json.loads(done.stdout)
@@ -118,6 +121,18 @@ def test_debians_modules_come_last_and_only_where_there_are_none_yet(flags: list
     )
     done = run(code, *flags)
     assert done.stdout.strip() == str(["/usr/lib/python3/dist-packages"][:added]), done
+
+
+@pytest.mark.parametrize("kind", ["command", "root_door", "member_door"])
+def test_paths_come_without_addresses_which_can_be_had_all_the_same(kind: str) -> None:
+    code = (
+        f"from jupyterhub4family.common import entry; entry.{kind}()\n"
+        "assert 'pathlib' in sys.modules and 'urllib.parse' not in sys.modules\n"
+        "import pathlib; print(pathlib.Path('/a b').as_uri())\n"
+        "import urllib.parse; print(urllib.parse.quote('ü'), urllib.parse.__file__)"
+    )
+    done = run(code, "-IS")
+    assert done.stdout.splitlines()[:2] == ["file:///a%20b", f"%C3%BC {urllib.parse.__file__}"], done
 
 
 def test_an_isolated_program_goes_on_as_it_is() -> None:

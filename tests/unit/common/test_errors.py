@@ -81,3 +81,41 @@ def test_a_locale_that_lacks_a_character_is_no_traceback() -> None:
         sys.exit(run_program(lambda: print("Geht \u2026 gut") or 0))
     """)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Geht ? gut\n", "")
+
+
+@pytest.mark.parametrize(
+    ("main", "status", "out", "err"),
+    [
+        ("lambda: print('done') or 0", 0, "done\n", ""),
+        ("lambda: sys.stdout.write('no end of a line') and 7", 7, "no end of a line", ""),
+        ("fail", 3, "before\n", "jupyterhub4family: not so\nTry: so\n"),
+        ("lambda: sys.exit(2)", 2, "", ""),
+    ],
+)
+def test_what_ends_at_once_has_said_everything(main: str, status: int, out: str, err: str) -> None:
+    done = run_python(f"""
+        from jupyterhub4family.common.errors import RefusedError, run_and_end
+        def fail():
+            print("before")
+            raise RefusedError("not so", "so")
+        run_and_end({main})
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (status, out, err)
+
+
+def test_what_ends_at_once_does_not_hide_what_is_no_familys_error() -> None:
+    done = run_python("""
+        from jupyterhub4family.common.errors import run_and_end
+        run_and_end(lambda: 1 // 0)
+    """)
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
+
+
+def test_python_is_not_waited_for() -> None:
+    done = run_python("""
+        import atexit
+        from jupyterhub4family.common.errors import run_and_end
+        atexit.register(print, "tidied up")
+        run_and_end(lambda: 0)
+    """)
+    assert (done.returncode, done.stdout) == (0, "")

@@ -11,17 +11,18 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.protocol import shapes
+
+if TYPE_CHECKING:
+    import threading
 
 #: SGR codes of terminals.
 GREEN, YELLOW, RED, BOLD, DIM = "32", "33", "31", "1", "2"
@@ -147,6 +148,8 @@ class Bar:
             return
         full = BAR * max(0, min(100, percent)) // 100
         bar = coloured("━" * full, GREEN, self._stream) + coloured("━" * (BAR - full), DIM, self._stream)
+        import shutil  # which brings along whatever can compress
+
         width = shutil.get_terminal_size().columns - BAR - 8
         self._write(f"\r\x1b[K{bar} {percent:3d} % {message[: max(0, width)]}")
         self._drawn = True
@@ -176,6 +179,8 @@ def waiting(arguments: argparse.Namespace, message: str) -> Iterator[None]:
     if is_quiet(arguments) or not is_terminal(sys.stderr):
         yield
         return
+    import threading
+
     over = threading.Event()
     turner = threading.Thread(target=_turn, args=(message, over), daemon=True)
     turner.start()

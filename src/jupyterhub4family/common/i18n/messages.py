@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyterhub4family.common import patterns
 from jupyterhub4family.common.i18n import safe_text
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ DOMAIN = "jupyterhub4family"
 LOCALES = Path("/usr/share/locale")
 #: The first one is what the source speaks.
 LANGUAGES = ("en", "de")
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = patterns.compiled(r"\{(\w+)\}")
 #: Characters that values may add to one sentence, and how deep sentences may stand in sentences. What comes through
 #: a door could else ask for a text that grows with every level.
 _LONGEST = 10_000
@@ -220,6 +221,8 @@ def _filled(text: str, original: str, values: Mapping[str, Any]) -> str:
 
     Not str.format: what comes through a door could ask that for attributes, or for a width of a gigabyte.
     """
+    if "{" not in text:
+        return text
     names = set(_PLACEHOLDER.findall(text))
     chosen = text if names <= values.keys() else original
     remaining = _LONGEST

@@ -8,16 +8,17 @@ is printed (`PrintableOutput`, which every program of ours prints through).
 
 from __future__ import annotations
 
-import re
 from typing import IO, Any
+
+from jupyterhub4family.common import patterns
 
 #: Stands in place of a character that is not shown.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 #: Colours, as programs write them into logs: nobody misses them.
-_COLOUR = re.compile(r"\x1b\[[0-9;:]{0,40}m")
+_COLOUR = patterns.compiled(r"\x1b\[[0-9;:]{0,40}m")
 #: C0 and C1 controls but newline and tab, DEL; marks, embeddings, overrides and isolates of direction; separators of
 #: lines and paragraphs; annotations and tags, which nobody sees; halves of characters, which cannot be written.
-_UNPRINTABLE = re.compile(
+_UNPRINTABLE = patterns.compiled(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar
 
-from jupyterhub4family.common import records
+from jupyterhub4family.common import patterns, records
 from jupyterhub4family.common.i18n.messages import N_, Message, _
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ HUB = "hub"
 HUB_AND_PROXY = "all"
 NOTHING = "nothing"
 
-_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_PLAIN_NUMBER = patterns.compiled(r"-?(0|[1-9][0-9]{0,17})")
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.IGNORECASE)
+_HOST_NAME = patterns.compiled(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.IGNORECASE)
 #: A share of at least 5 %, or whole megabytes or gigabytes.
-_MEMORY = re.compile(r"([5-9]|[1-9][0-9]|100)(%)|([1-9][0-9]{0,6})([MG])")
-_MEMBER_LIMIT = re.compile(r"(?P<name>[a-z][-a-z0-9_]{0,31})\.(?P<what>[a-z]+)=(?P<value>\S{1,20})")
+_MEMORY = patterns.compiled(r"([5-9]|[1-9][0-9]|100)(%)|([1-9][0-9]{0,6})([MG])")
+_MEMBER_LIMIT = patterns.compiled(r"(?P<name>[a-z][-a-z0-9_]{0,31})\.(?P<what>[a-z]+)=(?P<value>\S{1,20})")
 #: Bytes. A server needs about 110 MB, and a kernel half of that.
 LEAST_MEMORY = 256 * 2**20
 #: What YAML 1.1 takes for true and false, so that nobody has to know which of them it is.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
 
+from jupyterhub4family.common import patterns
 from jupyterhub4family.common.errors import FamilyError, RefusedError, UnknownAccountError
 from jupyterhub4family.common.i18n.messages import N_, _
 
@@ -46,7 +46,7 @@ ADMINISTRATOR_GROUPS = frozenset(WAYS_OF_GROUPS)
 SUBORDINATE_UIDS = Path("/etc/subuid")
 
 #: What Debian's adduser accepts by default (NAME_REGEX in adduser.conf(5)), at most 32 characters (useradd(8)).
-_NAME = re.compile(r"[a-z][-a-z0-9_]{0,31}")
+_NAME = patterns.compiled(r"[a-z][-a-z0-9_]{0,31}")
 
 
 def is_ordinary_uid(uid: int) -> bool:

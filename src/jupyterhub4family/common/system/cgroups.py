@@ -8,12 +8,11 @@ made by the door `confine` (root/doors/limit_server.py) where systemd runs; here
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from jupyterhub4family.common import records
+from jupyterhub4family.common import patterns, records
 from jupyterhub4family.common.system import processes
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -21,7 +20,7 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 SLICE = "jupyterhub4family.slice"
 #: In the path of a control group: the slice of a member, and in it the scope of a server. systemd reads the dashes as
 #: "below".
-_PATH_PATTERN = re.compile(
+_PATH_PATTERN = patterns.compiled(
     r"/jupyterhub4family\.slice/jupyterhub4family-(?P<uid>[0-9]+)\.slice"
     r"/(?P<scope>jupyterhub4family-(?P=uid)-[0-9]+-[0-9]+\.scope)(?=/|$)"
 )

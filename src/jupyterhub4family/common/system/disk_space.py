@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from jupyterhub4family.common import records
+from jupyterhub4family.common import patterns, records
 from jupyterhub4family.common.errors import ExitStatus
 
 MEBIBYTE = 2**20
@@ -16,7 +16,7 @@ MEBIBYTE = 2**20
 #: works.
 WANTED, NEEDED = 1536 * MEBIBYTE, 200 * MEBIBYTE
 #: How the kernel (strerror(3)), sqlite, uv, npm and restic say that nothing more can be written.
-_FULL = re.compile(r"no space left|quota exceeded|disk is full|os error 28|ENOSPC|EDQUOT", re.IGNORECASE)
+_FULL = patterns.compiled(r"no space left|quota exceeded|disk is full|os error 28|ENOSPC|EDQUOT", re.IGNORECASE)
 
 
 @records.dataclass(frozen=True)

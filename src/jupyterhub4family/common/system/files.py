@@ -10,17 +10,18 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
+from jupyterhub4family.common import patterns
+
 #: Digits of the largest number in a note of ours: times in nanoseconds have 19.
 _DIGITS = 20
 #: What releases and templates are called (service/releases/builds.py), and whatever else a link may name.
-_LINK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LINK_NAME = patterns.compiled(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644, owner: Optional[tuple[int, int]] = None) -> None:

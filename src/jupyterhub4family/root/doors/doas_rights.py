@@ -6,24 +6,23 @@ general: `doas -C` tells of one command and one target, as the caller.
 
 from __future__ import annotations
 
-import os
 import pwd
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Optional
 
-from jupyterhub4family.common import records
+from jupyterhub4family.common import patterns, records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts
-from jupyterhub4family.root.doors import known_names
+from jupyterhub4family.root.doors import database, known_names, one_look
 from jupyterhub4family.root.doors.sudo_rights import Judge
 
 DOAS_CONF = Path("/etc/doas.conf")
 _OPTIONS = frozenset(("nopass", "nolog", "persist", "keepenv"))
 #: A word, with quotes and backslashes in it; a brace; a comment.
-_TOKEN = re.compile(r'\s*(?:(?P<comment>#.*)|(?P<brace>[{}])|(?P<word>(?:"(?:\\.|[^"\\])*"|\\.|[^\s{}"\\#])+))')
+_TOKEN = patterns.compiled(r'\s*(?:(?P<comment>#.*)|(?P<brace>[{}])|(?P<word>(?:"(?:\\.|[^"\\])*"|\\.|[^\s{}"\\#])+))')
 
 
 class UnreadableRules(FamilyError):
@@ -44,9 +43,8 @@ class Rule:
 
 def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
     """Sentences for those rules of doas by which `account` acts as somebody it must not act as."""
-    try:
-        text = DOAS_CONF.read_text("utf-8", "replace")
-    except FileNotFoundError:
+    text = _text()
+    if text is None:
         return
     try:
         rules = parse(text)
@@ -63,6 +61,15 @@ def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
         never = accounts.never_a_member(target)
         if reason := never.message if never else judge(target):
             yield _("{file} lets it be {name} ({reason})", file=str(DOAS_CONF), name=rule.target, reason=reason)
+
+
+@one_look.once
+def _text() -> Optional[str]:
+    """What the file says; None if there is none. Raises OSError."""
+    try:
+        return DOAS_CONF.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return None
 
 
 def parse(text: str) -> list[Rule]:
@@ -114,7 +121,7 @@ def _rule(words: Sequence[str]) -> Optional[Rule]:
 
 def _permitted(account: pwd.struct_passwd, rules: Sequence[Rule]) -> list[Rule]:
     """The permissions of `account` that no later rule takes back wholly."""
-    groups = set(os.getgrouplist(account.pw_name, account.pw_gid))
+    groups = database.groups_of(account)
     found: list[Rule] = []
     for rule in rules:
         if not _is_about(rule.identity, account, groups):
@@ -126,7 +133,7 @@ def _permitted(account: pwd.struct_passwd, rules: Sequence[Rule]) -> list[Rule]:
     return found
 
 
-def _is_about(identity: str, account: pwd.struct_passwd, groups: set[int]) -> bool:
+def _is_about(identity: str, account: pwd.struct_passwd, groups: Set[int]) -> bool:
     if identity.startswith(":"):
         number = known_names.group_number(identity[1:])
         return number is not None and number in groups

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Optional, Union
 
+from jupyterhub4family.common import patterns
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts, files
 from jupyterhub4family.root.doors import database, known_names, one_look
@@ -52,7 +53,7 @@ LIBRARIES = (Path("/etc/ld.so.conf"), Path("/etc/ld.so.conf.d"), Path("/etc/ld.s
 #: Bytes of such a file.
 _LONGEST = 64 * 1024
 #: Where the modules of root's Python are; `-I` does not keep it from looking there, nor from running what *.pth says.
-MODULES = ("usr/local/lib/python3*/dist-packages", "usr/lib/python3/dist-packages")
+MODULES = ("/usr/local/lib/python3*/dist-packages", "/usr/lib/python3/dist-packages")
 #: In these directories count, too: parts of units, as packages of modules do.
 WITH_DIRECTORIES = frozenset({Path("/etc/systemd/system")})
 #: In a home, what is run at a login, or lets somebody in.
@@ -63,7 +64,7 @@ IN_HOMES = (
 #: schroot(1): who is root in a chroot without a password; and there can reach all that is outside.
 SCHROOT = (Path("/etc/schroot/schroot.conf"), Path("/etc/schroot/chroot.d"))
 _MOST_LINKS = 40
-_SCHROOT_KEY = re.compile(r"(?:source-)?root-(?P<kind>users|groups)\s*=\s*(?P<names>.*)")
+_SCHROOT_KEY = patterns.compiled(r"(?:source-)?root-(?P<kind>users|groups)\s*=\s*(?P<names>.*)")
 #: Whoever may connect to one of these has a program of root's do anything.
 SOCKETS = tuple(
     Path(one)
@@ -80,13 +81,13 @@ SUBORDINATE_UIDS, SUBORDINATE_GIDS = Path("/etc/subuid"), Path("/etc/subgid")
 def ways(account: pwd.struct_passwd, judge: Judge) -> Iterator[Message]:
     """Sentences for the files, sockets, groups and numbers by which `account` becomes root."""
     groups, looked = database.groups_of(account), looked_at()
-    for path in _open_ones(TRUSTED):
+    for path in _open_trusted():
         if _may_write(path, account.pw_uid, groups):
             yield _("it can write {file}, which root trusts", file=str(path))
     for path in _roots_own():
         if may_replace(path, account.pw_uid, groups, looked):
             yield _("it can write {file}, which root trusts", file=str(path))
-    for path in _open_ones(SOCKETS):
+    for path in _open_sockets():
         if _may_write(path, account.pw_uid, groups):
             yield _("it can use {file}, which does everything as root", file=str(path))
     yield from _homes(account, groups, judge)
@@ -109,15 +110,28 @@ def _roots_own() -> list[Path]:
 
 def _listed() -> Iterator[str]:
     """The directories of LISTED, where they are, and of MODULES, with what is in them."""
-    modules = [path for pattern in MODULES for path in Path("/").glob(pattern)]
-    for directory in (*LISTED, *modules):
-        if directory not in TRUSTED:
-            yield str(directory)
-        found = names(directory, directories=directory in WITH_DIRECTORIES or directory in modules)
+    # Texts: to compare paths took half of the time of all this.
+    trusted, with_directories = set(map(str, TRUSTED)), set(map(str, WITH_DIRECTORIES))
+    modules = list(_modules())
+    for directory in (*map(str, LISTED), *modules):
+        if directory not in trusted:
+            yield directory
+        found = names(directory, directories=directory in with_directories or directory in modules)
         yield from found
-        for one in found if directory in WITH_DIRECTORIES else ():
+        for one in found if directory in with_directories else ():
             # What is added to a unit (NAME.d/*.conf).
             yield from names(one) if one.endswith(".d") else ()
+
+
+def _modules() -> Iterator[str]:
+    """The directories of MODULES that are there."""
+    for place in MODULES:
+        python, packages = os.path.split(place)
+        beginning = python.rstrip("*")
+        found = names(os.path.dirname(python), directories=True) if beginning != python else [python]
+        for one in (f"{one}/{packages}" for one in found if one.startswith(beginning)):
+            if _status(one) is not None:
+                yield one
 
 
 def _libraries() -> Iterator[str]:
@@ -130,8 +144,18 @@ def _libraries() -> Iterator[str]:
 
 
 @one_look.once
+def _open_trusted() -> list[Path]:
+    """Those of TRUSTED that anybody but root could write."""
+    return _open_ones(TRUSTED)
+
+
+@one_look.once
+def _open_sockets() -> list[Path]:
+    """The same of SOCKETS."""
+    return _open_ones(SOCKETS)
+
+
 def _open_ones(places: tuple[Path, ...]) -> list[Path]:
-    """Those of them that anybody but root could write."""
     found = ((path, _status(path)) for path in places)
     return [path for path, status in found if status is not None and _is_open(status, 0)]
 
@@ -358,7 +382,7 @@ def _subordinate(account: pwd.struct_passwd) -> Iterator[Message]:
                 yield _("{file} lets it take the number of {name}", file=str(SUBORDINATE_UIDS), name=other.pw_name)
                 break
     for start, end in _ranges(SUBORDINATE_GIDS, account):
-        for name, number in sorted(database.administrator_group_numbers().items()):
+        for name, number in _administrators_groups():
             if start <= number < end:
                 yield _("{file} lets it take the number of {name}", file=str(SUBORDINATE_GIDS), name=name)
                 break
@@ -378,6 +402,12 @@ def _subordinates(file: Path) -> dict[str, list[tuple[int, int]]]:
         if start.isdecimal() and count.isdecimal():
             found.setdefault(name, []).append((int(start), int(start) + int(count)))
     return found
+
+
+@one_look.once
+def _administrators_groups() -> list[tuple[str, int]]:
+    """The groups that make administrators, and their numbers, sorted by name."""
+    return sorted(database.administrator_group_numbers().items())
 
 
 @one_look.once

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Callable, Optional
 
-from jupyterhub4family.common import records
+from jupyterhub4family.common import patterns, records
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import files
 from jupyterhub4family.root.doors import database, file_rights, known_names, one_look
@@ -37,29 +37,29 @@ SCRIPTS = tuple(
 UNITS = (Path("/etc/systemd/system"), Path("/usr/local/lib/systemd/system"))
 #: Bytes of a file, and paths in one, that are looked at.
 _LONGEST, _MOST = 256 * 1024, 500
-_PATH = re.compile(r"""(?:^|[\s"'=:;|&(@!+<-])(/[^\s"'`;|&()<>]+)""")
-_CRON = re.compile(r"\s*(?:@[a-z]+|(?:\S+\s+){4}\S+)\s+(?P<user>\S+)\s+(?P<command>.*)")
+_PATH = patterns.compiled(r"""(?:^|[\s"'=:;|&(@!+<-])(/[^\s"'`;|&()<>]+)""")
+_CRON = patterns.compiled(r"\s*(?:@[a-z]+|(?:\S+\s+){4}\S+)\s+(?P<user>\S+)\s+(?P<command>.*)")
 #: A word of a command that may be the name of a file in the folder in which it is run.
-_FILE_THERE = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./+-]*")
-_UNIT = re.compile(r"\s*(?P<key>[A-Za-z]+)\s*=(?P<value>.*)")
+_FILE_THERE = patterns.compiled(r"[A-Za-z0-9_.][A-Za-z0-9_./+-]*")
+_UNIT = patterns.compiled(r"\s*(?P<key>[A-Za-z]+)\s*=(?P<value>.*)")
 #: What interpreters run though it may not be run by itself.
 _SUFFIXES = (".sh", ".py", ".pl", ".rb", ".js", ".mjs", ".php", ".jar", ".lua")
 #: Whatever follows one of these is run, or says what is run, however it looks.
-_RUN = re.compile(
+_RUN = patterns.compiled(
     r"""(?:^|[\s/;&|(@!+-])(?:(?:ba|da|k|z|a)?sh|python[0-9.]*|perl|ruby|node|php|lua)\s+(?:-[^\s/]+\s+)*"""
     r"""["']?(?P<program>/[^\s"'`;|&()<>]+)"""
     r"""|\bcompose\s[^\n]*?(?:-f|--file)[=\s]+["']?(?P<file>/[^\s"'`;|&()<>]+)"""
 )
 #: Where programs are looked for.
-_SEARCHED = re.compile(r"""\bPATH\s*[=+]+\s*["']?(?P<places>[^\s"';]+)""")
+_SEARCHED = patterns.compiled(r"""\bPATH\s*[=+]+\s*["']?(?P<places>[^\s"';]+)""")
 #: In which folder what follows is run.
-_ENTERED = re.compile(r"""(?:^|[\s;&|(])cd\s+["']?(?P<place>/[^\s"'`;|&()<>]+)""")
+_ENTERED = patterns.compiled(r"""(?:^|[\s;&|(])cd\s+["']?(?P<place>/[^\s"'`;|&()<>]+)""")
 #: Files of that folder that programs read unasked, and do what stands there.
-_MODULE = re.compile(r"\bpython[0-9.]*\s+(?:-[A-Za-z]+\s+)*-m\s+(?P<name>[A-Za-z_][\w.]*)")
+_MODULE = patterns.compiled(r"\bpython[0-9.]*\s+(?:-[A-Za-z]+\s+)*-m\s+(?P<name>[A-Za-z_][\w.]*)")
 _READ_THERE = (
-    (re.compile(r"\b(?:npm|yarn|pnpm)\b"), ("package.json",)),
-    (re.compile(r"\bmake\b"), ("Makefile", "makefile", "GNUmakefile")),
-    (re.compile(r"\bdocker[ -]compose\b"), ("compose.yaml", "compose.yml", "docker-compose.yml")),
+    (patterns.compiled(r"\b(?:npm|yarn|pnpm)\b"), ("package.json",)),
+    (patterns.compiled(r"\bmake\b"), ("Makefile", "makefile", "GNUmakefile")),
+    (patterns.compiled(r"\bdocker[ -]compose\b"), ("compose.yaml", "compose.yml", "docker-compose.yml")),
 )
 
 
@@ -88,8 +88,13 @@ def ways(account: pwd.struct_passwd) -> Iterator[Message]:
         for path, is_run in _paths(job, may_write) if paths is None else paths:
             if (path, is_run) not in seen:
                 seen.add((path, is_run))
-                if _may_be_anothers(Path(path), account.pw_uid, groups, is_run, looked):
+                if _may_be_anothers(_as_path(path), account.pw_uid, groups, is_run, looked):
                     yield _("it can write {file}, which root trusts", file=path[:120])
+
+
+@one_look.once
+def _as_path(text: str) -> Path:
+    return Path(text)
 
 
 def _paths(job: _Job, may_write: Callable[[str], bool]) -> Iterator[tuple[str, bool]]:
@@ -108,7 +113,8 @@ def _paths(job: _Job, may_write: Callable[[str], bool]) -> Iterator[tuple[str, b
     for path in job.obeyed:
         yield path, True
     directory = job.directory if job.directory.startswith("/") else ""
-    for line in job.text.split("\n"):
+    # Most enter no folder, and then none of their lines need be looked at.
+    for line in job.text.split("\n") if directory or "cd" in job.text else ():
         entered = _ENTERED.search(line)
         if entered:
             directory = entered["place"] if may_write(entered["place"]) else ""
@@ -137,11 +143,15 @@ def _replaceable_jobs() -> list[tuple[_Job, Optional[list[tuple[str, bool]]]]]:
     None instead of them where they are not the same for all: who may write the folder decides what is looked for there.
     """
     looked, found = file_rights.looked_at(), []
+    # Many speak of the same ones.
+    known: dict[str, bool] = {}
     for job in _jobs():
         entered: list[str] = []
 
         def is_open(place: str) -> bool:
-            return file_rights.is_replaceable(place, looked)
+            if place not in known:
+                known[place] = file_rights.is_replaceable(place, looked)
+            return known[place]
 
         def may_write(directory: str, entered: list[str] = entered) -> bool:
             if is_open(directory):

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from jupyterhub4family.common import patterns
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.system import accounts
 from jupyterhub4family.root.doors import database, one_look
@@ -51,7 +52,7 @@ DANGEROUS = (
     "io.snapcraft.snapd.manage",
     "org.gtk.vfs.file-operations",
 )
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_COMMENT = patterns.compiled(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
 
 def ways(account: pwd.struct_passwd) -> Iterator[Message]:

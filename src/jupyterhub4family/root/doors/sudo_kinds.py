@@ -15,6 +15,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Optional
 
+from jupyterhub4family.common import patterns
 from jupyterhub4family.common.system import files
 from jupyterhub4family.root.doors import database, one_look
 
@@ -24,14 +25,14 @@ NAME_SERVICES = Path("/etc/nsswitch.conf")
 #: Bytes of such a file, and files: more than any machine at home has.
 _LONGEST, _MOST = 256 * 1024, 200
 #: An include that is followed here: a plain path. sudo knows both spellings.
-_INCLUDE = re.compile(r"\s*[@#](?P<what>include|includedir)\s+(?P<path>/[\w./-]*)\s*")
+_INCLUDE = patterns.compiled(r"\s*[@#](?P<what>include|includedir)\s+(?P<path>/[\w./-]*)\s*")
 #: A name in a list of users; all other characters end one.
-_WORD = re.compile(r"[\w.$-]+")
+_WORD = patterns.compiled(r"[\w.$-]+")
 #: An account's or a group's number, as sudo reads it.
-_NUMBER = re.compile(r"#\s*([0-9]+)")
+_NUMBER = patterns.compiled(r"#\s*([0-9]+)")
 #: What names accounts without their names or numbers: netgroups, groups of plugins, negative numbers, characters
 #: written as others. `+=` adds to an option.
-_DISGUISED = re.compile(r"\+(?!=)|%\s*:|%\"|\\|#\s*-|group_plugin")
+_DISGUISED = patterns.compiled(r"\+(?!=)|%\s*:|%\"|\\|#\s*-|group_plugin")
 
 
 def kind(account: pwd.struct_passwd) -> Optional[Hashable]:

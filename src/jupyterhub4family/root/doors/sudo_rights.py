@@ -11,11 +11,10 @@ import contextlib
 import grp
 import pwd
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import Callable, Optional
 
-from jupyterhub4family.common import records
+from jupyterhub4family.common import patterns, records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n.messages import Message, _
 from jupyterhub4family.common.protocol import doors
@@ -30,12 +29,12 @@ SCRIPT = "/usr/bin/script"
 Judge = Callable[[pwd.struct_passwd], Optional[Message]]
 
 #: What stands before the rules of an account that has some, and of one that has none.
-_MAY_RUN = re.compile(r"User .+ may run the following commands on .+:")
-_MAY_NOTHING = re.compile(r"User .+ is not allowed to run sudo on .+\.")
-_ENTRY = re.compile(r"(?:Sudoers entry|LDAP Role|SSSD Role):(?: (?P<source>.*))?")
-_ATTRIBUTE = re.compile(r" {4}(?P<key>[A-Za-z]+):(?: (?P<value>.*))?")
+_MAY_RUN = patterns.compiled(r"User .+ may run the following commands on .+:")
+_MAY_NOTHING = patterns.compiled(r"User .+ is not allowed to run sudo on .+\.")
+_ENTRY = patterns.compiled(r"(?:Sudoers entry|LDAP Role|SSSD Role):(?: (?P<source>.*))?")
+_ATTRIBUTE = patterns.compiled(r" {4}(?P<key>[A-Za-z]+):(?: (?P<value>.*))?")
 #: One of several users, groups or options: up to a comma that is neither in quotes nor behind a backslash.
-_ITEM = re.compile(r'((?:"(?:\\.|[^"\\])*"|\\.|[^,\\"])+)(?:,\s*|$)')
+_ITEM = patterns.compiled(r'((?:"(?:\\.|[^"\\])*"|\\.|[^,\\"])+)(?:,\s*|$)')
 #: As sudo prints our rules in `data/etc/sudoers.d/jupyterhub4family`: NOPASSWD and NOSETENV.
 _DOOR_OPTIONS = frozenset(("!setenv", "!authenticate"))
 #: Those of root's doors that are for people; the door looks itself who of them may.
@@ -103,6 +102,8 @@ def rules_of(name: str) -> list[Rule]:
         return parse(listed.stdout)
     except UnreadableListing as error:
         reason = programs.last_lines(listed.stderr, 3) or error.message
+    import shlex
+
     for other in (
         # `Defaults requiretty`: a terminal of our own; but into a pipe, so that lines are not broken.
         [SCRIPT, "-qec", f"{shlex.join(ask)} | cat", "/dev/null"],

@@ -51,7 +51,7 @@ class Machine:
         patch.setattr(file_rights, "LISTED", (directory / "listed", directory / "units"))
         patch.setattr(file_rights, "WITH_DIRECTORIES", frozenset({directory / "units"}))
         patch.setattr(file_rights, "LIBRARIES", (directory / "ld.so.conf.d", directory / "ld.so.preload"))
-        patch.setattr(file_rights, "MODULES", (str(directory / "python3*/dist-packages").lstrip("/"),))
+        patch.setattr(file_rights, "MODULES", (str(directory / "python3*/dist-packages"),))
         patch.setattr(file_rights, "SCHROOT", (directory / "schroot.conf", directory / "chroot.d"))
         patch.setattr(polkit_rights, "RULES", (directory / "polkit",))
         patch.setattr(polkit_rights, "LOCAL_AUTHORITY", (directory / "authority",))
