@@ -38,7 +38,7 @@ def configure(config: Any) -> None:
 
 
 def _connections(config: Any, settings: Settings) -> None:
-    from jupyterhub4family.hub import entrances, proxy_client
+    from jupyterhub4family.hub import entrances, lean_database, proxy_client
 
     # TLS is the proxy's; this is how JupyterHub calls itself.
     scheme = "https" if settings.https else "http"
@@ -52,6 +52,7 @@ def _connections(config: Any, settings: Settings) -> None:
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True
     _leave_database_to_upgrades()
+    lean_database.ask_less()
     config.JupyterHub.cookie_secret_file = str(paths.STATE / "cookie_secret")
     # Hub, proxy and servers are started and restarted independently of each other.
     config.JupyterHub.cleanup_proxy = False
