@@ -76,7 +76,8 @@ def _spare_loaded() -> None:
     SQLAlchemy asks for them with each row (`lazy="selectin"`), and then leaves aside what it was told if the row was
     known: five questions for each click.
     """
-    loader = getattr(strategies, "_SelectInLoader", None) or strategies.SelectInLoader
+    # Without the underscore in SQLAlchemy 2.0.
+    loader: Any = getattr(strategies, "_SelectInLoader", None) or getattr(strategies, "SelectInLoader")  # noqa: B009
     plain = _plain(loader._load_for_path)
     if list(inspect.signature(plain).parameters)[:5] != ["self", "context", "path", "states", "load_only"]:
         raise NotAsTriedOut("rows are loaded in another way")
@@ -150,7 +151,7 @@ found = Found()
 
 
 class Lookup:
-    """What `session.query(User)` returns: knows rows by their unique columns, and is SQLAlchemy's Query for the rest."""
+    """What `session.query(User)` returns: knows rows by their unique columns; else it is SQLAlchemy's Query."""
 
     def __init__(self, entity: Any, session: Any, column: str = "", value: str = "") -> None:
         self._entity, self._session = entity, session
@@ -164,8 +165,9 @@ class Lookup:
     def filter_by(self, **criteria: Any) -> Any:
         """As a Query's; `identifier="…"` is known."""
         ((column, value),) = criteria.items() if len(criteria) == 1 else [("", None)]
-        known = column in _UNIQUE[self._entity] and isinstance(value, str)
-        return self._of(column, value) if known else self._query().filter_by(**criteria)
+        if column in _UNIQUE[self._entity] and isinstance(value, str):
+            return self._of(column, value)
+        return self._query().filter_by(**criteria)
 
     def first(self) -> Any:
         """As a Query's."""

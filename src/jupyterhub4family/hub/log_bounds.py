@@ -15,6 +15,7 @@ import re
 import time
 from dataclasses import dataclass, field
 
+from tornado.log import access_log, app_log, gen_log
 from traitlets.log import get_logger
 
 #: Lines of a kind at once, and so many more in a second: a family that clicks has a fifth of that.
@@ -104,3 +105,13 @@ async def keep_bounded() -> None:
     while True:
         await asyncio.sleep(EVERY)
         bounds.write_counts()
+
+
+def spare_unwritten(logger: logging.Logger) -> None:
+    """Have no lines made that no handler writes: JupyterHub's logger makes all, and its handler drops most of them."""
+    if logger.propagate or not logger.handlers:
+        return
+    level = min(handler.level for handler in logger.handlers)
+    for one in (logger, access_log, app_log, gen_log):
+        if one is logger or one.parent is logger:
+            one.setLevel(max(one.level, level))

@@ -107,9 +107,10 @@ class Connection(sqlite3.Connection):
 
     def rollback(self) -> None:
         """As sqlite3 does."""
+        if self.in_transaction:
+            Connection._taken_away += 1
         super().rollback()
         self._must_last = False
-        Connection._taken_away += 1
 
     def _sync(self) -> None:
         """Have the log written to the disk; whoever asked hears of it if that fails."""
