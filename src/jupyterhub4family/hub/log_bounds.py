@@ -15,7 +15,6 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from tornado.log import access_log, app_log, gen_log
 from traitlets.log import get_logger
 
 #: Lines of a kind at once, and so many more in a second: a family that clicks has a fifth of that.
@@ -112,6 +111,8 @@ def spare_unwritten(logger: logging.Logger) -> None:
     if logger.propagate or not logger.handlers:
         return
     level = min(handler.level for handler in logger.handlers)
-    for one in (logger, access_log, app_log, gen_log):
-        if one is logger or one.parent is logger:
+    # tornado's, and oauthlib's, which JupyterHub leads to its own.
+    led = [one for one in logging.Logger.manager.loggerDict.values() if getattr(one, "parent", None) is logger]
+    for one in (logger, *led):
+        if isinstance(one, logging.Logger):
             one.setLevel(max(one.level, level))

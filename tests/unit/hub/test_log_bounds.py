@@ -138,5 +138,9 @@ def test_lines_that_no_handler_writes_are_not_made() -> None:
     log_bounds.spare_unwritten(logger)
     assert logger.level == logging.DEBUG, "it has parents"
     logger.propagate = False
+    led, other = logging.getLogger("test.led"), logging.getLogger("test.other")
+    led.parent = logger
+    for one in (led, other):
+        one.setLevel(logging.DEBUG)
     log_bounds.spare_unwritten(logger)
-    assert logger.level == logging.INFO
+    assert [one.level for one in (logger, led, other)] == [logging.INFO, logging.INFO, logging.DEBUG]
