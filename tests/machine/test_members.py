@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib.family import PASSWORD, browser, logged_in, ready, shared_machine
+from tests.machine.lib.family import PASSWORD, STATE, browser, logged_in, ready, shared_machine
 from tests.machine.lib.machine import Machine
 from tests.machine.lib.plugin import NewMachine
 
@@ -220,3 +221,33 @@ def test_delegates_see_and_stop_servers_and_do_not_enter(machine: Machine) -> No
         assert mum.fetch("POST", "/hub/api/users/alice/server").status in (201, 202, 400)
         # A member who is no delegate sees nobody else.
         assert alice.fetch("GET", "/hub/api/users").status == 403
+
+
+def test_what_is_taken_away_is_gone_at_the_next_click(machine: Machine) -> None:
+    """The hub remembers whom it has met (ADR 34), and not for a click longer than it may."""
+    machine.run("jupyterhub4family members add alice bob")
+
+    def status(token: str) -> int:
+        with browser(machine) as program:
+            headers = {"Authorization": f"token {token}"}
+            return int(program.http.get(program._url("/hub/api/user"), headers=headers).status_code)
+
+    with logged_in(machine, "alice") as alice, logged_in(machine, "bob") as bob:
+        by_page, by_hand = (alice.fetch("POST", "/hub/api/users/alice/tokens", {}).expect().json() for _ in "12")
+        assert [status(one["token"]) for one in (by_page, by_hand, by_page, by_hand)] == [200] * 4
+        alice.fetch("DELETE", f"/hub/api/users/alice/tokens/{by_page['id']}").expect()
+        assert [status(one["token"]) for one in (by_page, by_hand)] == [403, 200]
+        # By another process, which the hub does not know of.
+        delete = f"DELETE FROM api_tokens WHERE id = {by_hand['id'].lstrip('a')}"
+        script = f"import sqlite3; d = sqlite3.connect('{STATE}/jupyterhub.sqlite'); d.execute('{delete}'); d.commit()"
+        machine.run(f'python3 -c "{script}"', user="jupyterhub")
+        assert status(by_hand["token"]) == 403
+        # Groups are looked at every two seconds (hub/configuration.py).
+        for option, may in (("-a", 200), ("-d", 403), ("-a", 200)):
+            machine.run(f"gpasswd {option} bob jupyterhub_adm")
+            time.sleep(2.1)
+            assert bob.status("/hub/admin") == may, option
+        machine.run("gpasswd -d alice jupyterhub")
+        time.sleep(2.1)
+        assert alice.status("/hub/api/user", follow=False) == 403
+        assert bob.status("/hub/admin") == 200, "and nobody else notices anything"

@@ -292,7 +292,7 @@ BAD = [
     ("cli", "def f():\n    from jupyterhub4family.root.doors.members import handle"),
     ("cli", "from jupyterhub4family.service.hub_state.tokens import ensure_token"),
     ("hub", "from jupyterhub4family.user import server"),
-    ("hub", "import sqlalchemy"),
+    ("hub", "import requests"),
     ("hub", "import yaml"),
     ("", "from jupyterhub4family.common import errors"),
 ]

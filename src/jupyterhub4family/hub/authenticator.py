@@ -145,6 +145,9 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
             handler.set_cookie(
                 REMOVED_COOKIE, "1", expires_days=_REMOVED_DAYS, path=handler.hub.base_url, httponly=True
             )
+        if model is not None and not self.enable_auth_state and _is_as_it_should_be(user.orm_user, model):
+            # To JupyterHub: there is nothing to write.
+            return True
         return model or False
 
     async def add_user(self, user: Any) -> None:
@@ -163,3 +166,14 @@ class DoorAuthenticator(LocalAuthenticator):  # type: ignore[misc]  # jupyterhub
         if not accounts.is_member(account):
             return None
         return {"name": name, "groups": sorted(accounts.group_names(account) & _MIRRORED_GROUPS)}
+
+
+def _is_as_it_should_be(row: Any, model: dict[str, Any]) -> bool:
+    """Whether the hub's user has what JupyterHub would see to (handlers/base.py, auth_to_user, 5.5 and 6.1)."""
+    roles = {role.name for role in row.roles}
+    return (
+        {group.name for group in row.groups} == set(model["groups"])
+        and "user" in roles
+        and bool(row.admin) == ("admin" in roles)
+        and row.encrypted_auth_state is None
+    )

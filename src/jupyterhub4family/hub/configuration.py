@@ -38,7 +38,7 @@ def configure(config: Any) -> None:
 
 
 def _connections(config: Any, settings: Settings) -> None:
-    from jupyterhub4family.hub import entrances, proxy_client
+    from jupyterhub4family.hub import entrances, lean_database, proxy_client
 
     # TLS is the proxy's; this is how JupyterHub calls itself.
     scheme = "https" if settings.https else "http"
@@ -47,11 +47,14 @@ def _connections(config: Any, settings: Settings) -> None:
     # For members' servers, which cannot use a socket of the account's.
     config.JupyterHub.hub_connect_url = f"http://127.0.0.1:{settings.hub_port}"
     config.JupyterHub.db_url = f"sqlite:///{paths.STATE}/jupyterhub.sqlite"
+    # Twenty times a second it would look how late it is, for a figure that nobody here asks for (ADR 34).
+    config.PeriodicMetricsCollector.event_loop_interval_enabled = False
     # What JupyterHub says to sqlite by itself, and how its transactions are written (service/hub_state/connection.py).
     config.JupyterHub.db_kwargs = {"connect_args": {"check_same_thread": False, "factory": Connection}}
     # A newer release may bring a newer JupyterHub; it copies the database before it changes it.
     config.JupyterHub.upgrade_db = True
     _leave_database_to_upgrades()
+    lean_database.ask_less()
     config.JupyterHub.cookie_secret_file = str(paths.STATE / "cookie_secret")
     # Hub, proxy and servers are started and restarted independently of each other.
     config.JupyterHub.cleanup_proxy = False

@@ -104,3 +104,15 @@ async def keep_bounded() -> None:
     while True:
         await asyncio.sleep(EVERY)
         bounds.write_counts()
+
+
+def spare_unwritten(logger: logging.Logger) -> None:
+    """Have no lines made that no handler writes: JupyterHub's logger makes all, and its handler drops most of them."""
+    if logger.propagate or not logger.handlers:
+        return
+    level = min(handler.level for handler in logger.handlers)
+    # tornado's, and oauthlib's, which JupyterHub leads to its own.
+    led = [one for one in logging.Logger.manager.loggerDict.values() if getattr(one, "parent", None) is logger]
+    for one in (logger, *led):
+        if isinstance(one, logging.Logger):
+            one.setLevel(max(one.level, level))

@@ -37,6 +37,8 @@ EVENTS_KEPT, EVENT_LENGTH = 100, 500
 #: Seconds between two looks at the port of a server that is starting, at first, and when it takes long: between them a
 #: twentieth of what it has taken so far. A computer that is slow has something better to do.
 POLL_INTERVAL, LONGEST_POLL_INTERVAL = 0.02, 0.1
+#: So many waits for a server are remembered; in so much of the shortest of them hardly any server will listen yet.
+WAITS_KEPT, TOO_EARLY = 5, 0.6
 #: Seconds between two looks at its process, which take a thread (processes.in_time) and ten times as long.
 CHECK_INTERVAL = 0.2
 #: So many ports are drawn for a server, one after the other, until one is no other server's on its way up.
@@ -89,6 +91,8 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
 
     #: Of all servers on their way up: two members' servers must not draw the same port.
     _ports_of_starts: ClassVar[set[int]] = set()
+    #: Seconds that the last servers took until they listened.
+    _waits: ClassVar[collections.deque[float]] = collections.deque(maxlen=WAITS_KEPT)
     #: What goes on when its start was given up: the event loop itself does not keep it.
     _kept: ClassVar[set[asyncio.Task[Any]]] = set()
 
@@ -350,8 +354,10 @@ class FamilySpawner(SudoSpawner):  # type: ignore[misc]  # sudospawner has no ty
             if owners - {uid}:
                 raise PortTaken(", ".join(map(str, sorted(owners))))
             if alive and owners:
+                self._waits.append(waited)
                 return
-            await asyncio.sleep(min(max(POLL_INTERVAL, waited / 20), LONGEST_POLL_INTERVAL))
+            early = TOO_EARLY * min(self._waits, default=0.0) - waited
+            await asyncio.sleep(min(max(POLL_INTERVAL, waited / 20, early), LONGEST_POLL_INTERVAL))
         raise StartFailed(_("The server stopped while it was starting."), log_lines=await self._last_log_lines())
 
     async def _last_log_lines(self) -> list[str]:

@@ -61,6 +61,7 @@ async def _work(settings: Settings) -> None:
     if port is not None:
         _tasks.append(asyncio.create_task(entrances.open_port(app, port)))
     await _ready(app)
+    log_bounds.spare_unwritten(logging.getLogger(get_logger().name))
     _forget_older_tokens(app)
     try:
         await calling.call(service_programs.SYNC_USERS, Nothing())

@@ -299,6 +299,41 @@ def test_who_is_removed_is_out_at_the_next_click(
     in_a_loop(work)
 
 
+@pytest.mark.parametrize(
+    "change", ["", "more groups", "fewer groups", "no role", "a role", "admin", "a state", "states"]
+)
+def test_there_is_nothing_to_write_only_where_nothing_differs(
+    machine: MachineDirectory, doors: Doors, change: str
+) -> None:
+    machine.member("paul", 1003, "jupyterhub_adm")
+
+    async def work() -> None:
+        async with Portal(machine) as portal:
+            await portal.browser().log_in("paul")
+            asked, user, db = portal.app.authenticator, portal.user("paul"), portal.app.db
+            row = user.orm_user
+            assert await asked.refresh_user(user) is True
+            if change == "more groups":
+                row.groups.append(orm.Group(name="x"))
+            elif change == "fewer groups":
+                row.groups.clear()
+            elif change == "no role":
+                row.roles.clear()
+            elif change == "a role":
+                row.roles.append(orm.Role.find(db, "admin"))
+            elif change == "admin":
+                row.admin = True
+            elif change == "a state":
+                row.encrypted_auth_state = b"x"
+            elif change == "states":
+                asked.enable_auth_state = True
+            answer = await asked.refresh_user(user)
+            expected = {"name": "paul", "groups": ["jupyterhub", "jupyterhub_adm"]}
+            assert answer == (expected if change else True)
+
+    in_a_loop(work)
+
+
 def test_an_account_that_is_deleted_is_out_as_well(machine: MachineDirectory, doors: Doors) -> None:
     async def work() -> None:
         async with Portal(machine) as portal:

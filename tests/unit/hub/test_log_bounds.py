@@ -125,3 +125,22 @@ def test_what_makes_the_look_long_is_short(kept: _Kept) -> None:
     for text in ("&" + "token" * 13_000, "?token=" * 9_000, "%253F" * 13_000, "&_xsrf" * 11_000):
         logging.getLogger("flooded").warning("%s", text)
     assert time.monotonic() - began < 1 and len(kept.lines) == 4
+
+
+def test_lines_that_no_handler_writes_are_not_made() -> None:
+    logger = logging.Logger("hub", logging.DEBUG)
+    log_bounds.spare_unwritten(logger)
+    assert logger.level == logging.DEBUG, "whoever comes later may write it"
+    for level in (logging.WARNING, logging.INFO):
+        handler = logging.StreamHandler()
+        handler.setLevel(level)
+        logger.addHandler(handler)
+    log_bounds.spare_unwritten(logger)
+    assert logger.level == logging.DEBUG, "it has parents"
+    logger.propagate = False
+    led, other = logging.getLogger("test.led"), logging.getLogger("test.other")
+    led.parent = logger
+    for one in (led, other):
+        one.setLevel(logging.DEBUG)
+    log_bounds.spare_unwritten(logger)
+    assert [one.level for one in (logger, led, other)] == [logging.INFO, logging.INFO, logging.DEBUG]

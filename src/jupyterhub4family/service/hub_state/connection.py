@@ -12,8 +12,9 @@ import contextlib
 import os
 import re
 import sqlite3
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 #: Frames of the log (pages of 4 KiB) after which the database itself is brought up to date.
 CHECKPOINT = 512
@@ -46,8 +47,13 @@ class Cursor(sqlite3.Cursor):
 class Connection(sqlite3.Connection):
     """A connection with a log; for JupyterHub, too, since sqlite remembers only half of that with the database."""
 
+    #: How often something was taken away, or undone, by this process.
+    _taken_away: ClassVar[int] = 0
+    _open: ClassVar[weakref.WeakSet[Connection]] = weakref.WeakSet()
+
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        self._open.add(self)
         self._must_last = False
         self._log = ""
         if _mode(self, "WAL") == "wal":
@@ -70,7 +76,27 @@ class Connection(sqlite3.Connection):
 
     def note(self, statement: str) -> None:
         """Remember whether the transaction that this belongs to may be lost."""
-        self._must_last = self._must_last or not _MAY_BE_LOST.match(statement)
+        if not _MAY_BE_LOST.match(statement):
+            self._must_last = True
+            Connection._taken_away += 1
+
+    @classmethod
+    def as_of(cls) -> object:
+        """Another value as soon as something may have been taken away, by this process or by any other.
+
+        What was found in the database before, and is what somebody is or may, is to be found as long as this is equal.
+        """
+        versions: list[object] = [cls._taken_away]
+        for connection in list(cls._open):
+            try:
+                # Another number when another connection has written (a PRAGMA of sqlite's), in some microseconds.
+                versions.append(sqlite3.Connection.execute(connection, "PRAGMA data_version").fetchone())
+            except sqlite3.Error:
+                # Closed, so that what it might have noticed is not known.
+                cls._open.discard(connection)
+                cls._taken_away += 1
+                versions[0] = cls._taken_away
+        return versions
 
     def commit(self) -> None:
         """Return when the transaction may be told of: if it takes something away, when it is on the disk."""
@@ -81,6 +107,8 @@ class Connection(sqlite3.Connection):
 
     def rollback(self) -> None:
         """As sqlite3 does."""
+        if self.in_transaction:
+            Connection._taken_away += 1
         super().rollback()
         self._must_last = False
 

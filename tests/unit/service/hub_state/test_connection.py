@@ -160,3 +160,39 @@ def test_a_log_that_cannot_be_had_is_done_without(tmp_path: Path) -> None:
             opened.commit()
     with contextlib.closing(sqlite3.connect(file, factory=Connection)) as opened:
         assert opened.execute("PRAGMA journal_mode").fetchone() == ("wal",), "the next start"
+
+
+@pytest.mark.parametrize(
+    ("statement", "takes_away"),
+    [
+        ("INSERT INTO users (name) VALUES ('ben')", False),
+        ("UPDATE users SET last_activity='2026-11-30' WHERE users.id = 1", False),
+        ("UPDATE users SET name='anne' WHERE users.id = 1", True),
+        ("DELETE FROM api_tokens WHERE api_tokens.id = 1", True),
+        ("DROP TABLE users", True),
+    ],
+)
+def test_it_is_known_whether_something_was_taken_away(
+    hub: sqlite3.Connection, statement: str, takes_away: bool
+) -> None:
+    before = Connection.as_of()
+    assert Connection.as_of() == before
+    hub.execute(statement)
+    assert (Connection.as_of() != before) is takes_away
+    hub.commit()
+    assert (Connection.as_of() != before) is takes_away
+
+
+def test_nor_is_what_was_undone_or_another_process_has_done(hub: sqlite3.Connection, tmp_path: Path) -> None:
+    before = Connection.as_of()
+    hub.rollback()
+    assert Connection.as_of() == before, "nothing was begun"
+    hub.execute("INSERT INTO users (name) VALUES ('ben')")
+    hub.rollback()
+    assert (undone := Connection.as_of()) != before
+    with contextlib.closing(sqlite3.connect(tmp_path / "hub.sqlite")) as other:
+        other.execute("DELETE FROM users")
+        other.commit()
+    assert (by_another := Connection.as_of()) != undone
+    hub.close()
+    assert (closed := Connection.as_of()) != by_another and Connection.as_of() == closed
