@@ -133,9 +133,8 @@ class Found:
         return row
 
     def add(self, key: Hashable, row: Any) -> None:
-        """Keep what a question has found."""
-        self._forget_what_may_be_gone()
-        if row is not None:
+        """Keep what a question has found that was asked after `get`, unless something was taken away meanwhile."""
+        if row is not None and Connection.as_of() == self._as_of:
             self._rows[key] = row
             if len(self._rows) > MOST:
                 self._rows.popitem(last=False)
