@@ -11,17 +11,19 @@ import contextlib
 import json
 import os
 import pwd
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import UsageError
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.system import cgroups, processes
 from jupyterhub4family.user import server
+
+if TYPE_CHECKING:
+    import socket
 
 #: As in lean/waiting.py, which knows nothing of us.
 ORDER = "JUPYTERHUB4FAMILY_WAIT"
@@ -59,7 +61,9 @@ def take(member: pwd.struct_passwd, untrusted_variables: Mapping[str, Any]) -> O
     None: there is none, or it is not what a start from nothing would be; then it is over. Raises UsageError.
     """
     variables = server.server_environment(member, untrusted_variables)
-    if not server.launcher(Path(member.pw_dir)):
+    home = Path(member.pw_dir)
+    # Most starts find none, and need not load how one is asked.
+    if not os.path.lexists(home / paths.MEMBER_WAITING) or not server.launcher(home):
         return None
     with _directory(member) as directory, contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         if directory is None:
@@ -97,6 +101,8 @@ def _address(directory: int) -> str:
 
 def _connect(directory: int) -> socket.socket:
     """Raises OSError if nobody waits."""
+    import socket
+
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(_address(directory))
@@ -116,6 +122,8 @@ def _is_waiting(directory: int) -> bool:
 
 def _listen(directory: int) -> socket.socket:
     """A socket that only the member can reach. Raises OSError."""
+    import socket
+
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
     try:
