@@ -107,6 +107,10 @@ def test_the_start_page_has_one_prepared_and_start_takes_it(machine: Machine) ->
         window.start_server()
         assert pid_of_server(machine, "alice") == pid and waiting(machine, "alice") == []
         assert "alice" in machine.run("jupyterhub4family status")
+        # What its kernels do is to be known, although its first variables do not say where to ask.
+        asked = json.dumps({"action": "activity", "pid": pid, "start_time": 0})
+        mediator = "runuser -u jupyterhub -- sudo -nH -u alice /usr/lib/jupyterhub4family/mediator"
+        assert json.loads(machine.run(f"echo '{asked}' | {mediator}"))["known"] is True
         assert machine.execute(f"test -e ~alice/{SOCKET}").returncode != 0
         assert window.get("/user/alice/lab").expect().status == 200
         kernel = window.kernel()

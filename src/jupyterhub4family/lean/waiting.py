@@ -22,6 +22,9 @@ ORDER = "JUPYTERHUB4FAMILY_WAIT"
 SOCKET = ".local/state/jupyterhub4family/waiting.sock"
 #: What the kernel calls the process meanwhile (comm, proc(5): 15 bytes): nobody shall take it for a server that runs.
 NAME = "jupyter-waiting"
+#: A file in memory with the server's variables, as /proc/PID/environ has them: that one cannot be changed any more, and
+#: whoever may look there sees this among the process's descriptors as well (user/server_activity.py).
+SHOWN = "jupyterhub4family-environ"
 #: Tells apart for which server it can be; servers are found by it (user/server.py).
 MARKER = "JUPYTERHUB_SERVICE_PREFIX"
 #: Seconds for whoever comes to say what they want; bytes of it.
@@ -63,12 +66,21 @@ def wait(order: str, began: int) -> None:
                         _unlink(mine)
                         # What a module has set while it was imported it would have set later, too.
                         os.environ.update({one: value for one, value in variables.items() if one not in had})
+                        _show(variables)
                         _rename(name)
                         return
                 break
     _unlink(mine)
     # Nobody's files are open, no thread runs: there is nothing to tidy up.
     os._exit(0)
+
+
+def _show(variables: dict[str, str]) -> None:
+    """Keep the variables where the member's own programs look for them, for as long as this process lives."""
+    with contextlib.suppress(OSError):
+        text = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in variables.items())
+        # No program that it starts inherits it (MFD_CLOEXEC).
+        os.write(os.memfd_create(SHOWN), text)
 
 
 def _unlink(socket_file: _Stamp) -> None:

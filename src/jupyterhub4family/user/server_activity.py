@@ -1,15 +1,17 @@
 """Runs as the member, inside the mediator or started by root: asks the member's own servers what they are doing.
 
-With the token that each server has in its environment, which only the member can read. What comes back is the member's
-word: whoever decides by it decides about this member's servers and nobody else's.
+With the token that each server has in its environment, or shows beside it, where only the member can look. What comes
+back is the member's word: whoever decides by it decides about this member's servers and nobody else's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import re
+import stat
 import urllib.parse
 from typing import Any, Optional
 
@@ -20,6 +22,8 @@ from jupyterhub4family.common.system import cgroups, processes, sockets
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:[0-9]{2,5}/[\w./%~@-]*")
 #: Seconds; bytes.
 TIMEOUT, LONGEST_ANSWER = 10, 1024 * 1024
+#: As in lean/waiting.py, which knows nothing of us; bytes that are read of it.
+SHOWN, LONGEST_SHOWN = "jupyterhub4family-environ", 256 * 1024
 #: What a kernel is in that does nothing: one to which nobody has connected stays in `starting`.
 _STATES_AT_REST = frozenset({"idle", "starting", "dead"})
 
@@ -41,9 +45,41 @@ def activity(uid: int, pid: int, start_time: int) -> Activity:
 
 def address_and_token(pid: int) -> Optional[tuple[str, str]]:
     """Where the server listens that has started process `pid`, or is it, and its token; None if it is none."""
-    address = processes.environment_value(pid, "JUPYTERHUB_SERVICE_URL")
-    token = processes.environment_value(pid, "JUPYTERHUB_API_TOKEN")
+    address, token = _variable(pid, "JUPYTERHUB_SERVICE_URL"), _variable(pid, "JUPYTERHUB_API_TOKEN")
     return (address, token) if address and token and _ADDRESS.fullmatch(address) else None
+
+
+def _variable(pid: int, name: str) -> Optional[str]:
+    """A variable of a server; of one that was prepared ahead (ADR 36) it was no server yet when it started."""
+    value = processes.environment_value(pid, name)
+    if value is None and processes.environment_value(pid, processes.SERVER_MARKER) is not None:
+        for line in _shown(pid).split(b"\0"):
+            key, _equals, found = line.partition(b"=")
+            if key == name.encode("ascii"):
+                return found.decode("utf-8", "replace")
+    return value
+
+
+def _shown(pid: int) -> bytes:
+    """What such a server shows of its variables; nothing if it is none."""
+    directory = processes.PROC / str(pid) / "fd"
+    # It has ended, or is not ours to look into.
+    with contextlib.suppress(OSError):
+        for number in os.listdir(directory):
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(directory / number).startswith(f"/memfd:{SHOWN} "):
+                    return _read(str(directory / number))
+    return b""
+
+
+def _read(path: str) -> bytes:
+    """A file's content, or nothing: another one may have taken its number, and shall not have us wait."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return os.pread(descriptor, LONGEST_SHOWN, 0) if is_file else b""
+    finally:
+        os.close(descriptor)
 
 
 def ask(address: str, token: str, what: str, if_missing: Optional[list[Any]] = None) -> Optional[list[Any]]:

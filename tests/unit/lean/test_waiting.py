@@ -17,7 +17,7 @@ import pytest
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.lean import waiting
-from jupyterhub4family.user import waiting_server
+from jupyterhub4family.user import server_activity, waiting_server
 from tests.unit.helpers import TIMEOUT, wait_until
 from tests.unit.lean.environment import START, Environment
 
@@ -227,5 +227,6 @@ def test_an_environment_that_was_not_tried_is_left_to_the_start(tmp_path: Path) 
 
 def test_what_member_and_process_know_of_each_other_is_the_same() -> None:
     assert waiting.ORDER == waiting_server.ORDER
+    assert waiting.SHOWN == server_activity.SHOWN
     assert str(paths.MEMBER_WAITING) == waiting.SOCKET
     assert len(waiting.NAME) <= 15

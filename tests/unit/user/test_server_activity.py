@@ -16,7 +16,8 @@ import pytest
 
 from jupyterhub4family.common.protocol.doors import Activity
 from jupyterhub4family.common.system import cgroups, processes, sockets
-from jupyterhub4family.user import server_activity
+from jupyterhub4family.user import busy_kernels, server_activity
+from tests.unit.helpers import SRC
 
 
 class Server(BaseHTTPRequestHandler):
@@ -57,6 +58,37 @@ def process(address: str) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-IS", "-c", "input()"], stdin=subprocess.PIPE, env=environment) as running:
         yield running
         running.kill()
+
+
+@pytest.fixture
+def prepared(address: str) -> Iterator[subprocess.Popen[bytes]]:
+    """One that was prepared ahead: its variables came later (lean/waiting.py)."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(SRC)!r}); from jupyterhub4family.lean import waiting; import os;"
+        f" waiting._show({{'JUPYTERHUB_SERVICE_URL': {address!r}, 'JUPYTERHUB_API_TOKEN': 'secret'}});"
+        " print(flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-IS", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={processes.SERVER_MARKER: "/user/anna/"},
+    ) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        yield running
+        running.kill()
+
+
+def test_one_that_was_prepared_ahead_is_asked_as_well(address: str, prepared: subprocess.Popen[bytes]) -> None:
+    Server.answers = {"/user/anna/api/kernels": [{"execution_state": "busy"}], "/user/anna/api/terminals": []}
+    assert activity(prepared) == Activity(True, 1, 1)
+    assert (address, "secret") in busy_kernels.servers()
+
+
+def test_what_a_process_shows_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert server_activity._read(str(tmp_path / "pipe")) == b""
 
 
 def activity(process: subprocess.Popen[bytes]) -> Activity:
