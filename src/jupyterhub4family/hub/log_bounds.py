@@ -54,6 +54,8 @@ class Bounds(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is written; asked again of the same line by another handler, it answers the same."""
+        if _is_of_the_end(record):
+            return False
         if "within_bounds" not in record.__dict__:
             _tidy(record)
             record.__dict__["within_bounds"] = record.__dict__.get("is_count", False) or self._take(record)
@@ -81,6 +83,15 @@ class Bounds(logging.Filter):
                 count, kind.left_out = kind.left_out, 0
                 text = "… %s more like this: %s"
                 logging.getLogger(kind.name).log(kind.level, text, f"{count:,}", kind.last, extra={"is_count": True})
+
+
+def _is_of_the_end(record: logging.LogRecord) -> bool:
+    """Whether it is of a request that was under way when the hub was stopped: Python 3.9 tells each with a traceback.
+
+    asyncio calls what tornado wants to do with the result, which there is none of; nothing has gone wrong.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return record.name == "asyncio" and isinstance(error, asyncio.CancelledError)
 
 
 def _tidy(record: logging.LogRecord) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -144,3 +145,16 @@ def test_lines_that_no_handler_writes_are_not_made() -> None:
         one.setLevel(logging.DEBUG)
     log_bounds.spare_unwritten(logger)
     assert [one.level for one in (logger, led, other)] == [logging.INFO, logging.INFO, logging.DEBUG]
+
+
+@pytest.mark.parametrize(("error", "written"), [(asyncio.CancelledError(), False), (ValueError("x"), True)])
+def test_a_request_that_the_end_of_the_hub_has_cancelled_is_no_bug(
+    kept: _Kept, error: BaseException, written: bool
+) -> None:
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(kept)
+    try:
+        logger.error("Exception in callback %s", "<Handle>", exc_info=error)
+    finally:
+        logger.removeHandler(kept)
+    assert bool(kept.lines) is written
