@@ -318,6 +318,8 @@ def test_one_that_is_not_ours_to_end_keeps_nobody_waiting(tmp_path: Path, monkey
 
     monkeypatch.setattr(programs, "GRACE_PERIOD", 0.2)
     monkeypatch.setattr(spawned.Spawned, "_signal", refuse)
+    # Where another test has left a thread behind.
+    monkeypatch.setattr(subprocess.Popen, "send_signal", refuse)
     pid_file = tmp_path / "pid"
     begin = time.monotonic()
     with pytest.raises(ProgramError, match="did not end"):
