@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.machine.lib.client import Browser, ClientError, Kernel
-from tests.machine.lib.family import STATE, logged_in, shared_machine
+from tests.machine.lib.family import STATE, logged_in, shared_machine, variables_of_server
 from tests.machine.lib.machine import Machine
 
 #: Tries to look into a process, and to write into it, as a debugger does; prints what it could do.
@@ -85,10 +85,8 @@ class House:
 
     def port(self, name: str) -> int:
         """Where this member's server listens."""
-        environ = self.machine.run(f"cat /proc/{self.pid(name)}/environ").split("\0")
-        return int(
-            next(one for one in environ if one.startswith("JUPYTERHUB_SERVICE_URL=")).split(":")[2].split("/")[0]
-        )
+        variables = variables_of_server(self.machine, self.pid(name))
+        return int(variables["JUPYTERHUB_SERVICE_URL"].split(":")[2].split("/")[0])
 
     def as_bob(self, command: str) -> tuple[int, str]:
         done = self.machine.execute(command, user="bob")
@@ -141,8 +139,7 @@ def test_processes(house: House) -> None:
 
 
 def test_secrets_are_in_no_list_of_processes(house: House) -> None:
-    environ = house.machine.run(f"cat /proc/{house.pid('alice')}/environ").split("\0")
-    token = next(one.split("=", 1)[1] for one in environ if one.startswith("JUPYTERHUB_API_TOKEN="))
+    token = variables_of_server(house.machine, house.pid("alice"))["JUPYTERHUB_API_TOKEN"]
     (connection,) = house.machine.run("ls ~alice/.local/share/jupyter/runtime/kernel-*.json").split()
     key = json.loads(house.machine.read(connection))["key"]
     assert len(token) > 20 and len(key) > 20

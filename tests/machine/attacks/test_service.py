@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine.lib.family import PASSWORD, STATE, logged_in, shared_machine
+from tests.machine.lib.family import PASSWORD, STATE, logged_in, shared_machine, variables_of_server
 from tests.machine.lib.machine import Machine
 
 MEDIATOR = "/usr/lib/jupyterhub4family/mediator"
@@ -220,9 +220,7 @@ def test_a_poisoned_environment_reaches_no_server(machine: Machine) -> None:
     with logged_in(machine, "alice") as alice:
         alice.start_server()
         pid = int(machine.run("pgrep -u alice -f bin/jupyterhub-singleuser").split()[0])
-        known = dict(
-            entry.split("=", 1) for entry in machine.run(f"cat /proc/{pid}/environ").split("\0") if "=" in entry
-        )
+        known = variables_of_server(machine, pid)
         assert known["HOME"] == "/home/alice"
         assert not {"LD_PRELOAD", "PYTHONPATH", "SUDO_USER", "SUDO_COMMAND"} & set(known)
         variables = {**known, **poison}

@@ -152,3 +152,10 @@ def processes_of_ours(machine: Machine) -> str:
     machine.wait("! pgrep -u jupyterhub -f '[l]ib/jupyterhub4family/ensure'", timeout=30)
     listing = machine.run("ps axo user:32,args --no-headers")
     return "\n".join(line for line in listing.splitlines() if re.search(r"^jupyterhub |jupyterhub4family", line))
+
+
+def variables_of_server(machine: Machine, pid: str | int) -> dict[str, str]:
+    """Those of a member's server: its first ones, and what it shows of the later ones if it was prepared ahead."""
+    shown = "case $(readlink $one) in /memfd:jupyterhub4family-environ*) cat $one;; esac"
+    lines = machine.run(f"cat /proc/{pid}/environ; for one in /proc/{pid}/fd/*; do {shown}; done").split("\0")
+    return dict(line.split("=", 1) for line in lines if "=" in line)
