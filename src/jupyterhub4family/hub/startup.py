@@ -7,6 +7,7 @@ to; the template of members' environments is made if it is missing.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -35,6 +36,8 @@ FROM_CONFIGURATION = "from config"
 FIRST_PAUSE, LONGEST_PAUSE = 60, 3600
 #: Seconds between two looks whether a copy of the database is due; the first comes when the start's work is done.
 COPY_PAUSE = 600
+#: Seconds until the hub has ended that was told to; and so many more until it ends whatever it does.
+LONGEST_END, GRACE_PERIOD = 15, 10
 #: Seconds between two looks whether an upgrade is over.
 UPGRADE_PAUSE = 2
 
@@ -57,6 +60,7 @@ def after_start(settings: Settings) -> None:
 
 async def _work(settings: Settings) -> None:
     app = JupyterHub.instance()
+    _see_to_its_end(app)
     port = entrances.take_port(settings)
     if port is not None:
         _tasks.append(asyncio.create_task(entrances.open_port(app, port)))
@@ -71,6 +75,28 @@ async def _work(settings: Settings) -> None:
     await _until_it_works(spawner.template.ensure, "JupyterLab for the family is not ready")
     # Release and template are there: what was fetched for them is needed no more.
     builds.discard_cache()
+
+
+def _see_to_its_end(app: Any) -> None:
+    """Have the hub end when it is told to, also if something of it does not let go, and say what that was.
+
+    Once in some hundred times it was still there a minute and a half later, when systemd ended it: nobody knows why.
+    """
+    plain = app.shutdown_cancel_tasks
+
+    async def shutdown_cancel_tasks(sig: Any = None) -> None:
+        """As JupyterHub's own, which waits until every task has ended."""
+        asyncio.get_running_loop().call_later(LONGEST_END, give_up)
+        # What comes after the tasks: where every thread is, and the end (status 1).
+        faulthandler.dump_traceback_later(LONGEST_END + GRACE_PERIOD, exit=True)
+        await plain(sig)
+
+    def give_up() -> None:
+        for task in asyncio.all_tasks():
+            log.error("The hub does not wait any longer for %r", task)
+        app._stop_event_loop()
+
+    app.shutdown_cancel_tasks = shutdown_cancel_tasks
 
 
 async def _watch_memory(settings: Settings) -> None:

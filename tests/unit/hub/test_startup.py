@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import logging
 import os
@@ -44,6 +45,9 @@ class App:
 
     def __init__(self) -> None:
         self._start_future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def shutdown_cancel_tasks(self, sig: Any = None) -> None:
+        """Nobody ends it."""
 
     def is_ready(self) -> None:
         self._start_future.set_result(None)
@@ -200,3 +204,34 @@ def test_a_release_that_failed_is_left_alone(
     monkeypatch.setattr(contents, "release_tree", lambda _report: Wanted())
     startup.run()
     assert (("build-release", {}) in startup.asked) is built
+
+
+def test_a_hub_that_is_told_to_end_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stubborn:
+        """JupyterHub's end, with a task that does not let go."""
+
+        stopped = False
+
+        async def shutdown_cancel_tasks(self, sig: Any = None) -> None:
+            await asyncio.sleep(0 if sig is None else 60)
+
+        def _stop_event_loop(self) -> None:
+            self.stopped = True
+
+    ends: list[tuple[float, bool]] = []
+    monkeypatch.setattr(module, "LONGEST_END", 0.1)
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda after, exit: ends.append((after, exit)))
+
+    async def work() -> None:
+        app: Any = Stubborn()
+        module._see_to_its_end(app)
+        await app.shutdown_cancel_tasks()
+        ending = asyncio.ensure_future(app.shutdown_cancel_tasks(15))
+        await asyncio.sleep(0.5)
+        assert app.stopped and "does not wait any longer for <Task pending" in caplog.text
+        ending.cancel()
+
+    asyncio.run(work())
+    assert ends == 2 * [(0.1 + module.GRACE_PERIOD, True)]
