@@ -63,8 +63,10 @@ def take(member: pwd.struct_passwd, untrusted_variables: Mapping[str, Any]) -> O
     variables = server.server_environment(member, untrusted_variables)
     home = Path(member.pw_dir)
     # Most starts find none, and need not load how one is asked.
-    if not os.path.lexists(home / paths.MEMBER_WAITING) or not server.launcher(home):
+    if not os.path.lexists(home / paths.MEMBER_WAITING):
         return None
+    # Turned off since it began to wait: nobody says `go`, and it ends.
+    is_wanted = bool(server.launcher(home))
     with _directory(member) as directory, contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         if directory is None:
             return None
@@ -72,7 +74,7 @@ def take(member: pwd.struct_passwd, untrusted_variables: Mapping[str, Any]) -> O
             connection.settimeout(ANSWER_WITHIN)
             connection.sendall(json.dumps(variables).encode("utf-8") + b"\n")
             started = _who_answers(member, variables[processes.SERVER_MARKER], _line(connection))
-            if started is not None:
+            if started is not None and is_wanted:
                 # Not before: of one that is not ours nobody would know.
                 connection.sendall(b"go\n")
                 return started

@@ -184,6 +184,7 @@ def test_a_plain_server_is_never_one_that_waits(home: Home) -> None:
     assert waiting_server.prepare(home.member, KNOWN, 120)
     paths.LAST_GOOD_SETTINGS.write_text('{"lean_servers": false}')
     assert waiting_server.take(home.member, KNOWN) is None
+    assert home.reported()["said"] == "", "and that one knows that it is over"
 
 
 @pytest.mark.parametrize(
