@@ -81,20 +81,20 @@ def _leave_database_to_upgrades() -> None:
     """
     from jupyterhub import orm
 
-    if getattr(orm.check_db_revision, "leaves_database", False):
-        return
-    plain = orm.check_db_revision
+    from jupyterhub4family.hub import replacing
 
-    def check_db_revision(engine: Any) -> None:
-        """As JupyterHub's own."""
-        try:
-            plain(engine)
-        except orm.DatabaseSchemaMismatch:
-            engine.dispose()
-            raise
+    def leaving_database(plain: Any) -> Any:
+        def check_db_revision(engine: Any) -> None:
+            """As JupyterHub's own."""
+            try:
+                plain(engine)
+            except orm.DatabaseSchemaMismatch:
+                engine.dispose()
+                raise
 
-    check_db_revision.leaves_database = True  # type: ignore[attr-defined]
-    orm.check_db_revision = check_db_revision
+        return check_db_revision
+
+    replacing.replace(orm, "check_db_revision", leaving_database)
 
 
 def _users(config: Any) -> None:

@@ -18,6 +18,8 @@ from jupyterhub.oauth.provider import JupyterHubRequestValidator
 from jupyterhub.user import User
 from tornado import web
 
+from jupyterhub4family.hub import replacing
+
 #: Tokens of a member that were asked for by the member; and those that a member's browsers have for one server, which
 #: JupyterHub keeps for two weeks: of these the oldest goes, and that browser is given another one unasked.
 MAXIMUM = 100
@@ -38,12 +40,7 @@ def bound() -> None:
         (ActivityAPIHandler, "post", _activity),
         (JupyterHubRequestValidator, "save_bearer_token", _tokens_of_browsers),
     ):
-        method = getattr(owner, name)
-        # The configuration is read more than once in one process.
-        if not getattr(method, "is_bounded", False):
-            changed = bounded(method)
-            setattr(owner, name, changed)
-            setattr(changed, "is_bounded", True)  # noqa: B010  # what a function has no attribute of, to mypy
+        replacing.replace(owner, name, bounded)
 
 
 def _tokens(make: Callable[..., Any]) -> Callable[..., Any]:

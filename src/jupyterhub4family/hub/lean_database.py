@@ -16,7 +16,7 @@ import hashlib
 import inspect
 import logging
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any, Optional
 
 import sqlalchemy
@@ -24,6 +24,7 @@ from jupyterhub import orm
 from jupyterhub.oauth import provider
 from sqlalchemy.orm import Query, object_session, strategies
 
+from jupyterhub4family.hub import replacing
 from jupyterhub4family.service.hub_state.connection import Connection
 
 #: So many rows are kept of what was looked for last: of a family's hub all of them.
@@ -48,9 +49,17 @@ class NotAsTriedOut(Exception):
 
 def ask_less() -> None:
     """Change JupyterHub's classes, before it opens its database; what cannot be changed stays as it is."""
-    for change in (_spare_pings, _spare_loaded, _remember_names, _remember_tokens, _hash_secrets_once):
+    # Without the underscore in SQLAlchemy 2.0.
+    loader: Any = getattr(strategies, "_SelectInLoader", None) or getattr(strategies, "SelectInLoader", None)
+    for owner, name, change in (
+        (orm, "register_ping_connection", _spare_pings),
+        (loader, "_load_for_path", _spare_loaded),
+        (orm, "new_session_factory", _remember_names),
+        (orm.APIToken, "find", _remember_tokens),
+        (provider, "hash_token", _hash_secrets_once),
+    ):
         try:
-            change()
+            replacing.replace(owner, name, change)
         except (NotAsTriedOut, AttributeError, TypeError, ValueError) as error:
             log.warning("The hub works as JupyterHub does by itself (%s): %s", change.__name__.strip("_"), error)
 
@@ -58,27 +67,23 @@ def ask_less() -> None:
 # -- what nobody needs to know -----------------------------------------------------------------------
 
 
-def _spare_pings() -> None:
+def _spare_pings(plain: Any) -> Any:
     """No question at the beginning of each transaction whether the database is still there: it is a file."""
-    plain = _plain(orm.register_ping_connection)
 
     def register_ping_connection(engine: Any) -> None:
         """As JupyterHub's own, for a database that is behind a network."""
         if engine.dialect.name != "sqlite":
             plain(engine)
 
-    orm.register_ping_connection = _instead_of(plain, register_ping_connection)
+    return register_ping_connection
 
 
-def _spare_loaded() -> None:
+def _spare_loaded(plain: Any) -> Any:
     """No question for somebody's roles, groups and shares that are loaded already.
 
     SQLAlchemy asks for them with each row (`lazy="selectin"`), and then leaves aside what it was told if the row was
     known: five questions for each click.
     """
-    # Without the underscore in SQLAlchemy 2.0.
-    loader: Any = getattr(strategies, "_SelectInLoader", None) or getattr(strategies, "SelectInLoader")  # noqa: B009
-    plain = _plain(loader._load_for_path)
     if list(inspect.signature(plain).parameters)[:5] != ["self", "context", "path", "states", "load_only"]:
         raise NotAsTriedOut("rows are loaded in another way")
 
@@ -87,16 +92,15 @@ def _spare_loaded() -> None:
         wanted = [(state, overwrite) for state, overwrite in states if overwrite or self.key not in state.dict]
         return plain(self, context, path, wanted, load_only, *args, **more) if wanted else None
 
-    loader._load_for_path = _instead_of(plain, load_for_path)
+    return load_for_path
 
 
-def _hash_secrets_once() -> None:
+def _hash_secrets_once(plain: Any) -> Any:
     """Hash the secret that a server shows when it asks who has come as JupyterHub hashes the same text as a token.
 
     It is the server's token, which lies beside it in the database, hashed once, because nobody guesses it anyway. As a
     secret it would be hashed 16,384 times, at the start and whenever a browser opens the server.
     """
-    plain = _plain(provider.hash_token)
     if "rounds" not in inspect.signature(plain).parameters:
         raise NotAsTriedOut("secrets are hashed in another way")
 
@@ -106,7 +110,7 @@ def _hash_secrets_once() -> None:
             more["rounds"] = orm.APIToken.generated_rounds
         return str(plain(token, *args, **more))
 
-    provider.hash_token = _instead_of(plain, hash_token)
+    return hash_token
 
 
 # -- what is known already ---------------------------------------------------------------------------
@@ -218,12 +222,11 @@ def query(entities: Any, session: Any, **more: Any) -> Any:
     return Query(entities, session, **more)
 
 
-def _remember_names() -> None:
+def _remember_names(plain: Any) -> Any:
     """Know users, roles, groups, services and clients by name, and users by their cookie."""
     for entity, columns in _UNIQUE.items():
         if not all(entity.__table__.columns[column].unique for column in columns):
             raise NotAsTriedOut(f"{entity.__tablename__} may have two of the same name")
-    plain = _plain(orm.new_session_factory)
 
     def new_session_factory(*args: Any, **more: Any) -> Any:
         """As JupyterHub's own."""
@@ -237,17 +240,17 @@ def _remember_names() -> None:
         """As JupyterHub's own, without making an expression first."""
         return db.query(cls).filter_by(name=name).first()
 
-    for entity in (orm.User, orm.Group, orm.Role, orm.Service):
+    named = (orm.User, orm.Group, orm.Role, orm.Service)
+    for entity in named:
         if list(inspect.signature(entity.find).parameters) != ["db", "name"]:
             raise NotAsTriedOut(f"{entity.__tablename__} are looked for in another way")
-    for entity in (orm.User, orm.Group, orm.Role, orm.Service):
-        entity.find = classmethod(find)
-    orm.new_session_factory = _instead_of(plain, new_session_factory)
+    for entity in named:
+        replacing.replace(entity, "find", lambda _plain: find)
+    return new_session_factory
 
 
-def _remember_tokens() -> None:
+def _remember_tokens(plain: Any) -> Any:
     """Know tokens that came before: a server comes with its own several times while it starts."""
-    plain = _plain(orm.APIToken.find.__func__)
     if list(inspect.signature(plain).parameters) != ["cls", "db", "token", "kind"]:
         raise NotAsTriedOut("tokens are looked for in another way")
 
@@ -263,7 +266,7 @@ def _remember_tokens() -> None:
             found.add(key, row)
         return row
 
-    orm.APIToken.find = classmethod(_instead_of(plain, find))
+    return find
 
 
 def _is_ours(session: Any) -> bool:
@@ -284,13 +287,3 @@ def _comparison(entity: Any, criteria: Any) -> tuple[str, str]:
             if table == entity.__tablename__ and column in _UNIQUE[entity] and isinstance(value, str):
                 return column, value
     return "", ""
-
-
-def _plain(function: Any) -> Any:
-    """JupyterHub's own, if it was replaced already: the configuration is read more than once in one process."""
-    return getattr(function, "plain", function)
-
-
-def _instead_of(plain: Callable[..., Any], ours: Any) -> Any:
-    ours.plain = plain
-    return ours

@@ -20,7 +20,7 @@ from jupyterhub.utils import maybe_future, url_path_join
 
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.protocol import doors
-from jupyterhub4family.hub import calling, short_memory
+from jupyterhub4family.hub import calling, replacing, short_memory
 
 #: Seconds after which one that nobody wanted ends.
 WAITS = 120
@@ -95,11 +95,8 @@ keeper = Keeper()
 
 def watch_pages() -> None:
     """Have something prepared when a page is opened from which a member starts their server."""
-    for handler, begins in ((HomeHandler, _home), (UserUrlHandler, _not_running)):
-        # The configuration is read more than once in one process.
-        if not getattr(handler.get, "is_watched", False):
-            handler.get = begins(handler.get)
-            handler.get.is_watched = True
+    replacing.replace(HomeHandler, "get", _home)
+    replacing.replace(UserUrlHandler, "get", _not_running)
 
 
 def _home(show: Callable[..., Any]) -> Callable[..., Any]:
