@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,6 +13,8 @@ from tests.machine.lib.family import PASSWORD, browser, logged_in, ready, shared
 from tests.machine.lib.machine import Machine
 
 PLACE = ".local/share/jupyterhub4family"
+#: Finds those that wait, by the name that the kernel has for them.
+WAITS = "pgrep -x jupyter-waiting"
 SOCKET = ".local/state/jupyterhub4family/waiting.sock"
 #: Asks the door as the service does, for a server that waits.
 AHEAD = """runuser -u jupyterhub -- sudo -nH -u {name} /usr/lib/jupyterhub4family/mediator <<'END'
@@ -51,22 +52,13 @@ def machine(suite: str) -> Iterator[Machine]:
         yield machine
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Return as soon as `condition()` holds; fail after half a minute."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-
-
 def waiting(machine: Machine, name: str) -> list[int]:
     """The pids of servers that wait for a member."""
-    lines = machine.execute(f"ps -u {name} -o pid=,comm=").stdout.splitlines()
-    return [int(line.split()[0]) for line in lines if line.strip().endswith("jupyter-waiting")]
+    return [int(pid) for pid in machine.execute(f"{WAITS} -u {name}").stdout.split()]
 
 
 def until_one_waits(machine: Machine, name: str) -> int:
-    until(lambda: waiting(machine, name), f"none waits for {name}")
+    machine.wait(f"{WAITS} -u {name}", timeout=30)
     (pid,) = waiting(machine, name)
     return pid
 
@@ -75,17 +67,13 @@ def nobody_waits(machine: Machine) -> None:
     """End those that were begun. The hub counts on them for two minutes: who asks it for one needs a new hub."""
     for name in ("alice", "bob"):
         machine.execute(f"pkill -u {name}")
-        until(partial(_has_nothing, machine, name), f"something of {name} goes on")
+        machine.wait(f"! pgrep -u {name}", timeout=30)
 
 
 def restart_hub(machine: Machine) -> None:
     nobody_waits(machine)
     machine.run("jupyterhub4family restart")
     ready(machine)
-
-
-def _has_nothing(machine: Machine, name: str) -> bool:
-    return machine.execute(f"pgrep -u {name}").stdout == ""
 
 
 def pid_of_server(machine: Machine, name: str) -> int:
@@ -162,11 +150,10 @@ def test_it_ends_by_itself_and_leaves_nothing(machine: Machine) -> None:
     answer = machine.run(AHEAD.format(name="alice", seconds=4))
     assert '"waits": true' in answer, answer
     until_one_waits(machine, "alice")
-    until(lambda: not waiting(machine, "alice"), "its end")
+    machine.wait(f"! {WAITS} -u alice", timeout=30)
     assert machine.execute(f"test -e ~alice/{SOCKET}").returncode != 0
     assert machine.execute("pgrep -u alice").stdout == ""
-    units = "systemctl list-units --type=scope --no-legend --plain"
-    until(lambda: "jupyterhub4family-" not in machine.run(units), "its scope is still there")
+    machine.wait("! systemctl list-units --type=scope --no-legend --plain | grep jupyterhub4family-", timeout=30)
 
 
 @pytest.mark.any_debian
@@ -179,7 +166,7 @@ def test_what_was_installed_meanwhile_is_in_the_server(machine: Machine) -> None
     with logged_in(machine, "alice") as window:
         window.start_server()
         assert pid_of_server(machine, "alice") != pid
-        until(lambda: not waiting(machine, "alice"), "the end of the other one")
+        machine.wait(f"! {WAITS} -u alice", timeout=30)
         window.stop_server()
     machine.run(f"rmdir {site}/something-1.0.dist-info", user="alice")
 

@@ -11,7 +11,6 @@ import select
 import signal
 import stat
 import time
-import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, NoReturn
@@ -169,8 +168,13 @@ def _locale() -> dict[str, str]:
 
 def log_path(member: pwd.struct_passwd, server_name: str) -> Path:
     """Where the server called `server_name` (empty: the default server) writes its log."""
-    word = urllib.parse.quote(server_name, safe="", errors="replace")[:100]
-    return Path(member.pw_dir) / paths.MEMBER_LOGS / (f"server-{word}.log" if word else "server.log")
+    if not server_name:
+        return Path(member.pw_dir) / paths.MEMBER_LOGS / "server.log"
+    # Most have no name, and need not load this.
+    from urllib.parse import quote
+
+    word = quote(server_name, safe="", errors="replace")[:100]
+    return Path(member.pw_dir) / paths.MEMBER_LOGS / f"server-{word}.log"
 
 
 def open_log(member: pwd.struct_passwd, server_name: str) -> int:

@@ -20,6 +20,8 @@ from jupyterhub4family.common.system import cgroups, processes, sockets
 
 #: Where a server listens, as the hub told it.
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:[0-9]{2,5}/[\w./%~@-]*")
+#: The variables that say it.
+_URL, _TOKEN = "JUPYTERHUB_SERVICE_URL", "JUPYTERHUB_API_TOKEN"
 #: Seconds; bytes.
 TIMEOUT, LONGEST_ANSWER = 10, 1024 * 1024
 #: As in lean/waiting.py, which knows nothing of us; bytes that are read of it.
@@ -45,19 +47,12 @@ def activity(uid: int, pid: int, start_time: int) -> Activity:
 
 def address_and_token(pid: int) -> Optional[tuple[str, str]]:
     """Where the server listens that has started process `pid`, or is it, and its token; None if it is none."""
-    address, token = _variable(pid, "JUPYTERHUB_SERVICE_URL"), _variable(pid, "JUPYTERHUB_API_TOKEN")
+    address, token = (processes.environment_value(pid, name) for name in (_URL, _TOKEN))
+    if address is None and processes.environment_value(pid, processes.SERVER_MARKER) is not None:
+        # It was prepared ahead (ADR 36), and no server yet when it started.
+        shown = _shown(pid)
+        address, token = processes.variable(shown, _URL), processes.variable(shown, _TOKEN)
     return (address, token) if address and token and _ADDRESS.fullmatch(address) else None
-
-
-def _variable(pid: int, name: str) -> Optional[str]:
-    """A variable of a server; of one that was prepared ahead (ADR 36) it was no server yet when it started."""
-    value = processes.environment_value(pid, name)
-    if value is None and processes.environment_value(pid, processes.SERVER_MARKER) is not None:
-        for line in _shown(pid).split(b"\0"):
-            key, _equals, found = line.partition(b"=")
-            if key == name.encode("ascii"):
-                return found.decode("utf-8", "replace")
-    return value
 
 
 def _shown(pid: int) -> bytes:
@@ -73,7 +68,10 @@ def _shown(pid: int) -> bytes:
 
 
 def _read(path: str) -> bytes:
-    """A file's content, or nothing: another one may have taken its number, and shall not have us wait."""
+    """A file's content, or nothing: another one may have taken its number, and shall not have us wait.
+
+    Not by `files.read_untrusted`, which follows no link: all of these are links (proc(5)).
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)

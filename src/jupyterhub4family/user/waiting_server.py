@@ -60,11 +60,11 @@ def take(member: pwd.struct_passwd, untrusted_variables: Mapping[str, Any]) -> O
 
     None: there is none, or it is not what a start from nothing would be; then it is over. Raises UsageError.
     """
-    variables = server.server_environment(member, untrusted_variables)
     home = Path(member.pw_dir)
-    # Most starts find none, and need not load how one is asked.
+    # Most starts find none: they have nothing to load, and make up the variables themselves.
     if not os.path.lexists(home / paths.MEMBER_WAITING):
         return None
+    variables = server.server_environment(member, untrusted_variables)
     # Turned off since it began to wait: nobody says `go`, and it ends.
     is_wanted = bool(server.launcher(home))
     with _directory(member) as directory, contextlib.suppress(OSError, ValueError, KeyError, TypeError):

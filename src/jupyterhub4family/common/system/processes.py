@@ -187,13 +187,17 @@ def environment_value(pid: int, key: str) -> Optional[str]:
     Raises TimeoutError if the kernel does not tell in time.
     """
     try:
-        entries = read(pid, "environ").split(b"\0")
+        return variable(read(pid, "environ"), key)
     except TimeoutError:
         raise
     except OSError:
         return None
+
+
+def variable(block: bytes, key: str) -> Optional[str]:
+    """The value of `key` among variables as /proc/PID/environ has them; None if it is unset."""
     prefix = key.encode() + b"="
-    for entry in entries:
+    for entry in block.split(b"\0"):
         if entry.startswith(prefix):
             return entry[len(prefix) :].decode("utf-8", "replace")
     return None
