@@ -29,7 +29,7 @@ SAFELY = ("files", "logs")
 #: Constants that name what only root can write, or the kernel makes (/proc, /sys).
 NOBODY_ELSES = re.compile(
     r"\b(?:SYSTEMD_RUNS|LIBRARY|SHARE|ORIGINALS|SYSTEM_PYTHON|PROC|CONTROL_GROUPS|devnull|CRONTAB|UNATTENDED|SHELLS|SUMS"
-    r"|MINIMUM_VERSIONS|SAMPLE|WHEELS|BUS|POLICY|AVAHI_SERVICES|MACHINE_ENVIRONMENT|SYSTEMD_CONTROL|RUN_DIR|LOG"
+    r"|MINIMUM_VERSIONS|SAMPLE|WHEELS|BUSCTL|BUS|POLICY|AVAHI_SERVICES|MACHINE_ENVIRONMENT|SYSTEMD_CONTROL|RUN_DIR|LOG"
     r"|CONFIGURATION|SETTINGS_FILE|EXPERT_DIRECTORY|OWN_TLS|BACKUP_TARGET|BACKUP_KEY|BACKUP_SETTINGS|SOURCE_LIST"
     r"|SOURCE_KEYS|AUTO_UPGRADE|PREVIOUS_PACKAGE|PENDING|STAGING|PAM_FILE|SUDOERS|SHADOW|CRON_PID)\b"
 )
@@ -228,10 +228,6 @@ OTHERS: dict[str, tuple[list[str], str]] = {
     ),
     "common.system.network": (["file.read_text()"], "root's /etc/hosts and resolv.conf, and /proc"),
     "common.system.sockets": (["table.read_text()"], "/proc"),
-    "common.system.spawned": (
-        ["os.chdir(directory)", "os.listdir('/proc/self/fd')", "os.open('.')"],
-        "where a program is to start, and where we are; /proc",
-    ),
 }
 #: The places that are for it.
 ITSELF = ("common.system.files", "common.system.logs")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import sys
 import time
@@ -16,12 +15,10 @@ from jupyterhub4family.common import records
 from jupyterhub4family.common.errors import FamilyError
 from jupyterhub4family.common.i18n import safe_text
 from jupyterhub4family.common.i18n.messages import _
-from jupyterhub4family.common.system import processes, spawned
+from jupyterhub4family.common.system import processes
 
 if TYPE_CHECKING:
     import subprocess
-
-    Process = Union[subprocess.Popen[str], spawned.Spawned]
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SETSID = "/usr/bin/setsid"
@@ -37,7 +34,7 @@ _LONGEST_LINE = 1000
 PIPE, DEVNULL = -1, -3
 Arg = Union[str, Path]
 #: The programs that Ctrl-C ends as well, with their arguments.
-_running: dict[int, tuple[Process, Sequence[Arg]]] = {}
+_running: dict[int, tuple[subprocess.Popen[str], Sequence[Arg]]] = {}
 
 
 class ProgramError(FamilyError):
@@ -67,39 +64,26 @@ def as_account(name: str) -> list[str]:
     return [SETSID, "--wait", "/usr/sbin/runuser", "-u", name, "--"]
 
 
-def _start(args: Sequence[Arg], **options: Any) -> Process:
+def _start(args: Sequence[Arg], **options: Any) -> subprocess.Popen[str]:
     """Start a program: everything here goes through this, so the tests replace it. Raises ProgramError."""
-    words = [str(word) for word in args]
-    try:
-        if _is_usual(words, **options):
-            return spawned.Spawned(words, options["env"], options.get("cwd"))
-        import subprocess
+    import subprocess
 
-        return subprocess.Popen(words, encoding="utf-8", errors="replace", **options)
+    try:
+        return subprocess.Popen([str(word) for word in args], encoding="utf-8", errors="replace", **options)
     except OSError as error:
         raise _not_started(Path(args[0]).name, error) from error
 
 
-def _is_usual(words: list[str], **options: Any) -> bool:
-    """Whether a program is started as most are, with three pipes; and by who has no other threads (spawned.py)."""
-    has_pipes = all(options.get(name) == PIPE for name in ("stdin", "stdout", "stderr"))
-    if not has_pipes or options.get("preexec_fn") or not words[0].startswith("/"):
-        return False
-    # Who has not loaded it has none.
-    threading = sys.modules.get("threading")
-    return threading is None or threading.active_count() == 1
-
-
 @contextlib.contextmanager
-def _with_ctrl_c(args: Sequence[Arg], **options: Any) -> Iterator[Process]:
+def _with_ctrl_c(args: Sequence[Arg], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Start a program that Ctrl-C ends as well, however early it is pressed. Raises ProgramError."""
-    # Who has not loaded it has no other threads.
-    threading = sys.modules.get("threading")
+    import threading
+
     handler = signal.getsignal(signal.SIGINT)
     pressed: list[int] = []
     # In the midst of a start Ctrl-C would leave a program that nobody knows. Other threads get none. What is ignored
     # stays so: a handler would have the program not ignore it.
-    puts_off = callable(handler) and (threading is None or threading.current_thread() is threading.main_thread())
+    puts_off = callable(handler) and threading.current_thread() is threading.main_thread()
     if puts_off:
         signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
     try:
@@ -129,7 +113,7 @@ def interrupt_all() -> None:
         _interrupt(process, args)
 
 
-def _interrupt(process: Process, args: Sequence[Arg]) -> None:
+def _interrupt(process: subprocess.Popen[Any], args: Sequence[Arg]) -> None:
     """Tell a program that has a session of its own, and what it has started, that somebody has pressed Ctrl-C.
 
     The others have heard it from the terminal, as we have.
@@ -317,7 +301,7 @@ def stream(
 
 
 def _listen(
-    process: Process,
+    process: subprocess.Popen[str],
     args: Sequence[Arg],
     name: str,
     *,
@@ -346,50 +330,45 @@ def _listen(
 
 
 def _exchange(
-    process: Process,
+    process: subprocess.Popen[str],
     data: bytes,
     timeout: Optional[float],
     on_stdout: Callable[[bytes], None],
     on_stderr: Callable[[bytes], None],
 ) -> None:
     """Write and read side by side until the program has ended; tests replace it. Raises TimeoutError."""
+    import selectors
+
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     deadline = None if timeout is None else time.monotonic() + timeout
     readers = {process.stdout.fileno(): on_stdout, process.stderr.fileno(): on_stderr}
-    stdin = process.stdin.fileno()
-    os.set_blocking(stdin, False)
-    # Not `selectors`, which takes a door a millisecond to load.
-    waiting, open_ones = select.poll(), {stdin, *readers}
-    for descriptor in open_ones:
-        waiting.register(descriptor, select.POLLOUT if descriptor == stdin else select.POLLIN)
-    while open_ones:
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            raise TimeoutError
-        for descriptor, _events in waiting.poll(None if left is None else 1 + int(1000 * left)):
-            if descriptor == stdin:
-                data = _write(descriptor, data)
-                done = not data
-            else:
-                piece = os.read(descriptor, PIECE)
-                readers[descriptor](piece)
-                done = not piece
-            if done:
-                waiting.unregister(descriptor)
-                open_ones.remove(descriptor)
-                if descriptor == stdin:
-                    process.stdin.close()
-    try:
-        process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    except _timeout_expired():
-        raise TimeoutError from None
-
-
-def _timeout_expired() -> type[Exception]:
-    """What is raised by who waits for a program in vain; loaded when something was raised."""
+    with selectors.DefaultSelector() as selector:
+        for descriptor in readers:
+            selector.register(descriptor, selectors.EVENT_READ)
+        os.set_blocking(process.stdin.fileno(), False)
+        selector.register(process.stdin.fileno(), selectors.EVENT_WRITE)
+        while selector.get_map():
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            for key, _events in selector.select(left):
+                if key.fd not in readers:
+                    data = _write(key.fd, data)
+                    done = not data
+                else:
+                    piece = os.read(key.fd, PIECE)
+                    readers[key.fd](piece)
+                    done = not piece
+                if done:
+                    selector.unregister(key.fd)
+                    if key.fd not in readers:
+                        process.stdin.close()
     from subprocess import TimeoutExpired
 
-    return TimeoutExpired
+    try:
+        process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except TimeoutExpired:
+        raise TimeoutError from None
 
 
 def _write(descriptor: int, data: bytes) -> bytes:
@@ -402,7 +381,7 @@ def _write(descriptor: int, data: bytes) -> bytes:
         return b""
 
 
-def _kill(process: Process, args: Sequence[Arg]) -> None:
+def _kill(process: subprocess.Popen[Any], args: Sequence[Arg]) -> None:
     """End a program that has written too much or takes too long; through sudo only sudo can be asked to do that."""
     with contextlib.suppress(OSError):
         if args[0] == SETSID and os.getpgid(process.pid) == process.pid:
@@ -413,7 +392,9 @@ def _kill(process: Process, args: Sequence[Arg]) -> None:
         with contextlib.suppress(OSError):
             if pipe is not None:
                 pipe.close()
-    with contextlib.suppress(_timeout_expired()):
+    from subprocess import TimeoutExpired
+
+    with contextlib.suppress(TimeoutExpired):
         process.wait(GRACE_PERIOD)
         return
     try:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
 import pytest
 
-from jupyterhub4family.common.system import programs, spawned
+from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.processes import start_time
 from jupyterhub4family.common.system.programs import (
     Arg,
@@ -27,81 +24,9 @@ from jupyterhub4family.common.system.programs import (
     run_attached,
     stream,
 )
-from tests.unit.helpers import run_python, wait_until, write_program
+from tests.unit.helpers import wait_until, write_program
 
 SECRET = "correct horse battery staple"
-
-
-def test_a_door_starts_programs_without_loading_subprocess() -> None:
-    code = """
-    import os, sys
-    from jupyterhub4family.common.system.programs import run, run_attached, stream
-    os.chdir("/usr")
-    done = run(["/bin/sh", "-c", "cat; pwd; echo err >&2; exit 3"], check=False, text_input="in ")
-    assert (done.returncode, done.stdout, done.stderr) == (3, "in /\\n", "err\\n"), done
-    assert stream(["/bin/true"], text_input="", timeout=9, on_stdout=bytes, on_stderr=bytes) == 0
-    assert run_attached(["/bin/pwd"]) == 0 and os.getcwd() == "/usr"
-    assert not {"subprocess", "selectors", "threading"} & set(sys.modules)
-    """
-    done = run_python(code)
-    assert (done.returncode, done.stdout) == (0, "/usr\n"), done
-
-
-def test_who_has_other_threads_starts_programs_in_the_same_way() -> None:
-    with other_thread():
-        assert not programs._is_usual(["/bin/true"], stdin=programs.PIPE, stdout=programs.PIPE, stderr=programs.PIPE)
-        done = run(["/bin/sh", "-c", "cat; pwd; echo err >&2; exit 3"], check=False, text_input="in ")
-        assert (done.returncode, done.stdout, done.stderr) == (3, "in /\n", "err\n")
-        with pytest.raises(ProgramError, match=r"sleep did not end within 0\.1 seconds"):
-            run(["/bin/sleep", "60"], timeout=0.1)
-        with pytest.raises(ProgramError, match="sh gave an answer that is too long"):
-            run(["/bin/sh", "-c", "exec yes"], timeout=None, maximum=10_000)
-        with pytest.raises(ProgramError, match="none could not be started: No such file or directory"):
-            run(["/bin/none"])
-
-
-@contextlib.contextmanager
-def other_thread() -> Iterator[None]:
-    over = threading.Event()
-    thread = threading.Thread(target=over.wait)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def test_no_descriptor_of_ours_is_left() -> None:
-    before = sorted(os.listdir("/proc/self/fd"))
-    for refused in (["/bin/none"], ["/etc/passwd"]):
-        with pytest.raises(ProgramError, match="could not be started"):
-            run(refused)
-    with pytest.raises(ProgramError, match="could not be started"):
-        run(["/bin/true"], directory="/none")
-    run(["/bin/true"])
-    assert sorted(os.listdir("/proc/self/fd")) == before
-
-
-def test_signals_that_python_ignores_are_not_ignored_by_others() -> None:
-    ignored = run(["/bin/grep", "SigIgn", "/proc/self/status"]).stdout.split()[1]
-    assert int(ignored, 16) & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0
-
-
-def test_who_was_started_by_somebody_who_ignores_ended_children() -> None:
-    """They are gone before anybody can ask how they have ended: with `subprocess` it is the same."""
-    done = run_python("""
-        import signal
-        from jupyterhub4family.common.system.programs import run
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        done = run(["/bin/sh", "-c", "echo out; exit 3"])
-        print(done.returncode, done.stdout)
-    """)
-    assert (done.returncode, done.stdout.split()) == (0, ["0", "out"]), done
-
-
-def test_a_program_that_a_signal_has_ended() -> None:
-    assert run(["/bin/sh", "-c", "kill -9 $$"], check=False).returncode == -9
 
 
 def test_output_errors_and_status() -> None:
@@ -317,8 +242,6 @@ def test_one_that_is_not_ours_to_end_keeps_nobody_waiting(tmp_path: Path, monkey
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(programs, "GRACE_PERIOD", 0.2)
-    monkeypatch.setattr(spawned.Spawned, "_signal", refuse)
-    # Where another test has left a thread behind.
     monkeypatch.setattr(subprocess.Popen, "send_signal", refuse)
     pid_file = tmp_path / "pid"
     begin = time.monotonic()
@@ -432,16 +355,15 @@ def test_ctrl_c_in_the_midst_of_a_start_leaves_no_program(tmp_path: Path, call: 
     pid_file = tmp_path / "pid"
     program = write_program(tmp_path / "program", "import time; time.sleep(60)")
     code = f"""
-import os, signal
-from jupyterhub4family.common.system import spawned
+import os, signal, subprocess
 from jupyterhub4family.common.system.programs import run_attached, stream
-class Early(spawned.Spawned):
+class Early(subprocess.Popen):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         open({str(pid_file)!r}, "w").write(str(self.pid))
         os.kill(os.getpid(), signal.SIGINT)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-spawned.Spawned = Early
+subprocess.Popen = Early
 words = ["/usr/bin/setsid", "--wait", {str(program)!r}]
 {call.format(nothing=NOTHING)}
 """

@@ -22,8 +22,9 @@ from jupyterhub4family.common.errors import FamilyError, PermissionRefused
 from jupyterhub4family.common.settings import model as settings_module
 from jupyterhub4family.common.settings.model import Settings, load_settings, parse_settings
 from jupyterhub4family.common.settings.types import Amount
-from jupyterhub4family.common.system import cgroups
-from jupyterhub4family.root.base import run_dir, system_bus
+from jupyterhub4family.common.system import cgroups, programs
+from jupyterhub4family.common.system.programs import CompletedProcess, ProgramError
+from jupyterhub4family.root.base import run_dir
 from jupyterhub4family.root.doors import administrators
 from jupyterhub4family.root.doors import limit_server as door
 from tests.unit.helpers import People, must_not_be_called
@@ -37,8 +38,7 @@ class Machine:
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.proc, self.config = directory / "proc", directory / "config.yaml"
-        #: Method, unit and properties.
-        self.asked: list[tuple[str, str, dict[str, Any]]] = []
+        self.asked: list[list[str]] = []
         self.refuses = ""
         self.scope = ""
         self._monkeypatch = monkeypatch
@@ -47,8 +47,7 @@ class Machine:
         self.proc.mkdir()
         monkeypatch.setattr("jupyterhub4family.common.system.processes.PROC", self.proc)
         monkeypatch.setattr(paths, "SYSTEMD_RUNS", systemd)
-        monkeypatch.setattr(system_bus, "set_properties", self._set)
-        monkeypatch.setattr(system_bus, "start_transient", self._start)
+        monkeypatch.setattr(programs, "run", self._run)
         monkeypatch.setattr(cgroups, "total_memory", lambda: 8 * GIGABYTE)
         monkeypatch.setattr(cgroups, "scope_of", lambda _pid: self.scope)
         monkeypatch.setattr(settings_module, "load_settings", lambda: load_settings(self.config))
@@ -81,6 +80,10 @@ class Machine:
         (directory / "status").write_text(f"Name:\tx\nUid:\t{uids}\nGid:\t0\t0\t0\t0\n", "ascii")
         (directory / "cgroup").write_text(f"0::{group}\n", "ascii")
 
+    def reported(self, method: str) -> list[str]:
+        """The words of the calls of this method, all in one list."""
+        return [word for call in self.asked if method in call for word in call]
+
     def set_property(self, unit: str) -> None:
         """systemd writes down what it was told of a unit, each property by renaming a new file."""
         directory = self.systems_own / f"{unit}.d"
@@ -90,22 +93,19 @@ class Machine:
 
     def units_set(self) -> list[str]:
         """The units whose limits systemd was told, since this was asked last."""
-        units = [unit for method, unit, _properties in self.asked if method == "set"]
+        units = [call[call.index("SetUnitProperties") + 2] for call in self.asked if "SetUnitProperties" in call]
         self.asked.clear()
         return units
 
-    def _set(self, unit: str, properties: dict[str, Any], _timeout: float) -> None:
-        self._ask("set", unit, properties)
-        self.set_property(unit)
-
-    def _start(self, unit: str, properties: dict[str, Any], _timeout: float) -> None:
-        self._ask("start", unit, properties)
-        self.scope = unit
-
-    def _ask(self, method: str, unit: str, properties: dict[str, Any]) -> None:
-        self.asked.append((method, unit, dict(properties)))
+    def _run(self, args: list[Any], **_more: Any) -> CompletedProcess:
+        self.asked.append([str(word) for word in args])
         if self.refuses:
-            raise system_bus.BusError(self.refuses)
+            raise ProgramError(self.refuses)
+        if "SetUnitProperties" in args:
+            self.set_property(str(args[args.index("SetUnitProperties") + 2]))
+        if "StartTransientUnit" in args:
+            self.scope = args[args.index("StartTransientUnit") + 2]
+        return CompletedProcess(0, "", "")
 
 
 @pytest.fixture
@@ -116,6 +116,11 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 @pytest.fixture
 def anna(people: People) -> pwd.struct_passwd:
     return people.add("anna", 1001, "jupyterhub")
+
+
+def after(args: list[str], name: str) -> str:
+    """The value of a property in the words of busctl."""
+    return args[args.index(name) + 2]
 
 
 # -- which process ---------------------------------------------------------------------------------
@@ -170,14 +175,24 @@ def test_a_hub_in_a_session_of_its_own_account_is_no_login_of_the_member(
 
 def test_scope_and_slices(machine: Machine, anna: pwd.struct_passwd) -> None:
     assert door.confine(anna, 50) == SCOPE
-    limits = {"MemoryMax": 4 * GIGABYTE, "MemorySwapMax": GIGABYTE, "CPUWeight": 100, "TasksMax": 1000}
-    total, own, (method, unit, started) = machine.asked
-    all_of_them = {"MemoryMax": 6 * GIGABYTE, "MemorySwapMax": 6 * GIGABYTE // 4}
-    assert total == ("set", "jupyterhub4family.slice", all_of_them)
-    assert own == ("set", "jupyterhub4family-1001.slice", limits)
-    assert (method, unit) == ("start", SCOPE) and limits.items() <= started.items()
-    assert started["PIDs"] == [50] and started["Slice"] == "jupyterhub4family-1001.slice"
-    assert started["MemoryAccounting"] is False, "with it systemd 250 to 252 ends the server, too"
+    total, own, start = machine.asked
+    assert total[total.index("sba(sv)") + 1] == "jupyterhub4family.slice"
+    assert after(total, "MemoryMax") == str(6 * GIGABYTE)
+    assert own[own.index("sba(sv)") + 1] == "jupyterhub4family-1001.slice"
+    for args in (own, start):
+        assert after(args, "MemoryMax") == str(4 * GIGABYTE)
+        assert after(args, "MemorySwapMax") == str(GIGABYTE)
+        assert after(args, "CPUWeight") == "100" and after(args, "TasksMax") == "1000"
+    assert start[start.index("PIDs") :][:4] == ["PIDs", "au", "1", "50"]
+    assert after(start, "Slice") == "jupyterhub4family-1001.slice"
+    assert after(start, "MemoryAccounting") == "false", "with it systemd 250 to 252 ends the server, too"
+    assert start[-1] == "0"
+    # The count of properties is what busctl goes by.
+    for args in (total, own, start):
+        signature = next(place for place, word in enumerate(args) if "a(sv)" in word)
+        count = int(args[signature + 3])
+        given = [word for word in args[signature + 4 :] if word[:1].isupper() and word.isalpha()]
+        assert count == len(given), args
 
 
 def test_what_the_settings_say(machine: Machine, anna: pwd.struct_passwd) -> None:
@@ -186,10 +201,10 @@ def test_what_the_settings_say(machine: Machine, anna: pwd.struct_passwd) -> Non
         "member_limits: [anna.memory=25%, anna.cpu=200, ben.memory=7G]\n"
     )
     door.confine(anna, 50)
-    (_set, _slice, total), _own, (_start, _scope, started) = machine.asked
-    assert started["MemoryMax"] == 2 * GIGABYTE
-    assert started["CPUWeight"] == 200 and started["TasksMax"] == 300
-    assert total["MemoryMax"] == 4 * GIGABYTE
+    start = machine.reported("StartTransientUnit")
+    assert after(start, "MemoryMax") == str(2 * GIGABYTE)
+    assert after(start, "CPUWeight") == "200" and after(start, "TasksMax") == "300"
+    assert after(machine.asked[0], "MemoryMax") == str(4 * GIGABYTE)
 
 
 BOTH = ["jupyterhub4family.slice", "jupyterhub4family-1001.slice"]
@@ -247,7 +262,7 @@ def test_with_a_bad_file_the_defaults_hold(machine: Machine, anna: pwd.struct_pa
     """And not what the service remembers: it can write there what it likes."""
     machine.config.write_text("memory_limit: everything\n")
     door.confine(anna, 50)
-    assert machine.asked[-1][2]["MemoryMax"] == 4 * GIGABYTE
+    assert after(machine.reported("StartTransientUnit"), "MemoryMax") == str(4 * GIGABYTE)
 
 
 def test_who_is_in_a_scope_stays_there(machine: Machine, anna: pwd.struct_passwd) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jupyterhub4family.common.i18n.messages import N_, _, ngettext
 from jupyterhub4family.common.settings.types import MemberLimit
 from jupyterhub4family.common.system import cgroups
 
+BUSCTL = Path("/usr/bin/busctl")
 BUS = Path("/run/dbus/system_bus_socket")
 
 
@@ -30,7 +32,7 @@ def check_limits(context: CheckContext) -> Iterator[Finding]:
 
 
 def _means() -> Iterator[Finding]:
-    if not BUS.exists():
+    if not os.access(BUSCTL, os.X_OK) or not BUS.exists():
         yield warning(
             _("Servers have no limits, because systemd cannot be reached: D-Bus is not running"),
             _("sudo apt-get install dbus"),

@@ -20,6 +20,7 @@ from jupyterhub4family.common.system import cgroups
 def _a_good_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "SYSTEMD_RUNS", tmp_path)
     monkeypatch.setattr(limits, "BUS", tmp_path)
+    monkeypatch.setattr(limits, "BUSCTL", Path("/bin/sh"))
     monkeypatch.setattr(cgroups, "counts_memory", lambda: True)
     monkeypatch.setattr(cgroups, "counts_processes", lambda: True)
     monkeypatch.setattr(servers, "running_servers", lambda: [Server("anna", 50, confined=True)])
@@ -44,6 +45,7 @@ Change = Callable[["pytest.MonkeyPatch"], None]
     [
         (lambda patch: patch.setattr(paths, "SYSTEMD_RUNS", Path("/nowhere")), "systemd is not running"),
         (lambda patch: patch.setattr(limits, "BUS", Path("/nowhere")), "D-Bus is not running"),
+        (lambda patch: patch.setattr(limits, "BUSCTL", Path("/nowhere")), "D-Bus is not running"),
         (lambda patch: patch.setattr(cgroups, "counts_memory", lambda: False), "does not limit memory"),
         (lambda patch: patch.setattr(cgroups, "counts_processes", lambda: False), "number of processes"),
         (
