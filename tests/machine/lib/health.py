@@ -33,6 +33,8 @@ NOISE = (
     re.compile(r"in _shutdown\n[\s\S]*TypeError: 'int' object is not callable\s*$"),
     # tornado: a browser that went on to another page while a server was answering the last one's questions.
     re.compile(r"tornado\.iostream\.StreamClosedError: Stream is closed"),
+    # ipykernel: JupyterLab ended a kernel that was still starting (a page that was closed early), with a signal.
+    re.compile(r"/ipykernel_launcher\.py\"[\s\S]*\nKeyboardInterrupt\s*$"),
     # tornado: the hub was told to end while it answered somebody, most often the proxy that asks for its routes.
     re.compile(r"_HandlerDelegate\.execute[\s\S]*CancelledError\s*$"),
 )
