@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
+from tests.machine.lib.client import Browser
 from tests.machine.lib.family import add_member, logged_in, ready
+from tests.machine.lib.machine import Machine
 from tests.machine.lib.places import host
 from tests.machine.lib.plugin import NewMachine
 
@@ -14,11 +18,12 @@ FIRST, LAST = 40000, 40999
 NAME = "school"
 #: What the kernel calls the process of a server that is prepared ahead.
 PREPARED = "jupyter-waiting"
+SQUAT = "setsid python3 -u ~/squat.py"
 
-# Waits until somebody else's server is on its way, takes every second port, and answers on all of them as if it were
-# that server. Ends after five minutes.
+# With an argument it waits until somebody else's server is on its way. Takes every second port, and answers on all of
+# them as if it were that server. Ends after five minutes.
 SQUATTER = f"""
-import os, selectors, socket, time
+import os, selectors, socket, sys, time
 def others():
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -26,7 +31,7 @@ def others():
             if "bin/jupyterhub-singleuser" not in words or os.stat(f"/proc/{{pid}}").st_uid == os.getuid(): continue
             if open(f"/proc/{{pid}}/comm").read() != "{PREPARED}\\n": return True
         except OSError: pass
-while not others(): time.sleep(0.005)
+while sys.argv[1:] and not others(): time.sleep(0.005)
 watch, taken = selectors.DefaultSelector(), 0
 for port in range({FIRST} + 1, {LAST} + 1, 2):
     door = socket.socket()
@@ -51,25 +56,53 @@ while time.monotonic() < until:
 
 @pytest.mark.any_debian
 def test_a_server_whose_port_is_taken_gets_another(new_machine: NewMachine, suite: str) -> None:
-    machine = ready(new_machine(suite, layer="installed"))
+    machine = _with_alice_and_bob(new_machine(suite, layer="installed"))
+    with logged_in(machine, "alice") as alice:
+        # No port is drawn for a server that is prepared ahead, so bob would come too early; and none is prepared for one
+        # with a name, which leaves him half a second.
+        machine.wait(f"pgrep -x -u alice {PREPARED}")
+        machine.run(f"{SQUAT} until-one-starts >~/squat.log 2>&1 </dev/null &", user="bob")
+        alice.start_server(NAME)
+        _is_alices_alone(machine, alice, NAME)
+
+
+@pytest.mark.any_debian
+def test_nor_is_one_that_was_prepared_ahead_led_to_a_taken_port(new_machine: NewMachine, suite: str) -> None:
+    machine = _with_alice_and_bob(new_machine(suite, layer="installed"))
+    with logged_in(machine, "alice") as alice, ThreadPoolExecutor(1) as meanwhile:
+        machine.wait(f"pgrep -x -u alice {PREPARED}")
+        # What bob would need luck for: the port has been drawn, and the server takes its time.
+        machine.run(f"pkill -STOP -x -u alice {PREPARED}")
+        start = meanwhile.submit(alice.start_server)
+        try:
+            machine.wait("pgrep -u alice -f jupyterhub4family/mediator")
+            machine.run(f"{SQUAT} >~/squat.log 2>&1 </dev/null &", user="bob")
+            machine.wait("grep taken ~bob/squat.log")
+        finally:
+            machine.run(f"pkill -CONT -x -u alice {PREPARED}")
+        start.result()
+        _is_alices_alone(machine, alice, "")
+
+
+def _with_alice_and_bob(machine: Machine) -> Machine:
+    ready(machine)
     add_member(machine, "alice", "bob")
     # The machine may not do this itself; it has a network of its own, so that nobody else notices.
     setting = f"net.ipv4.ip_local_port_range={FIRST} {LAST}"
     host("nsenter", f"--target={machine.pid}", "--net", "sysctl", "-qw", setting)
     machine.write("/home/bob/squat.py", SQUATTER)
-    with logged_in(machine, "alice") as alice:
-        # No port is drawn for a server that is prepared ahead, so bob would come too early; and none is prepared for one
-        # with a name, which leaves him half a second.
-        machine.wait(f"pgrep -x -u alice {PREPARED}")
-        machine.run("setsid python3 -u ~/squat.py >~/squat.log 2>&1 </dev/null &", user="bob")
-        alice.start_server(NAME)
-        bobs = machine.read("/home/bob/squat.log")
-        assert int(bobs.split()[1]) > 400, f"bob did what the test is about: {bobs}"
-        log = machine.run("jupyterhub4family logs hub")
-        assert log.count(f"is taken by uid {machine.run('id -u bob').strip()}") == 1, log
-        assert alice.kernel(NAME).execute("import getpass; getpass.getuser()") == "'alice'"
-        assert "gotcha" not in alice.get(f"/user/alice/{NAME}/lab").text
-        names = machine.run("pgrep -u alice -f bin/jupyterhub-singleuser | xargs -I% cat /proc/%/comm").splitlines()
-        assert len(names) - names.count(PREPARED) == 1, "the first try has ended"
-        assert "caught" not in machine.read("/home/bob/squat.log"), "not one request has reached bob"
-        alice.stop_server(NAME)
+    return machine
+
+
+def _is_alices_alone(machine: Machine, alice: Browser, name: str) -> None:
+    """Bob had taken the port of her server `name`, and has got nothing of it."""
+    bobs = machine.read("/home/bob/squat.log")
+    assert int(bobs.split()[1]) > 400, f"bob did what the test is about: {bobs}"
+    log = machine.run("jupyterhub4family logs hub")
+    assert log.count(f"is taken by uid {machine.run('id -u bob').strip()}") == 1, log
+    assert alice.kernel(name).execute("import getpass; getpass.getuser()") == "'alice'"
+    assert "gotcha" not in alice.open_lab(name).text
+    names = machine.run("pgrep -u alice -f bin/jupyterhub-singleuser | xargs -I% cat /proc/%/comm").splitlines()
+    assert len(names) - names.count(PREPARED) == 1, "the first try has ended"
+    assert "caught" not in machine.read("/home/bob/squat.log"), "not one request has reached bob"
+    alice.stop_server(name)
