@@ -161,7 +161,8 @@ def test_ports_disk_and_round_trip(new_machine: NewMachine, suite: str) -> None:
     reported = examine(machine, "disk", "--deep")
     assert any(one["check"] == "round-trip" and one["state"] == "ok" for one in reported["findings"]), reported
     assert "jh4f-probe" not in machine.run("getent passwd; getent group; ls /home")
-    assert before.difference(snapshot(machine)) == ""
+    differs = before.difference(snapshot(machine))
+    assert not differs, differs
 
     # Interrupted in the middle: the next one clears up.
     machine.run("setsid jupyterhub4family doctor --deep >/dev/null 2>&1 </dev/null & sleep 0")

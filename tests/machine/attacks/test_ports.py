@@ -58,8 +58,8 @@ while time.monotonic() < until:
 def test_a_server_whose_port_is_taken_gets_another(new_machine: NewMachine, suite: str) -> None:
     machine = _with_alice_and_bob(new_machine(suite, layer="installed"))
     with logged_in(machine, "alice") as alice:
-        # No port is drawn for a server that is prepared ahead, so bob would come too early; and none is prepared for one
-        # with a name, which leaves him half a second.
+        # For a server that is prepared ahead no port is drawn yet: bob would come too early. None is prepared for one
+        # that has a name, which leaves him half a second.
         machine.wait(f"pgrep -x -u alice {PREPARED}")
         machine.run(f"{SQUAT} until-one-starts >~/squat.log 2>&1 </dev/null &", user="bob")
         alice.start_server(NAME)

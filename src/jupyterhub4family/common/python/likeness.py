@@ -16,6 +16,7 @@ from typing import Optional
 
 from jupyterhub4family.common import paths
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: What an owner needs to find something in a directory.
 _ALL = stat.S_IRWXU
 _ACCESS_LIST = "system.posix_acl_access"
@@ -32,21 +33,29 @@ def of(environment: Path, directories: Sequence[str]) -> str:
     digest = hashlib.sha256()
     # Libraries are not loaded from where nothing may be run.
     digest.update(f"{os.statvfs(environment).f_flag & os.ST_NOEXEC}\n".encode())
-    for place in directories:
-        found = _contents(os.path.join(environment, place), is_top=not place)
-        digest.update(f"{place}\n{found}\n".encode("utf-8", "surrogateescape"))
+    # An environment may be a link to where there is more room.
+    top = os.open(environment, _DIRECTORY & ~os.O_NOFOLLOW)
+    try:
+        for place in directories:
+            found = _contents(place, top)
+            digest.update(f"{place}\n{found}\n".encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(top)
     return digest.hexdigest()
 
 
-def _contents(directory: str, is_top: bool) -> str:
-    """The disk of a directory, and what is in it: names with the numbers of files, names of directories, links."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _contents(place: str, top: int) -> str:
+    """The disk of a directory, and what is in it: names with the numbers of files, names of directories, links.
+
+    `top` is a descriptor of the environment: some hundred directories need not be looked for from `/` on.
+    """
+    descriptor = os.open(place or ".", _DIRECTORY, dir_fd=top)
     try:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid() or status.st_mode & _ALL != _ALL:
-            raise PermissionError(directory)
+            raise PermissionError(place)
         with os.scandir(descriptor) as entries:
-            lines = _lines(entries, descriptor, paths.MEMBER_ENVIRONMENT_NOTE if is_top else None)
+            lines = _lines(entries, descriptor, None if place else paths.MEMBER_ENVIRONMENT_NOTE)
     finally:
         os.close(descriptor)
     lines.sort()
@@ -60,7 +69,9 @@ def _lines(entries: Iterable[os.DirEntry[str]], directory: int, note: Optional[s
         name = entry.name
         if name == note:
             continue
-        if entry.is_symlink():
+        if entry.is_file(follow_symlinks=False):
+            line = f"{name}\0{entry.inode()}"
+        elif entry.is_symlink():
             line = f"{name}\0>{os.readlink(name, dir_fd=directory)}"
         elif entry.is_dir(follow_symlinks=False):
             line = f"{name}\0/"

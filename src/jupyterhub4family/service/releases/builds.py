@@ -28,7 +28,7 @@ from jupyterhub4family.common.system import disk_space, files
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 
 #: Part of every id: raise it when the way a tree is built changes without a change of its lock files.
-FORMAT = "7"
+FORMAT = "8"
 #: Bytes; no file of a build is larger, so a build that failed with less left may have failed for that.
 _LARGEST = 128 * disk_space.MEBIBYTE
 #: What `wanted_id` makes.

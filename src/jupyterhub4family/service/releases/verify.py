@@ -1,19 +1,16 @@
 """Runs as jupyterhub, called by `doctor` (or as anybody): is a release or template as it was fetched?
 
-Each package brings a list of its files with their SHA-256 (RECORD, PEP 376). A file that is missing, empty or
-different was lost to a power cut, a bad disk, or somebody's hand.
+Each package brings a list of its files with their SHA-256, and a release has one of the proxy's (records.py). A file that
+is missing, empty or different was lost to a power cut, a bad disk, or somebody's hand.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import csv
-import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jupyterhub4family.common import paths
@@ -23,20 +20,16 @@ from jupyterhub4family.common.protocol.service_programs import TreeReport
 from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system import programs as system_programs
 from jupyterhub4family.common.system.programs import Arg
-from jupyterhub4family.service.releases import builds, contents
+from jupyterhub4family.service.releases import builds, contents, records
 from jupyterhub4family.service.releases.builds import Tree
 
 #: Names of files in an answer; more help nobody.
 MOST_NAMES = 200
-#: Bytes of a RECORD; the longest has some hundred kilobytes. Root waits for this program.
-MAXIMUM_RECORD = 16 * 2**20
 #: What the proxy sends in place of a file (proxy/compress_files.js), and the list of it, of some ten kilobytes.
 COMPRESSED, MAXIMUM_LIST = "compressed", 4 * 2**20
 #: Held by `builds.ensure` as long as it builds.
 BUILD_LOCK = paths.STATE / "build.lock"
-#: What files are read into: memory of its own for each of twenty thousand took a third of the kernel's time.
-_BUFFER = memoryview(bytearray(2**18))
-PROXY = Path("proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy")
+PROXY = Path("proxy/node_modules/configurable-http-proxy")
 
 
 def main() -> int:
@@ -54,6 +47,33 @@ def _tree(which: str) -> Tree:
     return contents.release_tree(silent) if which == "release" else contents.template_tree(silent)
 
 
+@dataclass
+class _Comparison:
+    """What was found so far."""
+
+    files: int = 0
+    missing: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+
+    def look(self, record: Path, base: Path, top: Path) -> None:
+        """Compare what a list names as seen from `base`; what is wrong is told as seen from `top`."""
+        place = str(base)
+        for name, wanted in records.entries(record, base):
+            self.files += 1
+            # Texts: a Path for each of twenty thousand files took a third of the time.
+            is_plain = ".." not in name and name[:1] != "/"
+            path = f"{place}/{name}" if is_plain else os.path.normpath(os.path.join(place, name))
+            found = records.digest(path)
+            if found != wanted:
+                self.note(self.changed if found else self.missing, os.path.relpath(path, top))
+
+    @staticmethod
+    def note(names: list[str], name: str) -> None:
+        """One more, as long as that helps anybody."""
+        if len(names) < MOST_NAMES:
+            names.append(name)
+
+
 def verify(tree: Tree, which: str) -> TreeReport:
     """What is wrong with the build in use: `missing` and `changed` files, programs that do not run (`broken`)."""
     directory = tree.current
@@ -61,14 +81,17 @@ def verify(tree: Tree, which: str) -> TreeReport:
         return TreeReport(complete=False, being_built=_is_being_built())
     directory = directory.resolve()
     environment = directory / ("venv" if which == "release" else "env")
-    missing: list[str] = []
-    changed: list[str] = []
-    files = _compare(environment, missing, changed)
-    files += _compare_compressed(directory / COMPRESSED, changed)
+    comparison = _Comparison()
+    _compare_packages(environment, comparison)
+    _compare_compressed(directory / COMPRESSED, comparison)
     versions, broken = dict(_versions(environment)), list[str]()
     if which == "release":
-        broken = _try_programs(directory, versions)
-    return TreeReport(True, tree.is_current(), files, missing, changed, broken, versions)
+        is_listed = (directory / records.NAME).exists()
+        if is_listed:
+            comparison.look(directory / records.NAME, directory, directory)
+        broken = _try_programs(directory, versions, is_listed)
+    found = comparison
+    return TreeReport(True, tree.is_current(), found.files, found.missing, found.changed, broken, versions)
 
 
 def _is_being_built() -> bool:
@@ -82,69 +105,24 @@ def _is_being_built() -> bool:
     return lock is None
 
 
-def _compare(environment: Path, missing: list[str], changed: list[str]) -> int:
-    """Note the names of files that are not as they came; returns how many there are to be."""
-    records = sorted(environment.glob("lib/python3*/site-packages/*.dist-info/RECORD"))
-    if not records:
-        missing.append("RECORD")
-    count = 0
-    for number, record in enumerate(records):
-        serving.report(100 * number // len(records), record.parent.name)
-        site = str(record.parent.parent)
-        for name, digest in _entries(record):
-            count += 1
-            # Texts: a Path for each of twenty thousand files took a third of the time.
-            path = (
-                f"{site}/{name}" if ".." not in name and name[:1] != "/" else os.path.normpath(os.path.join(site, name))
-            )
-            found = _digest(path)
-            if found != digest:
-                names = changed if found else missing
-                if len(names) < MOST_NAMES:
-                    names.append(os.path.relpath(path, environment))
-    return count
+def _compare_packages(environment: Path, comparison: _Comparison) -> None:
+    lists = sorted(environment.glob(f"lib/python3*/site-packages/*.dist-info/{records.NAME}"))
+    if not lists:
+        comparison.note(comparison.missing, records.NAME)
+    for number, record in enumerate(lists):
+        serving.report(100 * number // len(lists), record.parent.name)
+        comparison.look(record, record.parent.parent, environment)
 
 
-def _compare_compressed(directory: Path, changed: list[str]) -> int:
+def _compare_compressed(directory: Path, comparison: _Comparison) -> None:
     """The same for what is kept compressed of the static files: others may not look, and it may be on its way."""
     if not os.access(directory, os.R_OK | os.X_OK):
-        return 0
+        return
+    comparison.files += 1
     listed = files.read_json(directory / "index.json", MAXIMUM_LIST)
     wanted = listed.get("sha256") if isinstance(listed, dict) else None
-    if not wanted or _digest(str(directory / "files")) != wanted:
-        changed.append(f"{directory.name}/files")
-    return 1
-
-
-def _entries(record: Path) -> Iterator[tuple[str, str]]:
-    """Name and SHA-256 of every file in a RECORD that has one: compiled files have none."""
-    try:
-        rows = list(csv.reader((files.read_untrusted(record, MAXIMUM_RECORD) or b"").decode("utf-8").splitlines()))
-    except (UnicodeDecodeError, csv.Error):
-        rows = []
-    if not rows:
-        # An empty or unreadable list is itself what a power cut leaves.
-        yield str(record.relative_to(record.parent.parent)), "?"
-    for row in rows:
-        if len(row) >= 2 and row[1].startswith("sha256="):
-            yield row[0], row[1][len("sha256=") :]
-
-
-def _digest(path: str) -> str:
-    """The SHA-256 of a regular file as RECORD writes it; empty if there is no such file."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:
-        return ""
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return ""
-        digest = hashlib.sha256()
-        while length := os.readv(descriptor, [_BUFFER]):
-            digest.update(_BUFFER[:length])
-    finally:
-        os.close(descriptor)
-    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")
+    if not wanted or records.digest(str(directory / "files")) != wanted:
+        comparison.note(comparison.changed, f"{directory.name}/files")
 
 
 def _versions(environment: Path) -> Iterator[tuple[str, str]]:
@@ -153,16 +131,23 @@ def _versions(environment: Path) -> Iterator[tuple[str, str]]:
         yield re.sub(r"[-_.]+", "-", name).lower(), version
 
 
-def _try_programs(directory: Path, versions: dict[str, str]) -> list[str]:
-    """Node, the proxy and uv have no RECORD: whether they start has to do. Returns those that do not."""
+def _try_programs(directory: Path, versions: dict[str, str], is_listed: bool) -> list[str]:
+    """Whether what has no list of its files starts. Returns those that do not; notes the others' versions.
+
+    The proxy takes node a seventh of a second to start: where all its files were compared (`is_listed`; releases that
+    were built before have no list) that node starts has to do.
+    """
     broken = []
     node = directory / "node" / "bin" / "node"
     programs: dict[str, list[Arg]] = {
         "node": [node, "--version"],
-        "configurable-http-proxy": [node, directory / PROXY, "--version"],
         "uv": [directory / "uv" / "bin" / "uv", "--version"],
         "python": [directory / "venv" / "bin" / "python", "-I", "-c", "print('0')"],
     }
+    if is_listed:
+        versions.update(_version_of_proxy(directory))
+    else:
+        programs[PROXY.name] = [node, directory / PROXY / "bin" / PROXY.name, "--version"]
     for name, args in programs.items():
         try:
             printed = system_programs.run(args, timeout=60).stdout
@@ -173,3 +158,10 @@ def _try_programs(directory: Path, versions: dict[str, str]) -> list[str]:
         if version and name != "python":
             versions[name] = version[0]
     return broken
+
+
+def _version_of_proxy(directory: Path) -> dict[str, str]:
+    """As it says of itself; nothing if it does not, which the comparison tells."""
+    about = files.read_json(directory / PROXY / "package.json", MAXIMUM_LIST)
+    version = about.get("version") if isinstance(about, dict) else None
+    return {PROXY.name: version} if isinstance(version, str) else {}

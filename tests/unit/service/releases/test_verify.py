@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 
 from jupyterhub4family.common.protocol.service_programs import TreeReport
 from jupyterhub4family.common.system.files import locked
-from jupyterhub4family.service.releases import verify
+from jupyterhub4family.service.releases import records, verify
 from jupyterhub4family.service.releases.builds import Tree
 from tests.unit.helpers import write_program
 
@@ -87,7 +88,67 @@ def test_a_list_that_a_power_cut_left_empty(build: Build, content: bytes) -> Non
 def test_programs_that_do_not_run(build: Build) -> None:
     write_program(build.directory / "node/bin/node", "raise SystemExit(1)")
     (build.directory / "uv/bin/uv").unlink()
-    assert build.look().broken == ["node", "configurable-http-proxy", "uv"]
+    assert build.look().broken == ["node", "uv", "configurable-http-proxy"]
+
+
+class Listed(Build):
+    """A release that has a list of what comes without one, as they are built now."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.proxy = self.directory / "proxy/node_modules/configurable-http-proxy"
+        write_program(self.proxy / "bin/configurable-http-proxy", "raise SystemExit('nobody starts me')")
+        (self.proxy / "package.json").write_text('{"version": "5.3.0"}')
+        (self.directory / "uv/lib").symlink_to("bin")
+        # A name as only some packages have them.
+        (self.proxy / 'a "b", c.js').write_text("1")
+        records.write(self.directory, ("uv", "node", "proxy"))
+
+
+def test_what_comes_without_a_list_is_compared_with_ours(tmp_path: Path) -> None:
+    build = Listed(tmp_path)
+    found = build.look()
+    assert found.missing == found.changed == found.broken == []
+    assert found.files == 4 + 5
+    assert found.versions["configurable-http-proxy"] == "5.3.0"
+
+
+def test_a_file_of_the_proxy_is_lost_and_one_is_changed(tmp_path: Path) -> None:
+    build = Listed(tmp_path)
+    (build.proxy / "package.json").unlink()
+    (build.proxy / 'a "b", c.js').write_text("2")
+    found = build.look()
+    assert found.missing == ["proxy/node_modules/configurable-http-proxy/package.json"]
+    assert found.changed == ['proxy/node_modules/configurable-http-proxy/a "b", c.js']
+    assert "configurable-http-proxy" not in found.versions
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"version": 5}'])
+def test_a_package_that_says_nothing_of_itself(tmp_path: Path, content: bytes) -> None:
+    build = Listed(tmp_path)
+    (build.proxy / "package.json").write_bytes(content)
+    found = build.look()
+    assert len(found.changed) == 1 and "configurable-http-proxy" not in found.versions
+
+
+def test_our_list_was_left_empty_by_a_power_cut(tmp_path: Path) -> None:
+    build = Listed(tmp_path)
+    (build.directory / "RECORD").write_bytes(b"")
+    assert build.look().changed == ["RECORD"]
+
+
+def test_a_file_that_the_disk_cannot_read(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_descriptor: int, _buffers: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "readv", fail)
+    assert len(build.look().missing) == 4
+
+
+def test_a_large_file_is_read_to_its_end(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 3000
+    (tmp_path / "large").write_bytes(content)
+    assert records.digest(str(tmp_path / "large")) == digest(content)
 
 
 def test_no_release_at_all(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
