@@ -199,13 +199,14 @@ OTHERS: dict[str, tuple[list[str], str]] = {
         [
             "entry.is_dir()",
             "entry.is_file()",
+            "entry.is_file()",
             "entry.stat()",
-            "os.open(directory)",
+            "os.open(environment)",
+            "os.open(place or '.')",
             "os.scandir(descriptor)",
             "os.scandir(os.path.join(environment, place))",
-            "os.statvfs(environment)",
         ],
-        "an environment's or the template's, with its owner's rights; directories only, and no link is followed",
+        "an environment's or the template's, with its owner's rights; directories only, and no link in it is followed",
     ),
     "common.python.trial": (
         ["(environment / 'bin' / 'jupyterhub-singleuser').exists()"],

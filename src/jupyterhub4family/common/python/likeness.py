@@ -31,11 +31,11 @@ def of(environment: Path, directories: Sequence[str]) -> str:
     has more names than anybody wants in memory: a file system of the owner's own can go on for ever.
     """
     digest = hashlib.sha256()
-    # Libraries are not loaded from where nothing may be run.
-    digest.update(f"{os.statvfs(environment).f_flag & os.ST_NOEXEC}\n".encode())
     # An environment may be a link to where there is more room.
     top = os.open(environment, _DIRECTORY & ~os.O_NOFOLLOW)
     try:
+        # Libraries are not loaded from where nothing may be run.
+        digest.update(f"{os.fstatvfs(top).f_flag & os.ST_NOEXEC}\n".encode())
         for place in directories:
             found = _contents(place, top)
             digest.update(f"{place}\n{found}\n".encode("utf-8", "surrogateescape"))

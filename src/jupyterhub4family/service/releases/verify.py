@@ -1,7 +1,7 @@
 """Runs as jupyterhub, called by `doctor` (or as anybody): is a release or template as it was fetched?
 
-Each package brings a list of its files with their SHA-256, and a release has one of the proxy's (records.py). A file that
-is missing, empty or different was lost to a power cut, a bad disk, or somebody's hand.
+Each package brings a list of its files with their SHA-256, and a release has one of the proxy's (records.py). A file
+that is missing, empty or different was lost to a power cut, a bad disk, or somebody's hand.
 """
 
 from __future__ import annotations

@@ -182,12 +182,10 @@ def test_an_access_list_is_no_measure(pair: Pair, monkeypatch: pytest.MonkeyPatc
 
 
 def test_where_programs_may_not_run_is_another_place(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.statvfs
-
     class NoExec:
-        f_flag = real(pair.env).f_flag | os.ST_NOEXEC
+        f_flag = os.statvfs(pair.env).f_flag | os.ST_NOEXEC
 
-    monkeypatch.setattr(os, "statvfs", lambda _path: NoExec)
+    monkeypatch.setattr(os, "fstatvfs", lambda _descriptor: NoExec)
     assert not pair.is_like()
 
 
