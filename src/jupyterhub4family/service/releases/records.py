@@ -25,15 +25,15 @@ _ALGORITHM = "sha256="
 _BUFFER = memoryview(bytearray(2**18))
 
 
-def write(directory: Path, folders: Iterable[str]) -> None:
-    """List all regular files below these folders of a build that is finished but for this. Raises OSError."""
+def write(build: Path, directories: Iterable[str]) -> None:
+    """List all regular files below these directories of a build that is finished but for this. Raises OSError."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    for folder in folders:
-        for file in sorted((directory / folder).rglob("*")):
+    for directory in directories:
+        for file in sorted((build / directory).rglob("*")):
             if file.is_file() and not file.is_symlink():
-                rows.writerow([file.relative_to(directory), f"{_ALGORITHM}{digest(str(file))}", file.stat().st_size])
-    files.write_atomically(directory / NAME, text.getvalue())
+                rows.writerow([file.relative_to(build), f"{_ALGORITHM}{digest(str(file))}", file.stat().st_size])
+    files.write_atomically(build / NAME, text.getvalue())
 
 
 def entries(record: Path, base: Path) -> Iterator[tuple[str, str]]:
