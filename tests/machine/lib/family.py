@@ -146,6 +146,12 @@ def snapshot(machine: Machine) -> Snapshot:
     )
 
 
+def nothing_has_changed(machine: Machine, before: Snapshot) -> None:
+    """Raise with all that differs: pytest cuts short what it compares itself."""
+    differs = before.difference(snapshot(machine))
+    assert not differs, differs
+
+
 def processes_of_ours(machine: Machine) -> str:
     """Processes of the service or of any server, one a line."""
     # Where cron supervises it looks once a minute, whenever that is.

@@ -69,14 +69,12 @@ def _lines(entries: Iterable[os.DirEntry[str]], directory: int, note: Optional[s
         name = entry.name
         if name == note:
             continue
-        if entry.is_file(follow_symlinks=False):
-            line = f"{name}\0{entry.inode()}"
-        elif entry.is_symlink():
-            line = f"{name}\0>{os.readlink(name, dir_fd=directory)}"
-        elif entry.is_dir(follow_symlinks=False):
-            line = f"{name}\0/"
-        else:
-            line = f"{name}\0{entry.inode()}"
+        line = f"{name}\0{entry.inode()}"
+        if not entry.is_file(follow_symlinks=False):
+            if entry.is_symlink():
+                line = f"{name}\0>{os.readlink(name, dir_fd=directory)}"
+            elif entry.is_dir(follow_symlinks=False):
+                line = f"{name}\0/"
         left -= len(line)
         if left < 0:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))

@@ -21,7 +21,7 @@ from jupyterhub4family.common.python import venv
 from jupyterhub4family.common.system import disk_space, programs
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.service.hub_state import database
-from jupyterhub4family.service.releases import builds, npm_packages, records
+from jupyterhub4family.service.releases import builds, file_lists, npm_packages
 from jupyterhub4family.service.releases.builds import Tree
 from jupyterhub4family.service.releases.progress import Reporter
 
@@ -90,7 +90,7 @@ def _fill_release(directory: Path, on_progress: ProgressCallback) -> None:
     on_progress(95, _("Testing everything"))
     _try_out(directory)
     # Packages of Python bring their own lists. Node and uv have 165 MB in two files: that they start has to do.
-    records.write(directory, ("proxy",))
+    file_lists.write(directory, ("proxy",))
 
 
 def _keep_only_uv(directory: Path) -> str:

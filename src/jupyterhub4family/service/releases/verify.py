@@ -1,6 +1,6 @@
 """Runs as jupyterhub, called by `doctor` (or as anybody): is a release or template as it was fetched?
 
-Each package brings a list of its files with their SHA-256, and a release has one of the proxy's (records.py). A file
+Each package brings a list of its files with their SHA-256, and a release has one of the proxy's (file_lists.py). A file
 that is missing, empty or different was lost to a power cut, a bad disk, or somebody's hand.
 """
 
@@ -20,7 +20,7 @@ from jupyterhub4family.common.protocol.service_programs import TreeReport
 from jupyterhub4family.common.system import files
 from jupyterhub4family.common.system import programs as system_programs
 from jupyterhub4family.common.system.programs import Arg
-from jupyterhub4family.service.releases import builds, contents, records
+from jupyterhub4family.service.releases import builds, contents, file_lists
 from jupyterhub4family.service.releases.builds import Tree
 
 #: Names of files in an answer; more help nobody.
@@ -58,12 +58,12 @@ class _Comparison:
     def look(self, record: Path, base: Path, top: Path) -> None:
         """Compare what a list names as seen from `base`; what is wrong is told as seen from `top`."""
         place = str(base)
-        for name, wanted in records.entries(record, base):
+        for name, wanted in file_lists.entries(record, base):
             self.files += 1
             # Texts: a Path for each of twenty thousand files took a third of the time.
             is_plain = ".." not in name and name[:1] != "/"
             path = f"{place}/{name}" if is_plain else os.path.normpath(os.path.join(place, name))
-            found = records.digest(path)
+            found = file_lists.digest(path)
             if found != wanted:
                 self.note(self.changed if found else self.missing, os.path.relpath(path, top))
 
@@ -86,9 +86,9 @@ def verify(tree: Tree, which: str) -> TreeReport:
     _compare_compressed(directory / COMPRESSED, comparison)
     versions, broken = dict(_versions(environment)), list[str]()
     if which == "release":
-        is_listed = (directory / records.NAME).exists()
+        is_listed = (directory / file_lists.NAME).exists()
         if is_listed:
-            comparison.look(directory / records.NAME, directory, directory)
+            comparison.look(directory / file_lists.NAME, directory, directory)
         broken = _try_programs(directory, versions, is_listed)
     found = comparison
     return TreeReport(True, tree.is_current(), found.files, found.missing, found.changed, broken, versions)
@@ -106,9 +106,9 @@ def _is_being_built() -> bool:
 
 
 def _compare_packages(environment: Path, comparison: _Comparison) -> None:
-    lists = sorted(environment.glob(f"lib/python3*/site-packages/*.dist-info/{records.NAME}"))
+    lists = sorted(environment.glob(f"lib/python3*/site-packages/*.dist-info/{file_lists.NAME}"))
     if not lists:
-        comparison.note(comparison.missing, records.NAME)
+        comparison.note(comparison.missing, file_lists.NAME)
     for number, record in enumerate(lists):
         serving.report(100 * number // len(lists), record.parent.name)
         comparison.look(record, record.parent.parent, environment)
@@ -121,7 +121,7 @@ def _compare_compressed(directory: Path, comparison: _Comparison) -> None:
     comparison.files += 1
     listed = files.read_json(directory / "index.json", MAXIMUM_LIST)
     wanted = listed.get("sha256") if isinstance(listed, dict) else None
-    if not wanted or records.digest(str(directory / "files")) != wanted:
+    if not wanted or file_lists.digest(str(directory / "files")) != wanted:
         comparison.note(comparison.changed, f"{directory.name}/files")
 
 

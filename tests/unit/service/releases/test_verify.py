@@ -13,7 +13,7 @@ import pytest
 
 from jupyterhub4family.common.protocol.service_programs import TreeReport
 from jupyterhub4family.common.system.files import locked
-from jupyterhub4family.service.releases import records, verify
+from jupyterhub4family.service.releases import file_lists, verify
 from jupyterhub4family.service.releases.builds import Tree
 from tests.unit.helpers import write_program
 
@@ -102,7 +102,7 @@ class Listed(Build):
         (self.directory / "uv/lib").symlink_to("bin")
         # A name as only some packages have them.
         (self.proxy / 'a "b", c.js').write_text("1")
-        records.write(self.directory, ("uv", "node", "proxy"))
+        file_lists.write(self.directory, ("uv", "node", "proxy"))
 
 
 def test_what_comes_without_a_list_is_compared_with_ours(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_file_that_the_disk_cannot_read(build: Build, monkeypatch: pytest.Monk
 def test_a_large_file_is_read_to_its_end(tmp_path: Path) -> None:
     content = bytes(range(256)) * 3000
     (tmp_path / "large").write_bytes(content)
-    assert records.digest(str(tmp_path / "large")) == digest(content)
+    assert file_lists.digest(str(tmp_path / "large")) == digest(content)
 
 
 def test_no_release_at_all(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
