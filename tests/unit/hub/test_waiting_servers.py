@@ -25,6 +25,13 @@ async def comes(doors: Doors, count: int = 1) -> None:
     await until(lambda: len(prepared(doors)) == count, "that it is prepared")
 
 
+async def all_asked(doors: Doors) -> list[str]:
+    """As `prepared`, once every door is answered that the pages so far have had opened."""
+    for _until, begun in list(waiting_servers.keeper._waiting.values()):
+        await begun
+    return prepared(doors)
+
+
 def memory(monkeypatch: pytest.MonkeyPatch, total: int, room: int) -> None:
     monkeypatch.setattr(cgroups, "free_memory", lambda _pid: [cgroups.FreeMemory(room, 0, total)])
 
@@ -43,6 +50,7 @@ def test_the_start_page_has_one_prepared_and_once(machine: MachineDirectory, doo
             for _again in range(3):
                 assert (await browser.get("/hub/home")).code == 200
             assert (await browser.get("/hub/token")).code == 200
+            assert len(await all_asked(doors)) == 1
             (asked,) = doors.asked("mediator", "ahead")
             assert asked["seconds"] == waiting_servers.WAITS
             # Nothing of a server that only its start decides: no token, no port.
@@ -84,7 +92,7 @@ def test_a_start_waits_for_one_that_is_being_begun(machine: MachineDirectory, do
             await until(lambda: user.spawner.ready, "the server")
             # It runs: nobody needs another one.
             await browser.get("/hub/home")
-            assert len(prepared(doors)) == 1
+            assert len(await all_asked(doors)) == 1
             # When it does not, somebody may.
             await browser.api("DELETE", "users/anna/server")
             await until(lambda: not user.spawner.active, "its end")
@@ -139,13 +147,14 @@ def test_nobody_has_one_prepared_for_somebody_else(machine: MachineDirectory, do
             stranger = portal.browser()
             for page in ("/hub/login", "/hub/home", "/hub/user/ben/lab", "/hub/spawn/ben"):
                 await stranger.get(page)
-            assert prepared(doors) == ["/user/anna/"]
+            assert await all_asked(doors) == ["/user/anna/"]
 
     in_a_loop(work)
 
 
-async def _leaves(browser: Browser) -> None:
+async def _leaves(browser: Browser, doors: Doors) -> None:
     await browser.get("/hub/logout")
+    await all_asked(doors)
     waiting_servers.keeper = waiting_servers.Keeper()
 
 
@@ -159,14 +168,14 @@ def test_a_device_that_is_known_has_one_prepared_for_who_logged_in_last(
             tablet = portal.browser()
             await tablet.log_in("anna")
             await comes(doors)
-            await _leaves(tablet)
+            await _leaves(tablet, doors)
             await tablet.get("/hub/login")
             await comes(doors, 2)
             # A wrong password, and again: the one that waits is enough.
             await tablet.log_in("anna", "wrong")
-            assert prepared(doors) == 2 * ["/user/anna/"]
+            assert await all_asked(doors) == 2 * ["/user/anna/"]
             await tablet.log_in("ben")
-            await _leaves(tablet)
+            await _leaves(tablet, doors)
             before = len(prepared(doors))
             await tablet.get("/hub/login")
             await comes(doors, before + 1)
@@ -182,7 +191,7 @@ def test_other_devices_have_none_prepared(machine: MachineDirectory, doors: Door
             browser = portal.browser()
             await browser.log_in("anna")
             await comes(doors)
-            await _leaves(browser)
+            await _leaves(browser, doors)
             name = next(one for one in browser.cookies if one.endswith("-device"))
             if kind == "forged":
                 browser.cookies[name] = browser.cookies[name][:-2] + "00"
@@ -192,7 +201,7 @@ def test_other_devices_have_none_prepared(machine: MachineDirectory, doors: Door
                 portal.app.db.delete(portal.user("anna").orm_user)
                 portal.app.db.commit()
             assert (await browser.get("/hub/login")).code == 200
-            assert len(prepared(doors)) == 1
+            assert len(await all_asked(doors)) == 1
 
     in_a_loop(work)
 
@@ -217,8 +226,7 @@ def test_what_waits_is_little_by_what_there_is(
         async with Portal(machine) as portal:
             for name in names:
                 await portal.browser().log_in(name)
-            await until(lambda: len(prepared(doors)) >= most, "that they are prepared")
-            assert len(prepared(doors)) == most
+            assert len(await all_asked(doors)) == most
             # They end; others may wait.
             waiting_servers.keeper._waiting = {
                 name: (0.0, begun) for name, (_until, begun) in waiting_servers.keeper._waiting.items()
@@ -237,7 +245,7 @@ def test_experts_hooks_come_before_any_server(machine: MachineDirectory, doors: 
             browser = portal.browser()
             await browser.log_in("anna")
             await start(browser, portal.user("anna"))
-            assert prepared(doors) == []
+            assert await all_asked(doors) == []
 
     in_a_loop(work)
 
