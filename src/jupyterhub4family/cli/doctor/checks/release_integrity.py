@@ -19,7 +19,7 @@ from jupyterhub4family.cli.doctor.base.finding import (
     warning,
 )
 from jupyterhub4family.common.errors import FamilyError
-from jupyterhub4family.common.i18n.messages import N_, _
+from jupyterhub4family.common.i18n.messages import N_, _, ngettext
 from jupyterhub4family.common.protocol import calling, service_programs
 from jupyterhub4family.common.protocol.actions import Nothing
 from jupyterhub4family.common.protocol.service_programs import TreeReport
@@ -66,10 +66,11 @@ def _condition(which: str, name: str, report: TreeReport) -> Iterator[Finding]:
     spoilt = [*report.missing, *report.changed]
     if spoilt:
         yield problem(
-            _(
+            ngettext(
+                "{name}: {count} file is missing or changed: {files}",
                 "{name}: {count} files are missing or changed, among them {files}",
+                len(spoilt),
                 name=name,
-                count=len(spoilt),
                 files=", ".join(spoilt[:3]),
             ),
             fix,
