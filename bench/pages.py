@@ -216,6 +216,9 @@ def _work(seat: Seat, openings: int) -> None:
         page = device.new_page()
         # Whoever leaves a page may be asked whether they mean it.
         page.on("dialog", lambda dialog: dialog.accept())
+        # JupyterLab may ask which kernel, with the right one chosen: on a busy computer it does not find out in time.
+        accepts = page.locator(".jp-Dialog .jp-mod-accept")
+        page.add_locator_handler(accepts, accepts.click)
         _log_in(page, seat)
         for _ in range(openings):
             _run_and_save(page, f"{seat.lab()}/tree/{_NOTEBOOK}")
@@ -228,6 +231,13 @@ def _work(seat: Seat, openings: int) -> None:
         seat.window.fetch("DELETE", f"{home}api/kernels/{running['id']}").expect()
 
 
+def _click_cell(page: Page) -> None:
+    try:
+        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+    except PlaywrightTimeout as error:
+        raise RuntimeError(f"in the way: {page.locator('.jp-Dialog').all_inner_texts()}") from error
+
+
 def _run_and_save(page: Page, address: str) -> None:
     """Open the notebook, run its cell, save."""
     page.goto(address)
@@ -235,7 +245,7 @@ def _run_and_save(page: Page, address: str) -> None:
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
     counted = page.locator(_PROMPT).first.text_content()
     for attempt in range(_ATTEMPTS):
-        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+        _click_cell(page)
         page.keyboard.press("Control+Enter")
         try:
             # The kernel lives on from one opening to the next, so it counts further each time.

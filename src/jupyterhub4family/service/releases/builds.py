@@ -95,13 +95,31 @@ def ensure(tree: Tree, anew: bool = False) -> bool:
         if anew:
             # What was fetched shares its files with the builds: damage in one is damage in both.
             discard_cache()
-        elif tree.is_current():
-            return False
-        wanted = tree.parent / tree.wanted_id()
-        if anew or not is_complete(wanted):
-            _build(tree, wanted)
-        _switch(tree, wanted)
-        return True
+        return _ensure(tree, anew)
+
+
+def ensure_beside(tree: Tree) -> None:
+    """The same in a child of a build that holds the lock meanwhile (beside.py), with whose cache it works.
+
+    Raises FamilyError when it cannot.
+    """
+    try:
+        tree.parent.mkdir(exist_ok=True)
+        for left in _interrupted(tree):
+            shutil.rmtree(left, ignore_errors=True)
+        _ensure(tree)
+    except OSError as error:
+        raise _disk_error(error) from error
+
+
+def _ensure(tree: Tree, anew: bool = False) -> bool:
+    if not anew and tree.is_current():
+        return False
+    wanted = tree.parent / tree.wanted_id()
+    if anew or not is_complete(wanted):
+        _build(tree, wanted)
+    _switch(tree, wanted)
+    return True
 
 
 def build(tree: Tree) -> str:
@@ -200,9 +218,13 @@ def _switch(tree: Tree, target: Path, keep_old: bool = True) -> None:
 
 
 def _remove_interrupted(tree: Tree) -> None:
-    for left in tree.parent.glob(".building-*"):
+    for left in _interrupted(tree):
         shutil.rmtree(left, ignore_errors=True)
         discard_cache()
+
+
+def _interrupted(tree: Tree) -> list[Path]:
+    return list(tree.parent.glob(".building-*"))
 
 
 def discard_cache() -> None:

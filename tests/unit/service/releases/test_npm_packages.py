@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import platform
+import socket
 import ssl
 import stat
 import tarfile
@@ -64,6 +65,8 @@ class Registry:
         self.settings: dict[str, str] = {}
         #: What it says and does for each request before it sends the content.
         self.headers: dict[str, str] = {}
+        #: What it does instead, one after the other: a status, or 0 for an answer that ends too early.
+        self.failures: list[int] = []
         self.pause = 0.0
         registry = self
 
@@ -71,6 +74,13 @@ class Registry:
             def do_GET(self) -> None:
                 registry.asked.append(self.path)
                 content = registry.packages.get(self.path)
+                failure = registry.failures.pop() if registry.failures else None
+                if failure is not None:
+                    self.send_response(failure or 200)
+                    self.send_header("Content-Length", "1000")
+                    self.end_headers()
+                    self.wfile.write(b"x")
+                    return
                 self.send_response(200 if content else 404)
                 for name, value in registry.headers.items():
                     self.send_header(name, value)
@@ -163,7 +173,46 @@ def test_a_registry_with_other_places(registry: Registry) -> None:
         registry.fetch()
 
 
-def test_a_registry_that_does_not_answer(registry: Registry) -> None:
+def test_a_name_is_looked_up_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolvers lose answers when many ask at once, and each takes five seconds."""
+    asked: list[object] = []
+
+    def look_up(host: str, port: int, *more: int) -> object:
+        asked.append(host)
+        return real("127.0.0.1", port, *more)
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    registry.settings["NPM_CONFIG_REGISTRY"] = f"http://registry.example:{registry.server.server_port}"
+    assert registry.fetch() == ALL
+    assert asked == ["registry.example"] and socket.getaddrinfo is look_up
+
+
+@pytest.mark.parametrize("failures", [[500, 429], [0, 0], [503]])
+def test_a_busy_registry_is_asked_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, failures: list[int]
+) -> None:
+    monkeypatch.setattr(npm_packages, "PAUSE", 0.01)
+    registry.failures = list(failures)
+    assert registry.fetch() == ALL
+    assert len(registry.asked) == 2 + len(failures)
+
+
+@pytest.mark.parametrize(("failure", "times", "message"), [(503, 3, "503"), (0, 3, "did not come"), (403, 1, "403")])
+def test_but_not_for_ever(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, failure: int, times: int, message: str
+) -> None:
+    monkeypatch.setattr(npm_packages, "PAUSE", 0.01)
+    monkeypatch.setattr(npm_packages, "AT_ONCE", 1)
+    registry.failures = [failure] * 100
+    with pytest.raises(ProgramError, match=message):
+        registry.fetch()
+    assert registry.asked[:times] == times * registry.asked[:1]
+    assert len(set(registry.asked[times:])) <= 1, "the other one may have been begun"
+
+
+def test_a_registry_that_does_not_answer(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npm_packages, "PAUSE", 0.01)
     registry.settings["NPM_CONFIG_REGISTRY"] = "http://127.0.0.1:1"
     with pytest.raises(ProgramError):
         registry.fetch()
