@@ -31,6 +31,8 @@ from jupyterhub4family.common.system.programs import Arg, ProgramError
 FORMAT = "8"
 #: Bytes; no file of a build is larger, so a build that failed with less left may have failed for that.
 _LARGEST = 128 * disk_space.MEBIBYTE
+#: What pip says at each of its tries; the last one tells all.
+_TRIES_AGAIN = re.compile(r"WARNING: Retrying \([^\n]*\n(?=WARNING: Retrying \()")
 #: What `wanted_id` makes.
 _ID = re.compile(r"py3\.[0-9]+-[0-9a-f]{12}")
 
@@ -261,7 +263,7 @@ def fetched(what: str, work: Callable[[], object]) -> None:
 
 def fetch_failed(error: ProgramError, what: str) -> FamilyError:
     """The error of a package client that fetched `what`, with a hint for network and disk."""
-    text = error.message
+    text = _TRIES_AGAIN.sub("", error.message)
     if disk_space.says_full(text):
         return FamilyError(
             _("the disk is full, so {what} could not be stored", what=what),

@@ -42,6 +42,13 @@ MILD_SETTINGS = {"ServerKernelManager": {"transport": "ipc"}}
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
 
 
+#: Debian's python3-venv depends on pip as a wheel, with which Python can run it: ensurepip would unpack and compile it
+#: first, which takes longer than all that is done with it here.
+DEBIANS_WHEELS = Path("/usr/share/python-wheels")
+_DEBIANS_PIP = (
+    "import pathlib, runpy, sys; sys.path[:0] = map(str, pathlib.Path(sys.argv.pop(1)).glob('pip-*.whl'));"
+    " runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
 #: What IPython runs when a kernel starts, and what that needs: JupyterLab's debugger for its owner only (ADR 17).
 IPYTHON = paths.SHARE / "ipython"
 
@@ -74,10 +81,10 @@ def template_tree(on_progress: ProgressCallback, release: Optional[Path] = None)
 
 def _fill_release(directory: Path, on_progress: ProgressCallback, with_template: bool) -> None:
     on_progress(3, _("Fetching the installer"))
-    programs.run([paths.SYSTEM_PYTHON, "-m", "venv", directory / "uv"], timeout=300, dies_with_us=True)
-    pip: list[Arg] = [directory / "uv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    pip: list[Arg] = [paths.SYSTEM_PYTHON, "-I", "-c", _DEBIANS_PIP, DEBIANS_WHEELS, "install", "--quiet"]
+    target: list[Arg] = ["--no-cache-dir", "--no-compile", "--target", directory / "uv"]
     strict: list[Arg] = ["--require-hashes", "--only-binary", ":all:", "-r", paths.LOCKS / "uv.txt"]
-    builds.fetch(pip, strict, _("the installer (uv)"))
+    builds.fetch([*pip, *target], strict, _("the installer (uv)"))
     proxy = directory / "proxy"
     proxy.mkdir()
     for name in ("package.json", "package-lock.json"):
@@ -123,7 +130,7 @@ def _fetch_hub(directory: Path, on_progress: ProgressCallback) -> None:
 
 
 def _keep_only_uv(directory: Path) -> None:
-    """Of the small venv that fetched uv only the program stays: it needs no Python, and nothing else is used now."""
+    """Of what Debian's pip fetched only the program uv stays: it needs no Python, and nothing else is used now."""
     fetched = directory / "uv"
     program = (fetched / "bin" / "uv").resolve()
     kept = directory / "uv.kept"
@@ -136,8 +143,7 @@ def _keep_only_uv(directory: Path) -> None:
 def _fetch_packages(directory: Path) -> None:
     """The proxy's packages, and with them its node, without npm. Raises ProgramError."""
     proxy = directory / "proxy"
-    python = directory / "uv" / "bin" / "python"
-    npm_packages.fetch(proxy / "package-lock.json", proxy, directory / "npm", python)
+    npm_packages.fetch(proxy / "package-lock.json", proxy, directory / "npm", directory / "uv")
 
 
 def _finish_proxy(directory: Path, wait_for_packages: Callable[[], None], on_progress: ProgressCallback) -> None:

