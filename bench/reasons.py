@@ -6,17 +6,13 @@ Of what the measured package is, not of an earlier one: whoever measures anew re
 from __future__ import annotations
 
 REASONS: dict[str, str] = {
-    "warm_cpu": (
-        "missed on Debian 13 only, and there for what is done before start is pressed: three fifths of that is what a"
-        " server imports, with Python 3.13. The computer was slower while Debian 13 was measured, as the floor shows"
+    "install_to_portal": (
+        "the members' JupyterLab is built meanwhile (ADR 37): without that the portal would come some seconds sooner,"
+        " and the first member's JupyterLab later"
     ),
-    "hub_cpu": (
-        "missed on Debian 13 only, while the computer was slower: 0.054 s was the least of five. What the hub does in a"
-        " start stands in ADR 34"
-    ),
-    "doctor_cpu": (
-        "it took 2.8 to 3.6 s within ten minutes, as fast as the computer was at the time. The most is one import of"
-        " all that a server needs (0.9) and the comparison of 30,000 files with their sums (0.8). Since this was"
-        " measured the proxy is compared as well and not started, which saves 0.1"
+    "install_to_lab": (
+        "a quarter less than before, and missed by little. Of what is left a third is apt's, and most of the rest"
+        " compiles to bytecode on both processors; what is computed takes up to 1.7 times as long on one day as on"
+        " another, what is fetched does not"
     ),
 }
