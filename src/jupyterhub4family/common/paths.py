@@ -25,6 +25,8 @@ EXPERT_DIRECTORY = CONFIGURATION / "jupyterhub_config.d"
 SERVICE_HOME = Path("/var/lib/jupyterhub4family")
 RELEASES = SERVICE_HOME / "releases"
 CURRENT_RELEASE = RELEASES / "current"
+#: The program uv, below a release.
+UV = "uv/bin/uv"
 TEMPLATES = SERVICE_HOME / "templates"
 CURRENT_TEMPLATE = TEMPLATES / "current"
 STATE = SERVICE_HOME / "state"

@@ -120,7 +120,7 @@ def _fetch(target: Path, progress: ProgressCallback) -> str:
 
     from jupyterhub4family.common.python import venv
 
-    uv = paths.CURRENT_RELEASE / "uv" / "bin" / "uv"
+    uv = paths.CURRENT_RELEASE / paths.UV
     if not uv.exists():
         raise FamilyError(
             _("JupyterLab for the family is not ready yet"), _("wait a few minutes, then start the server again")

@@ -264,7 +264,7 @@ def _install_extras(environment: Path, extras: dict[str, str], progress: Progres
 
 
 def _uv_install(environment: Path, requirements: list[str]) -> bool:
-    uv = paths.CURRENT_RELEASE / "uv" / "bin" / "uv"
+    uv = paths.CURRENT_RELEASE / paths.UV
     into: list[Arg] = ["--python", environment / "bin" / "python"]
     args: list[Arg] = [uv, "pip", "install", "--quiet", "--no-cache", *into, *requirements]
     try:

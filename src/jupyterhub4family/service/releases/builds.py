@@ -107,8 +107,7 @@ def ensure_beside(tree: Tree) -> None:
     """
     try:
         tree.parent.mkdir(exist_ok=True)
-        for left in _interrupted(tree):
-            shutil.rmtree(left, ignore_errors=True)
+        _remove_interrupted(tree)
         _ensure(tree)
     except OSError as error:
         raise _disk_error(error) from error
@@ -158,7 +157,8 @@ def _exclusive(tree: Tree) -> Iterator[None]:
     try:
         tree.parent.mkdir(exist_ok=True)
         with files.locked(paths.STATE / "build.lock"):
-            _remove_interrupted(tree)
+            if _remove_interrupted(tree):
+                discard_cache()
             yield
     except OSError as error:
         raise _disk_error(error) from error
@@ -196,7 +196,7 @@ def _replace(target: Path, staging: Path) -> None:
 
 
 def _is_full(directory: Path) -> bool:
-    """Whether what was built could not go on for want of room: ensurepip, for one, fails without saying why."""
+    """Whether what was built could not go on for want of room: not every program says why it fails."""
     try:
         return disk_space.free_bytes(directory) < _LARGEST
     except OSError:
@@ -219,14 +219,12 @@ def _switch(tree: Tree, target: Path, keep_old: bool = True) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _remove_interrupted(tree: Tree) -> None:
-    for left in _interrupted(tree):
+def _remove_interrupted(tree: Tree) -> bool:
+    """Remove what an interrupted build has left; returns whether there was anything."""
+    interrupted = list(tree.parent.glob(".building-*"))
+    for left in interrupted:
         shutil.rmtree(left, ignore_errors=True)
-        discard_cache()
-
-
-def _interrupted(tree: Tree) -> list[Path]:
-    return list(tree.parent.glob(".building-*"))
+    return bool(interrupted)
 
 
 def discard_cache() -> None:

@@ -70,7 +70,7 @@ def release_tree(on_progress: ProgressCallback, *, with_template: bool = False) 
 
 def template_tree(on_progress: ProgressCallback, release: Optional[Path] = None) -> Tree:
     """What a member's environment is made from, with the uv of the current release, or of another one."""
-    uv = (release or paths.RELEASES / "current") / "uv" / "bin" / "uv"
+    uv = (release or paths.CURRENT_RELEASE) / paths.UV
     return Tree(
         "template",
         paths.TEMPLATES,
@@ -119,7 +119,7 @@ def _fetch_hub(directory: Path, on_progress: ProgressCallback) -> None:
     builds.fetched(
         "JupyterHub",
         lambda: venv.make_environment(
-            directory / "uv" / "bin" / "uv",
+            directory / paths.UV,
             directory / "venv",
             paths.LOCKS / "hub.txt",
             "JupyterHub",
@@ -159,7 +159,7 @@ def _finish_proxy(directory: Path, wait_for_packages: Callable[[], None], on_pro
         )
         for left in (directory / "npm", directory / "proxy" / "node_modules"):
             shutil.rmtree(left, ignore_errors=True)
-        _fetch_with_npm(directory / "uv" / "bin" / "uv", directory)
+        _fetch_with_npm(directory / paths.UV, directory)
     _keep_only_node(directory)
 
 

@@ -141,7 +141,7 @@ def _try_programs(directory: Path, versions: dict[str, str], is_listed: bool) ->
     node = directory / "node" / "bin" / "node"
     programs: dict[str, list[Arg]] = {
         "node": [node, "--version"],
-        "uv": [directory / "uv" / "bin" / "uv", "--version"],
+        "uv": [directory / paths.UV, "--version"],
         "python": [directory / "venv" / "bin" / "python", "-I", "-c", "print('0')"],
     }
     if is_listed:
