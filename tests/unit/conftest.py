@@ -55,6 +55,7 @@ def _a_plain_umask() -> Iterator[None]:
 def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Power cuts are tried on real machines; here half of the time would be spent on waiting for the disk."""
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    monkeypatch.setattr(os, "sync", lambda: None)
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,7 @@ def _fetch(target: Path, progress: ProgressCallback) -> str:
     lock = paths.LOCKS / "member.txt"
     try:
         venv.make_environment(uv, target, lock, "JupyterLab", cache, report=lambda message: progress(15, message))
+        venv.compile_bytecode(uv, target, cache)
     except ProgramError as error:
         raise FamilyError(error.message, _("check this machine's internet connection")) from error
     finally:

@@ -201,11 +201,16 @@ def test_without_a_template_everything_is_fetched(home: Home, target: Path, monk
         asked.extend(arguments)
         (target.parent / "cache.unfinished").mkdir()
 
+    def compile_it(*arguments: Any) -> None:
+        asked.append(arguments)
+
     home.point("nowhere")
     home.uv("exit 0")
     monkeypatch.setattr(venv, "make_environment", make)
+    monkeypatch.setattr(venv, "compile_bytecode", compile_it)
     assert copying.copy_template(target, nobody) == copying.FETCHED
     assert asked[1] == target and str(asked[2]).endswith("member.txt")
+    assert asked[-1][1] == target, "and compiled, as a copy would be"
     assert not (target.parent / "cache.unfinished").exists()
 
 

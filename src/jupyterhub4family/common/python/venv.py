@@ -14,6 +14,8 @@ from jupyterhub4family.common.system.programs import Arg, ProgramError
 
 #: Seconds; long enough for a slow line (4 Mbit/s takes ten minutes for everything).
 FETCH_TIMEOUT = 3600
+#: Seconds: two processors of 2023 need six, an old one with a slow disk some minutes.
+COMPILE_TIMEOUT = 1800
 
 
 def make_environment(
@@ -25,16 +27,16 @@ def make_environment(
     *,
     report: Callable[[str], None] = lambda _message: None,
 ) -> None:
-    """Make a relocatable, byte-compiled venv at `environment`; every hash is checked, nothing is compiled from source.
+    """Make a relocatable venv at `environment`; every hash is checked, nothing is built from source.
 
     `what` names it in errors; fetched packages are kept in `cache`; `report` is told when it takes the longer way.
-    Raises ProgramError.
+    Nothing is compiled to bytecode (`compile_bytecode`). Raises ProgramError.
     """
     variables = {**python_uv.uv_environment(), "UV_CACHE_DIR": str(cache), "HOME": str(cache)}
     venv: list[Arg] = [uv, "venv", "--quiet", "--relocatable", "--python", paths.SYSTEM_PYTHON, environment]
     programs.run(venv, environment=variables, timeout=120, dies_with_us=True)
     sync: list[Arg] = [uv, "pip", "sync", "--quiet", "--python", environment / "bin" / "python"]
-    strict: list[Arg] = ["--require-hashes", "--no-build", "--link-mode", "hardlink", "--compile-bytecode"]
+    strict: list[Arg] = ["--require-hashes", "--no-build", "--link-mode", "hardlink"]
     # What was brought along comes first; it needs no address.
     *brought, registry = offline.wheel_sources()
     try:
@@ -53,6 +55,19 @@ def make_environment(
         offline.run_with_sources(sync, [*strict, lock], [registry], variables, FETCH_TIMEOUT)
     except ProgramError as error:
         raise ProgramError(_("{what} could not be fetched: {reason}", what=what, reason=error.message)) from error
+
+
+def compile_bytecode(uv: Arg, environment: Path, cache: Path) -> None:
+    """Compile what an environment's packages consist of, but for what is compiled already. Raises ProgramError.
+
+    uv compiles where it installs, on all processors: here it is asked for what is there. Nothing is fetched, so no
+    setting of the machine's matters.
+    """
+    variables = {"UV_CACHE_DIR": str(cache), "HOME": str(cache), "NO_COLOR": "1"}
+    about: list[Arg] = ["--quiet", "--no-config", "--offline", "--python", environment / "bin" / "python"]
+    installed = programs.run([uv, "pip", "freeze", *about], environment=variables, timeout=120, dies_with_us=True)
+    sync: list[Arg] = [uv, "pip", "sync", *about, "--no-index", "--compile-bytecode", "-"]
+    programs.run(sync, text_input=installed.stdout, environment=variables, timeout=COMPILE_TIMEOUT, dies_with_us=True)
 
 
 def _is_served(before: list[Arg], after: list[Arg], sources: list[list[Arg]], variables: dict[str, str]) -> bool:

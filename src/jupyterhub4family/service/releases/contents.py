@@ -22,7 +22,7 @@ from jupyterhub4family.common.python import venv
 from jupyterhub4family.common.system import disk_space, programs
 from jupyterhub4family.common.system.programs import Arg, ProgramError
 from jupyterhub4family.service.hub_state import database
-from jupyterhub4family.service.releases import beside, builds, file_lists, npm_packages
+from jupyterhub4family.service.releases import beside, builds, file_lists, npm_packages, shared_bytecode
 from jupyterhub4family.service.releases.builds import Tree
 from jupyterhub4family.service.releases.progress import Reporter
 
@@ -48,6 +48,9 @@ DEBIANS_WHEELS = Path("/usr/share/python-wheels")
 _DEBIANS_PIP = (
     "import pathlib, runpy, sys; sys.path[:0] = map(str, pathlib.Path(sys.argv.pop(1)).glob('pip-*.whl'));"
     " runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
+_JUPYTERHUB_RUNS = (
+    "import runpy, sys; import sudospawner; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 #: What IPython runs when a kernel starts, and what that needs: JupyterLab's debugger for its owner only (ADR 17).
 IPYTHON = paths.SHARE / "ipython"
@@ -94,18 +97,19 @@ def _fill_release(directory: Path, on_progress: ProgressCallback, with_template:
         _fetch_hub(directory, on_progress)
         with _template_beside(directory) if with_template else nullcontext() as wait_for_template:
             on_progress(50, _("Fetching the proxy and its engine (node)"))
+            _compile(directory / paths.UV, directory / "venv", "JupyterHub")
             _try_out_hub(directory)
             _finish_proxy(directory, wait_for_packages, on_progress)
             on_progress(75, _("Testing everything"))
             _try_out_proxy(directory)
+            # Packages of Python bring their own lists. Node and uv have 165 MB in two files: that they start has to do.
+            file_lists.write(directory, ("proxy",))
             if wait_for_template:
                 on_progress(80, _("Fetching JupyterLab for the family"))
                 # If it does not come the hub will try once more, and then tell why.
                 with suppress(ProgramError):
                     wait_for_template()
     _keep_only_uv(directory)
-    # Packages of Python bring their own lists. Node and uv have 165 MB in two files: that they start has to do.
-    file_lists.write(directory, ("proxy",))
 
 
 def _template_beside(release: Path) -> AbstractContextManager[Callable[[], None]]:
@@ -127,6 +131,16 @@ def _fetch_hub(directory: Path, on_progress: ProgressCallback) -> None:
             report=lambda message: on_progress(15, message),
         ),
     )
+
+
+def _compile(uv: Path, environment: Path, what: str) -> None:
+    """Compile the packages of an environment. Raises FamilyError."""
+    try:
+        venv.compile_bytecode(uv, environment, paths.CACHE / "uv")
+    except ProgramError as error:
+        if disk_space.says_full(error.message):
+            raise builds.fetch_failed(error, what) from error
+        raise
 
 
 def _keep_only_uv(directory: Path) -> None:
@@ -200,9 +214,9 @@ def _keep_only_node(directory: Path) -> None:
 
 
 def _try_out_hub(directory: Path) -> None:
-    """Run each program once, as the service will. Raises FamilyError if one does not run."""
-    programs.run([directory / "venv" / "bin" / "jupyterhub", "--version"], timeout=120)
-    programs.run([directory / "venv" / "bin" / "python", "-c", "import sudospawner, jupyterhub.app"], timeout=120)
+    """Run JupyterHub once, as the service will: by its Python. Raises FamilyError if it does not run."""
+    python = directory / "venv" / "bin" / "python"
+    programs.run([python, "-c", _JUPYTERHUB_RUNS, directory / "venv" / "bin" / "jupyterhub", "--version"], timeout=120)
 
 
 def _try_out_proxy(directory: Path) -> None:
@@ -225,6 +239,8 @@ def _fill_template(directory: Path, on_progress: ProgressCallback, uv: Path) -> 
             report=lambda message: on_progress(10, message),
         ),
     )
+    shared_bytecode.link(uv.parents[2] / "venv", environment)
+    _compile(uv, environment, "JupyterLab")
     on_progress(85, _("Testing JupyterLab"))
     settings = environment / "etc" / "jupyter"
     settings.mkdir(parents=True, exist_ok=True)
@@ -234,10 +250,14 @@ def _fill_template(directory: Path, on_progress: ProgressCallback, uv: Path) -> 
     overrides.mkdir(parents=True, exist_ok=True)
     (overrides / "overrides.json").write_text(json.dumps(LAB_SETTINGS, indent=1) + "\n", "utf-8")
     _lay_ipython(environment)
-    programs.run([environment / "bin" / "jupyterhub-singleuser", "--version"], timeout=120)
-    programs.run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
-    _make_read_only(environment)
-    (directory / "size").write_text(str(_size(environment)), "ascii")
+    server: list[Arg] = [environment / "bin" / "jupyterhub-singleuser", "--version"]
+    with beside.begun(lambda: programs.run(server, timeout=120, dies_with_us=True)) as wait_for_server:
+        programs.run([environment / "bin" / "python", "-c", "import jupyterlab, notebook, ipykernel, pip"], timeout=120)
+        _make_read_only(environment)
+        (directory / "size").write_text(str(_size(environment)), "ascii")
+        # Nearly all of it reaches the disk meanwhile; who has had this filled sees to the rest.
+        os.sync()
+        wait_for_server()
 
 
 def _lay_ipython(environment: Path) -> None:

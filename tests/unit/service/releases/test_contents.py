@@ -200,6 +200,7 @@ class Release:
         monkeypatch.setattr(builds, "fetch", lambda *_args: lay(self.directory, "uv/bin/uv"))
         monkeypatch.setattr(npm_packages, "fetch", self.packages)
         monkeypatch.setattr(venv, "make_environment", self.environment)
+        monkeypatch.setattr(venv, "compile_bytecode", self.compile)
         monkeypatch.setattr(contents, "_lay_ipython", lambda _environment: None)
         self.reported: list[str] = []
 
@@ -211,12 +212,18 @@ class Release:
         assert uv == self.directory / "uv" / "bin" / "uv" and uv.is_file()
         lay(environment, f"bin/{lock.name}")
 
+    def compile(self, uv: Path, environment: Path, cache: Path) -> None:
+        assert uv == self.directory / "uv" / "bin" / "uv" and cache == paths.CACHE / "uv"
+        assert list((environment / "bin").iterdir()), "what is not there yet cannot be compiled"
+        lay(environment, "compiled")
+
     def build(self, with_template: bool = True) -> None:
         def report(_percent: int, message: str) -> None:
             self.reported.append(message)
 
         contents.release_tree(report, with_template=with_template).fill(self.directory)
         assert (self.directory / "node" / "bin" / "node").is_file()
+        assert (self.directory / "venv" / "compiled").is_file() and (self.directory / "RECORD").is_file()
         assert [path.name for path in (self.directory / "uv").rglob("*")] == ["bin", "uv"]
 
     @property
@@ -235,7 +242,8 @@ def test_the_first_template_is_there_with_the_release(release: Release) -> None:
     (paths.TEMPLATES / ".building-py3.9-0123456789ab").mkdir()
     lay(paths.CACHE, "uv/wheel")
     release.build()
-    assert release.template.is_file() and (paths.CACHE / "uv" / "wheel").is_file()
+    assert release.template.is_file() and (release.template.parents[1] / "compiled").is_file()
+    assert (paths.CACHE / "uv" / "wheel").is_file()
     assert sorted(path.name[:3] for path in paths.TEMPLATES.iterdir()) == ["cur", "py3"]
     assert builds.ensure(contents.template_tree(nobody)) is False
     assert release.reported[-1] == "Fetching JupyterLab for the family"
@@ -278,3 +286,17 @@ def test_a_hub_that_does_not_come_ends_the_fetching_of_the_proxy(
         release.build()
     child = int((tmp_path / "child").read_text("ascii"))
     assert child != os.getpid() and not Path(f"/proc/{child}").exists()
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_what_cannot_be_compiled_is_told(monkeypatch: pytest.MonkeyPatch, release: Release, full: bool) -> None:
+    reason = "No space left on device (os error 28)" if full else "uv was ended by a signal"
+
+    def fails(*_args: object) -> None:
+        raise ProgramError(reason)
+
+    monkeypatch.setattr(venv, "compile_bytecode", fails)
+    with pytest.raises(FamilyError) as refused:
+        release.build()
+    assert (refused.value.status == ExitStatus.DISK_FULL) is full
+    assert full or refused.value.message == reason, "and no word of the internet"
