@@ -28,6 +28,8 @@ SOCKET_UNIT = Path("/usr/lib/systemd/system") / supervision.PORTS_SOCKET
 DROP_IN = Path("/etc/systemd/system") / f"{supervision.PORTS_SOCKET}.d" / "ports.conf"
 #: Ports that a setting has changed since the last boot.
 FORMER = Path("/run/systemd/system") / f"{supervision.PORTS_SOCKET}.d" / "zz-former.conf"
+#: That the socket is masked until the next boot (systemctl(1)).
+MASK = Path("/run/systemd/system") / supervision.PORTS_SOCKET
 #: How a port of the hub's stands there.
 LISTENS = r"^ListenStream=127\.0\.0\.1:([0-9]+)$"
 CONTROL = paths.LIBRARY / "control"
@@ -67,7 +69,8 @@ def ensure_held(end: Callable[[], None]) -> bool:
             end()
             # Systemd opens no sockets while it thinks that somebody uses them.
             programs.run(["systemctl", "stop", supervision.HOLDER_UNIT, supervision.PORTS_UNIT], timeout=TIMEOUT)
-            programs.run(["systemctl", "unmask", "--runtime", "--quiet", supervision.PORTS_SOCKET])
+            if MASK.is_symlink():
+                programs.run(["systemctl", "unmask", "--runtime", "--quiet", supervision.PORTS_SOCKET])
             programs.run(["systemctl", "restart", supervision.PORTS_SOCKET])
     programs.run(["systemctl", "start", supervision.PORTS_UNIT])
     if supervision.chosen_supervisor() == supervision.CRON:

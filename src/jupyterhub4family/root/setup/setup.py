@@ -187,7 +187,10 @@ def ensure_supervision(enable: bool) -> None:
         if enable:
             programs.run(["systemctl", "enable", "--quiet", *supervision.ENABLED])
         by_cron = supervision.chosen_supervisor() == supervision.CRON
-        programs.run(["systemctl", "enable" if by_cron else "disable", "--quiet", supervision.HOLDER_UNIT])
+        is_enabled = ["systemctl", "is-enabled", "--quiet", supervision.HOLDER_UNIT]
+        # Enabling and disabling make links for other inits as well, and take a third of a second.
+        if (programs.run(is_enabled, check=False).returncode == 0) is not by_cron:
+            programs.run(["systemctl", "enable" if by_cron else "disable", "--quiet", supervision.HOLDER_UNIT])
         if paths.BACKUP_TARGET.exists():
             programs.run(["systemctl", "enable", "--quiet", "--now", supervision.BACKUP_TIMER])
 

@@ -50,6 +50,8 @@ class Machine:
         monkeypatch.setattr(held_ports, "SOCKET_UNIT", self.unit)
         monkeypatch.setattr(held_ports, "DROP_IN", self.drop_in)
         monkeypatch.setattr(held_ports, "FORMER", self.former)
+        self.mask = directory / "run" / SOCKET
+        monkeypatch.setattr(held_ports, "MASK", self.mask)
         monkeypatch.setattr(supervision, "SYSTEMD_RUNS", directory)
         monkeypatch.setattr(supervision, "chosen_supervisor", lambda: self.settings.supervisor)
         monkeypatch.setattr(effective, "settings_in_use", lambda: (self.settings, None))
@@ -102,11 +104,11 @@ def test_what_is_held_is_left_alone(machine: Machine) -> None:
 
 
 def test_while_systemd_takes_them_nobody_gets_in_between(machine: Machine) -> None:
-    end, stop, _unmask, restart, started = machine.held()
+    end, stop, restart, started = machine.held()
     assert end == END, "theirs are others"
     assert stop == "systemctl stop jupyterhub4family-hold-ports.service jupyterhub4family-ports.service"
     assert restart == f"systemctl restart {SOCKET}" and started.endswith("ports.service")
-    assert machine.reserved == [True, True, True, True, False], "root listens there until systemd does"
+    assert machine.reserved == [True, True, True, False], "root listens there until systemd does"
     assert not machine.drop_in.exists(), "the ports are as packaged"
 
 
@@ -142,9 +144,17 @@ def test_ports_that_hub_and_proxy_opened_by_themselves_are_taken_over(machine: M
 def test_what_cannot_be_taken_over_is_ended_first(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.by_themselves = ["a socket"]
     monkeypatch.setattr(ports, "are_held", lambda _settings: False)
-    _adopt, end, _again, stop, _unmask, restart, _start = machine.held()
+    _adopt, end, _again, stop, restart, _start = machine.held()
     assert end == END
     assert "ports.service" in stop and restart == f"systemctl restart {SOCKET}"
+
+
+def test_what_was_left_to_a_program_of_the_accounts_is_systemds_again(machine: Machine) -> None:
+    """While such a program held the ports, systemd was not to touch them; as is forgotten at the next boot."""
+    machine.mask.parent.mkdir()
+    machine.mask.symlink_to("/dev/null")
+    _end, _stop, unmask, restart, _start = machine.held()
+    assert unmask == f"systemctl unmask --runtime --quiet {SOCKET}" and restart == f"systemctl restart {SOCKET}"
 
 
 def test_so_they_are_without_systemd(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ class Machine:
     def __init__(self, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
         self.people = people
         self.lines: list[str] = []
+        self.holder_is_enabled = False
         people.group("nogroup", 65534)
         FakePrograms(monkeypatch).answer("*", self._run)
 
@@ -34,6 +35,8 @@ class Machine:
         program, *rest = map(str, arguments)
         name = rest[-1]
         self.lines.append(" ".join([program, *rest]))
+        if rest[0] == "is-enabled":
+            return CompletedProcess(0 if self.holder_is_enabled else 1, "", "")
         if program == "/usr/sbin/groupadd":
             self.people.group(name, 300 + len(self.people.groups))
         elif program == "/usr/sbin/useradd":
@@ -123,6 +126,8 @@ def test_configure_does_everything_and_starts_where_it_may(
     for name in ("ensure_groups", "ensure_account", "ensure_directories", "check_sudoers"):
         monkeypatch.setattr(setup, name, lambda name=name: done.append(name))
     monkeypatch.setattr(setup, "ensure_supervision", lambda _enable: done.append("ensure_supervision"))
+    # The computer on which this runs may have avahi.
+    monkeypatch.setattr(avahi, "ensure_service_file", lambda _settings: None)
     monkeypatch.setattr(setup, "may_start", lambda: may)
     monkeypatch.setattr(setup, "start_or_upgrade", lambda: done.append("start"))
     setup.configure()
@@ -149,6 +154,24 @@ def test_the_account_has_a_crontab_exactly_where_cron_supervises(
     assert crontabs == ["@reboot x\n" if chosen == "cron" else "none"]
     assert any("daemon-reload" in line for line in machine.lines) is systemd
     assert any("enable" in line for line in machine.lines) is systemd
+
+
+@pytest.mark.parametrize("chosen", ["cron", "systemd"])
+@pytest.mark.parametrize("differs", [True, False])
+def test_the_holder_of_the_ports_starts_at_boot_exactly_where_cron_supervises(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: str, differs: bool
+) -> None:
+    machine.holder_is_enabled = (chosen == "cron") is not differs
+    word = "enable" if chosen == "cron" else "disable"
+    monkeypatch.setattr(supervision, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(supervision, "chosen_supervisor", lambda: chosen)
+    for name in ("install_crontab", "remove_crontab"):
+        monkeypatch.setattr(supervisor, name, lambda *_text: None)
+    monkeypatch.setattr(paths, "SHARE", tmp_path)
+    (tmp_path / "crontab").touch()
+    setup.ensure_supervision(enable=False)
+    wanted = [f"systemctl {word} --quiet {supervision.HOLDER_UNIT}"] * differs
+    assert [line for line in machine.lines if line.endswith(supervision.HOLDER_UNIT) and "is-" not in line] == wanted
 
 
 def test_removing_ends_every_members_servers(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
