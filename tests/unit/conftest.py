@@ -22,6 +22,7 @@ if "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ:
 # Before anything of ours is imported.
 leave_the_machine_alone(str(MACHINE_ROOT))
 
+from jupyterhub4family.root.base import avahi  # noqa: E402
 from tests.unit.fakes import FakePrograms, MachineRoot  # noqa: E402
 
 watchman = Watchman(MACHINE_ROOT)
@@ -56,6 +57,12 @@ def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Power cuts are tried on real machines; here half of the time would be spent on waiting for the disk."""
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     monkeypatch.setattr(os, "sync", lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def _no_avahi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The computer that runs the tests may have it, and whatever starts the service would write there."""
+    monkeypatch.setattr(avahi, "AVAHI_SERVICES", MACHINE_ROOT / "avahi")
 
 
 @pytest.fixture(scope="session")

@@ -126,8 +126,6 @@ def test_configure_does_everything_and_starts_where_it_may(
     for name in ("ensure_groups", "ensure_account", "ensure_directories", "check_sudoers"):
         monkeypatch.setattr(setup, name, lambda name=name: done.append(name))
     monkeypatch.setattr(setup, "ensure_supervision", lambda _enable: done.append("ensure_supervision"))
-    # The computer on which this runs may have avahi.
-    monkeypatch.setattr(avahi, "ensure_service_file", lambda _settings: None)
     monkeypatch.setattr(setup, "may_start", lambda: may)
     monkeypatch.setattr(setup, "start_or_upgrade", lambda: done.append("start"))
     setup.configure()
