@@ -10,9 +10,4 @@ REASONS: dict[str, str] = {
         "the members' JupyterLab is built meanwhile (ADR 37): without that the portal would come some seconds sooner,"
         " and the first member's JupyterLab later"
     ),
-    "install_to_lab": (
-        "a quarter less than before, and missed by little. Of what is left a third is apt's, and most of the rest"
-        " compiles to bytecode on both processors; what is computed takes up to 1.7 times as long on one day as on"
-        " another, what is fetched does not"
-    ),
 }
