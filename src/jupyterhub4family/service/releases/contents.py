@@ -49,6 +49,7 @@ _DEBIANS_PIP = (
     "import pathlib, runpy, sys; sys.path[:0] = map(str, pathlib.Path(sys.argv.pop(1)).glob('pip-*.whl'));"
     " runpy.run_module('pip', run_name='__main__', alter_sys=True)"
 )
+#: Runs a program of Python's by the Python that is asked, as the service does (jupyterhub_program.py).
 _JUPYTERHUB_RUNS = (
     "import runpy, sys; import sudospawner; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
 )
@@ -73,12 +74,11 @@ def release_tree(on_progress: ProgressCallback, *, with_template: bool = False) 
 
 def template_tree(on_progress: ProgressCallback, release: Optional[Path] = None) -> Tree:
     """What a member's environment is made from, with the uv of the current release, or of another one."""
-    uv = (release or paths.CURRENT_RELEASE) / paths.UV
     return Tree(
         "template",
         paths.TEMPLATES,
         (paths.LOCKS / "member.txt",),
-        lambda directory: _fill_template(directory, on_progress, uv),
+        lambda directory: _fill_template(directory, on_progress, release or paths.CURRENT_RELEASE),
     )
 
 
@@ -225,8 +225,8 @@ def _try_out_proxy(directory: Path) -> None:
     programs.run([directory / "node" / "bin" / "node", proxy, "--version"], timeout=120)
 
 
-def _fill_template(directory: Path, on_progress: ProgressCallback, uv: Path) -> None:
-    environment = directory / "env"
+def _fill_template(directory: Path, on_progress: ProgressCallback, release: Path) -> None:
+    environment, uv = directory / "env", release / paths.UV
     on_progress(10, _("Fetching JupyterLab for the family"))
     builds.fetched(
         "JupyterLab",
@@ -239,7 +239,7 @@ def _fill_template(directory: Path, on_progress: ProgressCallback, uv: Path) -> 
             report=lambda message: on_progress(10, message),
         ),
     )
-    shared_bytecode.link(uv.parents[2] / "venv", environment)
+    shared_bytecode.link(release / "venv", environment)
     _compile(uv, environment, "JupyterLab")
     on_progress(85, _("Testing JupyterLab"))
     settings = environment / "etc" / "jupyter"

@@ -258,7 +258,7 @@ def test_a_newer_release_leaves_the_template_to_the_hub(release: Release) -> Non
 def test_a_template_that_does_not_come_keeps_no_release(
     release: Release, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fails(_directory: Path, _report: ProgressCallback, _uv: Path) -> None:
+    def fails(_directory: Path, _report: ProgressCallback, _release: Path) -> None:
         raise error
 
     monkeypatch.setattr(contents, "_fill_template", fails)
