@@ -65,6 +65,20 @@ BACKUP_KEY = BACKUP_SETTINGS / "key"
 LAST_GOOD_SETTINGS = PUBLIC / "settings.last-good.json"
 SKIPPED_EXPERT_FILES = PUBLIC / "expert-files.skipped.json"
 
+#: Root's, for everybody to read: the computers on which members' servers can run besides this one, a file of JSON each.
+NODES = CONFIGURATION / "nodes"
+#: The account's: its key for them, and a directory for each with its host key, the tunnel's control socket, and the
+#: sockets by which the proxy reaches servers there.
+NODE_STATE = STATE / "nodes"
+NODE_KEY = NODE_STATE / "key"
+#: On a node. Root's: whose key may come in; the account `jupyterhub_node` reads it.
+NODE_HOME = Path("/var/lib/jupyterhub4family-node")
+#: The way back: what servers say to their hub goes through this socket, which the tunnel's ssh opens.
+NODE_RUNTIME = Path("/run/jupyterhub4family-node")
+NODE_HUB_SOCKET = NODE_RUNTIME / "hub.sock"
+#: On a node, root's: a directory for each slot, which its member and the account `jupyterhub_node` enter.
+SERVER_SLOTS = Path("/run/jupyterhub4family-servers")
+
 #: What `setup` makes and `doctor` looks at: every folder of the service with its mode, and whether it is root's or the
 #: account's. Outer ones come first.
 SERVICE_DIRECTORIES = {

@@ -14,6 +14,8 @@ from jupyterhub4family.common.errors import FamilyError, RefusedError, UnknownAc
 from jupyterhub4family.common.i18n.messages import N_, _
 
 SERVICE_ACCOUNT = "jupyterhub"
+#: As which the hub of another computer comes in on a node. Its group has the same name.
+NODE_ACCOUNT = "jupyterhub_node"
 #: Accounts in this unix group may log in.
 MEMBER_GROUP = "jupyterhub"
 #: Accounts in this unix group may add, remove and list members.
