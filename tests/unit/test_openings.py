@@ -221,6 +221,7 @@ OTHERS: dict[str, tuple[list[str], str]] = {
         ["paths.ALLOWED_ADMINISTRATORS.is_file()", "paths.ALLOWED_ADMINISTRATORS.read_text()"],
         "root's, in /etc",
     ),
+    "common.state.nodes": (["paths.NODES.glob()"], "root's, in /etc"),
     "common.system.accounts": (["SUBORDINATE_UIDS.read_text()"], "root's, in /etc"),
     "common.system.cgroups": (["(newer / 'memory.current').exists()", "path.read_text()", "path.read_text()"], "/sys"),
     "common.system.disk_space": (
